@@ -1,0 +1,214 @@
+/**
+ * One budget of bytes bounds the memory of a pipeline. Whoever wants to hold data takes a lease first, and waits
+ * where there is none: that wait is the backpressure, of the scan and of a guest's write alike.
+ *
+ * Leases are counted references, because views of one buffer may travel in several items. Freed buffers are kept
+ * for the next lease of the same size: fresh memory costs a page fault every 4 KiB.
+ */
+
+import { VmapipeError } from './errors.ts'
+
+/** A share of the budget, given back when its last holder releases it. */
+export class Lease {
+  readonly bytes: number
+  #holders = 1
+  readonly #free: () => void
+
+  constructor(bytes: number, free: () => void) {
+    this.bytes = bytes
+    this.#free = free
+  }
+
+  retain(holders = 1): this {
+    this.#holders += holders
+    return this
+  }
+
+  release(): void {
+    if (--this.#holders === 0) this.#free()
+    else if (this.#holders < 0) throw new VmapipeError('STAGE', `a lease of ${this.bytes} bytes was released twice`)
+  }
+}
+
+/** A lease with the memory itself. The buffer's old content is still in it. */
+export class Slab extends Lease {
+  readonly buffer: Buffer
+
+  constructor(buffer: Buffer, bytes: number, free: () => void) {
+    super(bytes, free)
+    this.buffer = buffer
+  }
+}
+
+/** Frees the memory behind a buffer at once instead of at some later garbage collection. Nothing may look at it any more. */
+export function discard(buffer: Uint8Array): void {
+  const { buffer: memory } = buffer
+  // A small Buffer shares Node's pool with others.
+  if (memory instanceof ArrayBuffer && memory.byteLength > Buffer.poolSize) memory.transfer(0)
+}
+
+interface Waiter {
+  bytes: number
+  grant: () => void
+  refuse: (error: Error) => void
+}
+
+export interface TakeOptions {
+  /** Goes before everybody who waits without it: copies that a guest's write waits for. */
+  urgent?: boolean
+}
+
+export class Budget {
+  readonly total: number
+  readonly name: string
+  #used = 0
+  #highWater = 0
+  #pooled = 0
+  readonly #pool = new Map<number, Buffer[]>()
+  readonly #urgent: Waiter[] = []
+  readonly #waiting: Waiter[] = []
+  #closed: Error | null = null
+  #carved = 0
+
+  constructor(total: number, name = 'the budget') {
+    this.total = total
+    this.name = name
+  }
+
+  /** Bytes on lease now. */
+  get used(): number {
+    return this.#used
+  }
+
+  /** The most that was ever on lease. */
+  get highWater(): number {
+    return this.#highWater
+  }
+
+  /** What is left after the parts carved off. */
+  get capacity(): number {
+    return this.total - this.#carved
+  }
+
+  get waiting(): number {
+    return this.#urgent.length + this.#waiting.length
+  }
+
+  /**
+   * A part of the budget for one stage alone, so that two stages of one pipeline can never wait for each other's bytes.
+   * To be called before anything flows.
+   */
+  carve(bytes: number, name: string): Budget {
+    if (bytes > this.capacity) {
+      throw new VmapipeError(
+        'USAGE',
+        `${name} needs ${bytes} bytes of memory, ${this.capacity} are left of ${this.name}`,
+        {
+          hint: 'allow a larger --buffer, or fewer threads',
+        },
+      )
+    }
+    this.#carved += bytes
+    return new Budget(bytes, name)
+  }
+
+  /** A buffer of exactly `bytes` bytes, when there is room for it. */
+  async take(bytes: number, options?: TakeOptions): Promise<Slab> {
+    await this.#admit(bytes, options)
+    return this.#slab(bytes)
+  }
+
+  /** The same without waiting: null when there is no room, or when somebody waits already. */
+  tryTake(bytes: number): Slab | null {
+    if (this.#closed || this.waiting > 0 || this.#used + bytes > this.capacity) return null
+    this.#account(bytes)
+    return this.#slab(bytes)
+  }
+
+  /** Room for `bytes` bytes of memory that somebody else allocates; `dispose` runs when it is given back. */
+  async charge(bytes: number, dispose?: () => void, options?: TakeOptions): Promise<Lease> {
+    await this.#admit(bytes, options)
+    return new Lease(bytes, () => {
+      dispose?.()
+      this.#release(bytes)
+    })
+  }
+
+  /** Nobody gets anything any more; those who wait are refused with `error`. Leases that are out may still come back. */
+  close(error: Error): void {
+    this.#closed ??= error
+    for (const waiter of [...this.#urgent.splice(0), ...this.#waiting.splice(0)]) waiter.refuse(error)
+    this.#pool.clear()
+    this.#pooled = 0
+  }
+
+  #admit(bytes: number, { urgent = false }: TakeOptions = {}): Promise<void> | undefined {
+    if (this.#closed) throw this.#closed
+    if (bytes > this.capacity) {
+      throw new VmapipeError('USAGE', `${bytes} bytes are wanted at once, ${this.name} is ${this.capacity}`, {
+        hint: 'allow a larger --buffer',
+      })
+    }
+    const nobodyBefore = this.#urgent.length === 0 && (urgent || this.#waiting.length === 0)
+    if (nobodyBefore && this.#used + bytes <= this.capacity) {
+      this.#account(bytes)
+      return undefined
+    }
+    return new Promise((grant, refuse) => {
+      const queue = urgent ? this.#urgent : this.#waiting
+      queue.push({ bytes, grant, refuse })
+    })
+  }
+
+  #account(bytes: number): void {
+    this.#used += bytes
+    if (this.#used > this.#highWater) this.#highWater = this.#used
+  }
+
+  #slab(bytes: number): Slab {
+    const buffer = this.#reuse(bytes) ?? Buffer.allocUnsafeSlow(bytes)
+    return new Slab(buffer, bytes, () => {
+      this.#keep(buffer)
+      this.#release(bytes)
+    })
+  }
+
+  #reuse(bytes: number): Buffer | undefined {
+    const buffer = this.#pool.get(bytes)?.pop()
+    if (buffer !== undefined) {
+      this.#pooled -= bytes
+      return buffer
+    }
+    // Kept buffers of other sizes make room for a new one: together they never exceed the budget.
+    for (const [size, buffers] of this.#pool) {
+      while (this.#used + this.#pooled > this.capacity && buffers.length > 0) {
+        discard(buffers.pop()!)
+        this.#pooled -= size
+      }
+    }
+    return undefined
+  }
+
+  #keep(buffer: Buffer): void {
+    if (this.#closed) return
+    const size = buffer.byteLength
+    const buffers = this.#pool.get(size)
+    if (buffers === undefined) this.#pool.set(size, [buffer])
+    else buffers.push(buffer)
+    this.#pooled += size
+  }
+
+  #release(bytes: number): void {
+    this.#used -= bytes
+    this.#serve(this.#urgent)
+    if (this.#urgent.length === 0) this.#serve(this.#waiting)
+  }
+
+  #serve(queue: Waiter[]): void {
+    while (queue.length > 0 && this.#used + queue[0].bytes <= this.capacity) {
+      const waiter = queue.shift()!
+      this.#account(waiter.bytes)
+      waiter.grant()
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * One error class for everything that can go wrong. `code` is stable and decides the exit code;
+ * `stage` and `where` say which part of the pipeline and which bytes; `hint` says what to do.
+ */
+
+/** What went wrong, by kind, and the exit code of the command line for it. */
+export const EXIT_CODES = {
+  FAILED: 1, //      something in the outside world: a disk, a network, a peer, another program
+  STAGE: 1, //       a stage broke its contract
+  USAGE: 2, //       a command line that makes no sense
+  CONFIG: 2, //      a pipeline config that makes no sense
+  DAMAGED: 3, //     the archive is not what it claims to be
+  INCOMPLETE: 3, //  the archive ends too early
+  ABORTED: 130, //   the user (or a signal) ended it
+} as const
+
+export type ErrorCode = keyof typeof EXIT_CODES
+
+/** Where it happened. Offsets are bytes; `offset` is in the stream that the stage reads, unless the message says otherwise. */
+export interface Where {
+  file?: string
+  drive?: string
+  cluster?: number
+  offset?: number
+}
+
+export interface ErrorDetails extends Where {
+  stage?: string
+  hint?: string
+  cause?: unknown
+}
+
+export class VmapipeError extends Error {
+  override name = 'VmapipeError'
+  readonly code: ErrorCode
+  readonly where: Where
+  readonly hint: string | undefined
+  /** The stage that failed; the runner fills it in where the thrower did not. */
+  stage: string | undefined
+  /** Errors of the clean-up that followed; the first error stays the one that is reported. */
+  readonly suppressed: unknown[] = []
+
+  constructor(code: ErrorCode, message: string, { stage, hint, cause, ...where }: ErrorDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.stage = stage
+    this.hint = hint
+    this.where = where
+  }
+
+  get exitCode(): number {
+    return EXIT_CODES[this.code]
+  }
+
+  /** One line for people: stage, what, where, what to do. */
+  get line(): string {
+    const { file, drive, cluster, offset } = this.where
+    const where = [
+      file !== undefined && `file ${file}`,
+      drive !== undefined && `drive ${drive}`,
+      cluster !== undefined && `cluster ${cluster}`,
+      offset !== undefined && `byte ${offset}`,
+    ].filter(Boolean)
+    const place = where.length > 0 ? ` (${where.join(', ')})` : ''
+    const stage = this.stage === undefined ? '' : `${this.stage}: `
+    const hint = this.hint === undefined ? '' : `; ${this.hint}`
+    return printable(`${stage}${this.message}${place}${hint}`)
+  }
+}
+
+/** Names come out of archives and from peers: nothing of them may move a terminal's cursor or break the one line. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`)
+}
+
+/** Any thrown value as a VmapipeError; a system error keeps its text and becomes the cause. */
+export function asVmapipeError(error: unknown, details: ErrorDetails = {}): VmapipeError {
+  if (error instanceof VmapipeError) return error
+  const cause = error as NodeJS.ErrnoException
+  if (cause?.name === 'AbortError' || cause?.code === 'ABORT_ERR') {
+    return new VmapipeError('ABORTED', 'aborted', { ...details, cause: error })
+  }
+  return new VmapipeError('FAILED', describe(cause), { ...details, cause: error })
+}
+
+const SYSTEM_ERRORS: Record<string, string> = {
+  ENOENT: 'no such file or directory',
+  EACCES: 'permission denied',
+  EPERM: 'operation not permitted',
+  ENOSPC: 'no space left on the target',
+  EDQUOT: 'disk quota exceeded',
+  EFBIG: 'file too large for the target',
+  EEXIST: 'it exists already',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of the path is not a directory',
+  EIO: 'input/output error of the device',
+  EPIPE: 'the other end closed the pipe',
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset by the peer',
+  EROFS: 'the filesystem is read-only',
+  EBUSY: 'it is in use',
+  ELOOP: 'too many symbolic links',
+}
+
+/** "no space left on the target: write '/x/y' (ENOSPC)" out of Node's error for a system call. */
+export function describe(error: NodeJS.ErrnoException): string {
+  const text = error?.code === undefined ? undefined : SYSTEM_ERRORS[error.code]
+  if (text === undefined) return String(error?.message ?? error)
+  const what = [error.syscall, error.path && `'${error.path}'`].filter(Boolean).join(' ')
+  return `${text}${what && `: ${what}`} (${error.code})`
+}

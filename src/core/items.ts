@@ -1,0 +1,149 @@
+/**
+ * What flows between stages. An item belongs to whoever holds it: a stage passes it on or releases it, once.
+ *
+ *   clusters   a Manifest, then Runs in any order, each cluster of each drive once
+ *   ranges     the Manifest, then Ranges: the same, undone to bytes of drives
+ *   bytes      Chunks; from the framer, one chunk is one header or one extent
+ */
+
+import type { Lease } from './budget.ts'
+
+export interface DriveInfo {
+  /** dev_id of the archive: 1 to 254. */
+  id: number
+  name: string
+  /** Bytes; not necessarily a multiple of anything. */
+  size: number
+}
+
+export interface ConfigFile {
+  name: string
+  data: Uint8Array
+}
+
+/** What the archive is about; the first item of a stream of clusters or ranges. */
+export class Manifest {
+  readonly kind = 'manifest'
+  readonly byteLength = 1024
+  readonly uuid: Uint8Array
+  /** Seconds since the epoch. */
+  readonly ctime: number
+  readonly configs: ConfigFile[]
+  readonly drives: DriveInfo[]
+
+  constructor({ uuid, ctime, configs, drives }: Pick<Manifest, 'uuid' | 'ctime' | 'configs' | 'drives'>) {
+    this.uuid = uuid
+    this.ctime = ctime
+    this.configs = configs
+    this.drives = drives
+  }
+
+  release(): void {}
+}
+
+/**
+ * Consecutive clusters of one drive.
+ *
+ * `blocks` holds their stored 4 KiB blocks one after the other, in as few views as possible. `masks` has a 16-bit
+ * mask a cluster that says which blocks those are; null means all of them where there are blocks, and none (the
+ * clusters read as zeroes) where there are not. Blocks wholly past the drive's end are never stored; in the one
+ * that straddles it the bytes past the end are zero.
+ */
+export class Run {
+  readonly kind = 'run'
+  readonly drive: number
+  readonly first: number
+  readonly count: number
+  readonly masks: Uint16Array | null
+  readonly blocks: readonly Uint8Array[]
+  readonly lease: Lease | null
+  /** Bytes of the blocks, or a token size for a run of zeroes, so that queues count it. */
+  readonly byteLength: number
+
+  constructor(
+    drive: number,
+    first: number,
+    count: number,
+    blocks: readonly Uint8Array[],
+    masks: Uint16Array | null = null,
+    lease: Lease | null = null,
+  ) {
+    this.drive = drive
+    this.first = first
+    this.count = count
+    this.blocks = blocks
+    this.masks = masks
+    this.lease = lease
+    this.byteLength = Math.max(512, totalLength(blocks))
+  }
+
+  /** True for clusters that are known to read as zeroes. */
+  get isZero(): boolean {
+    return this.blocks.length === 0
+  }
+
+  release(): void {
+    this.lease?.release()
+  }
+}
+
+/** Bytes of one drive: data, or zeroes where `data` is null. Offset and length in bytes, within the drive. */
+export class Range {
+  readonly kind = 'range'
+  readonly drive: number
+  readonly offset: number
+  readonly length: number
+  readonly data: readonly Uint8Array[] | null
+  readonly lease: Lease | null
+  readonly byteLength: number
+
+  constructor(
+    drive: number,
+    offset: number,
+    length: number,
+    data: readonly Uint8Array[] | null,
+    lease: Lease | null = null,
+  ) {
+    this.drive = drive
+    this.offset = offset
+    this.length = length
+    this.data = data
+    this.lease = lease
+    this.byteLength = data === null ? 512 : length
+  }
+
+  release(): void {
+    this.lease?.release()
+  }
+}
+
+/** Bytes of a stream, gathered from several buffers so that nobody has to copy them together. */
+export class Chunk {
+  readonly kind = 'chunk'
+  readonly buffers: readonly Uint8Array[]
+  readonly byteLength: number
+  readonly leases: readonly Lease[]
+
+  constructor(buffers: readonly Uint8Array[], leases: readonly Lease[] = []) {
+    this.buffers = buffers
+    this.byteLength = totalLength(buffers)
+    this.leases = leases
+  }
+
+  release(): void {
+    for (const lease of this.leases) lease.release()
+  }
+}
+
+export type ClusterItem = Manifest | Run
+export type RangeItem = Manifest | Range
+export type Item = Manifest | Run | Range | Chunk
+
+export function totalLength(buffers: readonly Uint8Array[]): number {
+  let sum = 0
+  for (const buffer of buffers) sum += buffer.byteLength
+  return sum
+}
+
+/** The kinds of streams that stages take and give; `same` gives whatever is taken. */
+export type Kind = 'nothing' | 'clusters' | 'ranges' | 'bytes'

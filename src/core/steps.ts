@@ -1,0 +1,69 @@
+/** Pure steps, composed by stream-chain: neighbours run as one function, without a queue between them. */
+
+import { flushable, isFlushable, isMany, many, none } from 'stream-chain'
+import fun from 'stream-chain/fun.js'
+import type { Step, TransformBody } from './stage.ts'
+
+export { flushable, many, none }
+
+/** A step that keeps something back: `final` gives the rest when the input has ended. */
+export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => Out): Step<In, Out> {
+  return flushable(step as never, final as never) as unknown as Step<In, Out>
+}
+
+/** Neighbouring steps as one body. `blame` names the step's stage in what it throws. */
+export function fuse(steps: { step: Step; blame: (error: unknown) => Error }[]): TransformBody {
+  const run = fun(...(steps.map(({ step, blame }) => guarded(step, blame)) as never[])) as unknown as (
+    item: unknown,
+  ) => unknown
+  const emit = (result: unknown, push: (item: unknown) => void) => {
+    for (const item of manyValues(result)) push(item)
+  }
+  const pass = (item: unknown, push: (item: unknown) => void) => {
+    const result = run(item)
+    return result instanceof Promise ? result.then((r) => emit(r, push)) : emit(result, push)
+  }
+  return {
+    transform: pass,
+    flush: (push) => (isFlushable(run as never) ? pass(none, push) : undefined),
+  }
+}
+
+function manyValues(result: unknown): readonly unknown[] {
+  return isMany(result as never) ? (result as { values: unknown[] }).values : [result]
+}
+
+/** The same step, whose errors say where they come from, also out of a promise or a generator. */
+export function guarded(step: Step, blame: (error: unknown) => Error): Step {
+  const rethrow = (error: unknown): never => {
+    throw blame(error)
+  }
+  const watch = (result: any): any => {
+    if (result instanceof Promise) return result.then(watch, rethrow)
+    if (typeof result?.next === 'function') return watchIterator(result, rethrow)
+    return result
+  }
+  const guard: Step = (item) => {
+    try {
+      return watch(step(item))
+    } catch (error) {
+      return rethrow(error)
+    }
+  }
+  return isFlushable(step as never) ? (flushable(guard as never) as unknown as Step) : guard
+}
+
+function watchIterator(iterator: any, rethrow: (error: unknown) => never): any {
+  const guard = (call: () => any) => {
+    try {
+      const result = call()
+      return result instanceof Promise ? result.catch(rethrow) : result
+    } catch (error) {
+      return rethrow(error)
+    }
+  }
+  return {
+    next: (value: unknown) => guard(() => iterator.next(value)),
+    return: (value: unknown) => guard(() => iterator.return?.(value) ?? { done: true, value }),
+  }
+}
