@@ -34,8 +34,8 @@ export interface ByteSizeOptions {
 /** A size in an option: a number of bytes, or text such as `64MiB`; gives bytes. */
 export function byteSize({ min = 0, example = '64MiB' }: ByteSizeOptions = {}) {
   const error = ({ input }: { input?: unknown }) => `expected a size such as ${example}, got ${shown(input)}`
-  const text = z.string(error).regex(PATTERN, { error })
-  const number = z.number(error).int({ error }).nonnegative({ error })
+  const text = z.string({ error }).regex(PATTERN, { error })
+  const number = z.number({ error }).int({ error }).nonnegative({ error })
   return z.union([text, number], { error }).transform((value, context) => {
     const bytes = typeof value === 'number' ? value : parseBytes(value)
     if (bytes !== undefined && bytes >= min) return bytes
