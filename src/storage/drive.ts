@@ -20,7 +20,7 @@ export interface DriveReader {
   map(offset: number, length: number): AsyncIterable<DriveExtent>
   /** Fills `buffer` with the bytes from `offset`. Less than that is an error, never a short read. */
   read(buffer: Uint8Array, offset: number): Promise<void>
-  /** Releases everything; calls in flight fail. May be called more than once. */
+  /** Releases everything; calls in flight fail, or finish first. May be called more than once. */
   close(): Promise<void>
 }
 

@@ -1,0 +1,77 @@
+/** Where a file's data is and where its holes are: SEEK_DATA and SEEK_HOLE of lseek(2). */
+
+import { setImmediate } from 'node:timers/promises'
+import { VmapipeError } from '../core/errors.ts'
+import type { DriveExtent } from './drive.ts'
+import { EINVAL, ENXIO, EOPNOTSUPP, SEEK_DATA, SEEK_END, SEEK_HOLE, type Syscalls, syscalls } from './syscalls.ts'
+
+/** How long the calls may keep the event loop to themselves, in milliseconds. */
+const SLICE_MS = 2
+
+/**
+ * The extents of `offset`..`offset + length`, all within the file. A call takes a microsecond in the kernel and forty
+ * by way of a thread, so the calls are made here, in slices of time; but where one takes longer than a slice (a
+ * network filesystem, a long scan for the next hole) the next goes to a thread.
+ */
+export async function* fileExtents(fd: number, offset: number, length: number): AsyncGenerator<DriveExtent> {
+  const calls = syscalls()
+  const end = offset + length
+  let position = offset
+  const seek = calls && new Seeker(calls, fd)
+  while (position < end) {
+    const data = seek ? await seek.next(position, SEEK_DATA, end) : position
+    if (data > position) yield { offset: position, length: Math.min(data, end) - position, zero: true }
+    if (data >= end) return
+    const hole = seek ? await seek.next(data, SEEK_HOLE, end) : end
+    // A filesystem that gives no progress is not asked again.
+    position = hole > data ? Math.min(hole, end) : end
+    yield { offset: data, length: position - data, zero: false }
+    if (seek?.isDue) await seek.rest()
+  }
+}
+
+class Seeker {
+  readonly #calls: Syscalls
+  readonly #fd: number
+  #sliceStart = performance.now()
+  #lastTook = 0
+  #now = this.#sliceStart
+
+  constructor(calls: Syscalls, fd: number) {
+    this.#calls = calls
+    this.#fd = fd
+  }
+
+  get isDue(): boolean {
+    return this.#now - this.#sliceStart > SLICE_MS
+  }
+
+  async rest(): Promise<void> {
+    await setImmediate()
+    this.#sliceStart = performance.now()
+  }
+
+  /** Where the next data or hole from `position` begins; past the last data that is `end`. */
+  async next(position: number, whence: number, end: number): Promise<number> {
+    const before = performance.now()
+    const found =
+      this.#lastTook > SLICE_MS
+        ? await this.#calls.lseekAsync(this.#fd, position, whence)
+        : this.#calls.lseek(this.#fd, position, whence)
+    this.#now = performance.now()
+    this.#lastTook = this.#now - before
+    return found >= 0 ? found : this.#failed(-found, position, whence, end)
+  }
+
+  #failed(errno: number, position: number, whence: number, end: number): number {
+    if (errno === ENXIO) {
+      // Nothing but a hole follows, unless the file has become shorter: then there is nothing at all.
+      const size = this.#calls.lseek(this.#fd, 0, SEEK_END)
+      if (size >= end) return end
+      throw new VmapipeError('FAILED', `the file has shrunk to ${size} bytes while it was read`, { offset: position })
+    }
+    // A filesystem that cannot tell: all of it is data.
+    if (errno === EINVAL || errno === EOPNOTSUPP) return whence === SEEK_DATA ? position : end
+    throw new VmapipeError('FAILED', `looking for holes failed (errno ${errno})`, { offset: position })
+  }
+}

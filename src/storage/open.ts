@@ -1,0 +1,39 @@
+/** Opens a drive by what people call it; see spec.ts. */
+
+import { stat } from 'node:fs/promises'
+import { VmapipeError } from '../core/errors.ts'
+import type { DriveReader, DriveWriter } from './drive.ts'
+import type { PartialFileOptions } from './partial-file.ts'
+import { openRawReader } from './raw-reader.ts'
+import { createRawFile, openDeviceWriter } from './raw-writer.ts'
+import { parseDriveSpec } from './spec.ts'
+
+export interface ReaderOptions {
+  /** Ends the opening, and afterwards all that is in flight. */
+  signal?: AbortSignal
+}
+
+export interface WriterOptions extends ReaderOptions, PartialFileOptions {
+  /** Bytes of the drive; what is made gets this size, what exists must have it or more. */
+  size: number
+  /** The user says that a target which exists reads as zeroes already. */
+  isZero?: boolean
+}
+
+export async function openDriveReader(spec: string, { signal }: ReaderOptions = {}): Promise<DriveReader> {
+  signal?.throwIfAborted()
+  const drive = parseDriveSpec(spec)
+  if (drive.kind === 'raw') return openRawReader(drive.path)
+  throw new VmapipeError('USAGE', `${drive.kind} drives cannot be read yet`)
+}
+
+export async function openDriveWriter(spec: string, options: WriterOptions): Promise<DriveWriter> {
+  const { signal, size, isZero = false } = options
+  signal?.throwIfAborted()
+  const drive = parseDriveSpec(spec)
+  if (drive.kind === 'raw') {
+    const isDevice = (await stat(drive.path).catch(() => null))?.isBlockDevice() ?? false
+    return isDevice ? openDeviceWriter(drive.path, size, isZero) : createRawFile(drive.path, size, options)
+  }
+  throw new VmapipeError('USAGE', `${drive.kind} drives cannot be written yet`)
+}

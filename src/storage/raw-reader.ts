@@ -1,0 +1,96 @@
+/** Raw image files and block devices to read. Both are read as they are: nothing in them is taken for a format. */
+
+import { constants, type Stats } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { checkBounds } from './bounds.ts'
+import type { DriveExtent, DriveReader } from './drive.ts'
+import { fileExtents } from './holes.ts'
+import { SEEK_END, syscalls } from './syscalls.ts'
+
+export class RawReader implements DriveReader {
+  readonly size: number
+  readonly #path: string
+  readonly #file: FileHandle
+  readonly #hasHoles: boolean
+
+  constructor(path: string, file: FileHandle, size: number, hasHoles: boolean) {
+    this.#path = path
+    this.#file = file
+    this.size = size
+    this.#hasHoles = hasHoles
+  }
+
+  async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    checkBounds(this.size, offset, length)
+    if (length === 0) return
+    if (!this.#hasHoles) {
+      yield { offset, length, zero: false }
+      return
+    }
+    try {
+      yield* fileExtents(this.#file.fd, offset, length)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  async read(buffer: Uint8Array, offset: number): Promise<void> {
+    const length = buffer.byteLength
+    checkBounds(this.size, offset, length)
+    let done = 0
+    while (done < length) {
+      const position = offset + done
+      const { bytesRead } = await this.#file.read(buffer, done, length - done, position).catch((error) => {
+        throw this.#explain(error, position)
+      })
+      if (bytesRead === 0)
+        throw this.#explain(new VmapipeError('FAILED', 'the file ends here, it has shrunk'), position)
+      done += bytesRead
+    }
+  }
+
+  /** Waits for calls in flight; the kernel has them already. */
+  close(): Promise<void> {
+    return this.#file.close()
+  }
+
+  #explain(error: unknown, offset?: number): VmapipeError {
+    if (!(error instanceof VmapipeError)) return asVmapipeError(error, { file: this.#path, offset })
+    const { code, message, where } = error
+    return new VmapipeError(code, message, { offset, ...where, file: this.#path, cause: error.cause })
+  }
+}
+
+export async function openRawReader(path: string): Promise<RawReader> {
+  const { file, stats } = await openRaw(path, constants.O_RDONLY)
+  try {
+    const size = stats.isFile() ? stats.size : deviceSize(path, file)
+    return new RawReader(path, file, size, stats.isFile())
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/** Opens what exists and is a file or a block device; anything else (a FIFO would block, a directory) is refused. */
+export async function openRaw(path: string, flags: number): Promise<{ file: FileHandle; stats: Stats }> {
+  let file: FileHandle
+  try {
+    file = await open(path, flags | constants.O_NONBLOCK)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw asVmapipeError(error, { hint: code === 'EBUSY' ? 'is the device mounted?' : undefined })
+  }
+  const stats = await file.stat()
+  if (stats.isFile() || stats.isBlockDevice()) return { file, stats }
+  await file.close()
+  throw new VmapipeError('USAGE', 'neither a file nor a block device', { file: path })
+}
+
+/** Bytes of a block device. */
+export function deviceSize(path: string, file: FileHandle): number {
+  const size = syscalls()?.lseek(file.fd, 0, SEEK_END) ?? -1
+  if (size >= 0) return size
+  throw new VmapipeError('FAILED', 'the size of this block device cannot be found out', { file: path })
+}

@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
+import { writeAll } from '../../src/storage/write-all.ts'
+import { tmpDir } from '../support/tmp.ts'
+import { collect, readerContract, writerContract } from './contract.ts'
+
+const timeout = 20_000
+
+/** Writes an image so that its zeroes are holes. */
+function writeSparse(path: string, image: Buffer): void {
+  const fd = openSync(path, 'w')
+  ftruncateSync(fd, image.length)
+  for (let offset = 0; offset < image.length; offset += 4096) {
+    const block = image.subarray(offset, offset + 4096)
+    if (!block.equals(Buffer.alloc(block.length))) writeSync(fd, block, 0, block.length, offset)
+  }
+  closeSync(fd)
+}
+
+readerContract('raw file', {
+  sparse: true,
+  async open(t, image) {
+    const path = join(tmpDir(t), 'disk.raw')
+    writeSparse(path, image)
+    return openDriveReader(path)
+  },
+})
+
+writerContract('raw file', {
+  async open(t, size) {
+    const path = join(tmpDir(t), 'disk.raw')
+    return { writer: await openDriveWriter(path, { size }), content: async () => readFileSync(path) }
+  },
+})
+
+test('a huge sparse file is mapped at once', { timeout }, async (t) => {
+  const path = join(tmpDir(t), 'huge.raw')
+  const size = 2 ** 40
+  const fd = openSync(path, 'w')
+  ftruncateSync(fd, size)
+  const data = Buffer.alloc(65536, 1)
+  for (let i = 0; i < 64; i++) writeSync(fd, data, 0, data.length, i * 2 ** 34)
+  closeSync(fd)
+  const reader = await openDriveReader(path)
+  const start = performance.now()
+  const extents = await collect(reader.map(0, size))
+  assert.ok(performance.now() - start < 500)
+  assert.equal(extents.filter(({ zero }) => !zero).length, 64)
+  assert.equal(
+    extents.reduce((sum, { length }) => sum + length, 0),
+    size,
+  )
+  await reader.close()
+})
+
+test('mapping many extents lets others run in between', { timeout }, async (t) => {
+  const path = join(tmpDir(t), 'frayed.raw')
+  const fd = openSync(path, 'w')
+  for (let i = 0; i < 20_000; i++) writeSync(fd, 'x', i * 32768)
+  closeSync(fd)
+  const reader = await openDriveReader(path)
+  let turns = 0
+  let running = true
+  const others = () => {
+    turns++
+    if (running) setImmediate(others)
+  }
+  others()
+  const extents = await collect(reader.map(0, reader.size))
+  running = false
+  assert.equal(extents.filter(({ zero }) => !zero).length, 20_000)
+  assert.ok(turns > 3, `${turns} turns of the event loop`)
+  await reader.close()
+})
+
+test('a file that shrinks while it is read is an error with its place, in read and in map', { timeout }, async (t) => {
+  const path = join(tmpDir(t), 'disk.raw')
+  writeFileSync(path, Buffer.alloc(100_000, 1))
+  const reader = await openDriveReader(path)
+  truncateSync(path, 50_000)
+  await assert.rejects(reader.read(Buffer.alloc(20_000), 40_000), (error: any) => {
+    assert.equal(error.code, 'FAILED')
+    assert.match(error.line, /shrunk.*disk\.raw.*byte 50000/)
+    return true
+  })
+  await assert.rejects(collect(reader.map(0, 100_000)), { message: /shrunk to 50000/ })
+  await reader.close()
+})
+
+test('what is neither a file nor a block device is refused without waiting for it', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  execFileSync('mkfifo', [join(dir, 'fifo')])
+  await assert.rejects(openDriveReader(join(dir, 'fifo')), { message: /neither a file nor a block device/ })
+  await assert.rejects(openDriveReader(dir), { message: /neither a file nor a block device/ })
+  await assert.rejects(openDriveReader('/dev/zero'), { message: /neither a file nor a block device/ })
+  await assert.rejects(openDriveReader(join(dir, 'none')), { message: /no such file.*none/ })
+})
+
+test('the final name appears with publish only', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const path = join(dir, 'disk.raw')
+  const writer = await openDriveWriter(path, { size: 1_000_000 })
+  await writer.write([Buffer.from('abc')], 10)
+  assert.match(readdirSync(dir).join(), /^\.disk\.raw\.\d+-\d+\.partial$/)
+  await writer.flush()
+  await writer.publish()
+  assert.deepEqual(readdirSync(dir), ['disk.raw'])
+  await writer.close()
+  assert.equal(statSync(path).size, 1_000_000)
+  assert.ok(statSync(path).blocks * 512 < 100_000, 'not sparse')
+})
+
+test('what was not published leaves nothing', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const writer = await openDriveWriter(join(dir, 'disk.raw'), { size: 1000 })
+  await writer.close()
+  assert.deepEqual(readdirSync(dir), [])
+})
+
+test('a process that exits in the middle leaves nothing', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const script = `const { openDriveWriter } = await import('${new URL('../../src/storage/open.ts', import.meta.url)}')
+    await openDriveWriter(${JSON.stringify(join(dir, 'disk.raw'))}, { size: 1000 })
+    process.exit(0)`
+  execFileSync(process.execPath, ['--input-type=module', '-e', script])
+  assert.deepEqual(readdirSync(dir), [])
+})
+
+test('an existing file is refused, and with force replaced, its mode kept', { timeout }, async (t) => {
+  const path = join(tmpDir(t), 'disk.raw')
+  writeFileSync(path, 'old', { mode: 0o600 })
+  await assert.rejects(openDriveWriter(path, { size: 4 }), { message: /exists already/, hint: /--force/ })
+  const writer = await openDriveWriter(path, { size: 4, force: true })
+  await writer.write([Buffer.from('new!')], 0)
+  assert.equal(readFileSync(path, 'utf8'), 'old')
+  await writer.publish()
+  await writer.close()
+  assert.equal(readFileSync(path, 'utf8'), 'new!')
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+})
+
+test('a file that appears meanwhile is not overwritten', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const path = join(dir, 'disk.raw')
+  const writer = await openDriveWriter(path, { size: 4 })
+  writeFileSync(path, 'theirs')
+  await assert.rejects(writer.publish(), { message: /exists already/ })
+  await writer.close()
+  assert.deepEqual(readdirSync(dir), ['disk.raw'])
+  assert.equal(readFileSync(path, 'utf8'), 'theirs')
+})
+
+test('a symbolic link at the temporary or the final name is not followed', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const victim = join(dir, 'victim')
+  writeFileSync(victim, 'precious')
+  for (let i = 0; i < 100; i++) symlinkSync(victim, join(dir, `.disk.raw.${process.pid}-${i}.partial`))
+  symlinkSync(victim, join(dir, 'link.raw'))
+  const beside = await openDriveWriter(join(dir, 'disk.raw'), { size: 4 })
+  await beside.publish()
+  await beside.close()
+  await assert.rejects(openDriveWriter(join(dir, 'link.raw'), { size: 4 }), { message: /exists already/ })
+  const writer = await openDriveWriter(join(dir, 'link.raw'), { size: 4, force: true })
+  await writer.publish()
+  await writer.close()
+  assert.equal(readFileSync(victim, 'utf8'), 'precious')
+})
+
+test('what an earlier run left behind is named', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const dead = execFileSync('sh', ['-c', 'echo $$'], { encoding: 'utf8' }).trim()
+  writeFileSync(join(dir, `.disk.raw.${dead}-1.partial`), '')
+  writeFileSync(join(dir, `.disk.raw.${process.ppid}-1.partial`), '')
+  const warnings: string[] = []
+  const writer = await openDriveWriter(join(dir, 'disk.raw'), { size: 1, warn: (message) => warnings.push(message) })
+  await writer.close()
+  assert.equal(warnings.length, 1)
+  assert.match(warnings[0], new RegExp(`\\.disk\\.raw\\.${dead}-1\\.partial`))
+})
+
+test('a folder that is not there, or a folder in the place of the file, is a clear error', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  mkdirSync(join(dir, 'disk.raw'))
+  await assert.rejects(openDriveWriter(join(dir, 'no', 'disk.raw'), { size: 1 }), { message: /no such file/ })
+  await assert.rejects(openDriveWriter(join(dir, 'disk.raw'), { size: 1, force: true }), { message: /is not a file/ })
+})
+
+test('writeAll goes on after short writes and takes any number of buffers', { timeout }, async (t) => {
+  const path = join(tmpDir(t), 'out')
+  const file = await open(path, 'w+')
+  const whole = Buffer.from(Array.from({ length: 9000 }, (_, i) => i % 251))
+  const buffers = Array.from({ length: 3000 }, (_, i) => whole.subarray(i * 3, i * 3 + 3))
+  let calls = 0
+  const stingy = {
+    async writev(batch: Uint8Array[], position: number) {
+      assert.ok(batch.length <= 1024)
+      const bytes = Buffer.concat(batch).subarray(0, 1 + (calls++ % 700))
+      await file.write(bytes, 0, bytes.length, position)
+      return { bytesWritten: bytes.length, buffers: batch }
+    },
+  }
+  await writeAll(stingy as any, [Buffer.alloc(0), ...buffers, Buffer.alloc(0)], 5)
+  await file.close()
+  assert.ok(readFileSync(path).subarray(5).equals(whole))
+})
