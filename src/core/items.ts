@@ -56,7 +56,7 @@ export class Run {
   readonly count: number
   readonly masks: Uint16Array | null
   readonly blocks: readonly Uint8Array[]
-  readonly lease: Lease | null
+  readonly leases: readonly Lease[]
   /** Bytes of the blocks, or a token size for a run of zeroes, so that queues count it. */
   readonly byteLength: number
 
@@ -66,14 +66,14 @@ export class Run {
     count: number,
     blocks: readonly Uint8Array[],
     masks: Uint16Array | null = null,
-    lease: Lease | null = null,
+    leases: readonly Lease[] = [],
   ) {
     this.drive = drive
     this.first = first
     this.count = count
     this.blocks = blocks
     this.masks = masks
-    this.lease = lease
+    this.leases = leases
     this.byteLength = Math.max(512, totalLength(blocks))
   }
 
@@ -83,7 +83,7 @@ export class Run {
   }
 
   release(): void {
-    this.lease?.release()
+    for (const lease of this.leases) lease.release()
   }
 }
 
@@ -94,7 +94,7 @@ export class Range {
   readonly offset: number
   readonly length: number
   readonly data: readonly Uint8Array[] | null
-  readonly lease: Lease | null
+  readonly leases: readonly Lease[]
   readonly byteLength: number
 
   constructor(
@@ -102,18 +102,18 @@ export class Range {
     offset: number,
     length: number,
     data: readonly Uint8Array[] | null,
-    lease: Lease | null = null,
+    leases: readonly Lease[] = [],
   ) {
     this.drive = drive
     this.offset = offset
     this.length = length
     this.data = data
-    this.lease = lease
+    this.leases = leases
     this.byteLength = data === null ? 512 : length
   }
 
   release(): void {
-    this.lease?.release()
+    for (const lease of this.leases) lease.release()
   }
 }
 

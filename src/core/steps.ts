@@ -7,8 +7,8 @@ import type { Step, TransformBody } from './stage.ts'
 export { flushable, many, none }
 
 /** A step that keeps something back: `final` gives the rest when the input has ended. */
-export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => Out): Step<In, Out> {
-  return flushable(step as never, final as never) as unknown as Step<In, Out>
+export function stepWithFlush<In>(step: Step<In, unknown>, final: () => unknown): Step<In, unknown> {
+  return flushable(step as never, final as never) as unknown as Step<In, unknown>
 }
 
 /** Neighbouring steps as one body. `blame` names the step's stage in what it throws. */

@@ -1,0 +1,98 @@
+/**
+ * Bytes that arrive in chunks of any size, to be taken in pieces of any size, as views: nothing is copied but what
+ * has to lie in one piece. Leases of the chunks travel with the views that are taken.
+ */
+
+import type { Lease } from './budget.ts'
+import type { Chunk } from './items.ts'
+
+interface Part {
+  buffer: Buffer
+  leases: readonly Lease[]
+}
+
+/** Views of the bytes taken; each lease is held once for them. */
+export interface Taken {
+  buffers: Buffer[]
+  leases: Lease[]
+}
+
+export class ByteQueue {
+  readonly #parts: Part[] = []
+  #length = 0
+  #position = 0
+
+  /** Bytes that can be taken. */
+  get length(): number {
+    return this.#length
+  }
+
+  /** Bytes taken so far: where in the stream the queue begins. */
+  get position(): number {
+    return this.#position
+  }
+
+  /** The chunk becomes the queue's. */
+  push(chunk: Chunk): void {
+    const buffers = chunk.buffers.filter(({ byteLength }) => byteLength > 0)
+    const { leases } = chunk
+    // Every part holds the leases for itself.
+    for (const lease of leases) lease.retain(buffers.length)
+    for (const bytes of buffers) this.#parts.push({ buffer: asBuffer(bytes), leases })
+    this.#length += chunk.byteLength
+    chunk.release()
+  }
+
+  /** A copy of the next `bytes` bytes, which stay in the queue. They must be there. */
+  peek(bytes: number): Buffer {
+    const copy = Buffer.allocUnsafe(bytes)
+    let filled = 0
+    for (const { buffer } of this.#parts) {
+      filled += buffer.copy(copy, filled, 0, bytes - filled)
+      if (filled === bytes) break
+    }
+    return copy
+  }
+
+  /** Removes the next `bytes` bytes and gives views of them. They must be there. */
+  take(bytes: number): Taken {
+    const buffers: Buffer[] = []
+    const leases = new Set<Lease>()
+    this.#consume(bytes, ({ buffer, leases: held }, length) => {
+      buffers.push(length === buffer.length ? buffer : buffer.subarray(0, length))
+      for (const lease of held) if (!leases.has(lease)) leases.add(lease.retain())
+    })
+    return { buffers, leases: [...leases] }
+  }
+
+  skip(bytes: number): void {
+    this.#consume(bytes, () => {})
+  }
+
+  /** Gives back everything that was not taken. */
+  clear(): void {
+    this.skip(this.#length)
+  }
+
+  #consume(bytes: number, see: (part: Part, length: number) => void): void {
+    let left = bytes
+    while (left > 0) {
+      const part = this.#parts[0]
+      const length = Math.min(left, part.buffer.length)
+      see(part, length)
+      left -= length
+      if (length === part.buffer.length) {
+        this.#parts.shift()
+        for (const lease of part.leases) lease.release()
+      } else {
+        part.buffer = part.buffer.subarray(length)
+      }
+    }
+    this.#length -= bytes
+    this.#position += bytes
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

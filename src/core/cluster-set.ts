@@ -1,0 +1,93 @@
+/**
+ * Which clusters of a drive have been seen: a bitmap in pages that exist only while they are partly filled, so that
+ * clusters in anything like their order take next to no memory, whatever the size of the drive.
+ */
+
+import { VmapipeError } from './errors.ts'
+
+const PAGE_CLUSTERS = 4096
+const PAGE_WORDS = PAGE_CLUSTERS / 32
+/** Partly filled pages that may exist at once; a page takes about 0.6 KiB. */
+const MAX_PAGES = 200_000
+
+interface Page {
+  count: number
+  words: Uint32Array
+}
+
+const FULL: Page = { count: PAGE_CLUSTERS, words: new Uint32Array(PAGE_WORDS).fill(0xffffffff) }
+
+export class ClusterSet {
+  /** Clusters of the drive. */
+  readonly size: number
+  #count = 0
+  #partial = 0
+  readonly #pages: (Page | undefined)[] = []
+
+  constructor(size: number) {
+    this.size = size
+  }
+
+  /** How many clusters are in the set. */
+  get count(): number {
+    return this.#count
+  }
+
+  has(cluster: number): boolean {
+    const page = this.#pages[Math.floor(cluster / PAGE_CLUSTERS)]
+    if (page === undefined) return false
+    const bit = cluster % PAGE_CLUSTERS
+    return (page.words[bit >>> 5] & (1 << (bit & 31))) !== 0
+  }
+
+  /** Adds `count` clusters from `first`. Returns the first of them that was there before, or -1; the set is then not changed. */
+  addRange(first: number, count: number): number {
+    for (let cluster = first; cluster < first + count; cluster++) {
+      // A page that does not exist has nothing to collide with.
+      if (this.#pages[Math.floor(cluster / PAGE_CLUSTERS)] === undefined) {
+        cluster += PAGE_CLUSTERS - 1 - (cluster % PAGE_CLUSTERS)
+      } else if (this.has(cluster)) return cluster
+    }
+    for (let cluster = first; cluster < first + count; ) cluster += this.#addToPage(cluster, first + count - cluster)
+    this.#count += count
+    return -1
+  }
+
+  /** Adds up to the end of the page; returns how many clusters that were. */
+  #addToPage(cluster: number, wanted: number): number {
+    const index = Math.floor(cluster / PAGE_CLUSTERS)
+    const from = cluster % PAGE_CLUSTERS
+    const count = Math.min(wanted, PAGE_CLUSTERS - from)
+    if (count === PAGE_CLUSTERS) {
+      this.#pages[index] = FULL
+      return count
+    }
+    const page = this.#pages[index] ?? this.#newPage(index)
+    for (let bit = from; bit < from + count; bit++) page.words[bit >>> 5] |= 1 << (bit & 31)
+    page.count += count
+    if (page.count === PAGE_CLUSTERS) {
+      this.#pages[index] = FULL
+      this.#partial--
+    }
+    return count
+  }
+
+  #newPage(index: number): Page {
+    if (++this.#partial > MAX_PAGES) {
+      throw new VmapipeError('DAMAGED', 'the clusters are too scattered to be kept track of')
+    }
+    const page = { count: 0, words: new Uint32Array(PAGE_WORDS) }
+    this.#pages[index] = page
+    return page
+  }
+
+  /** The first cluster that is not in the set, or -1. */
+  firstMissing(): number {
+    if (this.#count === this.size) return -1
+    for (let cluster = 0; cluster < this.size; cluster++) {
+      if (this.#pages[Math.floor(cluster / PAGE_CLUSTERS)] === FULL) cluster += PAGE_CLUSTERS - 1
+      else if (!this.has(cluster)) return cluster
+    }
+    return -1
+  }
+}

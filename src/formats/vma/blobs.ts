@@ -1,0 +1,73 @@
+/**
+ * The blob buffer of a VMA header (vma_spec.txt, "VMA Header", blob buffer): byte 0 is unused, so that offset 0 can
+ * mean none; each blob is a little-endian 16-bit length and the bytes. Texts carry a trailing NUL that counts.
+ */
+
+import { VmapipeError } from '../../core/errors.ts'
+import { roundUp } from '../../core/geometry.ts'
+
+export class BlobWriter {
+  readonly #parts: Uint8Array[] = [Buffer.alloc(1)]
+  #length = 1
+  #allocated = 0
+
+  /**
+   * How large the real tool would have made the buffer: where a blob does not fit any more it adds the size of the
+   * blob, rounded up to 512. The header's size follows from this.
+   */
+  get allocated(): number {
+    return Math.max(this.#allocated, 512)
+  }
+
+  /** Returns the offset of the blob. At most 65535 bytes. */
+  add(data: Uint8Array): number {
+    const offset = this.#length
+    const length = Buffer.alloc(2)
+    length.writeUInt16LE(data.byteLength)
+    this.#parts.push(length, data)
+    this.#length += 2 + data.byteLength
+    if (this.#length > this.#allocated) this.#allocated += roundUp(2 + data.byteLength, 512)
+    return offset
+  }
+
+  addText(text: string): number {
+    const bytes = Buffer.from(`${text}\0`)
+    if (bytes.length > 65535)
+      throw new VmapipeError('USAGE', `a name of ${bytes.length} bytes does not fit into a header`)
+    return this.add(bytes)
+  }
+
+  bytes(): Buffer {
+    return Buffer.concat(this.#parts)
+  }
+}
+
+export class BlobReader {
+  readonly #buffer: Buffer
+  readonly #at: number
+
+  /** `at`: where the buffer stands in the archive, for errors. */
+  constructor(buffer: Buffer, at: number) {
+    this.#buffer = buffer
+    this.#at = at
+  }
+
+  /** A copy of the blob at `offset`. */
+  blob(offset: number): Buffer {
+    const { length } = this.#buffer
+    const size = offset + 2 <= length ? this.#buffer.readUInt16LE(offset) : 0
+    if (offset + 2 + size > length) {
+      throw new VmapipeError('DAMAGED', 'a blob lies outside the blob buffer', { offset: this.#at + offset })
+    }
+    return Buffer.from(this.#buffer.subarray(offset + 2, offset + 2 + size))
+  }
+
+  /** The text at `offset`, up to its NUL. */
+  text(offset: number): string {
+    const bytes = this.blob(offset)
+    if (bytes.at(-1) !== 0) {
+      throw new VmapipeError('DAMAGED', 'a name does not end with NUL', { offset: this.#at + offset })
+    }
+    return bytes.toString('utf8', 0, bytes.length - 1)
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * Reads drives that nobody writes to. Holes are not read; data is read in pieces of up to one extent, several in
+ * flight; the drives take turns. Runs come in order, so that the same drives make the same archive.
+ */
+
+import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { VmapipeError } from '../core/errors.ts'
+import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
+import { type ClusterItem, type ConfigFile, type DriveInfo, Manifest, Run } from '../core/items.ts'
+import { defineStage, type SourceBody, type StageContext, z } from '../core/stage.ts'
+import { MAX_CONFIG_SIZE } from '../formats/vma/header.ts'
+import type { DriveReader } from '../storage/drive.ts'
+import { openDriveReader } from '../storage/open.ts'
+import { type Piece, pieces } from './cluster-source/pieces.ts'
+
+const options = z.strictObject({
+  drives: z
+    .record(z.string().min(1), z.string().min(1))
+    .default({})
+    .describe('names of drives, such as drive-scsi0, and where each is read from'),
+  configs: z
+    .union([z.array(z.string()), z.record(z.string().min(1), z.string())])
+    .default([])
+    .describe('config files to put in: their paths, or names and paths'),
+  uuid: z.uuid().optional().describe('of the archive; a new one unless given'),
+  ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now unless given'),
+})
+
+type Options = z.output<typeof options>
+
+export const clusterSource = defineStage({
+  name: 'cluster-source',
+  summary: 'reads drives that nobody writes to',
+  input: 'nothing',
+  output: 'clusters',
+  options,
+  create: (options, context) => new ClusterSource(options, context),
+})
+
+/** Reads in flight, each up to one extent. */
+const DEPTH = 4
+
+interface OpenDrive extends DriveInfo {
+  reader: DriveReader
+}
+
+class ClusterSource implements SourceBody<ClusterItem> {
+  readonly #options: Options
+  readonly #context: StageContext
+  readonly #drives: OpenDrive[] = []
+  #manifest: Manifest | null = null
+  #plan: AsyncIterator<Planned> | null = null
+  #inFlight: Promise<Run>[] = []
+
+  constructor(options: Options, context: StageContext) {
+    this.#options = options
+    this.#context = context
+  }
+
+  async open(): Promise<void> {
+    const { drives, configs, uuid = randomUUID(), ctime = Math.floor(Date.now() / 1000) } = this.#options
+    for (const [name, source] of Object.entries(drives)) await this.#openDrive(name, source)
+    this.#manifest = new Manifest({
+      uuid: Buffer.from(uuid.replaceAll('-', ''), 'hex'),
+      ctime,
+      configs: await readConfigs(configs),
+      drives: this.#drives.map(({ id, name, size }) => ({ id, name, size })),
+    })
+    this.#plan = interleave(this.#drives)
+    this.#context.counters.set(
+      'total',
+      this.#drives.reduce((sum, { size }) => sum + size, 0),
+    )
+  }
+
+  async read(): Promise<ClusterItem | null> {
+    const manifest = this.#manifest
+    if (manifest !== null) {
+      this.#manifest = null
+      return manifest
+    }
+    await this.#readAhead()
+    return (await this.#inFlight.shift()) ?? null
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#inFlight)
+    for (const { reader } of this.#drives) await reader.close()
+  }
+
+  async #openDrive(name: string, source: string): Promise<void> {
+    const reader = await openDriveReader(source, { signal: this.#context.signal })
+    const drive = { id: this.#drives.length + 1, name, size: reader.size, reader }
+    this.#drives.push(drive)
+    if (reader.size === 0) throw new VmapipeError('FAILED', `'${source}' is empty, there is nothing to back up`, { drive: name })
+  }
+
+  async #readAhead(): Promise<void> {
+    while (this.#inFlight.length < DEPTH && this.#plan !== null) {
+      const { done, value } = await this.#plan.next()
+      if (done) {
+        this.#plan = null
+        return
+      }
+      const run = this.#read(value)
+      // Whoever comes for it sees the error; until then nobody may call it unhandled.
+      run.catch(() => {})
+      this.#inFlight.push(run)
+    }
+  }
+
+  async #read({ drive, first, count, zero }: Planned): Promise<Run> {
+    const { counters, budget } = this.#context
+    const offset = first * CLUSTER_SIZE
+    const length = Math.min(count * CLUSTER_SIZE, drive.size - offset)
+    if (zero) {
+      counters.add('zero', length)
+      counters.add('done', length)
+      return new Run(drive.id, first, count, [])
+    }
+    const slab = await budget.take(roundUp(length, BLOCK_SIZE))
+    try {
+      await drive.reader.read(slab.buffer.subarray(0, length), offset)
+    } catch (error) {
+      slab.release()
+      throw located(error, drive.name, offset)
+    }
+    // The archive holds whole blocks: what is past the end of the drive is zero.
+    slab.buffer.fill(0, length)
+    counters.add('read', length)
+    counters.add('done', length)
+    return new Run(drive.id, first, count, [slab.buffer], null, [slab])
+  }
+}
+
+interface Planned extends Piece {
+  drive: OpenDrive
+}
+
+/** A piece of each drive in turn, until all are through. */
+async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
+  let open = drives.map((drive) => ({ drive, plan: pieces(drive.reader) }))
+  while (open.length > 0) {
+    const left: typeof open = []
+    for (const entry of open) {
+      const { done, value } = await entry.plan.next()
+      if (done) continue
+      yield { drive: entry.drive, ...value }
+      left.push(entry)
+    }
+    open = left
+  }
+}
+
+async function readConfigs(configs: string[] | Record<string, string>): Promise<ConfigFile[]> {
+  const named = Array.isArray(configs) ? configs.map((path) => [basename(path), path]) : Object.entries(configs)
+  return Promise.all(
+    named.map(async ([name, path]) => {
+      const data = await readFile(path)
+      if (data.length > MAX_CONFIG_SIZE) {
+        const message = `this config file has ${data.length} bytes, an archive holds at most ${MAX_CONFIG_SIZE} of each`
+        throw new VmapipeError('USAGE', message, { file: path })
+      }
+      return { name, data }
+    }),
+  )
+}
+
+function located(error: unknown, drive: string, offset: number): unknown {
+  if (!(error instanceof Error)) return error
+  const { code } = error as NodeJS.ErrnoException
+  if (error instanceof VmapipeError) {
+    error.where.drive ??= drive
+    error.where.offset ??= offset
+    return error
+  }
+  return new VmapipeError('FAILED', `cannot read: ${code === 'EIO' ? 'input/output error of the device (EIO)' : error.message}`, { drive, offset, cause: error })
+}

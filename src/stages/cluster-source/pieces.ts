@@ -1,0 +1,47 @@
+/** Cuts a drive into pieces to read, along its holes. */
+
+import { CLUSTER_SIZE, clusterCount } from '../../core/geometry.ts'
+import { SLOTS_USED } from '../../formats/vma/extent.ts'
+import type { DriveReader } from '../../storage/drive.ts'
+
+/** Clusters of one drive that are read at once, or are known to be zero. */
+export interface Piece {
+  first: number
+  count: number
+  zero: boolean
+}
+
+/** One full extent. */
+const DATA_CLUSTERS = SLOTS_USED
+/** A hole costs nothing but its slots: in pieces of 64 extents, so that the drives still take turns. */
+const ZERO_CLUSTERS = SLOTS_USED * 64
+
+/** All clusters of the drive in order. A cluster is zero where no data reaches into it. */
+export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>): AsyncGenerator<Piece> {
+  const clusters = clusterCount(reader.size)
+  // Data that is still to be handed out: extents that touch, or share a cluster, become one stretch.
+  let from = 0
+  let to = 0
+  for await (const { offset, length, zero } of reader.map(0, reader.size)) {
+    if (zero) continue
+    const first = Math.floor(offset / CLUSTER_SIZE)
+    if (first > to) {
+      yield* cut(from, to, false)
+      yield* cut(to, first, true)
+      from = first
+    }
+    to = Math.max(to, Math.ceil((offset + length) / CLUSTER_SIZE))
+    // A long stretch is not held back until it ends.
+    while (to - from > DATA_CLUSTERS) {
+      yield { first: from, count: DATA_CLUSTERS, zero: false }
+      from += DATA_CLUSTERS
+    }
+  }
+  yield* cut(from, to, false)
+  yield* cut(to, clusters, true)
+}
+
+function* cut(from: number, to: number, zero: boolean): Generator<Piece> {
+  const most = zero ? ZERO_CLUSTERS : DATA_CLUSTERS
+  for (let first = from; first < to; first += most) yield { first, count: Math.min(most, to - first), zero }
+}

@@ -1,0 +1,35 @@
+/** Lets only so many bytes a second pass: put it after a source to spare its disk, before a sink to spare a network. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Item } from '../core/items.ts'
+import { byteRate } from '../core/size.ts'
+import { defineStage, z } from '../core/stage.ts'
+
+/** Bytes of a quarter of a second may go at once. */
+const BURST_SECONDS = 0.25
+
+export const rateLimit = defineStage({
+  name: 'rate-limit',
+  summary: 'lets only so many bytes a second pass',
+  input: 'any',
+  output: 'same',
+  options: z.strictObject({ rate: byteRate().describe('bytes a second, such as 50MiB/s') }),
+  create({ rate }, { signal }) {
+    // When everything that has passed would have taken as long as it should.
+    let due = 0
+    return async (item: Item) => {
+      const now = performance.now() / 1000
+      due = Math.max(due, now - BURST_SECONDS) + weight(item) / rate
+      if (due > now) await sleep((due - now) * 1000, undefined, { signal })
+      return item
+    }
+  },
+})
+
+/** Only bytes that are really there count: a hole passes for nothing. */
+function weight(item: Item): number {
+  if (item.kind === 'chunk') return item.byteLength
+  if (item.kind === 'run') return item.isZero ? 0 : item.byteLength
+  if (item.kind === 'range') return item.data === null ? 0 : item.length
+  return 0
+}

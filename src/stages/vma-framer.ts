@@ -1,0 +1,149 @@
+/** Clusters into the bytes of a VMA archive: the header, then extents of up to 58 clusters; nothing is copied. */
+
+import { BlockCursor } from '../core/block-cursor.ts'
+import type { Lease } from '../core/budget.ts'
+import { ClusterSet } from '../core/cluster-set.ts'
+import type { Counters } from '../core/counters.ts'
+import { VmapipeError } from '../core/errors.ts'
+import { BLOCK_SIZE, clusterCount, clusterMask, FULL_MASK, popcount16 } from '../core/geometry.ts'
+import { Chunk, type ClusterItem, type DriveInfo, type Manifest, type Run } from '../core/items.ts'
+import { defineStage, z } from '../core/stage.ts'
+import { none, stepWithFlush } from '../core/steps.ts'
+import { ExtentHeaderWriter, SLOTS, SLOTS_USED } from '../formats/vma/extent.ts'
+import { encodeHeader } from '../formats/vma/header.ts'
+
+export const vmaFramer = defineStage({
+  name: 'vma-framer',
+  summary: 'makes a VMA archive out of clusters',
+  input: 'clusters',
+  output: 'bytes',
+  options: z.strictObject({
+    slots: z.int().min(1).max(SLOTS).default(SLOTS_USED).describe('clusters in an extent; the real tool writes 58'),
+  }),
+  create({ slots }, { counters }) {
+    let framer: Framer | null = null
+    return stepWithFlush(
+      (item: ClusterItem) => {
+        if (item.kind === 'manifest') {
+          framer = new Framer(item, slots, counters)
+          return framer.header()
+        }
+        if (framer === null) throw new VmapipeError('STAGE', 'clusters came before the manifest')
+        return framer.frame(item)
+      },
+      () => {
+        if (framer === null) throw new VmapipeError('STAGE', 'nothing came, not even a manifest')
+        return framer.finish()
+      },
+    )
+  },
+})
+
+interface DriveState extends DriveInfo {
+  seen: ClusterSet
+  /** The last cluster, whose mask may be shorter. */
+  last: number
+  lastMask: number
+}
+
+class Framer {
+  readonly #manifest: Manifest
+  readonly #maxSlots: number
+  readonly #counters: Counters
+  readonly #drives = new Map<number, DriveState>()
+  readonly #header: ExtentHeaderWriter
+  #blocks: Uint8Array[] = []
+  #leases: Lease[] = []
+  #extents = 0
+
+  constructor(manifest: Manifest, maxSlots: number, counters: Counters) {
+    this.#manifest = manifest
+    this.#maxSlots = maxSlots
+    this.#counters = counters
+    this.#header = new ExtentHeaderWriter(manifest.uuid)
+    for (const drive of manifest.drives) {
+      const clusters = clusterCount(drive.size)
+      const last = clusters - 1
+      this.#drives.set(drive.id, {
+        ...drive,
+        seen: new ClusterSet(clusters),
+        last,
+        lastMask: clusterMask(drive.size, last),
+      })
+    }
+  }
+
+  header(): Chunk {
+    return this.#emit([encodeHeader(this.#manifest)], [])
+  }
+
+  /** The extents that this run fills. */
+  *frame(run: Run): Generator<Chunk> {
+    const drive = this.#admit(run)
+    const cursor = new BlockCursor(run.blocks)
+    for (let done = 0; done < run.count; ) {
+      const count = Math.min(run.count - done, this.#maxSlots - this.#header.slots)
+      this.#add(run, drive, done, count, cursor)
+      done += count
+      if (this.#header.slots === this.#maxSlots) yield this.#extent()
+    }
+    run.release()
+  }
+
+  finish(): Chunk | typeof none {
+    for (const { name, seen } of this.#drives.values()) {
+      const missing = seen.firstMissing()
+      if (missing >= 0) {
+        throw new VmapipeError('STAGE', `only ${seen.count} of ${seen.size} clusters came`, {
+          drive: name,
+          cluster: missing,
+        })
+      }
+    }
+    // An archive without drives has one empty extent.
+    return this.#header.slots > 0 || this.#extents === 0 ? this.#extent() : none
+  }
+
+  #admit(run: Run): DriveState {
+    const drive = this.#drives.get(run.drive)
+    if (drive === undefined)
+      throw new VmapipeError('STAGE', `clusters of drive ${run.drive} came, which the manifest does not have`)
+    if (run.first < 0 || run.first + run.count > drive.seen.size) {
+      throw new VmapipeError('STAGE', 'a cluster past the end of the drive came', {
+        drive: drive.name,
+        cluster: run.first + run.count - 1,
+      })
+    }
+    const twice = drive.seen.addRange(run.first, run.count)
+    if (twice >= 0) throw new VmapipeError('STAGE', 'a cluster came twice', { drive: drive.name, cluster: twice })
+    return drive
+  }
+
+  #add(run: Run, drive: DriveState, from: number, count: number, cursor: BlockCursor): void {
+    let blocks = 0
+    for (let index = from; index < from + count; index++) {
+      const cluster = run.first + index
+      const present = cluster === drive.last ? drive.lastMask : FULL_MASK
+      const mask = run.isZero ? 0 : run.masks === null ? present : run.masks[index] & present
+      this.#header.add(run.drive, cluster, mask)
+      blocks += popcount16(mask)
+    }
+    if (blocks === 0) return
+    cursor.take(blocks * BLOCK_SIZE, this.#blocks)
+    for (const lease of run.leases) this.#leases.push(lease.retain())
+  }
+
+  #extent(): Chunk {
+    const chunk = this.#emit([this.#header.finish(), ...this.#blocks], this.#leases)
+    this.#blocks = []
+    this.#leases = []
+    this.#extents++
+    return chunk
+  }
+
+  #emit(buffers: Uint8Array[], leases: Lease[]): Chunk {
+    const chunk = new Chunk(buffers, leases)
+    this.#counters.add('archive', chunk.byteLength)
+    return chunk
+  }
+}
