@@ -3,7 +3,13 @@ import { hash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { VmapipeError } from '../../../src/core/errors.ts'
 import { Manifest } from '../../../src/core/items.ts'
-import { decodeHeader, encodeHeader, FIXED_HEADER_SIZE, headerSize, MAX_HEADER_SIZE } from '../../../src/formats/vma/header.ts'
+import {
+  decodeHeader,
+  encodeHeader,
+  FIXED_HEADER_SIZE,
+  headerSize,
+  MAX_HEADER_SIZE,
+} from '../../../src/formats/vma/header.ts'
 import { golden, goldenBytes, needsGolden } from '../../support/golden.ts'
 
 const uuid = Buffer.from('000102030405060708090a0b0c0d0e0f', 'hex')
@@ -23,7 +29,10 @@ describe('the header of a VMA archive', () => {
     assert.equal(header.toString('hex', 48, 60), '00003000' + '0000001b' + '00003200')
     assert.equal(header.readUInt32BE(2044), 1)
     assert.equal(header.readUInt32BE(3068), 10)
-    assert.equal(header.toString('hex', 4096 + 200 * 32, 4096 + 201 * 32), `0000000d000000000000000123456789${'0'.repeat(32)}`)
+    assert.equal(
+      header.toString('hex', 4096 + 200 * 32, 4096 + 201 * 32),
+      `0000000d000000000000000123456789${'0'.repeat(32)}`,
+    )
     const blobs = '00' + '0700612e636f6e6600' + '010078' + '0c0064726976652d736373693000'
     assert.equal(header.toString('hex', 12288, 12288 + blobs.length / 2), blobs)
   })

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
+import { describe, test } from 'node:test'
+import type { VmapipeError } from '../../src/core/errors.ts'
+import { CLUSTER_SIZE } from '../../src/core/geometry.ts'
+import { Chunk, type ClusterItem, type Item, type Manifest, Run } from '../../src/core/items.ts'
+import { vmaDeframer } from '../../src/stages/vma-deframer.ts'
+import { vmaFramer } from '../../src/stages/vma-framer.ts'
+import { zeroElider } from '../../src/stages/zero-elider.ts'
+import { manifestOf, through } from '../support/flow.ts'
+import { golden, goldenBytes, needsGolden } from '../support/golden.ts'
+
+const timeout = 30_000
+
+async function frame(items: Item[], slots = 58): Promise<Buffer> {
+  const chunks = await through<Chunk>('clusters', items, [vmaFramer({ slots })])
+  return Buffer.concat(chunks.flatMap(({ buffers }) => buffers))
+}
+
+async function deframe(archive: Buffer, piece = archive.length): Promise<ClusterItem[]> {
+  const chunks = []
+  for (let at = 0; at < archive.length; at += piece) chunks.push(new Chunk([archive.subarray(at, at + piece)]))
+  return through<ClusterItem>('bytes', chunks, [vmaDeframer()])
+}
+
+/** Two drives: 3 clusters and a bit, with data, zero blocks and zero clusters; and one of 100 bytes. */
+function sample(): Item[] {
+  const data = Buffer.alloc(2 * CLUSTER_SIZE)
+  data.fill('a', 0, 4096)
+  data.fill('b', 4096 * 20, 4096 * 21)
+  const tail = Buffer.alloc(4096)
+  tail.write('tail')
+  const manifest = manifestOf(3 * CLUSTER_SIZE + 100, 100)
+  return [manifest, new Run(1, 3, 1, [tail]), new Run(1, 0, 2, [data]), new Run(2, 0, 1, [tail]), new Run(1, 2, 1, [])]
+}
+
+describe('framer and deframer', { timeout }, () => {
+  test('an extent is these bytes', async () => {
+    const block = Buffer.alloc(4096, 0x5a)
+    const archive = await frame([manifestOf(4096 * 3), new Run(1, 0, 1, [block], Uint16Array.of(0b100))])
+    const extent = archive.subarray(12800)
+    assert.equal(extent.length, 512 + 4096)
+    assert.equal(extent.toString('hex', 0, 24), `564d4145${'0000'}0001${'07'.repeat(16)}`)
+    assert.equal(extent.toString('hex', 40, 56), '0004000100000000' + '0000000000000000')
+    const blank = Buffer.from(extent.subarray(0, 512)).fill(0, 24, 40)
+    assert.equal(extent.toString('hex', 24, 40), hash('md5', blank))
+    assert.ok(extent.subarray(512).equals(block))
+  })
+
+  for (const piece of [61, 511, 4096, 100_000]) {
+    test(`what was framed comes back, read in pieces of ${piece} bytes`, async () => {
+      const archive = await frame(sample())
+      const again = await frame(await deframe(archive, piece))
+      assert.ok(again.equals(archive))
+    })
+  }
+
+  for (const slots of [1, 2, 58, 59]) {
+    test(`extents of ${slots} slots come back too`, async () => {
+      const small = await frame(sample(), slots)
+      const again = await frame(await deframe(small))
+      assert.ok(again.equals(await frame(sample())))
+    })
+  }
+
+  test('zeroes found by the elider are not stored', async () => {
+    const chunks = await through<Chunk>('clusters', sample(), [zeroElider(), vmaFramer()])
+    // Header, one extent header, and the four blocks that hold something.
+    assert.equal(
+      chunks.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      12800 + 512 + 4 * 4096,
+    )
+  })
+
+  test('an archive without drives has one empty extent', async () => {
+    const archive = await frame([manifestOf()])
+    assert.equal(archive.length, 12800 + 512)
+    assert.equal((await deframe(archive.subarray(0, 12800))).length, 1)
+  })
+
+  for (const [what, items] of [
+    ['a cluster that comes twice', [...sample(), new Run(1, 2, 1, [])]],
+    ['a cluster past the end', [manifestOf(100), new Run(1, 1, 1, [])]],
+    ['a drive that nobody announced', [manifestOf(100), new Run(2, 0, 1, [])]],
+    ['a missing cluster', sample().slice(0, -1)],
+    ['clusters before the manifest', sample().slice(1)],
+    ['nothing at all', []],
+  ] as [string, Item[]][]) {
+    test(`the framer does not make an archive out of ${what}`, async () => {
+      await assert.rejects(frame(items), { code: 'STAGE', stage: 'vma-framer' })
+    })
+  }
+})
+
+describe('the deframer refuses', { timeout }, () => {
+  test('an archive that is cut anywhere', async () => {
+    const archive = await frame(sample(), 2)
+    const cuts = [0, 1, 59, 60, 12799, 12800, 12801, 13311, 13312, archive.length - 1]
+    for (let at = 12800; at < archive.length; at += 999) cuts.push(at)
+    for (const cut of cuts)
+      await assert.rejects(deframe(archive.subarray(0, cut)), { code: 'INCOMPLETE' }, `cut at ${cut}`)
+  })
+
+  test('an archive of which any byte of a header is changed', async () => {
+    const archive = await frame(sample(), 2)
+    const extents = headersIn(archive)
+    const places = extents.flatMap((at) => Array.from({ length: 512 }, (_, index) => at + index))
+    for (const at of places.filter((_, index) => index % 7 === 0)) {
+      const bad = Buffer.from(archive)
+      bad[at] ^= 1
+      await assert.rejects(deframe(bad), (e: VmapipeError) => ['DAMAGED', 'INCOMPLETE'].includes(e.code), `byte ${at}`)
+    }
+  })
+
+  /** Changes the first extent, with a checksum that is right again. */
+  async function forged(change: (extent: Buffer) => void): Promise<Buffer> {
+    const archive = await frame(sample())
+    const extent = archive.subarray(12800, 13312)
+    change(extent)
+    extent.fill(0, 24, 40)
+    extent.set(hash('md5', extent, 'buffer'), 24)
+    return archive
+  }
+
+  for (const [what, change, message] of [
+    ['a cluster far past the end', (e: Buffer) => e.writeUInt32BE(0xffffffff, 44), /past the end/],
+    ['an undeclared drive', (e: Buffer) => e.writeUInt8(9, 43), /dev_id 9/],
+    ['a cluster twice', (e: Buffer) => e.writeUInt32BE(0, 44), /comes twice/],
+    ['a block count that lies', (e: Buffer) => e.writeUInt16BE(3, 6), /claims 3 blocks/],
+    ['a foreign uuid', (e: Buffer) => e.writeUInt8(1, 8), /another archive/],
+    ['reserved bytes', (e: Buffer) => e.writeUInt8(1, 4), /reserved/],
+  ] as [string, (extent: Buffer) => void, RegExp][]) {
+    test(`an extent with ${what}, naming its offset`, async () => {
+      const archive = await forged(change)
+      await assert.rejects(deframe(archive), (error: VmapipeError) => {
+        assert.equal(error.code, 'DAMAGED')
+        assert.equal(error.where.offset, 12800)
+        assert.match(error.message, message)
+        return true
+      })
+    })
+  }
+
+  test('trailing garbage', async () => {
+    const archive = await frame(sample())
+    await assert.rejects(deframe(Buffer.concat([archive, Buffer.from('x')])), { code: 'INCOMPLETE' })
+    await assert.rejects(deframe(Buffer.concat([archive, Buffer.alloc(512)])), { code: 'DAMAGED' })
+  })
+})
+
+test('slots of dev_id 0 are passed over, wherever they are', { timeout }, async () => {
+  const archive = await frame(sample())
+  const extra = Buffer.alloc(512)
+  extra.write('VMAE')
+  extra.fill(7, 8, 24)
+  extra.write('notes', 40)
+  extra.writeUInt8(0, 43)
+  extra.set(hash('md5', extra, 'buffer'), 24)
+  const mixed = Buffer.concat([archive.subarray(0, 12800), extra, archive.subarray(12800), extra])
+  assert.ok((await frame(await deframe(mixed))).equals(archive))
+})
+
+describe('archives of the real tool', { ...needsGolden, timeout: 60_000 }, () => {
+  for (const [name, { layout }] of golden) {
+    test(`${name}: deframed and framed again it is the same, byte for byte`, async () => {
+      const archive = goldenBytes(name)
+      const items = await deframe(archive, 1 << 20)
+      const manifest = items[0] as Manifest
+      assert.equal(manifest.kind, 'manifest')
+      if (Array.isArray(layout.order)) {
+        const clusters = layout.order.reduce((sum, [, , count]) => sum + count, 0)
+        assert.equal(
+          items.slice(1).reduce((sum, item) => sum + (item as Run).count, 0),
+          clusters,
+        )
+      }
+      assert.ok((await frame(items)).equals(archive))
+    })
+  }
+})
+
+function headersIn(archive: Buffer): number[] {
+  const found = []
+  for (let at = 12800; at < archive.length; at += 512 + archive.readUInt16BE(at + 6) * 4096) found.push(at)
+  return found
+}
