@@ -1,0 +1,65 @@
+/** A bar on a terminal: redrawn in place, gone when the run has ended. */
+
+import cliProgress from 'cli-progress'
+import { formatBytes, formatRate } from '../../core/size.ts'
+import { noteLine } from '../text.ts'
+import type { Display, Level } from './display.ts'
+import { formatDuration } from './duration.ts'
+import type { Snapshot } from './meter.ts'
+
+const BAR_WIDTH = 24
+
+export class BarDisplay implements Display {
+  readonly #bars: cliProgress.MultiBar
+  readonly #bar: cliProgress.SingleBar
+  readonly #title: string
+  readonly #stream: NodeJS.WriteStream
+
+  constructor(title: string, stream: NodeJS.WriteStream) {
+    this.#title = title
+    this.#stream = stream
+    this.#bars = new cliProgress.MultiBar({
+      stream,
+      hideCursor: true,
+      clearOnComplete: true,
+      emptyOnZero: true,
+      format: (_options, _params, { line }) => line,
+    })
+    this.#bar = this.#bars.create(100, 0, { line: title })
+  }
+
+  update(snapshot: Snapshot): void {
+    this.#bar.update(snapshot.percent ?? 0, { line: barLine(this.#title, snapshot, this.#stream.columns ?? 80) })
+  }
+
+  note(level: Level, text: string): void {
+    this.#bars.log(`${noteLine(level, text)}\n`)
+    this.#bars.update()
+  }
+
+  end(): void {
+    this.#bars.stop()
+  }
+}
+
+/** As much as fits into `columns`; what matters least goes first. */
+export function barLine(title: string, snapshot: Snapshot, columns: number): string {
+  const { percent, done, total, read, readRate, writeRate, zero, eta } = snapshot
+  const filled = Math.floor(((percent ?? 0) / 100) * BAR_WIDTH)
+  const head =
+    total === null
+      ? [title, formatBytes(read)]
+      : [title, `${Math.floor(percent!).toString().padStart(3)}%`, `[${'#'.repeat(filled).padEnd(BAR_WIDTH, '-')}]`]
+  const amount = total === null ? [] : [`${formatBytes(done)} of ${formatBytes(total)}`]
+  const rates = [`read ${formatRate(readRate)}`, `write ${formatRate(writeRate)}`]
+  const zeros = zero > 0 && total !== null ? [`zero ${Math.floor((zero / total) * 100)}%`] : []
+  const left = eta === null ? [] : [`ETA ${formatDuration(eta)}`]
+  const choices = [
+    [...head, ...amount, ...rates, ...zeros, ...left],
+    [...head, ...rates, ...left],
+    [...head, ...left],
+    head.slice(0, 2),
+  ]
+  const lines = choices.map((parts) => parts.join('  '))
+  return lines.find((line) => line.length < columns) ?? lines.at(-1)!
+}

@@ -1,0 +1,48 @@
+/** Lines for people, and the two streams they go to. Whatever comes from outside is made harmless first. */
+
+import { styleText } from 'node:util'
+import { printable } from '../core/errors.ts'
+
+type Format = Parameters<typeof styleText>[0]
+
+/** Coloured where the stream is a terminal that wants it (NO_COLOR, --no-color and FORCE_COLOR are heeded). */
+export function styled(format: Format, text: string, stream: NodeJS.WriteStream = process.stdout): string {
+  return styleText(format, text, { stream })
+}
+
+export function noteLine(level: 'info' | 'warning', text: string): string {
+  const label = level === 'info' ? 'INFO:' : styled('yellow', 'WARNING:', process.stderr)
+  return `${label} ${printable(text)}`
+}
+
+/** Result lines on standard output. A reader that goes away early, such as `head`, ends us without a word. */
+export function print(...lines: string[]): void {
+  if (process.stdout.listenerCount('error') === 0) {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(1)
+      throw error
+    })
+  }
+  process.stdout.write(lines.map((line) => `${line}\n`).join(''))
+}
+
+/** "a, b and c" */
+export function listing(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`
+}
+
+/** "1 drive", "2 drives" */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
+}
+
+/** Rows as columns of equal width, two spaces apart. */
+export function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column].length))) ?? []
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]))
+      .join('  ')
+      .trimEnd(),
+  )
+}

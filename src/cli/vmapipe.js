@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+// The launcher: runs on any Node since 16, finds one that is new enough, and starts the command line with it.
+// In a checkout that is main.ts as it stands; the published package ships it compiled, in dist.
+
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { constants } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const NEEDED = 24
+
+if (major(process.versions.node) >= NEEDED) await start()
+else restart(newerNode())
+
+async function start() {
+  const source = new URL('./main.ts', import.meta.url)
+  const { main } = await import(
+    existsSync(source) ? source.href : new URL('../../dist/cli/main.js', import.meta.url).href
+  )
+  await main(process.argv)
+}
+
+/** The program of an npm package `node` that is installed beside us, if it is new enough. */
+function newerNode() {
+  try {
+    const file = createRequire(import.meta.url).resolve('node/package.json')
+    const program = join(dirname(file), 'bin', 'node')
+    if (major(JSON.parse(readFileSync(file, 'utf8')).version) >= NEEDED && existsSync(program)) return program
+  } catch {
+    // There is none.
+  }
+  console.error(
+    `vmapipe: Node ${NEEDED} or newer is needed, this is ${process.versions.node}; install it, or run: npx -p node@${NEEDED} vmapipe`,
+  )
+  process.exit(2)
+}
+
+function restart(program) {
+  const child = spawn(program, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+    stdio: 'inherit',
+  })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  child.on('error', (error) => {
+    console.error(`vmapipe: ${program} does not start: ${error.message}`)
+    process.exit(2)
+  })
+  child.on('exit', (code, signal) => process.exit(code === null ? 128 + constants.signals[signal] : code))
+}
+
+function major(version) {
+  return Number.parseInt(version, 10)
+}

@@ -1,0 +1,49 @@
+/** Drives that nobody writes to, into one VMA archive. */
+
+import type { Writable } from 'node:stream'
+import { VmapipeError } from '../core/errors.ts'
+import type { BoundStage } from '../core/stage.ts'
+import { bindStage } from '../stages/registry.ts'
+import { Census } from './census.ts'
+import { type Compression, compressionOf, parseCompression } from './compression.ts'
+import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
+
+export interface BackupOptions extends JobOptions {
+  /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI. */
+  drives?: Record<string, string>
+  /** Paths of files that are carried unchanged, by their name in the archive. */
+  configs?: Record<string, string>
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
+  to: string | Writable
+  /** `zstd`, `zstd:19`, `lz4`, `gzip:6`, `none`, or the same as an object; by the name of the archive where left out. */
+  compress?: string | Compression
+  /** Replace an archive that exists. */
+  force?: boolean
+}
+
+/** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
+export async function backup(options: BackupOptions): Promise<JobResult> {
+  const census = new Census()
+  return runJob(backupStages(options, census), census, options)
+}
+
+function backupStages({ drives = {}, configs = {}, to, force, bwlimit, compress }: BackupOptions, census: Census) {
+  if (Object.keys(drives).length + Object.keys(configs).length === 0) {
+    throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
+  }
+  return [
+    bindStage('cluster-source', { drives, configs }),
+    ...limit(bwlimit),
+    bindStage('zero-elider', {}),
+    census.stage,
+    bindStage('vma-framer', {}),
+    ...compressor(compress, to),
+    bindStage('sink', { to, ...(force && { force }) }),
+  ]
+}
+
+function compressor(compress: string | Compression | undefined, to: string | Writable): BoundStage[] {
+  const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
+  const chosen = typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
+  return chosen.method === 'none' ? [] : [bindStage('compressor', chosen)]
+}

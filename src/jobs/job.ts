@@ -1,0 +1,32 @@
+/** What all jobs have in common: how they are told and what they answer. */
+
+import { VmapipeError } from '../core/errors.ts'
+import type { Manifest } from '../core/items.ts'
+import { definePipeline, type RunOptions, type RunResult } from '../core/pipeline.ts'
+import type { BoundStage } from '../core/stage.ts'
+import { bindStage } from '../stages/registry.ts'
+import type { DriveReport } from '../stages/verifier.ts'
+import type { Census } from './census.ts'
+
+export interface JobOptions extends RunOptions {
+  /** Bytes a second that are read at most (from the drives in a backup, from the archive otherwise), or text such as `100MB/s`. */
+  bwlimit?: number | string
+}
+
+export interface JobResult extends RunResult {
+  manifest: Manifest
+  drives: DriveReport[]
+}
+
+/** Runs the stages and says what went through `census`, which is one of them. */
+export async function runJob(stages: readonly BoundStage[], census: Census, options: JobOptions): Promise<JobResult> {
+  const result = await definePipeline(stages).run(options)
+  const { manifest, drives } = census
+  if (manifest === null) throw new VmapipeError('INCOMPLETE', 'no archive header went by', { stage: 'census' })
+  return { ...result, manifest, drives }
+}
+
+/** A limit where one is wanted. */
+export function limit(bwlimit: number | string | undefined): BoundStage[] {
+  return bwlimit === undefined ? [] : [bindStage('rate-limit', { rate: bwlimit })]
+}

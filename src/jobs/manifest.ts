@@ -1,0 +1,36 @@
+/** What an archive is about, out of its header alone. */
+
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import type { ClusterItem, Manifest } from '../core/items.ts'
+import { definePipeline } from '../core/pipeline.ts'
+import { defineStage, z } from '../core/stage.ts'
+import { Census } from './census.ts'
+import { type ReadOptions, reading } from './restore.ts'
+
+/** Reads no further than the header, then lets go of the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+export async function readManifest(options: ReadOptions): Promise<Manifest> {
+  const enough = new AbortController()
+  const signal = options.signal ? AbortSignal.any([options.signal, enough.signal]) : enough.signal
+  const census = new Census()
+  const stop = defineStage({
+    name: 'header-only',
+    summary: 'ends the run at the first item',
+    input: 'clusters',
+    output: 'nothing',
+    options: z.strictObject({}),
+    create: () => ({
+      write(item: ClusterItem) {
+        item.release()
+        enough.abort(new VmapipeError('ABORTED', 'the header was read'))
+      },
+    }),
+  })
+  try {
+    await definePipeline([...reading(options, census), stop()]).run({ ...options, signal })
+  } catch (error) {
+    // What comes after the header is not looked at, and neither are errors there.
+    if (!enough.signal.aborted) throw asVmapipeError(error)
+  }
+  if (census.manifest === null) throw new VmapipeError('INCOMPLETE', 'the archive has no header')
+  return census.manifest
+}
