@@ -27,7 +27,9 @@ export interface GoldenArchive {
 const present = existsSync(join(dir, 'manifest.json'))
 
 /** Options for `test()`: not in CI either, as a checkout may well stand alone. */
-export const needsGolden = { skip: present ? (false as const) : 'the golden archives are not there (VMAPIPE_GOLDEN names their folder)' }
+export const needsGolden = {
+  skip: present ? (false as const) : 'the golden archives are not there (VMAPIPE_GOLDEN names their folder)',
+}
 
 /** By name; empty where they are missing. */
 export const golden: ReadonlyMap<string, GoldenArchive> = new Map(

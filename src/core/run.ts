@@ -1,0 +1,189 @@
+/**
+ * The runner: opens every stage, lets the items flow, and is done when every stage is closed. The first error wins,
+ * with the name of its stage; it aborts the others.
+ */
+
+import { availableParallelism } from 'node:os'
+import { pipeline as connect, type Stream } from 'streamx'
+import { Budget } from './budget.ts'
+import { Counters } from './counters.ts'
+import { VmapipeError } from './errors.ts'
+import type { BoundStage, StageBody, StageContext, Step } from './stage.ts'
+import { fuse } from './steps.ts'
+import { blame, toStream } from './streams.ts'
+
+/** 64 MiB: enough for both processors and a disk to be busy at once. */
+export const DEFAULT_BUDGET = 64 << 20
+
+export interface RunOptions {
+  /** Bytes that may be held in memory by all stages together; 64 MiB unless told otherwise. */
+  buffer?: number
+  /** Processor-bound work to do at once; the number of processors unless told otherwise. */
+  threads?: number
+  signal?: AbortSignal
+  counters?: Counters
+  warn?: (message: string) => void
+}
+
+export interface RunResult {
+  counters: Counters
+  /** The most bytes that were on lease at once. */
+  highWater: number
+  /** Bytes that some stage never gave back: zero, unless a stage forgets to release. */
+  leaked: number
+  seconds: number
+}
+
+interface Part {
+  name: string
+  body: StageBody
+}
+
+export async function runStages(stages: readonly BoundStage[], options: RunOptions = {}): Promise<RunResult> {
+  const started = performance.now()
+  const run = new Run(options)
+  await run.through(stages, options.signal)
+  const { counters, budget } = run
+  return {
+    counters,
+    highWater: budget.highWater,
+    leaked: budget.used,
+    seconds: (performance.now() - started) / 1000,
+  }
+}
+
+/** The parts of a pipeline, made but not opened. */
+export function createParts(stages: readonly BoundStage[], run: Run): Part[] {
+  return stages.map(({ definition, options }) => {
+    const { name } = definition
+    try {
+      return { name, body: definition.create(options as never, run.context(name)) }
+    } catch (error) {
+      throw blame(name, error)
+    }
+  })
+}
+
+/** What the stages of one run share, and its first error. */
+export class Run {
+  readonly budget: Budget
+  readonly counters: Counters
+  readonly #threads: number
+  readonly #warn: (message: string) => void
+  readonly #controller = new AbortController()
+  #failure: VmapipeError | null = null
+
+  constructor({ buffer = DEFAULT_BUDGET, threads = availableParallelism(), counters, warn = () => {} }: RunOptions) {
+    this.budget = new Budget(buffer)
+    this.counters = counters ?? new Counters()
+    this.#threads = threads
+    this.#warn = warn
+  }
+
+  context(name: string): StageContext {
+    return {
+      name,
+      budget: this.budget,
+      counters: this.counters,
+      signal: this.#controller.signal,
+      threads: this.#threads,
+      warn: (message) => this.#warn(`${name}: ${message}`),
+    }
+  }
+
+  /** Notes an error of a stage. The first one aborts all stages; of the others, those that tell something new are kept. */
+  fail(stage: string, error: unknown): VmapipeError {
+    const blamed = blame(stage, error)
+    if (this.#failure === null) {
+      this.#failure = blamed
+      this.budget.close(blamed)
+      this.#controller.abort(blamed)
+    } else if (blamed !== this.#failure && blamed.code !== 'ABORTED') {
+      this.#failure.suppressed.push(blamed)
+    }
+    return blamed
+  }
+
+  async through(stages: readonly BoundStage[], outside?: AbortSignal): Promise<void> {
+    const onAbort = () => this.fail('pipeline', abortError(outside!))
+    if (outside?.aborted) throw abortError(outside)
+    outside?.addEventListener('abort', onAbort, { once: true })
+    try {
+      const parts = createParts(stages, this)
+      await this.#open(parts)
+      await this.#flow(parts)
+    } finally {
+      outside?.removeEventListener('abort', onAbort)
+    }
+    if (this.#failure !== null) throw this.#failure
+  }
+
+  /** Opens all stages in the order of the pipeline; where one fails, it and those before it are closed. */
+  async #open(parts: Part[]): Promise<void> {
+    for (const [index, { name, body }] of parts.entries()) {
+      try {
+        if (hasHooks(body)) await body.open?.()
+        if (this.#failure !== null) throw this.#failure
+      } catch (error) {
+        const first = this.fail(name, error)
+        for (const part of parts.slice(0, index + 1).reverse()) await this.#closeUnused(part, first)
+        throw this.#failure
+      }
+    }
+  }
+
+  async #closeUnused({ name, body }: Part, error: Error): Promise<void> {
+    try {
+      if (hasHooks(body)) await body.close?.(error)
+      else if (typeof body === 'object' && 'destroy' in body) body.destroy(error)
+    } catch (error) {
+      this.fail(name, error)
+    }
+  }
+
+  /** Connects the streams and waits until every one of them is closed. */
+  async #flow(parts: Part[]): Promise<void> {
+    const streams = groupSteps(parts).map((group) => this.#stream(group))
+    const closed = streams.map((stream) => new Promise<void>((resolve) => stream.once('close', () => resolve())))
+    const { signal } = this.#controller
+    const destroy = () => {
+      for (const stream of streams) stream.destroy(signal.reason)
+    }
+    signal.addEventListener('abort', destroy, { once: true })
+    connect(streams as never, () => {})
+    await Promise.all(closed)
+  }
+
+  #stream(group: Part[]): Stream {
+    const [{ name, body }] = group
+    const steps = group.map((part) => ({
+      step: part.body as Step,
+      blame: (error: unknown) => this.fail(part.name, error),
+    }))
+    const stream = toStream(typeof body === 'function' ? fuse(steps) : body, (error) => this.fail(name, error))
+    stream.on('error', (error) => this.fail(name, error))
+    return stream
+  }
+}
+
+function abortError({ reason }: AbortSignal): VmapipeError {
+  return reason instanceof VmapipeError ? reason : new VmapipeError('ABORTED', 'aborted', { cause: reason })
+}
+
+type Hooks = { open?(): unknown; close?(error: Error | null): unknown }
+
+function hasHooks(body: StageBody): body is StageBody & Hooks {
+  return typeof body === 'object' && !('pipe' in body)
+}
+
+/** Neighbouring steps together, every other stage by itself. */
+function groupSteps(parts: Part[]): Part[][] {
+  const groups: Part[][] = []
+  for (const part of parts) {
+    const last = groups.at(-1)
+    const joins = typeof part.body === 'function' && last !== undefined && typeof last[0].body === 'function'
+    if (joins) last.push(part)
+    else groups.push([part])
+  }
+  return groups
+}
