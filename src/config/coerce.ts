@@ -1,0 +1,42 @@
+/** Parameters arrive as text; where the schema wants a number or a boolean, text that says one becomes one. */
+
+import type * as z from 'zod'
+import { type Path, pathText } from './document.ts'
+import { valueAt } from './problems.ts'
+
+/** Checks `value`; `texts` are the paths in it that came as text out of a parameter. `value` itself is not changed. */
+export function parseWithTexts<T>(
+  schema: z.ZodType<T>,
+  value: unknown,
+  texts: readonly Path[],
+): z.ZodSafeParseResult<T> {
+  const first = schema.safeParse(value)
+  if (first.success || texts.length === 0) return first
+  const candidates = new Set(texts.map(pathText))
+  const copy = structuredClone(value)
+  let changed = false
+  for (const issue of first.error.issues) {
+    const path = issue.path as (string | number)[]
+    if (!candidates.has(pathText(path))) continue
+    const text = valueAt(copy, path)
+    const scalar = typeof text === 'string' ? asScalar(text, wanted(issue)) : undefined
+    if (scalar === undefined || path.length === 0) continue
+    ;(valueAt(copy, path.slice(0, -1)) as Record<PropertyKey, unknown>)[path.at(-1)!] = scalar
+    changed = true
+  }
+  return changed ? schema.safeParse(copy) : first
+}
+
+/** The types that would have done at the place of the issue. */
+function wanted(issue: z.core.$ZodIssue): string[] {
+  if (issue.code === 'invalid_type') return [issue.expected]
+  if (issue.code !== 'invalid_union') return []
+  return issue.errors.flat().flatMap((inner) => (inner.path.length === 0 ? wanted(inner) : []))
+}
+
+function asScalar(text: string, types: string[]): number | boolean | undefined {
+  const numeric = types.includes('number') || types.includes('int')
+  if (numeric && /^-?\d+(\.\d+)?$/.test(text)) return Number(text)
+  if (types.includes('boolean') && (text === 'true' || text === 'false')) return text === 'true'
+  return undefined
+}

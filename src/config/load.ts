@@ -1,0 +1,86 @@
+/**
+ * A pipeline config: a YAML or JSON file, or a module that brings stages of its own. Relative paths in it are relative
+ * to the current directory, as on the command line. Everything wrong with it is CONFIG, with file, line, column and path.
+ */
+
+import { open } from 'node:fs/promises'
+import { extname } from 'node:path'
+import { describe, VmapipeError } from '../core/errors.ts'
+import { definePipeline, type Pipeline } from '../core/pipeline.ts'
+import type { BoundStage } from '../core/stage.ts'
+import { stages as builtIn } from '../stages/registry.ts'
+import { loadModule } from './module.ts'
+import { readPipeline } from './read.ts'
+import type { Registry } from './schema.ts'
+
+export interface PipelineConfig {
+  name: string | undefined
+  pipeline: Pipeline
+  /** Bytes. */
+  buffer: number | undefined
+  threads: number | undefined
+}
+
+export interface LoadOptions {
+  /** Parameters given from outside: `--set NAME=VALUE`. */
+  set?: Record<string, string>
+  env?: Record<string, string | undefined>
+  /** The stages that names stand for; those of vmapipe unless told otherwise. */
+  registry?: Registry
+}
+
+/** What a config says before its stages are put together. */
+export interface PipelineParts {
+  name?: string
+  buffer?: number
+  threads?: number
+  stages: readonly BoundStage[]
+}
+
+/** No config that a person wrote is larger. */
+const MAX_CONFIG_BYTES = 1 << 20
+
+const MODULES = ['.ts', '.mts', '.js', '.mjs']
+
+export async function loadPipeline(file: string, options: LoadOptions = {}): Promise<PipelineConfig> {
+  const { set = {}, env = process.env, registry = builtIn } = options
+  const parts = MODULES.includes(extname(file))
+    ? await loadModule(file, set, registry)
+    : readPipeline(file, await readText(file), { set, env, registry })
+  const { name, buffer, threads } = parts
+  return { name, buffer, threads, pipeline: closedPipeline(file, parts.stages) }
+}
+
+/** Stages that fit, from a source to a sink. */
+function closedPipeline(file: string, stages: readonly BoundStage[]): Pipeline {
+  try {
+    const pipeline = definePipeline(stages)
+    if (pipeline.input !== 'nothing')
+      throw new VmapipeError('CONFIG', `it begins without a source of ${pipeline.input}`)
+    if (pipeline.output !== 'nothing') throw new VmapipeError('CONFIG', `it ends without a sink of ${pipeline.output}`)
+    return pipeline
+  } catch (error) {
+    if (!(error instanceof VmapipeError)) throw error
+    const { stage, hint } = error
+    const message = `${file}: the stages do not fit: ${stage === undefined ? '' : `${stage}: `}${error.message}`
+    throw new VmapipeError('CONFIG', message, { hint, cause: error })
+  }
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    await using handle = await open(file)
+    const buffer = Buffer.alloc(MAX_CONFIG_BYTES + 1)
+    let length = 0
+    for (let read = -1; read !== 0 && length < buffer.length; length += read) {
+      read = (await handle.read(buffer, length)).bytesRead
+    }
+    if (length > MAX_CONFIG_BYTES) throw new Error('larger than 1 MiB, this is no pipeline config')
+    return new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length))
+  } catch (error) {
+    throw new VmapipeError('CONFIG', `cannot read the pipeline config: ${describe(error as Error)}`, {
+      file,
+      cause: error,
+    })
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * A pipeline as a module: the default export is what definePipeline gives, or `{ stages: […], name?, buffer?, threads? }`,
+ * or a function of the parameters (--set) that gives one of these. Its stages are its own, or written as in a YAML config.
+ */
+
+import { registerHooks } from 'node:module'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { VmapipeError } from '../core/errors.ts'
+import { parseBytes } from '../core/size.ts'
+import { bindItems } from './bind.ts'
+import { pathText } from './document.ts'
+import type { PipelineParts } from './load.ts'
+import type { Registry } from './schema.ts'
+
+export async function loadModule(
+  file: string,
+  set: Record<string, string>,
+  registry: Registry,
+): Promise<PipelineParts> {
+  const exported = await importDefault(file)
+  if (typeof exported !== 'function' && Object.keys(set).length > 0) {
+    throw new VmapipeError('CONFIG', `${file}: this pipeline takes no parameters`, {
+      hint: 'a module that exports a function is given them',
+    })
+  }
+  const made = typeof exported === 'function' ? await call(file, exported as (set: object) => unknown, set) : exported
+  return parts(file, made, registry)
+}
+
+async function importDefault(file: string): Promise<unknown> {
+  // The module's `vmapipe` is this one, wherever it lies: two copies would not know each other's items.
+  const ours = import.meta.resolve('vmapipe')
+  const hooks = registerHooks({
+    resolve: (specifier, context, next) => next(specifier === 'vmapipe' ? ours : specifier, context),
+  })
+  try {
+    const module = await import(pathToFileURL(resolve(file)).href)
+    if (module.default === undefined) throw new Error('it has no default export')
+    return module.default
+  } catch (error) {
+    throw broken(file, 'cannot load the pipeline', error)
+  } finally {
+    hooks.deregister()
+  }
+}
+
+async function call(file: string, make: (set: object) => unknown, set: Record<string, string>): Promise<unknown> {
+  try {
+    return await make({ ...set })
+  } catch (error) {
+    throw broken(file, 'the pipeline cannot be made', error)
+  }
+}
+
+function parts(file: string, made: unknown, registry: Registry): PipelineParts {
+  const { stages, name, buffer, threads } = (made ?? {}) as Record<string, unknown>
+  if (!Array.isArray(stages)) {
+    throw new VmapipeError('CONFIG', `${file}: expected a pipeline, or a map with stages`, {
+      hint: 'export default definePipeline([…])',
+    })
+  }
+  const bound = bindItems(stages, registry)
+  const [problem] = bound.problems
+  if (problem !== undefined) {
+    throw new VmapipeError('CONFIG', `${file}: ${pathText(problem.path)}: ${problem.message}`, { hint: problem.hint })
+  }
+  const bytes = typeof buffer === 'string' ? parseBytes(buffer) : (buffer as number | undefined)
+  if (buffer !== undefined && !(Number.isInteger(bytes) && bytes! > 0)) {
+    throw new VmapipeError('CONFIG', `${file}: buffer: expected a size such as 64MiB`)
+  }
+  if (threads !== undefined && !(Number.isInteger(threads) && (threads as number) > 0)) {
+    throw new VmapipeError('CONFIG', `${file}: threads: expected a whole number from 1`)
+  }
+  return {
+    stages: bound.stages,
+    name: typeof name === 'string' ? name : undefined,
+    buffer: bytes,
+    threads: threads as number | undefined,
+  }
+}
+
+function broken(file: string, what: string, error: unknown): VmapipeError {
+  const { stage, hint } = (error ?? {}) as Partial<VmapipeError>
+  const message = String((error as Error)?.message ?? error).split('\n')[0]
+  return new VmapipeError('CONFIG', `${file}: ${what}: ${stage ? `${stage}: ` : ''}${message}`, { hint, cause: error })
+}

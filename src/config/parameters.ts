@@ -1,0 +1,109 @@
+/**
+ * `${NAME}` in the values of a config. A value comes from --set, else from the default in `params`, else from the
+ * environment. It is put in after the YAML was parsed, so nothing in it can change the form of the config, and it is
+ * not looked at again. `$${` is a plain `${`. A value that is nothing but `${NAME}` keeps the type of its default.
+ */
+
+import type { Path } from './document.ts'
+
+export type Scalar = string | number | boolean
+
+export interface Parameter {
+  default?: Scalar
+  description?: string
+  required?: boolean
+}
+
+export interface ParameterSources {
+  /** From --set. */
+  set: Readonly<Record<string, string>>
+  params: Readonly<Record<string, Parameter>>
+  env: Readonly<Record<string, string | undefined>>
+}
+
+export type Lookup = (name: string) => Scalar | undefined
+
+/** Where a name's value comes from. A default may itself use `${ENV}` and what was set, but not another default. */
+export function lookup({ set, params, env }: ParameterSources): Lookup {
+  const outside: Lookup = (name) => own(set, name) ?? own(env, name)
+  return (name) => {
+    const given = own(set, name)
+    if (given !== undefined) return given
+    const fallback = own(params, name)?.default
+    if (fallback === undefined) return own(env, name)
+    return typeof fallback === 'string' ? substituteText(fallback, outside) : fallback
+  }
+}
+
+function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(record, name) ? record[name] : undefined
+}
+
+/** A reference that cannot be resolved; `path` is where it stands. */
+export class ReferenceProblem extends Error {
+  path: Path = []
+  readonly missing: string | undefined
+
+  constructor(message: string, missing?: string) {
+    super(message)
+    this.missing = missing
+  }
+}
+
+const REFERENCE = /\$\$\{|\$\{([^}]*)(\}?)/g
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
+
+export interface Substituted {
+  value: unknown
+  /** Paths of values that are text out of a parameter and may still have to become a number or a boolean. */
+  texts: Path[]
+  /** Names that were asked for. */
+  used: Set<string>
+}
+
+/** All string values of `value`, at any depth; keys are left alone. Throws ReferenceProblem. */
+export function substitute(value: unknown, find: Lookup): Substituted {
+  const texts: Path[] = []
+  const used = new Set<string>()
+  const noting: Lookup = (name) => {
+    used.add(name)
+    return find(name)
+  }
+  const walk = (value: unknown, path: Path): unknown => {
+    if (typeof value === 'string') {
+      const result = at(path, () => substituteText(value, noting))
+      if (result !== value && typeof result === 'string') texts.push(path)
+      return result
+    }
+    if (Array.isArray(value)) return value.map((item, index) => walk(item, [...path, index]))
+    if (value === null || typeof value !== 'object') return value
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, walk(item, [...path, key])]))
+  }
+  return { value: walk(value, []), texts, used }
+}
+
+function at<T>(path: Path, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (error instanceof ReferenceProblem) error.path = path
+    throw error
+  }
+}
+
+export function substituteText(text: string, find: Lookup): Scalar {
+  const whole = /^\$\{([^}]*)\}$/.exec(text)
+  if (whole !== null) return value(whole[1], find)
+  return text.replace(REFERENCE, (all, name: string | undefined, end: string) => {
+    if (name === undefined) return '${'
+    if (end === '') throw new ReferenceProblem(`'${all}' has no closing brace`)
+    return String(value(name, find))
+  })
+}
+
+function value(name: string, find: Lookup): Scalar {
+  if (!NAME.test(name)) throw new ReferenceProblem(`'\${${name}}' is no parameter: letters, digits and _ make a name`)
+  const found = find(name)
+  if (found === undefined) throw new ReferenceProblem(`\${${name}} is not set`, name)
+  return found
+}

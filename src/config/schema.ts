@@ -1,0 +1,113 @@
+/** The form of a pipeline config, for the loader and, as JSON Schema, for editors: both out of the same definitions. */
+
+import { byteSize } from '../core/size.ts'
+import { type StageFactory, z } from '../core/stage.ts'
+
+export type Registry = ReadonlyMap<string, StageFactory>
+
+const parameter = z
+  .strictObject({
+    default: z
+      .union([z.string(), z.number(), z.boolean()])
+      .optional()
+      .describe('used unless --set gives another value'),
+    description: z.string().optional().describe('one line for whoever has to set it'),
+    required: z.boolean().optional().describe('must have a value, even where nothing uses it'),
+  })
+  .nullable()
+  .transform((value) => value ?? {})
+
+export const paramsSchema = z
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'a parameter is named with letters, digits and _'), parameter)
+  .describe(
+    `what may be set from outside: \${NAME} in a value is replaced from --set, from the default, or from the environment`,
+  )
+
+/** Everything but the stages' own options, which are theirs to check. */
+export const pipelineSchema = z.strictObject({
+  $schema: z.string().optional(),
+  name: z.string().optional().describe('what the pipeline is called in progress and messages'),
+  description: z.string().optional(),
+  params: paramsSchema.optional(),
+  buffer: byteSize({ min: 1 }).optional().describe('memory for data on its way, such as 64MiB'),
+  threads: z.int().min(1).max(256).optional().describe('what to do at once; the number of processors unless given'),
+  stages: z.array(z.unknown()).min(1).describe('the stages in the order of the data'),
+})
+
+type Json = Record<string, any>
+
+/** JSON Schema (draft 2020-12) of a config with the stages of `registry`. */
+export function jsonSchema(registry: Registry): Json {
+  const schema = toJson(pipelineSchema)
+  const properties = { ...schema.properties, buffer: orReference(schema.properties.buffer) }
+  properties.threads = orReference(properties.threads)
+  properties.stages = { ...properties.stages, items: { anyOf: stageItems(registry) } }
+  return {
+    $schema: schema.$schema,
+    title: 'vmapipe pipeline',
+    ...schema,
+    properties,
+    $defs: { reference: { type: 'string', pattern: '\\$\\{', description: `a parameter, such as \${NAME}` } },
+  }
+}
+
+/** JSON Schema of a stage's options. */
+export function optionsJsonSchema(stage: StageFactory): Json {
+  const { $schema: _, ...schema } = toJson(stage.definition.options)
+  return tidy(schema)
+}
+
+function toJson(schema: z.ZodType): Json {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Json
+}
+
+/** A bare name where a stage needs no options, and a map with the one key for each. */
+function stageItems(registry: Registry): Json[] {
+  const all = [...registry.values()].map((stage) => ({ ...stage.definition, schema: optionsJsonSchema(stage) }))
+  const bare = all.filter(({ schema }) => (schema.required ?? []).length === 0).map(({ name }) => name)
+  return [
+    { enum: bare, description: 'a stage with no options' },
+    ...all.map(({ name, summary, schema }) => ({
+      type: 'object',
+      properties: { [name]: { description: summary, ...withReferences(schema) } },
+      required: [name],
+      additionalProperties: false,
+    })),
+  ]
+}
+
+/** Options of any type may be given as `${NAME}`. */
+function withReferences(schema: Json): Json {
+  if (schema.properties === undefined) return schema
+  const properties = Object.entries<Json>(schema.properties).map(([name, option]) => [name, orReference(option)])
+  return { ...schema, properties: Object.fromEntries(properties) }
+}
+
+function orReference(schema: Json): Json {
+  const free = schema.type === 'string' && schema.pattern === undefined && schema.enum === undefined
+  const structured = schema.type === 'object' || schema.type === 'array'
+  if (free || structured) return schema
+  const { description, default: fallback, ...form } = schema
+  const choices = form.anyOf ?? [form]
+  return {
+    ...(description !== undefined && { description }),
+    ...(fallback !== undefined && { default: fallback }),
+    anyOf: [...choices, { $ref: '#/$defs/reference' }],
+  }
+}
+
+/** Options that only code can give (streams, functions) are left out. */
+function tidy(schema: Json): Json {
+  if (schema.properties === undefined) return schema
+  const kept = Object.entries<Json>(schema.properties).flatMap(([name, option]) => {
+    const choices = option.anyOf?.filter(hasForm)
+    if (choices?.length === 1) return [[name, { ...option, ...choices[0], anyOf: undefined }]]
+    if (choices !== undefined) return [[name, { ...option, anyOf: choices }]]
+    return hasForm(option) ? [[name, option]] : []
+  })
+  return JSON.parse(JSON.stringify({ ...schema, properties: Object.fromEntries(kept) }))
+}
+
+function hasForm(schema: Json): boolean {
+  return ['type', 'enum', 'const', 'anyOf', 'allOf', 'oneOf', '$ref'].some((keyword) => keyword in schema)
+}
