@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { setImmediate as tick } from 'node:timers/promises'
+import { Budget, discard } from '../../src/core/budget.ts'
+
+const timeout = 5_000
+
+describe('the budget', { timeout }, () => {
+  test('lets nobody have more than there is, and goes on when something comes back', async () => {
+    const budget = new Budget(100)
+    const first = await budget.take(60)
+    const order: string[] = []
+    const second = budget.take(60).then((lease) => (order.push('second'), lease))
+    const third = budget.take(30).then((lease) => (order.push('third'), lease))
+    await tick()
+    assert.deepEqual(order, [], 'a smaller wish does not overtake')
+    first.release()
+    await Promise.all([second, third])
+    assert.deepEqual(order, ['second', 'third'])
+    assert.equal(budget.used, 90)
+    assert.equal(budget.highWater, 90)
+  })
+
+  test('serves urgent wishes first', async () => {
+    const budget = new Budget(10)
+    const lease = await budget.take(10)
+    const order: string[] = []
+    const scan = budget.take(10).then((l) => (order.push('scan'), l.release()))
+    const guest = budget.take(10, { urgent: true }).then((l) => (order.push('guest'), l.release()))
+    lease.release()
+    await Promise.all([scan, guest])
+    assert.deepEqual(order, ['guest', 'scan'])
+  })
+
+  test('holds a lease until its last holder lets go, and notices one too many', async () => {
+    const budget = new Budget(10)
+    const lease = (await budget.take(10)).retain()
+    lease.release()
+    assert.equal(budget.used, 10)
+    lease.release()
+    assert.equal(budget.used, 0)
+    assert.throws(() => lease.release(), { code: 'STAGE' })
+  })
+
+  test('reuses buffers of the same size', async () => {
+    const budget = new Budget(100_000)
+    const first = await budget.take(50_000)
+    const { buffer } = first
+    first.release()
+    assert.equal((await budget.take(50_000)).buffer, buffer)
+  })
+
+  test('does not keep buffers beyond its size', async () => {
+    const budget = new Budget(100_000)
+    const old = await budget.take(80_000)
+    old.release()
+    const other = await budget.take(50_000)
+    assert.equal(other.buffer.length, 50_000)
+    assert.equal(old.buffer.buffer.byteLength, 0, 'the memory of the old one is gone')
+  })
+
+  test('refuses what it can never give', async () => {
+    await assert.rejects(new Budget(10).take(11), { code: 'USAGE' })
+    assert.throws(() => new Budget(10).carve(11, 'a stage'), { code: 'USAGE' })
+  })
+
+  test('a part that is carved off is not there for others', async () => {
+    const budget = new Budget(100)
+    const part = budget.carve(60, 'a stage')
+    assert.equal(budget.tryTake(41), null)
+    assert.ok(budget.tryTake(40))
+    assert.ok(part.tryTake(60))
+  })
+
+  test('refuses everybody once closed', async () => {
+    const budget = new Budget(10)
+    const lease = await budget.take(10)
+    const waiting = budget.take(1)
+    budget.close(new Error('over'))
+    await assert.rejects(waiting, { message: 'over' })
+    await assert.rejects(budget.take(1), { message: 'over' })
+    lease.release()
+  })
+
+  test('disposes of memory that somebody else made', async () => {
+    const budget = new Budget(1 << 20)
+    const memory = Buffer.allocUnsafeSlow(1 << 20)
+    const lease = await budget.charge(1 << 20, () => discard(memory))
+    assert.equal(budget.used, 1 << 20)
+    lease.release()
+    assert.equal(memory.buffer.byteLength, 0)
+  })
+})

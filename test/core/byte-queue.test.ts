@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Budget } from '../../src/core/budget.ts'
+import { ByteQueue } from '../../src/core/byte-queue.ts'
+import { Chunk } from '../../src/core/items.ts'
+
+test('a byte queue gives the bytes in order, whatever the pieces, and every lease goes back', {
+  timeout: 20_000,
+}, async () => {
+  const sizes = fc.array(fc.array(fc.integer({ min: 0, max: 50 }), { maxLength: 5 }), { maxLength: 10 })
+  await fc.assert(
+    fc.asyncProperty(sizes, fc.array(fc.integer({ min: 1, max: 80 })), async (chunks, takes) => {
+      const budget = new Budget(1 << 20)
+      const queue = new ByteQueue()
+      let made = 0
+      for (const parts of chunks) {
+        const lease = await budget.charge(10)
+        const buffers = parts.map((size) => Buffer.from(Array.from({ length: size }, () => made++ % 251)))
+        queue.push(new Chunk(buffers, [lease]))
+      }
+      let position = 0
+      const expected = Buffer.from(Array.from({ length: made }, (_, index) => index % 251))
+      for (const wanted of takes) {
+        const count = Math.min(wanted, queue.length)
+        assert.ok(queue.peek(count).equals(expected.subarray(position, position + count)))
+        const { buffers, leases } = queue.take(count)
+        assert.ok(Buffer.concat(buffers).equals(expected.subarray(position, position + count)))
+        for (const lease of leases) lease.release()
+        position += count
+        assert.equal(queue.position, position)
+      }
+      queue.clear()
+      assert.equal(budget.used, 0)
+    }),
+    { interruptAfterTimeLimit: 5_000 },
+  )
+})

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { ClusterSet } from '../../src/core/cluster-set.ts'
+
+describe('a set of clusters', { timeout: 20_000 }, () => {
+  test('behaves like a set, whatever ranges are added', () => {
+    const size = 20_000
+    const range = fc.tuple(fc.nat(size - 1), fc.integer({ min: 1, max: 9000 }))
+    fc.assert(
+      fc.property(fc.array(range, { maxLength: 40 }), (ranges) => {
+        const set = new ClusterSet(size)
+        const model = new Set<number>()
+        for (const [first, wanted] of ranges) {
+          const count = Math.min(wanted, size - first)
+          const clusters = Array.from({ length: count }, (_, index) => first + index)
+          const twice = clusters.find((cluster) => model.has(cluster)) ?? -1
+          assert.equal(set.addRange(first, count), twice)
+          if (twice < 0) for (const cluster of clusters) model.add(cluster)
+          assert.equal(set.count, model.size)
+        }
+        const missing = Array.from({ length: size }, (_, index) => index).find((cluster) => !model.has(cluster)) ?? -1
+        assert.equal(set.firstMissing(), missing)
+      }),
+      { interruptAfterTimeLimit: 5_000, numRuns: 200 },
+    )
+  })
+
+  test('takes the largest drive in little memory when it comes in order', () => {
+    const set = new ClusterSet(2 ** 32)
+    const step = 4096 * 1024
+    for (let first = 0; first < 2 ** 32; first += step) assert.equal(set.addRange(first, step), -1)
+    assert.equal(set.firstMissing(), -1)
+    assert.equal(set.addRange(2 ** 32 - 1, 1), 2 ** 32 - 1)
+  })
+
+  test('gives up on an archive that is made to fill the memory', () => {
+    const set = new ClusterSet(2 ** 32)
+    assert.throws(
+      () => {
+        for (let cluster = 0; cluster < 2 ** 32; cluster += 4096) set.addRange(cluster, 1)
+      },
+      { code: 'DAMAGED' },
+    )
+  })
+})
