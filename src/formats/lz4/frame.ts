@@ -1,0 +1,93 @@
+/**
+ * LZ4 frames (lz4_Frame_format.md, version 1.6.4): the header, and what stands between the blocks. Integers are little
+ * endian. Section names in the comments are those of that page.
+ */
+
+import { xxh32 } from '@node-rs/xxhash'
+import { VmapipeError } from '../../core/errors.ts'
+
+export const LZ4_MAGIC = 0x184d2204
+export const LZ4_LEGACY_MAGIC = 0x184c2102 // "Legacy frame"
+/** A legacy block holds this much content, the last one of a frame less. */
+export const LEGACY_BLOCK_SIZE = 8 << 20
+
+/** "Block Size": the highest bit says that the block is stored uncompressed. */
+export const STORED = 0x80000000
+export const END_MARK = 0
+/** Magic, FLG, BD, content size, dictionary id, header checksum. */
+export const LZ4_HEADER_LIMIT = 19
+
+export interface Lz4FrameHeader {
+  /** Bytes of the header, magic included. */
+  length: number
+  /** The most content of a block. */
+  blockSize: number
+  /** No block refers to the content of those before it. */
+  independent: boolean
+  blockChecksums: boolean
+  contentChecksum: boolean
+  contentSize: number | undefined
+}
+
+const FLG = { version: 0xc0, version1: 0x40, independent: 0x20, blockChecksum: 0x10, contentSize: 0x08, checksum: 0x04 }
+const FLG_RESERVED = 0x02
+const FLG_DICTIONARY = 0x01
+const BD_RESERVED = 0x8f
+
+/** The size of the header that begins with these bytes, of which there are at least 5. */
+export function lz4HeaderLength(start: Buffer): number {
+  const flags = start[4]
+  return 7 + (flags & FLG.contentSize ? 8 : 0) + (flags & FLG_DICTIONARY ? 4 : 0)
+}
+
+/** "Frame Descriptor"; `header` is the whole of it, `offset` where it is in the archive, for the errors. DAMAGED. */
+export function decodeLz4Header(header: Buffer, offset: number): Lz4FrameHeader {
+  const damaged = (what: string, hint?: string) => new VmapipeError('DAMAGED', `an LZ4 frame ${what}`, { offset, hint })
+  const length = lz4HeaderLength(header)
+  const [flags, bd] = [header[4], header[5]]
+  if (((xxh32(header.subarray(4, length - 1)) >>> 8) & 0xff) !== header[length - 1]) {
+    throw damaged('has a header that does not match its checksum')
+  }
+  if ((flags & FLG.version) !== FLG.version1) throw damaged(`is of the unknown version ${flags >>> 6}`)
+  if (flags & FLG_RESERVED || bd & BD_RESERVED) throw damaged('uses flags that are not defined')
+  if (flags & FLG_DICTIONARY) throw damaged('needs a dictionary', 'decompress it with lz4 -D, and pipe it in')
+  const size = (bd >>> 4) & 7
+  if (size < 4) throw damaged(`has the undefined block size ${size}`)
+  return {
+    length,
+    blockSize: 1 << (8 + 2 * size),
+    independent: (flags & FLG.independent) !== 0,
+    blockChecksums: (flags & FLG.blockChecksum) !== 0,
+    contentChecksum: (flags & FLG.checksum) !== 0,
+    contentSize: flags & FLG.contentSize ? contentSizeOf(header, damaged) : undefined,
+  }
+}
+
+function contentSizeOf(header: Buffer, damaged: (what: string) => VmapipeError): number {
+  const size = header.readBigUInt64LE(6)
+  if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged(`claims to hold ${size} bytes`)
+  return Number(size)
+}
+
+/** The blocks of the frames that we write: independent, of at most this much content. */
+export const OUR_BLOCK_SIZE = 64 << 10
+const OUR_BD = 4 << 4
+
+/** The header of a frame of ours: independent blocks, with content size and content checksum. */
+export function encodeLz4Header(contentSize: number): Buffer {
+  const header = Buffer.allocUnsafeSlow(15)
+  header.writeUInt32LE(LZ4_MAGIC, 0)
+  header[4] = FLG.version1 | FLG.independent | FLG.contentSize | FLG.checksum
+  header[5] = OUR_BD
+  header.writeBigUInt64LE(BigInt(contentSize), 6)
+  header[14] = (xxh32(header.subarray(4, 14)) >>> 8) & 0xff
+  return header
+}
+
+/** "EndMark" and "Content Checksum". */
+export function encodeLz4Trailer(contentChecksum: number): Buffer {
+  const trailer = Buffer.allocUnsafeSlow(8)
+  trailer.writeUInt32LE(END_MARK, 0)
+  trailer.writeUInt32LE(contentChecksum, 4)
+  return trailer
+}

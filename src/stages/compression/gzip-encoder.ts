@@ -1,0 +1,27 @@
+/** gzip members (RFC 1952) by zlib in libuv's pool. An extra field of ours tells a member's length, so that readers split them. */
+
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import { encodeMemberHeader, MEMBER_HEADER_SIZE } from '../../formats/gzip/member.ts'
+import type { FrameEncoder } from './encoder.ts'
+
+const compress = promisify(gzip)
+
+/** zlib's own header, without any optional field. */
+const PLAIN_HEADER_SIZE = 10
+
+export function gzipEncoder(level: number): FrameEncoder {
+  return {
+    bound,
+    async encode(bytes) {
+      const member = await compress(bytes, { level, chunkSize: bound(bytes.length) })
+      const body = member.subarray(PLAIN_HEADER_SIZE)
+      return [encodeMemberHeader(MEMBER_HEADER_SIZE + body.length), body]
+    },
+  }
+}
+
+/** zlib's deflateBound for any settings, header and trailer included. */
+function bound(bytes: number): number {
+  return bytes + (bytes >>> 3) + 1024
+}

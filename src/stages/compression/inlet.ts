@@ -1,0 +1,103 @@
+/**
+ * The input of a decoder. Chunks are pushed into a transform, and a decoder reads: here the one meets the other, and
+ * what was pushed waits until the decoder wants more.
+ */
+
+import { ByteQueue, type Taken } from '../../core/byte-queue.ts'
+import { VmapipeError } from '../../core/errors.ts'
+import type { Chunk } from '../../core/items.ts'
+
+/** A view is taken of at most this many bytes at once. */
+const PIECE = 1 << 20
+
+export class Inlet {
+  readonly #queue = new ByteQueue()
+  #ended = false
+  #failure: { error: unknown } | null = null
+  #wakeReader: (() => void) | null = null
+  #wakeWriter: (() => void) | null = null
+
+  /** Where in the stream the next byte is. */
+  get position(): number {
+    return this.#queue.position
+  }
+
+  /** Gives the chunk to the decoder; resolves when that wants more, and throws why it gave up. */
+  async feed(chunk: Chunk): Promise<void> {
+    this.#queue.push(chunk)
+    if (this.#failure === null) await this.#untilWanted()
+    this.#check()
+  }
+
+  #untilWanted(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakeWriter = resolve
+      this.#wakeReader?.()
+    })
+  }
+
+  /** Nothing more comes. */
+  end(): void {
+    this.#ended = true
+    this.#wakeReader?.()
+  }
+
+  /** Both sides give up. */
+  fail(error: unknown): void {
+    this.#failure ??= { error }
+    this.#queue.clear()
+    this.#wakeReader?.()
+    this.#wakeWriter?.()
+  }
+
+  /** The next `bytes` bytes, which stay; fewer where the stream ends. */
+  async peek(bytes: number): Promise<Buffer> {
+    await this.#has(bytes)
+    return this.#queue.peek(Math.min(bytes, this.#queue.length))
+  }
+
+  /** Fills `target` and gives how many bytes it got: fewer than asked for where the stream ends. */
+  async read(target: Buffer): Promise<number> {
+    let filled = 0
+    while (filled < target.length && (await this.#has(1))) {
+      const taken = this.#queue.take(Math.min(target.length - filled, this.#queue.length))
+      for (const view of taken.buffers) filled += view.copy(target, filled)
+      for (const lease of taken.leases) lease.release()
+    }
+    return filled
+  }
+
+  /** Fills `target`; INCOMPLETE where the stream ends before: "the archive ends within `what`". */
+  async readWhole(target: Buffer, what: string): Promise<void> {
+    if ((await this.read(target)) < target.length) throw this.endsWithin(what)
+  }
+
+  /** Views of what has come, at most `limit` bytes; null at the end. */
+  async take(limit = PIECE): Promise<Taken | null> {
+    if (!(await this.#has(1))) return null
+    return this.#queue.take(Math.min(limit, this.#queue.length))
+  }
+
+  endsWithin(what: string): VmapipeError {
+    return new VmapipeError('INCOMPLETE', `the archive ends within ${what}`, { offset: this.position })
+  }
+
+  #check(): void {
+    if (this.#failure === null) return
+    this.#queue.clear()
+    throw this.#failure.error
+  }
+
+  /** Waits until there are as many bytes; false where the stream ends before. */
+  async #has(bytes: number): Promise<boolean> {
+    while (this.#queue.length < bytes) {
+      this.#check()
+      if (this.#ended) return false
+      await new Promise<void>((resolve) => {
+        this.#wakeReader = resolve
+        this.#wakeWriter?.()
+      })
+    }
+    return true
+  }
+}

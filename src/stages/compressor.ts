@@ -1,0 +1,141 @@
+/**
+ * Makes independent frames of the archive, each of whole chunks as long as they fit, so that frames are compressed
+ * and decompressed side by side and damage stays within one. Put together they are what zstd, lz4 and gzip read.
+ */
+
+import { type Budget, discard, type Slab } from '../core/budget.ts'
+import { Chunk } from '../core/items.ts'
+import { byteSize } from '../core/size.ts'
+import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
+import type { FrameEncoder } from './compression/encoder.ts'
+import { planFrames } from './compression/frames.ts'
+import { gzipEncoder } from './compression/gzip-encoder.ts'
+import { InOrder } from './compression/in-order.ts'
+import { lz4Encoder } from './compression/lz4-encoder.ts'
+import { zstdEncoder } from './compression/zstd-encoder.ts'
+
+const METHODS = {
+  zstd: { level: 3, allowed: (level: number) => (level >= -7 && level <= -1) || (level >= 1 && level <= 19) },
+  lz4: { level: undefined, allowed: () => false },
+  gzip: { level: 6, allowed: (level: number) => level >= 1 && level <= 9 },
+  none: { level: undefined, allowed: () => false },
+}
+
+const LEVELS = { zstd: '-7 to -1 or 1 to 19', lz4: 'none', gzip: '1 to 9', none: 'none' }
+
+const options = z
+  .strictObject({
+    method: z.enum(['zstd', 'lz4', 'gzip', 'none']).default('zstd').describe('how to compress'),
+    level: z.int().optional().describe('zstd: -7 to -1 (fast) or 1 to 19, 3 if left out; gzip: 1 to 9, 6 if left out'),
+    frame: byteSize({ min: 1 << 16, example: '4MiB' })
+      .default(4 << 20)
+      .describe('bytes of the archive that one independent frame holds'),
+  })
+  .superRefine(({ method, level }, context) => {
+    if (level === undefined || METHODS[method].allowed(level)) return
+    const message = `the levels of ${method} are ${LEVELS[method]}, got ${level}`
+    context.addIssue({ code: 'custom', path: ['level'], message })
+  })
+
+type Options = z.output<typeof options>
+
+export const compressor = defineStage({
+  name: 'compressor',
+  summary: 'compresses the archive in independent frames, on all processors',
+  input: 'bytes',
+  output: 'bytes',
+  options,
+  create(options: Options, context) {
+    const encoder = encoderFor(options)
+    return encoder === null ? (chunk: Chunk) => chunk : new Compressor(encoder, options.frame, context)
+  },
+})
+
+function encoderFor({ method, level }: Options): FrameEncoder | null {
+  if (method === 'none') return null
+  if (method === 'lz4') return lz4Encoder()
+  const chosen = level ?? METHODS[method].level
+  return method === 'zstd' ? zstdEncoder(chosen) : gzipEncoder(chosen)
+}
+
+class Compressor implements TransformBody<Chunk, Chunk> {
+  readonly #encoder: FrameEncoder
+  readonly #frameSize: number
+  readonly #inFlight: number
+  readonly #inputs: Budget
+  readonly #outputs: Budget
+  readonly #signal: AbortSignal
+  #order: InOrder | null = null
+  #frame: Slab | null = null
+  #filled = 0
+  readonly #abort = () => this.#stop(this.#signal.reason)
+
+  constructor(encoder: FrameEncoder, wanted: number, { budget, name, threads, signal }: StageContext) {
+    const { frameSize, inFlight } = planFrames(budget, wanted, threads, (bytes) => encoder.bound(bytes))
+    this.#encoder = encoder
+    this.#frameSize = frameSize
+    this.#inFlight = inFlight
+    this.#inputs = budget.carve(inFlight * frameSize, name)
+    this.#outputs = budget.carve((inFlight + 1) * encoder.bound(frameSize), name)
+    this.#signal = signal
+    signal.addEventListener('abort', this.#abort, { once: true })
+  }
+
+  async transform(chunk: Chunk, push: Push<Chunk>): Promise<void> {
+    try {
+      if (this.#filled > 0 && this.#filled + chunk.byteLength > this.#frameSize) await this.#dispatch(push)
+      for (const bytes of chunk.buffers) await this.#append(bytes, push)
+    } finally {
+      chunk.release()
+    }
+  }
+
+  async flush(push: Push<Chunk>): Promise<void> {
+    // Nothing at all is a frame too: no tool takes an empty file.
+    if (this.#filled > 0 || this.#order === null) await this.#dispatch(push)
+    await this.#order!.drain()
+  }
+
+  async close(error: Error | null): Promise<void> {
+    this.#signal.removeEventListener('abort', this.#abort)
+    await this.#stop(error ?? new Error('closed'))
+  }
+
+  async #append(bytes: Uint8Array, push: Push<Chunk>): Promise<void> {
+    for (let from = 0; from < bytes.byteLength; ) {
+      if (this.#filled === this.#frameSize) await this.#dispatch(push)
+      this.#frame ??= await this.#inputs.take(this.#frameSize)
+      const part = bytes.subarray(from, from + this.#frameSize - this.#filled)
+      this.#frame.buffer.set(part, this.#filled)
+      this.#filled += part.byteLength
+      from += part.byteLength
+    }
+  }
+
+  async #dispatch(push: Push<Chunk>): Promise<void> {
+    this.#order ??= new InOrder(this.#inFlight, push)
+    const frame = this.#frame ?? (await this.#inputs.take(this.#frameSize))
+    const bytes = frame.buffer.subarray(0, this.#filled)
+    this.#frame = null
+    this.#filled = 0
+    await this.#order.add(this.#encode(bytes).finally(() => frame.release()))
+  }
+
+  async #encode(bytes: Buffer): Promise<Chunk> {
+    let pieces: Uint8Array[] = []
+    const lease = await this.#outputs.charge(this.#encoder.bound(bytes.length), () => pieces.forEach(discard))
+    try {
+      pieces = await this.#encoder.encode(bytes)
+    } catch (error) {
+      lease.release()
+      throw error
+    }
+    return new Chunk(pieces, [lease])
+  }
+
+  async #stop(error: Error): Promise<void> {
+    this.#inputs.close(error)
+    this.#outputs.close(error)
+    await this.#order?.stop(error)
+  }
+}
