@@ -1,0 +1,39 @@
+/** The end of a backup: writes the archive's bytes to where they are to stay. */
+
+import { Writable } from 'node:stream'
+import type { Chunk } from '../core/items.ts'
+import { defineStage, z } from '../core/stage.ts'
+import { archiveTarget } from '../storage/archive/target.ts'
+
+export const sink = defineStage({
+  name: 'sink',
+  summary: 'writes an archive to a file, standard output (-), ssh://, or a command (exec:)',
+  input: 'bytes',
+  output: 'nothing',
+  options: z.strictObject({
+    to: z
+      .union([z.string(), z.custom<Writable>((value) => value instanceof Writable)], {
+        error: 'expected a path, "-", "ssh://...", "exec:..." or a writable Node stream',
+      })
+      .describe(
+        'a path, "-" for standard output, ssh://[user@]host[:port]/path, exec:COMMAND, or a writable Node stream',
+      ),
+    force: z.boolean().default(false).describe('overwrite what is there'),
+  }),
+  create({ to, force }, { counters, signal, warn }) {
+    const target = archiveTarget(to, { force, signal, warn })
+    return {
+      open: () => target.open(),
+      async write(chunk: Chunk) {
+        try {
+          await target.write(chunk.buffers)
+          counters.add('written', chunk.byteLength)
+        } finally {
+          chunk.release()
+        }
+      },
+      final: () => target.finish(),
+      close: () => target.abort(),
+    }
+  },
+})

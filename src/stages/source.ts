@@ -1,0 +1,37 @@
+/** The beginning of a restore: reads an archive's bytes from where they are. */
+
+import { Readable } from 'node:stream'
+import { defineStage, z } from '../core/stage.ts'
+import { archiveSource } from '../storage/archive/source.ts'
+
+export const source = defineStage({
+  name: 'source',
+  summary: 'reads an archive from a file, standard input (-), ssh://, or a command (exec:)',
+  input: 'nothing',
+  output: 'bytes',
+  options: z.strictObject({
+    from: z
+      .union([z.string(), z.custom<Readable>((value) => value instanceof Readable)], {
+        error: 'expected a path, "-", "ssh://...", "exec:..." or a readable Node stream',
+      })
+      .describe(
+        'a path, "-" for standard input, ssh://[user@]host[:port]/path, exec:COMMAND, or a readable Node stream',
+      ),
+  }),
+  create({ from }, { budget, counters, signal, warn }) {
+    const archive = archiveSource(from, { budget, signal, warn })
+    return {
+      async open() {
+        await archive.open()
+        if (archive.size !== undefined) counters.set('total', archive.size)
+      },
+      async read() {
+        const chunk = await archive.read()
+        counters.add('read', chunk?.byteLength ?? 0)
+        counters.add('done', chunk?.byteLength ?? 0)
+        return chunk
+      },
+      close: () => archive.close(),
+    }
+  },
+})

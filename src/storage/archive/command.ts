@@ -1,0 +1,146 @@
+/** A program that an archive is piped through: what it says on stderr, how it ended, and how to end it. */
+
+import type { ChildProcess, StdioOptions } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import type { Readable, Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { spawnTied } from '../child.ts'
+
+/** How long a program may take to end after SIGTERM, and to end by itself after it has closed its end of the pipe. */
+const GRACE_MS = 2000
+
+/** What it wrote on stderr before it ended has to arrive; a background process of its own may hold stderr open for ever. */
+const STDERR_GRACE_MS = 200
+
+const LONGEST_LINE = 500
+
+export interface CommandOptions {
+  program: string
+  args: readonly string[]
+  /** For messages: "the command 'x'". */
+  name: string
+  stdin: 'pipe' | 'ignore'
+  /** Where its standard output goes; `stderr` shows it to the user. */
+  stdout: 'pipe' | 'stderr'
+  warn: (line: string) => void
+}
+
+export class Command {
+  readonly #child: ChildProcess
+  readonly #name: string
+  readonly #warn: (line: string) => void
+  /** Resolves when it has ended, however; `null` where it could not be started. */
+  readonly #ended: Promise<{ code: number | null; signal: NodeJS.Signals | null } | null>
+  #startError: Error | null = null
+  #isOver = false
+  /** The last line on stderr is held back: it is part of the error where there is one. */
+  #lastLine = ''
+  #halfLine = ''
+
+  constructor({ program, args, name, stdin, stdout, warn }: CommandOptions) {
+    this.#name = name
+    this.#warn = warn
+    const stdio: StdioOptions = [stdin, stdout === 'stderr' ? 2 : 'pipe', 'pipe']
+    this.#child = spawnTied(program, args, { stdio })
+    this.#ended = new Promise((resolve) => {
+      this.#child.once('exit', (code, signal) => resolve({ code, signal }))
+      this.#child.once('error', (error) => {
+        this.#startError ??= error
+        if (this.#child.pid === undefined) resolve(null)
+      })
+    })
+    void this.#ended.then(() => {
+      this.#isOver = true
+    })
+    this.#child.stderr!.on('data', (data: Buffer) => this.#hear(data.toString()))
+  }
+
+  get stdin(): Writable {
+    return this.#child.stdin!
+  }
+
+  get stdout(): Readable {
+    return this.#child.stdout!
+  }
+
+  /** Waits for its end, and throws unless it ended well. */
+  async succeeded(): Promise<void> {
+    const end = await this.#wait()
+    if (end?.code !== 0) throw this.#failure(end)
+    if (this.#lastLine !== '') this.#warn(this.#lastLine)
+    this.#lastLine = ''
+  }
+
+  /** The reason why it no longer takes or gives bytes. Ends it where it goes on nevertheless. */
+  async failure(): Promise<VmapipeError> {
+    await Promise.race([this.#ended, sleep(GRACE_MS, undefined, { ref: false })])
+    if (!this.#isOver) {
+      await this.kill()
+      return new VmapipeError('FAILED', `${this.#name} closed its end of the pipe before the archive was complete`)
+    }
+    return this.#failure(await this.#wait())
+  }
+
+  /** Ends it and what it has started. To be called before its stdin is closed: that would look like the archive's end to it. */
+  async kill(): Promise<void> {
+    if (this.#child.pid === undefined || this.#isOver) return
+    const family = await descendants(this.#child.pid)
+    signalAll(family, 'SIGTERM')
+    const timer = setTimeout(() => signalAll(family, 'SIGKILL'), GRACE_MS)
+    await this.#ended
+    clearTimeout(timer)
+  }
+
+  /** Lets go of its pipes, so that nothing keeps this process from ending. */
+  release(): void {
+    this.#child.stdin?.destroy()
+    this.#child.stdout?.destroy()
+    this.#child.stderr?.destroy()
+  }
+
+  async #wait() {
+    const end = await this.#ended
+    const grace = sleep(STDERR_GRACE_MS, undefined, { ref: false })
+    await Promise.race([finished(this.#child.stderr!).catch(() => {}), grace])
+    this.#hear('\n')
+    return end
+  }
+
+  #failure(end: { code: number | null; signal: NodeJS.Signals | null } | null): VmapipeError {
+    if (end === null) return asVmapipeError(this.#startError)
+    const how = end.code === null ? `was ended by ${end.signal}` : `ended with exit code ${end.code}`
+    const early = end.code === 0 ? ' before it had taken the whole archive' : ''
+    const said = this.#lastLine === '' ? '' : `: ${this.#lastLine}`
+    return new VmapipeError('FAILED', `${this.#name} ${how}${early}${said}`)
+  }
+
+  #hear(text: string): void {
+    const lines = (this.#halfLine + text).split(/[\r\n]+/)
+    this.#halfLine = lines.pop()!.slice(0, LONGEST_LINE)
+    for (const line of lines) {
+      if (line.trim() === '') continue
+      if (this.#lastLine !== '') this.#warn(this.#lastLine)
+      this.#lastLine = line.slice(0, LONGEST_LINE)
+    }
+  }
+}
+
+/** A process and all that it has started, parents first: a shell must not go on because its child has ended. */
+async function descendants(pid: number): Promise<number[]> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'latin1').catch(() => '')
+  const pids = children.split(' ').filter((word) => word !== '')
+  const families = await Promise.all(pids.map((child) => descendants(Number(child))))
+  return [pid, ...families.flat()]
+}
+
+function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal)
+    } catch {
+      // It has ended by itself.
+    }
+  }
+}

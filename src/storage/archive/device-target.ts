@@ -1,0 +1,95 @@
+/** An archive on a device (a block device, a tape, /dev/null), or in the file that standard output is: written in place. */
+
+import { constants, fsync } from 'node:fs'
+import { type FileHandle, open, stat } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { totalLength } from '../../core/items.ts'
+import { writeToFile } from './gather.ts'
+import type { ArchiveTarget, TargetOptions } from './target.ts'
+
+export class DeviceTarget implements ArchiveTarget {
+  readonly #path: string
+  readonly #force: boolean
+  #file: FileHandle | null = null
+  #position = 0
+
+  constructor(path: string, { force = false }: TargetOptions) {
+    this.#path = path
+    this.#force = force
+  }
+
+  async open(): Promise<void> {
+    const isBlock = (await stat(this.#path)).isBlockDevice()
+    if (isBlock && !this.#force) {
+      throw new VmapipeError(
+        'FAILED',
+        `'${this.#path}' is a block device, and all that is on it would be overwritten`,
+        {
+          hint: 'allow it with --force',
+        },
+      )
+    }
+    // O_EXCL makes the kernel refuse a block device that is mounted or otherwise in use.
+    this.#file = await open(this.#path, constants.O_WRONLY | (isBlock ? constants.O_EXCL : 0))
+  }
+
+  async write(buffers: readonly Uint8Array[]): Promise<void> {
+    await writeInPlace(this.#file!.fd, buffers, this.#path, this.#position)
+    this.#position += totalLength(buffers)
+  }
+
+  async finish(): Promise<void> {
+    await syncWhatCan(this.#file!.fd)
+    await this.abort()
+  }
+
+  async abort(): Promise<void> {
+    const file = this.#file
+    this.#file = null
+    await file?.close()
+  }
+}
+
+/** A file that somebody else opened for us, and will close: `vmapipe ... -o - > file`. */
+export class OpenFileTarget implements ArchiveTarget {
+  readonly #fd: number
+  readonly #name: string
+  #position = 0
+
+  constructor(fd: number, name: string) {
+    this.#fd = fd
+    this.#name = name
+  }
+
+  async open(): Promise<void> {}
+
+  async write(buffers: readonly Uint8Array[]): Promise<void> {
+    await writeInPlace(this.#fd, buffers, this.#name, this.#position)
+    this.#position += totalLength(buffers)
+  }
+
+  finish(): Promise<void> {
+    return syncWhatCan(this.#fd)
+  }
+
+  async abort(): Promise<void> {}
+}
+
+/** At the file's own position, which a redirection with >> or an earlier writer has moved. */
+async function writeInPlace(fd: number, buffers: readonly Uint8Array[], file: string, offset: number): Promise<void> {
+  try {
+    await writeToFile(fd, buffers, null)
+  } catch (error) {
+    throw asVmapipeError(error, { file, offset })
+  }
+}
+
+/** A character device has nothing to sync and says EINVAL. */
+async function syncWhatCan(fd: number): Promise<void> {
+  try {
+    await promisify(fsync)(fd)
+  } catch (error) {
+    if (!['EINVAL', 'ENOTSUP', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
+}

@@ -1,0 +1,116 @@
+/** An archive out of a file or device: several reads in flight, given in order. */
+
+import { read } from 'node:fs'
+import type { Budget, Slab } from '../../core/budget.ts'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { Chunk } from '../../core/items.ts'
+import { pieceBytes } from './piece.ts'
+import { closeFd } from './pipe-fd.ts'
+import type { ArchiveSource, SourceOptions } from './source.ts'
+
+const LARGEST_PIECE = 4 << 20
+
+/** Enough to keep a disk and the page cache busy while earlier pieces are worked on. */
+const IN_FLIGHT = 4
+
+/** Where to read. */
+export interface OpenFile {
+  fd: number
+  /** To be closed by us. */
+  owned: boolean
+  /** For messages. */
+  name: string
+  /** The first byte; null reads where the file's own position stands. */
+  start: number | null
+  /** Bytes from `start` to the end, where the file says so. */
+  size: number | undefined
+}
+
+export class FileSource implements ArchiveSource {
+  readonly size: number | undefined
+  readonly #file: OpenFile
+  readonly #budget: Budget
+  #offset = 0
+  #ahead: Promise<Chunk | null>[] = []
+  #closed = false
+
+  constructor(file: OpenFile, { budget }: Pick<SourceOptions, 'budget'>) {
+    this.#file = file
+    this.#budget = budget
+    this.size = file.size
+  }
+
+  async open(): Promise<void> {}
+
+  async read(): Promise<Chunk | null> {
+    const inFlight = this.#file.start === null ? 1 : IN_FLIGHT
+    while (this.#ahead.length < inFlight && this.#offset < (this.size ?? Infinity)) this.#readAhead()
+    const next = this.#ahead.shift()
+    if (next === undefined) return null
+    const chunk = await next.catch((error) => {
+      throw asVmapipeError(error, { file: this.#file.name })
+    })
+    // Nothing lies behind the end of a file whose size nobody told.
+    if (chunk === null) this.#offset = Infinity
+    return chunk
+  }
+
+  /** Waits for the reads in flight: they write into memory that is about to be somebody else's. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    for (const piece of await Promise.allSettled(this.#ahead.splice(0))) {
+      if (piece.status === 'fulfilled') piece.value?.release()
+    }
+    if (this.#file.owned) await closeFd(this.#file.fd)
+  }
+
+  #readAhead(): void {
+    const offset = this.#offset
+    const wanted = Math.min(pieceBytes(this.#budget, LARGEST_PIECE), (this.size ?? Infinity) - offset)
+    this.#offset += wanted
+    const piece = this.#readPiece(offset, wanted)
+    // It may fail while an earlier one is still awaited.
+    piece.catch(() => {})
+    this.#ahead.push(piece)
+  }
+
+  async #readPiece(offset: number, wanted: number): Promise<Chunk | null> {
+    const slab = await this.#budget.take(pieceBytes(this.#budget, LARGEST_PIECE))
+    try {
+      const bytes = await this.#readFully(slab.buffer.subarray(0, wanted), offset)
+      if (bytes < wanted && this.size !== undefined) {
+        throw new VmapipeError('FAILED', 'the file became shorter while it was read', { offset: offset + bytes })
+      }
+      return this.#chunk(slab, bytes)
+    } catch (error) {
+      slab.release()
+      throw error
+    }
+  }
+
+  #chunk(slab: Slab, bytes: number): Chunk | null {
+    if (bytes > 0) return new Chunk([slab.buffer.subarray(0, bytes)], [slab])
+    slab.release()
+    return null
+  }
+
+  /** Fewer bytes than asked for at the end of the file only. */
+  async #readFully(buffer: Buffer, offset: number): Promise<number> {
+    const { fd, start } = this.#file
+    let filled = 0
+    while (filled < buffer.byteLength && !this.#closed) {
+      const position = start === null ? null : start + offset + filled
+      const bytes = await readSome(fd, buffer.subarray(filled), position)
+      if (bytes === 0) break
+      filled += bytes
+    }
+    return filled
+  }
+}
+
+function readSome(fd: number, buffer: Buffer, position: number | null): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, buffer, 0, buffer.byteLength, position, (error, bytes) => (error ? reject(error) : resolve(bytes)))
+  })
+}

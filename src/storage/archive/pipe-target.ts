@@ -1,0 +1,111 @@
+/** An archive into a pipe: standard output, a FIFO, or a stream of the caller's. */
+
+import { constants, fstat } from 'node:fs'
+import type { Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isatty } from 'node:tty'
+import { promisify } from 'node:util'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { OpenFileTarget } from './device-target.ts'
+import { writeToStream } from './gather.ts'
+import { closeFd, openFd, reopenPipe, writePipe } from './pipe-fd.ts'
+import type { ArchiveTarget, TargetOptions } from './target.ts'
+
+/** How often to look whether somebody reads a FIFO. */
+const READER_POLL_MS = 50
+
+export class PipeTarget implements ArchiveTarget {
+  readonly #connect: () => Promise<Writable>
+  readonly #name: string
+  readonly #signal: AbortSignal | undefined
+  readonly #onAbort = () => void this.abort()
+  #stream: Writable | null = null
+  #error: Error | null = null
+  #closed: Promise<void> = Promise.resolve()
+
+  constructor(connect: () => Promise<Writable>, name: string, { signal }: TargetOptions) {
+    this.#connect = connect
+    this.#name = name
+    this.#signal = signal
+  }
+
+  async open(): Promise<void> {
+    const stream = await this.#connect()
+    this.#stream = stream
+    this.#closed = finished(stream, { readable: false }).catch((error) => {
+      this.#error ??= error
+    })
+    stream.on('error', (error) => {
+      this.#error ??= error
+    })
+    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  async write(buffers: readonly Uint8Array[]): Promise<void> {
+    try {
+      await writeToStream(this.#stream!, buffers)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  async finish(): Promise<void> {
+    const stream = this.#stream!
+    stream.end()
+    await this.#closed
+    if (this.#error !== null) throw this.#explain(this.#error)
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+  }
+
+  async abort(): Promise<void> {
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#stream?.destroy()
+  }
+
+  #explain(error: unknown): VmapipeError {
+    const { code } = (this.#error ?? error) as NodeJS.ErrnoException
+    if (this.#signal?.aborted) return new VmapipeError('ABORTED', 'aborted', { cause: error })
+    if (code === 'EPIPE' || code === 'ECONNRESET') {
+      return new VmapipeError('FAILED', `whoever reads ${this.#name} closed it before the archive was complete`, {
+        cause: error,
+      })
+    }
+    return asVmapipeError(this.#error ?? error, { file: this.#name })
+  }
+}
+
+/** Standard output as it is found: a pipe, a socket, a file. A terminal is refused. */
+export async function openStdout(options: TargetOptions): Promise<ArchiveTarget> {
+  if (isatty(1)) {
+    throw new VmapipeError('USAGE', 'an archive is no text for a terminal', {
+      hint: 'redirect standard output into a file or a pipe',
+    })
+  }
+  const found = await promisify(fstat)(1)
+  if (!found.isFIFO() && !found.isSocket()) return new OpenFileTarget(1, 'standard output')
+  return new PipeTarget(
+    async () => writePipe(found.isFIFO() ? await reopenPipe(1, 'write') : 1),
+    'standard output',
+    options,
+  )
+}
+
+/** Waits until somebody reads the FIFO: an open that blocks could not be given up. */
+export async function openFifo(path: string, signal?: AbortSignal): Promise<Writable> {
+  for (;;) {
+    try {
+      const fd = await openFd(path, constants.O_WRONLY | constants.O_NONBLOCK)
+      return await fifoSocket(fd, path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw error
+    }
+    await sleep(READER_POLL_MS, undefined, { signal })
+  }
+}
+
+async function fifoSocket(fd: number, path: string): Promise<Writable> {
+  if ((await promisify(fstat)(fd)).isFIFO()) return writePipe(fd)
+  await closeFd(fd)
+  throw new VmapipeError('FAILED', `'${path}' is no pipe any more`)
+}

@@ -1,0 +1,91 @@
+/**
+ * Where an archive is, as a user writes it: a path, `-` for standard input or output, `ssh://[user@]host[:port]/path`
+ * (`/~/path` counts from the home folder there), or `exec:COMMAND` for a shell command.
+ */
+
+import { VmapipeError } from '../../core/errors.ts'
+
+export interface SshPlace {
+  kind: 'ssh'
+  user: string | undefined
+  host: string
+  port: number | undefined
+  /** As the remote side has to open it: absolute, or relative to the home folder. Any bytes but NUL. */
+  path: Buffer
+}
+
+export type ArchivePlace =
+  | { kind: 'file'; path: string }
+  | { kind: 'stdio' }
+  | { kind: 'exec'; command: string }
+  | SshPlace
+
+/** Throws USAGE for what cannot be meant. */
+export function parsePlace(spec: string): ArchivePlace {
+  if (spec === '-') return { kind: 'stdio' }
+  if (spec.includes('\0')) throw usage(`'${spec}' has a NUL byte in it`, 'give a name without it')
+  if (spec.startsWith('exec:')) {
+    const command = spec.slice('exec:'.length)
+    if (command.trim() === '') throw usage("'exec:' names no command", "write exec:COMMAND, such as exec:'cat > x.vma'")
+    return { kind: 'exec', command }
+  }
+  if (spec.startsWith('ssh:')) return parseSsh(spec)
+  if (spec === '' || spec.endsWith('/')) throw usage(`'${spec}' is not the name of a file`, 'name a file in it')
+  return { kind: 'file', path: spec }
+}
+
+const SSH = /^ssh:\/\/(?:([^@/]*)@)?(\[[^\]/]+\]|[^:@/[\]]+)(?::([0-9]+))?\/(.*)$/s
+
+function parseSsh(spec: string): SshPlace {
+  const match = SSH.exec(spec)
+  if (match === null)
+    throw usage(`'${spec}' is not ssh://[user@]host[:port]/path`, 'such as ssh://backup@nas/srv/vm.vma.zst')
+  const [, user, bracketed, portText, rest] = match
+  const host = decode(bracketed.replace(/^\[|\]$/g, ''), spec).toString()
+  const name = user === undefined ? undefined : decode(user, spec).toString()
+  // A host or user that looks like an option would be one to ssh.
+  for (const word of [host, name]) {
+    if (word !== undefined && !/^[^-\s][^\s]*$/.test(word))
+      throw usage(`'${word}' is no name for a host or user`, 'check the URL')
+  }
+  const port = portText === undefined ? undefined : Number(portText)
+  if (port !== undefined && (port < 1 || port > 65535)) throw usage(`${portText} is not a port`, 'it is 1 to 65535')
+  return { kind: 'ssh', user: name, host, port, path: remotePath(decode(rest, spec), spec) }
+}
+
+/** `~/x` is x in the home folder, where the remote side starts; everything else counts from the root. */
+function remotePath(rest: Buffer, spec: string): Buffer {
+  const inHome = rest.subarray(0, 2).toString('latin1') === '~/'
+  const path = inHome ? Buffer.concat([Buffer.from('./'), rest.subarray(2)]) : Buffer.concat([Buffer.from('/'), rest])
+  if (path.at(-1) === 0x2f) throw usage(`'${spec}' does not name a file`, 'name a file in the remote folder')
+  if (path.includes(0)) throw usage(`'${spec}' has a NUL byte in it`, 'give a name without it')
+  return path
+}
+
+/** Percent-encoding (RFC 3986, section 2.1), to bytes: a remote name need not be UTF-8. */
+function decode(text: string, spec: string): Buffer {
+  const parts = text.split(/(%[0-9A-Fa-f]{2})/)
+  const stray = parts.some((part, index) => index % 2 === 0 && part.includes('%'))
+  if (stray) throw usage(`'${spec}' has a % that begins no two hexadecimal digits`, 'write %25 for a % itself')
+  return Buffer.concat(
+    parts.map((part, index) => (index % 2 === 0 ? Buffer.from(part) : Buffer.from(part.slice(1), 'hex'))),
+  )
+}
+
+function usage(message: string, hint: string): VmapipeError {
+  return new VmapipeError('USAGE', message, { hint })
+}
+
+/** For messages. */
+export function placeName(place: ArchivePlace): string {
+  switch (place.kind) {
+    case 'stdio':
+      return 'standard input or output'
+    case 'exec':
+      return `the command '${place.command}'`
+    case 'ssh':
+      return `'${place.path}' on ${place.host}`
+    default:
+      return `'${place.path}'`
+  }
+}

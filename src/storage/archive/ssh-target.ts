@@ -1,0 +1,91 @@
+/** An archive on another machine. It gets its name there only when all of it has come and was synced; see remote-script.ts. */
+
+import { posix } from 'node:path'
+import { VmapipeError } from '../../core/errors.ts'
+import { writeToStream } from './gather.ts'
+import { leftOverPrefix, partialName } from './partial.ts'
+import { writeCommand } from './remote-script.ts'
+import { placeName, type SshPlace } from './spec.ts'
+import { type Session, startSession } from './ssh.ts'
+import type { ArchiveTarget, TargetOptions } from './target.ts'
+
+export class SshTarget implements ArchiveTarget {
+  readonly #place: SshPlace
+  readonly #options: TargetOptions
+  readonly #warn: (message: string) => void
+  readonly #onAbort = () => void this.abort()
+  #session: Session | null = null
+
+  constructor(place: SshPlace, options: TargetOptions) {
+    this.#place = place
+    this.#options = options
+    this.#warn = options.warn ?? (() => {})
+  }
+
+  /** Asks for a password on the terminal if ssh must, so this may take as long as the user does. */
+  async open(): Promise<void> {
+    const { path } = this.#place
+    // One character a byte, as a remote name need not be UTF-8.
+    const { dir, base } = posix.parse(path.toString('latin1'))
+    const beside = (name: string) => Buffer.from(posix.join(dir, name).replace(/^(?!\/)/, './'), 'latin1')
+    const force = Buffer.from(this.#options.force ? '1' : '0')
+    const words = [path, beside(partialName(base)), beside(leftOverPrefix(base)), force]
+    this.#session = startSession(this.#place, writeCommand, words, this.#warn)
+    this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    await this.#expect('ready')
+  }
+
+  async write(buffers: readonly Uint8Array[]): Promise<void> {
+    const { command } = this.#session!
+    await writeToStream(command.stdin, buffers).catch(async () => this.#expect('done'))
+  }
+
+  async finish(): Promise<void> {
+    const { command, nonce } = this.#session!
+    command.stdin.end(nonce)
+    await this.#expect('done')
+    await command.succeeded()
+    await this.abort()
+  }
+
+  async abort(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    await this.#session?.command.kill()
+    this.#session?.command.release()
+  }
+
+  /** Waits for this answer; throws what any other one means. */
+  async #expect(wanted: 'ready' | 'done'): Promise<void> {
+    const { command, answer } = this.#session!
+    for (;;) {
+      const said = await answer()
+      if (this.#options.signal?.aborted) throw new VmapipeError('ABORTED', 'aborted')
+      if (said === wanted) return
+      if (said === null) throw await command.failure()
+      if (said.startsWith('left ')) {
+        this.#warn(
+          `'${said.slice('left '.length)}' on ${this.#place.host} is left of another backup, or of one that is running`,
+        )
+      } else {
+        throw this.#refusal(said, (await command.failure()).message)
+      }
+    }
+  }
+
+  #refusal(said: string, detail: string): VmapipeError {
+    const what = REFUSALS[said] ?? { message: `the remote side failed (${said})`, detailed: true }
+    const message = `${placeName(this.#place)} ${what.message}${what.detailed ? `: ${detail}` : ''}`
+    return new VmapipeError(what.usage ? 'USAGE' : 'FAILED', message, { hint: what.hint })
+  }
+}
+
+const REFUSALS: Record<string, { message: string; hint?: string; usage?: boolean; detailed?: boolean }> = {
+  folder: { message: 'is a folder', hint: 'name a file in it', usage: true },
+  nofolder: { message: 'is in a folder that does not exist', hint: 'make the folder first' },
+  exists: { message: 'exists and was not overwritten', hint: 'choose another name, or allow it with --force' },
+  create: { message: 'cannot be created', detailed: true },
+  write: { message: 'could not be written', detailed: true },
+  cut: { message: 'did not arrive whole', hint: 'try again' },
+  sync: { message: 'could not be synced', detailed: true },
+  publish: { message: 'could not be given its name', detailed: true },
+}

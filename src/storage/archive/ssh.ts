@@ -1,0 +1,60 @@
+/** A session of the system's ssh, so that its configuration, keys and agent count, and the answers of our script at its end. */
+
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import type { Readable } from 'node:stream'
+import { VmapipeError } from '../../core/errors.ts'
+import { Command } from './command.ts'
+import { encodeWord, NONCE_LENGTH } from './remote-script.ts'
+import type { SshPlace } from './spec.ts'
+
+/** What startup files of the remote shell may print before our script answers. */
+const MOST_NOISE = 1 << 20
+
+export interface Session {
+  command: Command
+  nonce: string
+  /** The next answer of the script, or null when there will be none. What follows its line stays in stdout. */
+  answer(): Promise<string | null>
+}
+
+/** Starts `script` (see remote-script.ts) on the host and tells it the nonce and these words. */
+export function startSession(
+  place: SshPlace,
+  script: string,
+  words: readonly Uint8Array[],
+  warn: (line: string) => void,
+): Session {
+  const nonce = randomBytes(NONCE_LENGTH / 2).toString('hex')
+  const args = ['-T', ...(place.port === undefined ? [] : ['-p', String(place.port)])]
+  if (place.user !== undefined) args.push('-l', place.user)
+  args.push('--', place.host, script)
+  const name = `ssh to ${place.host}`
+  const command = new Command({ program: 'ssh', args, name, stdin: 'pipe', stdout: 'pipe', warn })
+  // A broken pipe shows in the write or in the answers, and ssh itself knows why.
+  command.stdin.on('error', () => {})
+  command.stdout.on('error', () => {})
+  command.stdin.write([Buffer.from(nonce), ...words].map(encodeWord).join(''))
+  return { command, nonce, answer: () => nextAnswer(command.stdout, nonce) }
+}
+
+async function nextAnswer(stdout: Readable, nonce: string): Promise<string | null> {
+  const start = Buffer.from(`${nonce} `)
+  let seen: Buffer = Buffer.alloc(0)
+  for (;;) {
+    const chunk = stdout.read() as Buffer | null
+    if (chunk === null) {
+      if (stdout.readableEnded || stdout.destroyed) return null
+      await Promise.race([once(stdout, 'readable'), once(stdout, 'end'), once(stdout, 'close')])
+      continue
+    }
+    seen = Buffer.concat([seen, chunk])
+    const from = seen.indexOf(start)
+    const end = from < 0 ? -1 : seen.indexOf('\n', from)
+    if (end >= 0) {
+      if (end + 1 < seen.byteLength) stdout.unshift(seen.subarray(end + 1))
+      return seen.toString('utf8', from + start.byteLength, end)
+    }
+    if (seen.byteLength > MOST_NOISE) throw new VmapipeError('FAILED', 'the remote shell prints without end')
+  }
+}

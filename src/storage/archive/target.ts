@@ -1,0 +1,91 @@
+/**
+ * Where an archive goes: one interface for files, devices, pipes, a remote machine and commands. Bytes come in order,
+ * one write at a time. Only `finish` makes an archive of them that anybody can take for whole.
+ */
+
+import { stat } from 'node:fs/promises'
+import { Writable } from 'node:stream'
+import { VmapipeError } from '../../core/errors.ts'
+import { DeviceTarget } from './device-target.ts'
+import { ExecTarget } from './exec.ts'
+import { FileTarget } from './file-target.ts'
+import { openFifo, openStdout, PipeTarget } from './pipe-target.ts'
+import { parsePlace } from './spec.ts'
+import { SshTarget } from './ssh-target.ts'
+
+export interface ArchiveTarget {
+  /** Refuses what must not or cannot be written, before there is anything to write. */
+  open(): Promise<void>
+  /** Writes the buffers one after the other; they may be reused once it resolves. */
+  write(buffers: readonly Uint8Array[]): Promise<void>
+  /** All was written: makes it durable, and publishes it under its name. */
+  finish(): Promise<void>
+  /** Releases everything, and what is not finished never appears under its name. May be called at any time, and again. */
+  abort(): Promise<void>
+}
+
+export interface TargetOptions {
+  /** Replaces what is there already, once the new archive is complete. */
+  force?: boolean
+  /** Ends a write that waits for somebody else. */
+  signal?: AbortSignal
+  /** One line for the user that is not an error. */
+  warn?: (message: string) => void
+}
+
+/** The target that `to` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
+export function archiveTarget(to: string | Writable, options: TargetOptions = {}): ArchiveTarget {
+  if (to instanceof Writable) return new PipeTarget(async () => to, 'the stream', options)
+  const place = parsePlace(to)
+  switch (place.kind) {
+    case 'stdio':
+      return new Chosen(() => openStdout(options))
+    case 'exec':
+      return new ExecTarget(place.command, options)
+    case 'ssh':
+      return new SshTarget(place, options)
+    default:
+      return new Chosen(() => pathTarget(place.path, options))
+  }
+}
+
+/** A file is written durably, anything else that has a path directly. */
+async function pathTarget(path: string, options: TargetOptions): Promise<ArchiveTarget> {
+  const found = await stat(path).catch((error) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  if (found === null || found.isFile()) return new FileTarget(path, options)
+  if (found.isFIFO()) return new PipeTarget(() => openFifo(path, options.signal), `'${path}'`, options)
+  if (found.isCharacterDevice() || found.isBlockDevice()) return new DeviceTarget(path, options)
+  throw new VmapipeError('USAGE', `'${path}' is a ${found.isDirectory() ? 'folder' : 'socket'}`, {
+    hint: found.isDirectory() ? 'name a file in it' : 'name a file, a device or a pipe',
+  })
+}
+
+/** A target that is chosen by what is found when it is opened. */
+class Chosen implements ArchiveTarget {
+  readonly #choose: () => Promise<ArchiveTarget>
+  #target: ArchiveTarget | null = null
+
+  constructor(choose: () => Promise<ArchiveTarget>) {
+    this.#choose = choose
+  }
+
+  async open(): Promise<void> {
+    this.#target = await this.#choose()
+    await this.#target.open()
+  }
+
+  write(buffers: readonly Uint8Array[]): Promise<void> {
+    return this.#target!.write(buffers)
+  }
+
+  finish(): Promise<void> {
+    return this.#target!.finish()
+  }
+
+  async abort(): Promise<void> {
+    await this.#target?.abort()
+  }
+}
