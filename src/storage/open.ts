@@ -3,6 +3,7 @@
 import { stat } from 'node:fs/promises'
 import { VmapipeError } from '../core/errors.ts'
 import type { DriveReader, DriveWriter } from './drive.ts'
+import { openNbdReader, openNbdWriter } from './nbd-drive.ts'
 import type { PartialFileOptions } from './partial-file.ts'
 import { openRawReader } from './raw-reader.ts'
 import { createRawFile, openDeviceWriter } from './raw-writer.ts'
@@ -24,6 +25,7 @@ export async function openDriveReader(spec: string, { signal }: ReaderOptions = 
   signal?.throwIfAborted()
   const drive = parseDriveSpec(spec)
   if (drive.kind === 'raw') return openRawReader(drive.path)
+  if (drive.kind === 'nbd') return openNbdReader(drive.address, { signal })
   throw new VmapipeError('USAGE', `${drive.kind} drives cannot be read yet`)
 }
 
@@ -35,5 +37,6 @@ export async function openDriveWriter(spec: string, options: WriterOptions): Pro
     const isDevice = (await stat(drive.path).catch(() => null))?.isBlockDevice() ?? false
     return isDevice ? openDeviceWriter(drive.path, size, isZero) : createRawFile(drive.path, size, options)
   }
+  if (drive.kind === 'nbd') return openNbdWriter(drive.address, size, isZero, { signal })
   throw new VmapipeError('USAGE', `${drive.kind} drives cannot be written yet`)
 }

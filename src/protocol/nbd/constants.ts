@@ -75,6 +75,16 @@ export const CMD_TRIM = 4
 export const CMD_WRITE_ZEROES = 6
 export const CMD_BLOCK_STATUS = 7
 
+/** For messages. */
+export const COMMANDS: Record<number, string> = {
+  [CMD_READ]: 'READ',
+  [CMD_WRITE]: 'WRITE',
+  [CMD_FLUSH]: 'FLUSH',
+  [CMD_TRIM]: 'TRIM',
+  [CMD_WRITE_ZEROES]: 'WRITE_ZEROES',
+  [CMD_BLOCK_STATUS]: 'BLOCK_STATUS',
+}
+
 /** "Command flags". */
 export const CMD_FLAG_FUA = 1 << 0
 export const CMD_FLAG_NO_HOLE = 1 << 1

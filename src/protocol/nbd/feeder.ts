@@ -1,0 +1,80 @@
+/**
+ * Runs a parser over the bytes of a socket. A parser is a generator that yields what it needs next and gets it when it
+ * has arrived: a number of bytes to look at, or a buffer to be filled. So a protocol reads like straight code, knows
+ * nothing of sockets, and still takes payload directly to where it belongs: while a buffer is being filled,
+ * `target()` is a part of it, and the kernel writes there.
+ */
+
+/** So many bytes, at most MAX_NEED, as a view that is valid until the next need; or this buffer filled, not empty. */
+export type Need = number | Uint8Array
+export type Parser<Result = void> = Generator<Need, Result, Buffer>
+
+export const MAX_NEED = 16 * 1024
+
+/** Large enough for many small replies at once, small enough that what precedes a direct read is soon copied. */
+const SCRATCH_BYTES = 64 * 1024
+
+const EMPTY = Buffer.alloc(0)
+
+export class Feeder {
+  readonly #parser: Parser<unknown>
+  readonly #scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
+  #start = 0
+  #end = 0
+  #need: Need = 0
+  /** Bytes of the buffer being filled that have arrived. */
+  #filled = 0
+
+  constructor(parser: Parser<unknown>) {
+    this.#parser = parser
+    this.#advance(EMPTY)
+  }
+
+  /** Where the next bytes are to be put; never empty. */
+  target(): Uint8Array {
+    if (typeof this.#need !== 'number') return this.#need.subarray(this.#filled)
+    if (this.#start > 0) {
+      this.#scratch.copyWithin(0, this.#start, this.#end)
+      this.#end -= this.#start
+      this.#start = 0
+    }
+    return this.#scratch.subarray(this.#end)
+  }
+
+  /** `count` bytes have been put where `target()` said. Throws what the parser throws. */
+  received(count: number): void {
+    if (typeof this.#need === 'number') this.#end += count
+    else this.#filled += count
+    while (this.#satisfy()) {
+      // One need after the other.
+    }
+  }
+
+  /** Gives the parser what it needs, if that is there. */
+  #satisfy(): boolean {
+    const need = this.#need
+    const available = this.#end - this.#start
+    if (typeof need === 'number') {
+      if (available < need) return false
+      const view = this.#scratch.subarray(this.#start, this.#start + need)
+      this.#start += need
+      this.#advance(view)
+      return true
+    }
+    const count = Math.min(available, need.byteLength - this.#filled)
+    need.set(this.#scratch.subarray(this.#start, this.#start + count), this.#filled)
+    this.#start += count
+    this.#filled += count
+    if (this.#filled < need.byteLength) return false
+    this.#advance(EMPTY)
+    return true
+  }
+
+  #advance(bytes: Buffer): void {
+    const { done, value } = this.#parser.next(bytes)
+    // A parser that has ended wants nothing: what still comes is thrown away.
+    this.#need = done ? SCRATCH_BYTES : (value as Need)
+    this.#filled = 0
+    if (done) this.#start = this.#end = 0
+  }
+}

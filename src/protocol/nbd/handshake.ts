@@ -1,0 +1,184 @@
+/**
+ * The client's side of the handshake: "Newstyle negotiation" of doc/proto.md, fixed newstyle with OPT_GO, and the bare
+ * EXPORT_NAME of old servers. Nothing that a server sends here is longer than a few kilobytes, or it is refused.
+ */
+
+import { VmapipeError } from '../../core/errors.ts'
+import * as nbd from './constants.ts'
+import type { Parser } from './feeder.ts'
+import { hex, violation } from './problem.ts'
+import { encodeGo, encodeMetaContext, encodeOption } from './requests.ts'
+
+/** What client and server have agreed on. Sizes in bytes. */
+export interface Agreement {
+  size: number
+  /** "Transmission flags". */
+  flags: number
+  /** READ is answered in chunks. */
+  structured: boolean
+  /** Id of base:allocation, or null: then BLOCK_STATUS is not to be asked. */
+  allocationContext: number | null
+  minBlock: number
+  preferredBlock: number
+  /** Largest payload of a READ or WRITE. */
+  maxPayload: number
+}
+
+/** Reply messages are short texts, names or a few numbers. */
+const MAX_REPLY_BYTES = 8192
+const MAX_REPLIES = 64
+
+export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void): Parser<Agreement> {
+  const fixed = yield* greet(send)
+  const agreement: Agreement = {
+    size: 0,
+    flags: 0,
+    structured: false,
+    allocationContext: null,
+    minBlock: nbd.DEFAULT_MIN_BLOCK,
+    preferredBlock: nbd.DEFAULT_PREFERRED_BLOCK,
+    maxPayload: nbd.DEFAULT_MAX_PAYLOAD,
+  }
+  if (!fixed.newstyle) return yield* exportByName(exportName, fixed.noZeroes, send, agreement)
+  send(encodeOption(nbd.OPT_STRUCTURED_REPLY))
+  agreement.structured = yield* accepted(nbd.OPT_STRUCTURED_REPLY)
+  if (agreement.structured) agreement.allocationContext = yield* allocationContext(exportName, send)
+  send(encodeOption(nbd.OPT_GO, encodeGo(exportName, [nbd.INFO_BLOCK_SIZE])))
+  const gone = yield* go(exportName, agreement)
+  return gone ? agreement : yield* exportByName(exportName, fixed.noZeroes, send, agreement)
+}
+
+/** The server's greeting and our flags: "Newstyle negotiation". */
+function* greet(send: (bytes: Uint8Array) => void): Parser<{ newstyle: boolean; noZeroes: boolean }> {
+  const greeting = yield 16
+  const magic = greeting.readBigUInt64BE(0)
+  if (magic !== nbd.NBDMAGIC) {
+    throw new VmapipeError('FAILED', `this is not an NBD server: it begins with ${hex(magic)}`)
+  }
+  const style = greeting.readBigUInt64BE(8)
+  if (style === nbd.OLDSTYLE_MAGIC) {
+    throw new VmapipeError('FAILED', 'the NBD server speaks the oldstyle handshake only', {
+      hint: 'every server since 2011 speaks newstyle',
+    })
+  }
+  if (style !== nbd.IHAVEOPT) throw violation(`greeting with ${hex(style)}`)
+  const flags = (yield 2).readUInt16BE(0)
+  const ours = flags & (nbd.FLAG_FIXED_NEWSTYLE | nbd.FLAG_NO_ZEROES)
+  const answer = Buffer.alloc(4)
+  answer.writeUInt32BE(ours)
+  send(answer)
+  return { newstyle: (ours & nbd.FLAG_FIXED_NEWSTYLE) !== 0, noZeroes: (ours & nbd.FLAG_NO_ZEROES) !== 0 }
+}
+
+interface OptionReply {
+  type: number
+  /** Valid until the next need. */
+  data: Buffer
+}
+
+/** "Option reply": magic, the option, type, length, data. */
+function* optionReply(option: number): Parser<OptionReply> {
+  const header = yield 20
+  const magic = header.readBigUInt64BE(0)
+  const replied = header.readUInt32BE(8)
+  const type = header.readUInt32BE(12)
+  const length = header.readUInt32BE(16)
+  if (magic !== nbd.OPTION_REPLY_MAGIC) throw violation(`an option's reply begins with ${hex(magic)}`)
+  if (replied !== option) throw violation(`a reply to option ${replied}, not ${option}`)
+  if (length > MAX_REPLY_BYTES) throw violation(`an option's reply of ${length} bytes`)
+  return { type, data: yield length }
+}
+
+/** All replies to an option up to the ACK or error that ends them; the last is returned. */
+function* replies(option: number, each: (reply: OptionReply) => void): Parser<OptionReply> {
+  for (let count = 0; count < MAX_REPLIES; count++) {
+    const reply = yield* optionReply(option)
+    if (reply.type === nbd.REP_ACK || reply.type >= nbd.REP_FLAG_ERROR) return reply
+    each(reply)
+  }
+  throw violation(`more than ${MAX_REPLIES} replies to option ${option}`)
+}
+
+/** Whether the server has the option; any error means no. */
+function* accepted(option: number): Parser<boolean> {
+  const { type } = yield* replies(option, () => {})
+  return type === nbd.REP_ACK
+}
+
+/** NBD_OPT_SET_META_CONTEXT: asks for base:allocation alone. */
+function* allocationContext(exportName: string, send: (bytes: Uint8Array) => void): Parser<number | null> {
+  const option = nbd.OPT_SET_META_CONTEXT
+  send(encodeOption(option, encodeMetaContext(exportName, [nbd.BASE_ALLOCATION])))
+  let id: number | null = null
+  const last = yield* replies(option, ({ type, data }) => {
+    if (type !== nbd.REP_META_CONTEXT || data.length < 4) throw violation(`meta context reply ${type}`)
+    if (data.toString('utf8', 4) === nbd.BASE_ALLOCATION) id = data.readUInt32BE(0)
+  })
+  return last.type === nbd.REP_ACK ? id : null
+}
+
+/** The replies to NBD_OPT_GO; false where the server does not know it. */
+function* go(exportName: string, agreement: Agreement): Parser<boolean> {
+  let described = false
+  const last = yield* replies(nbd.OPT_GO, ({ type, data }) => {
+    if (type !== nbd.REP_INFO || data.length < 2) throw violation(`reply ${type} to OPT_GO`)
+    const info = data.readUInt16BE(0)
+    if (info === nbd.INFO_EXPORT) {
+      if (data.length !== 12) throw violation(`export information of ${data.length} bytes`)
+      setExport(agreement, data.subarray(2))
+      described = true
+    } else if (info === nbd.INFO_BLOCK_SIZE) {
+      if (data.length !== 14) throw violation(`block size information of ${data.length} bytes`)
+      setBlockSizes(agreement, data)
+    }
+  })
+  if (last.type === nbd.REP_ACK) {
+    if (!described) throw violation('OPT_GO without the size of the export')
+    return true
+  }
+  if (last.type === nbd.REP_ERR_UNSUP) return false
+  throw refusal(exportName, last)
+}
+
+function refusal(exportName: string, { type, data }: OptionReply): VmapipeError {
+  const name = exportName === '' ? 'the default export' : `export '${exportName}'`
+  const text = data.toString('utf8', 0, Math.min(data.length, nbd.MAX_STRING)).trim()
+  const said = text === '' ? '' : `: ${text}`
+  if (type === nbd.REP_ERR_UNKNOWN) return new VmapipeError('FAILED', `the NBD server has no ${name}${said}`)
+  if (type === nbd.REP_ERR_TLS_REQD) {
+    return new VmapipeError('FAILED', `the NBD server insists on TLS, which is not supported yet${said}`)
+  }
+  return new VmapipeError('FAILED', `the NBD server refuses ${name} (error ${hex(type - nbd.REP_FLAG_ERROR)})${said}`)
+}
+
+/** NBD_OPT_EXPORT_NAME has no way to say no but to hang up. */
+function* exportByName(
+  exportName: string,
+  noZeroes: boolean,
+  send: (bytes: Uint8Array) => void,
+  agreement: Agreement,
+): Parser<Agreement> {
+  send(encodeOption(nbd.OPT_EXPORT_NAME, Buffer.from(exportName)))
+  setExport(agreement, yield 10)
+  if (!noZeroes) yield 124
+  return agreement
+}
+
+/** Size in 64 bits, transmission flags in 16. */
+function setExport(agreement: Agreement, data: Buffer): void {
+  const size = data.readBigUInt64BE(0)
+  if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw violation(`an export of ${size} bytes`)
+  agreement.size = Number(size)
+  agreement.flags = data.readUInt16BE(8)
+}
+
+/** "Size constraints": the minimum is a power of two up to 64 KiB; the maximum holds for payload. */
+function setBlockSizes(agreement: Agreement, data: Buffer): void {
+  const [min, preferred, max] = [data.readUInt32BE(2), data.readUInt32BE(6), data.readUInt32BE(10)]
+  const sane =
+    min > 0 && min <= 65536 && (min & (min - 1)) === 0 && max >= min && (max % min === 0 || max === 2 ** 32 - 1)
+  if (!sane) throw violation(`block sizes ${min}, ${preferred}, ${max}`)
+  agreement.minBlock = min
+  agreement.preferredBlock = preferred
+  agreement.maxPayload = Math.min(max, nbd.DEFAULT_MAX_PAYLOAD)
+}
