@@ -4,7 +4,7 @@
  */
 
 import { registerHooks } from 'node:module'
-import { resolve } from 'node:path'
+import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
@@ -29,8 +29,8 @@ export async function loadModule(
 }
 
 async function importDefault(file: string): Promise<unknown> {
-  // The module's `vmapipe` is this one, wherever it lies: two copies would not know each other's items.
-  const ours = import.meta.resolve('vmapipe')
+  // The module's `vmapipe` is this one, wherever it lies: two copies would not know each other's errors.
+  const ours = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href
   const hooks = registerHooks({
     resolve: (specifier, context, next) => next(specifier === 'vmapipe' ? ours : specifier, context),
   })

@@ -1,7 +1,7 @@
 /** The nearest of `candidates` to what somebody typed, where one is near enough to be meant. */
 export function nearest(typed: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
-  let least = Math.max(2, Math.floor(typed.length / 3)) + 1
+  let least = (typed.length < 4 ? 1 : Math.max(2, Math.floor(typed.length / 3))) + 1
   for (const candidate of candidates) {
     const distance = editDistance(typed.toLowerCase(), candidate.toLowerCase())
     if (distance < least && distance < candidate.length) {

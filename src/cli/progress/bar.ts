@@ -52,7 +52,7 @@ export function barLine(title: string, snapshot: Snapshot, columns: number): str
       : [title, `${Math.floor(percent!).toString().padStart(3)}%`, `[${'#'.repeat(filled).padEnd(BAR_WIDTH, '-')}]`]
   const amount = total === null ? [] : [`${formatBytes(done)} of ${formatBytes(total)}`]
   const rates = [`read ${formatRate(readRate)}`, `write ${formatRate(writeRate)}`]
-  const zeros = zero > 0 && total !== null ? [`zero ${Math.floor((zero / total) * 100)}%`] : []
+  const zeros = zero > 0 ? [`zero ${formatBytes(zero)}`] : []
   const left = eta === null ? [] : [`ETA ${formatDuration(eta)}`]
   const choices = [
     [...head, ...amount, ...rates, ...zeros, ...left],

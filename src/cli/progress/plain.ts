@@ -22,8 +22,9 @@ export class PlainDisplay implements Display {
   }
 
   update(snapshot: Snapshot): void {
-    const { elapsed } = snapshot
-    if (!this.#progress || elapsed < this.#next) return
+    const { elapsed, total, read, written } = snapshot
+    const nothingYet = total === null && read + written === 0
+    if (!this.#progress || nothingYet || elapsed < this.#next) return
     this.#next = elapsed + Math.min(MOST_SECONDS, Math.max(FIRST_SECONDS, elapsed * GROWTH))
     this.note('info', progressLine(snapshot))
   }
@@ -35,13 +36,13 @@ export class PlainDisplay implements Display {
   end(): void {}
 }
 
-/** "12% (1.2 GiB of 10.0 GiB) in 3.0s, read: 410.2 MiB/s, write: 130.1 MiB/s, zero: 5%" */
+/** "12% (1.2 GiB of 10.0 GiB) in 3.0s, read: 410.2 MiB/s, write: 130.1 MiB/s, zero: 0.3 GiB" */
 export function progressLine({ percent, done, total, read, elapsed, readRate, writeRate, zero }: Snapshot): string {
   const amount =
     total === null
       ? formatBytes(read)
       : `${Math.floor(percent!).toString().padStart(3)}% (${formatBytes(done)} of ${formatBytes(total)})`
-  const zeros = zero > 0 && total !== null ? `, zero: ${Math.floor((zero / total) * 100)}%` : ''
+  const zeros = zero > 0 ? `, zero: ${formatBytes(zero)}` : ''
   const rates = `read: ${formatRate(readRate)}, write: ${formatRate(writeRate)}`
   return `${amount} in ${formatDuration(elapsed)}, ${rates}${zeros}`
 }

@@ -1,0 +1,64 @@
+import { basename } from 'node:path'
+import type { Command } from 'commander'
+import { backup } from '../../jobs/backup.ts'
+import { likelyName, namedOnce } from '../../jobs/names.ts'
+import { collect, driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
+import { runJob } from '../run-job.ts'
+import { backupSummary } from '../summary.ts'
+
+interface Flags extends JobFlags {
+  drive?: [string, string][]
+  config?: string[]
+  output: string
+  compress?: string
+  force?: boolean
+}
+
+export function backupCommand(program: Command): void {
+  const command = program
+    .command('backup')
+    .summary('write drives into an archive')
+    .description(
+      'Writes drives that nobody writes to, and config files, into one VMA archive.\n\n' +
+        'SOURCE: a raw image or block device (never probed for a format), qcow2:PATH and other\n' +
+        'formats of qemu-nbd, nbd://host/export, nbd+unix:///export?socket=PATH.\n' +
+        'TARGET: a path (appears when complete), - for standard output, ssh://user@host/path,\n' +
+        'exec:COMMAND, which gets the archive on its standard input.',
+    )
+    .option('-d, --drive <name=source>', 'a drive; any number of times', pairs('drive-scsi0=disk.raw'))
+    .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)
+    .requiredOption('-o, --output <target>', 'where the archive goes')
+    .option('--compress <method>', 'zstd[:LEVEL], lz4, gzip[:LEVEL] or none; by the name of TARGET unless given')
+    .option('-f, --force', 'replace an archive that exists')
+    .action(run)
+  examples(
+    limited(command, 'the drives'),
+    'vmapipe backup -d drive-scsi0=disk.raw -c qemu-server.conf -o vm.vma.zst',
+    'vmapipe backup -d drive-scsi0=qcow2:disk.qcow2 -c qemu-server.conf=100.conf -o ssh://backup@nas/vm.vma.zst',
+    "vmapipe backup -d drive-scsi0=/dev/vg/vm-100 --compress zstd:9 -o - | ssh nas 'cat > vm.vma.zst'",
+  )
+}
+
+async function run({ drive, config, output, compress, force, bwlimit, ...flags }: Flags): Promise<void> {
+  const drives = driveRecord(drive)
+  const configs = namedOnce('config file', (config ?? []).map(configPair))
+  await runJob(
+    'backup',
+    flags,
+    (options) => {
+      for (const name of Object.keys(drives ?? {})) {
+        const likely = likelyName(name)
+        if (likely) options.warn?.(`drive ${name}: Proxmox will not find it under this name, it looks for ${likely}`)
+      }
+      return backup({ ...options, drives, configs, to: output, compress, force, bwlimit })
+    },
+    backupSummary,
+  )
+}
+
+/** `qemu-server.conf=/etc/pve/100.conf`, or a path whose last part is the name. */
+function configPair(text: string): [string, string] {
+  const at = text.indexOf('=')
+  const name = text.slice(0, Math.max(at, 0))
+  return name !== '' && !name.includes('/') ? [name, text.slice(at + 1)] : [basename(text), text]
+}

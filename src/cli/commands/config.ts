@@ -1,0 +1,47 @@
+import type { Command } from 'commander'
+import { printable, VmapipeError } from '../../core/errors.ts'
+import type { ConfigFile } from '../../core/items.ts'
+import { readManifest } from '../../jobs/manifest.ts'
+import { type CommonFlags, common, examples } from '../flags.ts'
+import { interruptible } from '../signals.ts'
+import { listing, print } from '../text.ts'
+
+interface Flags extends CommonFlags {
+  config?: string
+}
+
+/** The config that is meant where several are there and none is named. */
+const USUAL = 'qemu-server.conf'
+
+export function configCommand(program: Command): void {
+  const command = program
+    .command('config')
+    .summary('print a config file of an archive')
+    .description(`Prints a config file of an archive: the one named, else ${USUAL}, else the only one there is.`)
+    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
+    .option('-c, --config <name>', 'which one')
+    .action(run)
+  examples(common(command), 'vmapipe config vm.vma.zst', 'vmapipe config -c qemu-server.fw vm.vma.zst > vm.fw')
+}
+
+async function run(archive: string, { config }: Flags): Promise<void> {
+  const { signal, dispose } = interruptible()
+  const { configs } = await readManifest({ from: archive, signal }).finally(dispose)
+  const { data } = pick(configs, config)
+  // Bytes as they are for a file or a pipe; on a terminal they must not move the cursor.
+  print()
+  if (!process.stdout.isTTY) process.stdout.write(data)
+  else print(Buffer.from(data).toString().replace(/\n$/, '').split('\n').map(printable).join('\n'))
+}
+
+function pick(configs: readonly ConfigFile[], wanted: string | undefined): ConfigFile {
+  const chosen =
+    configs.find(({ name }) => name === (wanted ?? USUAL)) ??
+    (wanted === undefined && configs.length === 1 ? configs[0] : undefined)
+  if (chosen !== undefined) return chosen
+  const names = configs.map(({ name }) => name)
+  const missing = wanted === undefined ? (names.length === 0 ? 'config file' : USUAL) : `config file '${wanted}'`
+  throw new VmapipeError('USAGE', `the archive has no ${missing}`, {
+    hint: names.length === 0 ? undefined : `it has ${listing(names)}; pick one with -c`,
+  })
+}

@@ -1,0 +1,62 @@
+import type { Command } from 'commander'
+import { printable } from '../../core/errors.ts'
+import type { DriveInfo, Manifest } from '../../core/items.ts'
+import { readManifest } from '../../jobs/manifest.ts'
+import { type CommonFlags, common, examples } from '../flags.ts'
+import { interruptible } from '../signals.ts'
+import { print } from '../text.ts'
+
+interface Flags extends CommonFlags {
+  json?: boolean
+}
+
+export function listCommand(program: Command): void {
+  const command = program
+    .command('list')
+    .summary('print what is in an archive')
+    .description('Prints what is in an archive, as `vma list` does. Only its header is read.')
+    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
+    .option('--json', 'as JSON, with the uuid')
+    .action(run)
+  examples(common(command), 'vmapipe list vm.vma.zst', "vmapipe list --json vm.vma.zst | jq '.drives[].size'")
+}
+
+async function run(archive: string, { json }: Flags): Promise<void> {
+  const { signal, dispose } = interruptible()
+  const manifest = await readManifest({ from: archive, signal }).finally(dispose)
+  print(...(json ? [JSON.stringify(asJson(manifest), null, 2)] : listLines(manifest)))
+}
+
+/** Line by line what `vma list` prints; the time is UTC. */
+export function listLines({ configs, drives, ctime }: Manifest): string[] {
+  return [
+    ...configs.map(({ name, data }) => `CFG: size: ${data.byteLength} name: ${printable(name)}`),
+    ...drives.map(driveLine),
+    `CTIME: ${timeText(ctime)}`,
+  ]
+}
+
+function driveLine({ id, name, size }: DriveInfo): string {
+  if (name === 'vmstate') return `VMSTATE: dev_id=${id} memory: ${size}`
+  return `DEV: dev_id=${id} size: ${size} devname: ${printable(name)}`
+}
+
+/** "Mon Nov  3 10:56:07 2026", as C's ctime has it; a time beyond what dates can hold stays a number. */
+function timeText(seconds: number): string {
+  const date = new Date(seconds * 1000)
+  if (Number.isNaN(date.getTime())) return `${seconds} seconds since 1970`
+  const [weekday, day, month, year, time] = date.toUTCString().replace(',', '').split(' ')
+  return `${weekday} ${month} ${String(Number(day)).padStart(2)} ${time} ${year}`
+}
+
+function asJson({ uuid, ctime, configs, drives }: Manifest): object {
+  const hex = Buffer.from(uuid).toString('hex')
+  const date = new Date(ctime * 1000)
+  return {
+    uuid: hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    ctime,
+    time: Number.isNaN(date.getTime()) ? null : date.toISOString(),
+    configs: configs.map(({ name, data }) => ({ name, size: data.byteLength })),
+    drives: drives.map(({ id, name, size }) => ({ id, name, size })),
+  }
+}

@@ -1,0 +1,50 @@
+import type { Command } from 'commander'
+import { restore } from '../../jobs/restore.ts'
+import { driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
+import { runJob } from '../run-job.ts'
+import { restoreSummary } from '../summary.ts'
+
+interface Flags extends JobFlags {
+  drive?: [string, string][]
+  zeroed?: boolean
+  force?: boolean
+}
+
+export function restoreCommand(program: Command): void {
+  const command = program
+    .command('restore')
+    .summary('write an archive back to drives')
+    .description(
+      'Writes the drives and config files of an archive into a folder, as `vma extract` names them\n' +
+        '(disk-NAME.raw), or only the drives given, where they are wanted.\n\n' +
+        'ARCHIVE: a path, - for standard input, ssh://user@host/path, exec:COMMAND. Its compression is recognised.\n' +
+        'TARGET: a raw image or block device, qcow2:PATH and other formats of qemu-nbd, an NBD URI.',
+    )
+    .argument('<archive>', 'where the archive is read from')
+    .argument('[dir]', 'folder for everything; made where it does not exist')
+    .option(
+      '-d, --drive <name=target>',
+      'restore this drive to TARGET; any number of times',
+      pairs('drive-scsi0=disk.raw'),
+    )
+    .option('--zeroed', 'the targets read as zeroes already: zeroes are not written')
+    .option('-f, --force', 'overwrite files that exist')
+    .action(run)
+  examples(
+    limited(command, 'the archive'),
+    'vmapipe restore vm.vma.zst vm/',
+    'vmapipe restore vm.vma.zst --drive drive-scsi0=qcow2:disk.qcow2',
+    'ssh nas cat vm.vma.zst | vmapipe restore - vm/',
+  )
+}
+
+async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
+  const { drive, zeroed, force, bwlimit, ...rest } = flags
+  const drives = driveRecord(drive)
+  await runJob(
+    'restore',
+    rest,
+    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, bwlimit }),
+    restoreSummary,
+  )
+}

@@ -1,0 +1,86 @@
+/** Flags that several commands share, and how their values are read. */
+
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { parseBytes } from '../core/size.ts'
+import { namedOnce } from '../jobs/names.ts'
+import { PROGRESS_MODES, type ProgressMode } from './progress/display.ts'
+
+export interface CommonFlags {
+  progress: ProgressMode
+  quiet?: boolean
+  verbose?: boolean
+}
+
+export interface RunFlags extends CommonFlags {
+  buffer?: number
+  threads?: number
+}
+
+export interface JobFlags extends RunFlags {
+  bwlimit?: number
+}
+
+/** What every command takes. */
+export function common(command: Command): Command {
+  return command
+    .option('-v, --verbose', 'say more, and show where an error comes from')
+    .option('--no-color', 'no colours (NO_COLOR is heeded too)')
+}
+
+/** What every command takes that runs a pipeline. */
+export function running(command: Command): Command {
+  return common(command)
+    .option('--buffer <size>', 'memory for data on its way, such as 64MiB', size('64MiB'))
+    .option('--threads <n>', 'what to do at once; the number of processors unless given', threads)
+    .addOption(new Option('--progress <how>', 'how to show progress').choices(PROGRESS_MODES).default('auto'))
+    .option('-q, --quiet', 'nothing but errors')
+}
+
+/** The same, and a limit of what is read from `what`. */
+export function limited(command: Command, what: string): Command {
+  return running(command).option(
+    '--bwlimit <rate>',
+    `bytes a second read from ${what}, such as 50MiB/s`,
+    size('50MiB/s'),
+  )
+}
+
+/** Whatever else is on the line: "exit codes" and an example of use, below the options. */
+export function examples(command: Command, ...lines: string[]): Command {
+  return command.addHelpText(
+    'after',
+    `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n\nExit codes: 0 done, 1 failed, 2 wrong usage or config, 3 damaged or incomplete archive, 130 interrupted`,
+  )
+}
+
+/** Collects NAME=VALUE, given any number of times; the value may hold further equals signs. */
+export function pairs(example: string, { emptyValue = false } = {}) {
+  return (text: string, before: [string, string][] = []): [string, string][] => {
+    const at = text.indexOf('=')
+    const noValue = at === text.length - 1 && !emptyValue
+    if (at <= 0 || noValue) throw new InvalidArgumentError(`Write it as ${example}.`)
+    return [...before, [text.slice(0, at), text.slice(at + 1)]]
+  }
+}
+
+export function collect(text: string, before: string[] = []): string[] {
+  return [...before, text]
+}
+
+export function driveRecord(entries: [string, string][] | undefined): Record<string, string> | undefined {
+  return entries === undefined ? undefined : namedOnce('drive', entries)
+}
+
+function size(example: string) {
+  return (text: string): number => {
+    const bytes = parseBytes(text)
+    if (bytes === undefined || bytes === 0) throw new InvalidArgumentError(`Write it as ${example}.`)
+    return bytes
+  }
+}
+
+function threads(text: string): number {
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 1 || number > 256) throw new InvalidArgumentError('From 1 to 256.')
+  return number
+}

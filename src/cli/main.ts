@@ -1,0 +1,52 @@
+/** The command line: reads the arguments, runs a command, and turns whatever happens into one line and an exit code. */
+
+import { CommanderError } from 'commander'
+import { asVmapipeError, printable, type VmapipeError } from '../core/errors.ts'
+import { makeProgram } from './program.ts'
+import { errorRecord } from './progress/json.ts'
+import { styled } from './text.ts'
+
+/** Something still open keeps a finished process alive no longer than this. */
+const LINGER_MS = 2000
+
+export async function main(argv: string[]): Promise<void> {
+  // Nobody reads our log any more: the work goes on.
+  process.stderr.on('error', () => {})
+  // Before anything asks for colours, also the help.
+  if (argv.includes('--no-color')) process.env.NO_COLOR = '1'
+  process.exitCode = await run(argv)
+  setTimeout(() => process.exit(), LINGER_MS).unref()
+}
+
+async function run(argv: string[]): Promise<number> {
+  const program = makeProgram()
+  try {
+    await program.parseAsync(argv)
+    return typeof process.exitCode === 'number' ? process.exitCode : 0
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    const failure = asVmapipeError(error)
+    report(failure, argv)
+    return failure.exitCode
+  }
+}
+
+function report(error: VmapipeError, argv: string[]): void {
+  if (argv.includes('json') && argv.some((arg) => arg === '--progress')) {
+    console.error(errorRecord(error))
+    return
+  }
+  const verbose = argv.includes('--verbose') || argv.includes('-v')
+  const label = styled('red', 'vmapipe:', process.stderr)
+  console.error(`${label} ${error.line}`)
+  // A config has all its faults named at once; elsewhere what followed from the first error is noise.
+  for (const other of error.suppressed) {
+    if (verbose || error.code === 'CONFIG') console.error(`${label} ${asVmapipeError(other).line}`)
+  }
+  if (verbose) console.error(printable(stackOf(error)).replaceAll('\\u{a}', '\n'))
+}
+
+function stackOf(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by: ${stackOf(error.cause)}` : ''
+  return `${error.stack ?? error.message}${cause}`
+}

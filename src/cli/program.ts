@@ -1,0 +1,68 @@
+/** All commands together, and what they have in common. */
+
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { printable } from '../core/errors.ts'
+import { backupCommand } from './commands/backup.ts'
+import { configCommand } from './commands/config.ts'
+import { demoCommand } from './commands/demo.ts'
+import { listCommand } from './commands/list.ts'
+import { restoreCommand } from './commands/restore.ts'
+import { runCommand } from './commands/run.ts'
+import { stagesCommand } from './commands/stages.ts'
+import { verifyCommand } from './commands/verify.ts'
+import { examples } from './flags.ts'
+import { styled } from './text.ts'
+
+export function makeProgram(): Command {
+  const program = new Command('vmapipe')
+    .description(
+      'Backs up the drives of virtual machines to VMA archives, the format of Proxmox VE, and restores them.',
+    )
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show this, or the help of a command')
+    .helpCommand('help [command]', 'show the help of a command')
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ sortSubcommands: false, styleTitle: (text) => styled('bold', text) })
+    .configureOutput({ outputError: (text, write) => write(usageLine(text)) })
+  const commands = [
+    backupCommand,
+    restoreCommand,
+    verifyCommand,
+    listCommand,
+    configCommand,
+    runCommand,
+    stagesCommand,
+    demoCommand,
+  ]
+  for (const define of commands) define(program)
+  return examples(
+    program,
+    'vmapipe backup --drive drive-scsi0=disk.raw --config qemu-server.conf -o vm.vma.zst',
+    'vmapipe restore vm.vma.zst vm/',
+    'vmapipe demo',
+  )
+}
+
+/** commander's "error: …", in our form: one line. */
+function usageLine(text: string): string {
+  const [first, ...suggestions] = text
+    .trim()
+    .replace(/^error: /, '')
+    .split('\n')
+  const line = [first, ...suggestions.map((s) => s.replace(/^\(|\)$/g, ''))].join('; ')
+  return `${styled('red', 'vmapipe:', process.stderr)} ${printable(line)}; see --help\n`
+}
+
+function version(): string {
+  for (const path of ['../../package.json', '../../../package.json']) {
+    try {
+      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'))
+      if (name === 'vmapipe') return version
+    } catch {
+      // Not there: the other place.
+    }
+  }
+  return 'unknown'
+}

@@ -1,0 +1,47 @@
+/** What a run says at its end. */
+
+import { formatBytes, formatRate } from '../core/size.ts'
+import type { JobResult } from '../jobs/job.ts'
+import { formatDuration } from './progress/duration.ts'
+import type { Snapshot } from './progress/meter.ts'
+import { count } from './text.ts'
+
+export function backupSummary({ drives }: JobResult, whole: Snapshot): string[] {
+  const size = drives.reduce((sum, drive) => sum + drive.size, 0)
+  return [
+    `backed up ${formatBytes(size)} of ${count(drives.length, 'drive')} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
+    `${zeros(drives, size)}archive of ${formatBytes(whole.written)}${ratio(size, whole.written)}`,
+  ]
+}
+
+export function restoreSummary({ drives }: JobResult, whole: Snapshot): string[] {
+  const size = drives.reduce((sum, drive) => sum + drive.size, 0)
+  return [
+    `restored an archive of ${formatBytes(size)} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
+    `${zeros(drives, size)}${formatBytes(whole.written)} of data written`,
+  ]
+}
+
+/** For pipelines of which nothing more is known. */
+export function runSummary(whole: Snapshot): string[] {
+  const { read, written, elapsed } = whole
+  return [`read ${formatBytes(read)}, wrote ${formatBytes(written)} in ${formatDuration(elapsed)}, ${rates(whole)}`]
+}
+
+function rates({ readRate, writeRate }: Snapshot): string {
+  return `read: ${formatRate(readRate)}, write: ${formatRate(writeRate)}`
+}
+
+function zeros(drives: JobResult['drives'], size: number): string {
+  if (size === 0) return ''
+  const stored = drives.reduce((sum, drive) => sum + drive.stored, 0)
+  return `${percent(Math.max(0, size - stored), size)} zeros, `
+}
+
+export function percent(part: number, whole: number): string {
+  return whole === 0 ? '0%' : `${((part / whole) * 100).toFixed(1)}%`
+}
+
+function ratio(size: number, written: number): string {
+  return written === 0 || size === 0 ? '' : ` (${percent(written, size)} of the drives)`
+}
