@@ -55,6 +55,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
   readonly #inFlight = new Set<Promise<void>>()
   #failed: unknown = null
   #madeFolder: string | undefined
+  #begun = false
   #published = false
 
   constructor(options: Options, context: StageContext) {
@@ -75,6 +76,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
   }
 
   async final(): Promise<void> {
+    if (!this.#begun) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
     await Promise.all(this.#inFlight)
     if (this.#failed !== null) throw this.#failed
     const all = [...this.#writers.values(), ...this.#files]
@@ -119,6 +121,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
   }
 
   async #begin(manifest: Manifest): Promise<void> {
+    this.#begun = true
     const { into, drives, configs } = this.#options
     // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
     const files = restoreNames(manifest)

@@ -1,5 +1,6 @@
 /** The end of a pipeline that only checks: counts what the deframer let through, drive by drive. */
 
+import { VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { defineStage, type SinkBody, z } from '../core/stage.ts'
 import { restoreNames } from '../formats/vma/names.ts'
@@ -52,7 +53,8 @@ export const verifier = defineStage({
         item.release()
       },
       final() {
-        const result = { manifest: manifest!, drives: [...drives.values()] }
+        if (manifest === null) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
+        const result = { manifest, drives: [...drives.values()] }
         if (report !== undefined) report(result)
         else for (const drive of result.drives) warn(reportLine(drive))
       },

@@ -58,7 +58,11 @@ describe('zero elider and zero expander', { timeout: 30_000 }, () => {
     for (const at of [0, 1, 7, 8, 1023, 1024, 2047, 2048, 4094, 4095]) {
       const block = Buffer.alloc(BLOCK_SIZE)
       block[at] = 1
-      const [, run] = (await through('clusters', [manifestOf(BLOCK_SIZE), new Run(1, 0, 1, [block])], [zeroElider()])) as [Item, Run]
+      const [, run] = (await through(
+        'clusters',
+        [manifestOf(BLOCK_SIZE), new Run(1, 0, 1, [block])],
+        [zeroElider()],
+      )) as [Item, Run]
       assert.deepEqual([...run.masks!], [1], `byte ${at}`)
     }
   })

@@ -1,0 +1,60 @@
+/**
+ * The public API of vmapipe.
+ *
+ *   backup, restore, verify, readManifest    whole jobs, as functions
+ *   definePipeline, defineStage              pipelines and stages of your own
+ *   toNodeStream                             a pipeline with an open end as a plain Node stream
+ */
+
+export { Budget, type Lease, type Slab, type TakeOptions } from './core/budget.ts'
+export { Counters } from './core/counters.ts'
+export { type ErrorCode, EXIT_CODES, VmapipeError, type Where } from './core/errors.ts'
+export { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE } from './core/geometry.ts'
+export {
+  Chunk,
+  type ClusterItem,
+  type ConfigFile,
+  type DriveInfo,
+  type Item,
+  type Kind,
+  Manifest,
+  Range,
+  type RangeItem,
+  Run,
+} from './core/items.ts'
+export { toNodeStream } from './core/node-stream.ts'
+export { definePipeline, type Pipeline, type RunOptions, type RunResult } from './core/pipeline.ts'
+export { byteRate, byteSize } from './core/size.ts'
+export {
+  type BoundStage,
+  defineStage,
+  type Push,
+  type SinkBody,
+  type SourceBody,
+  type StageBody,
+  type StageContext,
+  type StageDefinition,
+  type StageFactory,
+  type Step,
+  type TransformBody,
+  z,
+} from './core/stage.ts'
+export { many, none, stepWithFlush } from './core/steps.ts'
+export { type BackupOptions, backup } from './jobs/backup.ts'
+export type { JobResult } from './jobs/job.ts'
+export { readManifest } from './jobs/manifest.ts'
+export { type RestoreOptions, restore } from './jobs/restore.ts'
+export { verify } from './jobs/verify.ts'
+export { clusterSource } from './stages/cluster-source.ts'
+export { clusterWriter } from './stages/cluster-writer.ts'
+export { compressor } from './stages/compressor.ts'
+export { decompressor } from './stages/decompressor.ts'
+export { rateLimit } from './stages/rate-limit.ts'
+export { bindStage, stages } from './stages/registry.ts'
+export { sink } from './stages/sink.ts'
+export { source } from './stages/source.ts'
+export { type DriveReport, type VerifyReport, verifier } from './stages/verifier.ts'
+export { vmaDeframer } from './stages/vma-deframer.ts'
+export { vmaFramer } from './stages/vma-framer.ts'
+export { zeroElider } from './stages/zero-elider.ts'
+export { zeroExpander } from './stages/zero-expander.ts'
