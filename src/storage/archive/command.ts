@@ -57,6 +57,11 @@ export class Command {
     this.#child.stderr!.on('data', (data: Buffer) => this.#hear(data.toString()))
   }
 
+  /** What it said last on stderr; to be looked at after `failure`. */
+  get lastWords(): string {
+    return this.#lastLine
+  }
+
   get stdin(): Writable {
     return this.#child.stdin!
   }

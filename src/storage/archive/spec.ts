@@ -84,7 +84,7 @@ export function placeName(place: ArchivePlace): string {
     case 'exec':
       return `the command '${place.command}'`
     case 'ssh':
-      return `'${place.path}' on ${place.host}`
+      return `'${place.path.toString().replace(/^\.\//, '~/')}' on ${place.host}`
     default:
       return `'${place.path}'`
   }

@@ -67,7 +67,8 @@ export class SshTarget implements ArchiveTarget {
           `'${said.slice('left '.length)}' on ${this.#place.host} is left of another backup, or of one that is running`,
         )
       } else {
-        throw this.#refusal(said, (await command.failure()).message)
+        const failure = await command.failure()
+        throw this.#refusal(said, command.lastWords || failure.message)
       }
     }
   }

@@ -1,0 +1,135 @@
+/** A real sshd on loopback with keys of its own, and an `ssh` for the PATH that finds it as the host `vmapipe-test`. */
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tmpDir } from './tmp.ts'
+import { which } from './tools.ts'
+
+export const SSH_HOST = 'vmapipe-test'
+
+export interface Sshd {
+  /** The folder where sessions start, as a home folder would be. */
+  home: string
+  /** For the environment of a process that is to find our `ssh`; already set in this one. */
+  path: string
+  port: number
+  /** Kills the sshd processes of all sessions, but nothing that runs in them: a network that went away. */
+  cut(): void
+}
+
+export interface SshdOptions {
+  /** Shell commands before the session's own, such as a limit. */
+  before?: string
+}
+
+/** Starts it, and ends it with the test. */
+export async function startSshd(t: Pick<TestContext, 'after'>, { before = ':' }: SshdOptions = {}): Promise<Sshd> {
+  const dir = tmpDir(t)
+  const home = join(dir, 'home')
+  mkdirSync(home)
+  if (userInfo().uid === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 })
+  for (const name of ['host_key', 'user_key']) {
+    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(dir, name)])
+  }
+  const port = await freePort()
+  writeFileSync(join(dir, 'authorized_keys'), readFileSync(join(dir, 'user_key.pub')))
+  writeFileSync(join(dir, 'known_hosts'), `[127.0.0.1]:${port} ${readFileSync(join(dir, 'host_key.pub'), 'utf8')}`)
+  writeFileSync(join(dir, 'sshd_config'), serverConfig(dir, port, `cd '${home}'; ${before}`))
+  writeFileSync(join(dir, 'ssh_config'), clientConfig(dir, port))
+  const path = `${writeClient(dir)}:${process.env.PATH}`
+  const outer = process.env.PATH
+  process.env.PATH = path
+  // sshd wants to be started by its full path.
+  const sshd = spawn(which('sshd')!, ['-D', '-e', '-f', join(dir, 'sshd_config')], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  t.after(() => {
+    process.env.PATH = outer
+    sshd.kill()
+  })
+  await listening(sshd, port)
+  return { home, path, port, cut: () => killSessions(sshd.pid!) }
+}
+
+function serverConfig(dir: string, port: number, before: string): string {
+  return `
+ListenAddress 127.0.0.1:${port}
+HostKey ${dir}/host_key
+AuthorizedKeysFile ${dir}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+ForceCommand ${before}; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
+`
+}
+
+function clientConfig(dir: string, port: number): string {
+  return `
+Host ${SSH_HOST}
+  HostName 127.0.0.1
+  Port ${port}
+  IdentityFile ${dir}/user_key
+  IdentitiesOnly yes
+  UserKnownHostsFile ${dir}/known_hosts
+  BatchMode yes
+  LogLevel ERROR
+`
+}
+
+function writeClient(dir: string): string {
+  const bin = join(dir, 'bin')
+  mkdirSync(bin)
+  writeFileSync(join(bin, 'ssh'), `#!/bin/sh\nexec '${which('ssh')}' -F '${dir}/ssh_config' "$@"\n`)
+  chmodSync(join(bin, 'ssh'), 0o755)
+  return bin
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+async function listening(sshd: ChildProcess, port: number): Promise<void> {
+  let log = ''
+  sshd.stderr!.on('data', (data) => {
+    log += data
+  })
+  for (let attempt = 0; attempt < 200; attempt++) {
+    if (sshd.exitCode !== null) break
+    if (await answers(port)) return
+    await sleep(25)
+  }
+  throw new Error(`sshd did not start: ${log}`)
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+/** sshd's own descendants go by its name; the session's command does not. */
+function killSessions(pid: number): void {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number)
+  for (const child of children) {
+    if (!readFileSync(`/proc/${child}/comm`, 'latin1').startsWith('sshd')) continue
+    killSessions(child)
+    process.kill(child, 'SIGKILL')
+  }
+}
