@@ -7,7 +7,6 @@ import { xxh32 } from '@node-rs/xxhash'
 import { VmapipeError } from '../../core/errors.ts'
 
 export const LZ4_MAGIC = 0x184d2204
-export const LZ4_LEGACY_MAGIC = 0x184c2102 // "Legacy frame"
 /** A legacy block holds this much content, the last one of a frame less. */
 export const LEGACY_BLOCK_SIZE = 8 << 20
 

@@ -1,0 +1,96 @@
+/**
+ * The structure of zstd frames (RFC 8878), without what is within the blocks: enough to know where a frame ends, and so
+ * to notice one that is cut short whatever the codec says. Integers are little endian.
+ */
+
+import { VmapipeError } from '../../core/errors.ts'
+
+export const ZSTD_MAGIC = 0xfd2fb528 // section 3.1.1
+/** Magic_Number, Frame_Header_Descriptor, Window_Descriptor, Dictionary_ID and Frame_Content_Size at their longest. */
+export const ZSTD_HEADER_LIMIT = 18
+/** Section 3.1.1.2 */
+export const ZSTD_BLOCK_HEADER_SIZE = 3
+export const ZSTD_BLOCK_LIMIT = 128 << 10
+/** Content_Checksum, section 3.1.1 */
+export const ZSTD_CHECKSUM_SIZE = 4
+
+export interface ZstdFrameHeader {
+  /** Bytes of the header, magic included. */
+  length: number
+  /** What a decoder must keep of the content, in bytes. */
+  windowSize: number
+  contentSize: number | undefined
+  checksum: boolean
+}
+
+/** Section 3.1.1.1.1 */
+const DESCRIPTOR = { contentSize: 6, singleSegment: 0x20, reserved: 0x08, checksum: 0x04, dictionary: 0x03 }
+const DICTIONARY_SIZES = [0, 1, 2, 4]
+const CONTENT_SIZES = [0, 2, 4, 8]
+
+/** Bytes of a frame's header, magic included, told from its Frame_Header_Descriptor. */
+export function zstdHeaderLength(descriptor: number): number {
+  const single = (descriptor & DESCRIPTOR.singleSegment) !== 0
+  return 5 + (single ? 0 : 1) + DICTIONARY_SIZES[descriptor & DESCRIPTOR.dictionary] + contentFieldSize(descriptor)
+}
+
+function contentFieldSize(descriptor: number): number {
+  const flag = descriptor >>> DESCRIPTOR.contentSize
+  // Without a window the content's size is always there, if only in one byte.
+  return flag === 0 && (descriptor & DESCRIPTOR.singleSegment) !== 0 ? 1 : CONTENT_SIZES[flag]
+}
+
+/** `header` is the whole of it, `offset` where it is in the archive, for the errors. DAMAGED. */
+export function decodeZstdHeader(header: Buffer, offset: number): ZstdFrameHeader {
+  const damaged = (what: string, hint?: string) => new VmapipeError('DAMAGED', `a zstd frame ${what}`, { offset, hint })
+  const descriptor = header[4]
+  if (descriptor & DESCRIPTOR.reserved) throw damaged('uses a flag that is not defined')
+  const single = (descriptor & DESCRIPTOR.singleSegment) !== 0
+  const dictionaryAt = single ? 5 : 6
+  const dictionarySize = DICTIONARY_SIZES[descriptor & DESCRIPTOR.dictionary]
+  if (dictionarySize > 0 && header.readUIntLE(dictionaryAt, dictionarySize) !== 0) {
+    throw damaged('needs a dictionary', 'decompress it with zstd -D, and pipe it in')
+  }
+  const contentSize = decodeContentSize(header, dictionaryAt + dictionarySize, contentFieldSize(descriptor))
+  if (contentSize !== undefined && !Number.isSafeInteger(contentSize))
+    throw damaged('claims to hold more than 2^53 bytes')
+  return {
+    length: zstdHeaderLength(descriptor),
+    windowSize: single ? contentSize! : decodeWindowSize(header[5]),
+    contentSize,
+    checksum: (descriptor & DESCRIPTOR.checksum) !== 0,
+  }
+}
+
+/** Section 3.1.1.1.4 */
+function decodeContentSize(header: Buffer, at: number, size: number): number | undefined {
+  if (size === 0) return undefined
+  if (size === 8) return Number(header.readBigUInt64LE(at))
+  return header.readUIntLE(at, size) + (size === 2 ? 256 : 0)
+}
+
+/** Section 3.1.1.1.2 */
+function decodeWindowSize(descriptor: number): number {
+  const base = 2 ** (10 + (descriptor >>> 3))
+  return base + (base / 8) * (descriptor & 7)
+}
+
+export interface ZstdBlock {
+  last: boolean
+  /** Bytes of the block in the frame, header included. */
+  length: number
+}
+
+const BLOCK_RLE = 1
+const BLOCK_RESERVED = 3
+
+/** Section 3.1.1.2; `offset` is where the block is in the archive. DAMAGED. */
+export function decodeZstdBlock(header: Buffer, offset: number): ZstdBlock {
+  const bits = header.readUIntLE(0, ZSTD_BLOCK_HEADER_SIZE)
+  const type = (bits >>> 1) & 3
+  const size = bits >>> 3
+  if (type === BLOCK_RESERVED || size > ZSTD_BLOCK_LIMIT) {
+    throw new VmapipeError('DAMAGED', 'a zstd frame holds a block of no known kind', { offset })
+  }
+  return { last: (bits & 1) !== 0, length: ZSTD_BLOCK_HEADER_SIZE + (type === BLOCK_RLE ? 1 : size) }
+}

@@ -1,0 +1,53 @@
+/** What a decoder works with, and how much memory it has for it. */
+
+import type { Budget } from '../../core/budget.ts'
+import type { InOrder } from './in-order.ts'
+import type { Inlet } from './inlet.ts'
+
+export interface DecodingPlan {
+  /** Memory for compressed bytes that must lie in one piece. */
+  readonly inputs: Budget
+  /** Memory for content. No lease of a stream may be larger than STREAM_PIECE: the deframer waits for whole extents. */
+  readonly outputs: Budget
+  /** A frame that declares at most so much content is decoded in one piece, beside others. */
+  readonly maxContent: number
+  /** The largest window that a zstd decoder may allocate on top of all that, in bytes. */
+  readonly maxWindow: number
+  readonly inFlight: number
+}
+
+/** A decoder reads from `input` what is its own, and hands chunks to `order`. */
+export interface DecoderContext extends DecodingPlan {
+  readonly input: Inlet
+  readonly order: InOrder
+}
+
+export type Decoder = (context: DecoderContext) => Promise<void>
+
+/** Content of a stream goes on in pieces of this many bytes. */
+export const STREAM_PIECE = 1 << 20
+
+/** The most compressed bytes that a frame of so much content takes; one that takes more is decoded as a stream. */
+export function collectSize(content: number): number {
+  return content + (content >>> 6) + (64 << 10)
+}
+
+/** The largest extent, which the deframer holds while it waits for the rest of it. */
+const EXTENT = 4 << 20
+const LARGEST_WHOLE = 8 << 20
+/** What the zstd program decodes without being told to. */
+const USUAL_WINDOW = 128 << 20
+
+/**
+ * Three eighths of what there is for content, a quarter for compressed bytes. Besides an extent that is not complete
+ * two frames may be held by it at both its ends, one more by the next stage, and one must still fit.
+ */
+export function planDecoding(budget: Budget, name: string, threads: number): DecodingPlan {
+  const { capacity } = budget
+  const inFlight = threads + 2
+  const most = (inFlight + 3) * LARGEST_WHOLE + EXTENT
+  const outputs = budget.carve(Math.min(most, Math.floor((capacity / 8) * 3)), name)
+  const inputs = budget.carve(Math.min(most, Math.floor(capacity / 4)), name)
+  const maxContent = Math.max(0, Math.min(LARGEST_WHOLE, Math.floor((outputs.total - EXTENT) / 4)))
+  return { inputs, outputs, maxContent, maxWindow: Math.max(USUAL_WINDOW, capacity), inFlight }
+}

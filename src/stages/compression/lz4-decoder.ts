@@ -1,0 +1,144 @@
+/**
+ * One LZ4 frame, block by block. Small independent blocks, such as ours, are decoded in libuv's pool, several batches at
+ * once; large and linked ones one after the other here: lz4-napi frees large outputs of the pool much too late.
+ */
+
+import { setImmediate as turn } from 'node:timers/promises'
+import { Xxh32 } from '@node-rs/xxhash'
+import { discard, type Slab } from '../../core/budget.ts'
+import { VmapipeError } from '../../core/errors.ts'
+import { Chunk } from '../../core/items.ts'
+import {
+  decodeLz4Header,
+  LZ4_HEADER_LIMIT,
+  type Lz4FrameHeader,
+  lz4HeaderLength,
+  OUR_BLOCK_SIZE,
+} from '../../formats/lz4/frame.ts'
+import { type DecoderContext, STREAM_PIECE } from './decoder.ts'
+import { Gatherer } from './gatherer.ts'
+import type { Inlet } from './inlet.ts'
+import { decodeBlock, decodeBlockSync, type Lz4Block, PREFIX, readBlock, readInteger } from './lz4-block.ts'
+
+export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
+  const { input, order } = context
+  const offset = input.position
+  const header = await readHeader(input, offset)
+  const check = new ContentCheck(header, offset)
+  const batches = header.independent && header.blockSize <= OUR_BLOCK_SIZE
+  if (batches) await decodeBatches(context, header, check)
+  else await decodeBlocks(context, (slab) => readBlock(input, header, slab), header, check)
+  const checksum = header.contentChecksum ? await readInteger(input) : undefined
+  order.afterwards(() => check.finish(checksum))
+}
+
+async function readHeader(input: Inlet, offset: number): Promise<Lz4FrameHeader> {
+  const start = await input.peek(LZ4_HEADER_LIMIT)
+  const length = start.length > 4 ? lz4HeaderLength(start) : LZ4_HEADER_LIMIT
+  const header = Buffer.allocUnsafe(length)
+  await input.readWhole(header, 'an LZ4 frame')
+  return decodeLz4Header(header, offset)
+}
+
+const BATCH = STREAM_PIECE / OUR_BLOCK_SIZE
+
+async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, check: ContentCheck): Promise<void> {
+  const { input, order, inputs, outputs } = context
+  for (let more = true; more; ) {
+    const slab = await inputs.take(BATCH * (PREFIX + OUR_BLOCK_SIZE))
+    const blocks: Lz4Block[] = []
+    for (let at = 0; more && blocks.length < BATCH; at += PREFIX + OUR_BLOCK_SIZE) {
+      const block = await readBlock(input, header, slab.buffer.subarray(at))
+      if (block === null) more = false
+      else blocks.push(block)
+    }
+    const content = await outputs.take(STREAM_PIECE)
+    const work = decodeBatch(blocks, content).finally(() => slab.release())
+    await order.add(work, (chunk) => check.add(chunk))
+  }
+}
+
+/** The blocks' content side by side in `content`, which goes with the chunk. */
+async function decodeBatch(blocks: Lz4Block[], content: Slab): Promise<Chunk> {
+  const results = await Promise.allSettled(blocks.map(decodeBlock))
+  let filled = 0
+  for (const [index, result] of results.entries()) {
+    if (result.status === 'rejected') {
+      content.release()
+      throw result.reason
+    }
+    filled += result.value.copy(content.buffer, filled)
+    if (!blocks[index].stored) discard(result.value)
+  }
+  return new Chunk([content.buffer.subarray(0, filled)], [content])
+}
+
+/** Blocks of any size up to `blockSize`, one after the other, as `next` reads them. */
+export async function decodeBlocks(
+  context: DecoderContext,
+  next: (slab: Buffer) => Promise<Lz4Block | null>,
+  { blockSize, independent }: Pick<Lz4FrameHeader, 'blockSize' | 'independent'>,
+  check?: ContentCheck,
+): Promise<void> {
+  const slab = await context.inputs.take(PREFIX + blockSize + (blockSize >>> 7))
+  const output = new Gatherer(context, check && ((chunk) => check.add(chunk)))
+  const history = independent ? null : new History()
+  let decoded = 0
+  for (let block = await next(slab.buffer); block !== null; block = await next(slab.buffer)) {
+    const content = decodeBlockSync(block, history?.view)
+    history?.add(content)
+    await output.append(content)
+    if (!block.stored) discard(content)
+    // Memory of lz4-napi is freed when the event loop comes round.
+    decoded += content.length
+    if (decoded >= STREAM_PIECE) decoded = await turn(0)
+  }
+  await output.flush()
+  slab.release()
+}
+
+/** What linked blocks may refer to: the last 64 KiB of content. */
+class History {
+  static readonly SIZE = 64 << 10
+  readonly #bytes = Buffer.allocUnsafeSlow(History.SIZE)
+  #length = 0
+
+  get view(): Buffer | undefined {
+    return this.#length === 0 ? undefined : this.#bytes.subarray(0, this.#length)
+  }
+
+  add(content: Buffer): void {
+    const tail = content.subarray(Math.max(0, content.length - History.SIZE))
+    const kept = Math.min(this.#length, History.SIZE - tail.length)
+    this.#bytes.copyWithin(0, this.#length - kept, this.#length)
+    tail.copy(this.#bytes, kept)
+    this.#length = kept + tail.length
+  }
+}
+
+/** "Content Size" and "Content Checksum" against the content that goes by. */
+class ContentCheck {
+  readonly #declared: number | undefined
+  readonly #hash: Xxh32 | null
+  readonly #offset: number
+  #total = 0
+
+  constructor({ contentSize, contentChecksum }: Lz4FrameHeader, offset: number) {
+    this.#declared = contentSize
+    this.#hash = contentChecksum ? new Xxh32() : null
+    this.#offset = offset
+  }
+
+  add({ buffers, byteLength }: Chunk): void {
+    this.#total += byteLength
+    for (const bytes of buffers) this.#hash?.update(bytes)
+  }
+
+  finish(checksum: number | undefined): void {
+    const damaged = (what: string) => new VmapipeError('DAMAGED', `an LZ4 frame ${what}`, { offset: this.#offset })
+    if (this.#declared !== undefined && this.#total !== this.#declared) {
+      throw damaged(`declares ${this.#declared} bytes and holds ${this.#total}`)
+    }
+    if (this.#hash !== null && this.#hash.digest() !== checksum) throw damaged('does not match its checksum')
+  }
+}

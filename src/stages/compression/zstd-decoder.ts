@@ -1,0 +1,146 @@
+/** One zstd frame: decoded in one piece beside others where it is small and says so, in a stream where it is not. */
+
+import { promisify } from 'node:util'
+import { constants, createZstdDecompress, zstdDecompress } from 'node:zlib'
+import { discard, type Slab } from '../../core/budget.ts'
+import { VmapipeError } from '../../core/errors.ts'
+import { Chunk } from '../../core/items.ts'
+import { formatBytes } from '../../core/size.ts'
+import {
+  decodeZstdBlock,
+  decodeZstdHeader,
+  ZSTD_BLOCK_HEADER_SIZE,
+  ZSTD_CHECKSUM_SIZE,
+  ZSTD_HEADER_LIMIT,
+  type ZstdFrameHeader,
+  zstdHeaderLength,
+} from '../../formats/zstd/frame.ts'
+import { collectSize, type DecoderContext, STREAM_PIECE } from './decoder.ts'
+import { damagedFrame, runEngine } from './engine.ts'
+import type { Inlet } from './inlet.ts'
+
+const decompress = promisify(zstdDecompress)
+
+export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
+  const { input, inputs, maxContent } = context
+  const offset = input.position
+  const header = await readHeader(input, offset)
+  const walk = new FrameWalk(input, header)
+  const small = header.contentSize !== undefined && header.contentSize <= maxContent
+  const slab = await inputs.take(small ? collectSize(maxContent) : STREAM_PIECE)
+  try {
+    const filled = await walk.fill(slab.buffer)
+    if (small && walk.done) await decodeWhole(context, header.contentSize!, slab, filled, offset)
+    else await decodeStream(context, header, walk, slab.buffer.subarray(0, filled), slab.buffer, offset)
+  } finally {
+    slab.release()
+  }
+}
+
+async function readHeader(input: Inlet, offset: number): Promise<ZstdFrameHeader> {
+  const start = await input.peek(ZSTD_HEADER_LIMIT)
+  const length = start.length > 4 ? zstdHeaderLength(start[4]) : ZSTD_HEADER_LIMIT
+  if (start.length < length) throw input.endsWithin('a zstd frame')
+  return decodeZstdHeader(start.subarray(0, length), offset)
+}
+
+/** Goes through a frame part by part: header, blocks, checksum. */
+class FrameWalk {
+  readonly #input: Inlet
+  readonly #checksum: boolean
+  /** Bytes of the part that comes next. */
+  #next: number
+  #expect: 'block' | 'checksum' | 'end' = 'block'
+
+  constructor(input: Inlet, { length, checksum }: ZstdFrameHeader) {
+    this.#input = input
+    this.#next = length
+    this.#checksum = checksum
+  }
+
+  get done(): boolean {
+    return this.#next === 0
+  }
+
+  /** Reads whole parts as long as they fit, and gives how many bytes that are. INCOMPLETE, DAMAGED. */
+  async fill(target: Buffer): Promise<number> {
+    let filled = 0
+    while (this.#next > 0 && filled + this.#next <= target.length) {
+      await this.#input.readWhole(target.subarray(filled, filled + this.#next), 'a zstd frame')
+      filled += this.#next
+      this.#next = await this.#partAfter()
+    }
+    return filled
+  }
+
+  async #partAfter(): Promise<number> {
+    if (this.#expect === 'block') {
+      const header = await this.#input.peek(ZSTD_BLOCK_HEADER_SIZE)
+      if (header.length < ZSTD_BLOCK_HEADER_SIZE) throw this.#input.endsWithin('a zstd frame')
+      const { last, length } = decodeZstdBlock(header, this.#input.position)
+      if (last) this.#expect = this.#checksum ? 'checksum' : 'end'
+      return length
+    }
+    const checksum = this.#expect === 'checksum'
+    this.#expect = 'end'
+    return checksum ? ZSTD_CHECKSUM_SIZE : 0
+  }
+}
+
+const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax
+
+async function decodeWhole(
+  { order, outputs }: DecoderContext,
+  contentSize: number,
+  slab: Slab,
+  filled: number,
+  offset: number,
+): Promise<void> {
+  let content: Buffer | null = null
+  const lease = await outputs.charge(contentSize, () => content && discard(content))
+  slab.retain()
+  // One byte more than needed, so that zlib does not allocate a second buffer.
+  const settings = { chunkSize: Math.max(64, contentSize + 1), maxOutputLength: Math.max(1, contentSize) }
+  const work = decompress(slab.buffer.subarray(0, filled), { ...settings, params: { [WINDOW_LOG_MAX]: 31 } }).then(
+    (decoded) => {
+      content = decoded
+      if (decoded.length === contentSize) return new Chunk([decoded], [lease])
+      lease.release()
+      throw wrongSize(contentSize, decoded.length, offset)
+    },
+    (error) => {
+      lease.release()
+      throw damagedFrame('zstd', error, offset)
+    },
+  )
+  await order.add(work.finally(() => slab.release()))
+}
+
+async function decodeStream(
+  context: DecoderContext,
+  { windowSize, contentSize }: ZstdFrameHeader,
+  walk: FrameWalk,
+  first: Buffer,
+  buffer: Buffer,
+  offset: number,
+): Promise<void> {
+  const { maxWindow } = context
+  if (windowSize > maxWindow) {
+    throw new VmapipeError('DAMAGED', `a zstd frame needs ${formatBytes(windowSize)} of memory to decode`, {
+      offset,
+      hint: `at most ${formatBytes(maxWindow)} are allowed: decompress it with zstd -d --long=31, and pipe it in`,
+    })
+  }
+  const params = { [WINDOW_LOG_MAX]: Math.max(10, Math.ceil(Math.log2(windowSize))) }
+  const engine = createZstdDecompress({ params, chunkSize: STREAM_PIECE })
+  const total = await runEngine(context, engine, 'zstd', offset, async (write) => {
+    let left = await write(first)
+    while (!walk.done && left === 0) left = await write(buffer.subarray(0, await walk.fill(buffer)))
+    if (left > 0) throw new VmapipeError('DAMAGED', 'a zstd frame goes on after its end', { offset })
+  })
+  if (contentSize !== undefined && total !== contentSize) throw wrongSize(contentSize, total, offset)
+}
+
+function wrongSize(declared: number, real: number, offset: number): VmapipeError {
+  return new VmapipeError('DAMAGED', `a zstd frame declares ${declared} bytes and holds ${real}`, { offset })
+}

@@ -1,0 +1,68 @@
+/**
+ * Undoes any compression of an archive, told from its content. Frames that are small and say so, such as ours, are
+ * decoded side by side; anything else in a stream. However it is compressed, memory is bounded and an archive that is
+ * cut short or damaged is an error.
+ */
+
+import type { Chunk } from '../core/items.ts'
+import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
+import { decodeArchive } from './compression/decode.ts'
+import { type DecoderContext, type DecodingPlan, planDecoding } from './compression/decoder.ts'
+import { InOrder } from './compression/in-order.ts'
+import { Inlet } from './compression/inlet.ts'
+
+export const decompressor = defineStage({
+  name: 'decompressor',
+  summary: 'undoes zstd, LZ4, gzip or lzop, whichever it is',
+  input: 'bytes',
+  output: 'bytes',
+  options: z.strictObject({}),
+  create: (_, context) => new Decompressor(context),
+})
+
+class Decompressor implements TransformBody<Chunk, Chunk> {
+  readonly #input = new Inlet()
+  readonly #plan: DecodingPlan
+  readonly #signal: AbortSignal
+  #order: InOrder | null = null
+  #decoding: Promise<void> = Promise.resolve()
+  readonly #abort = () => this.#stop(this.#signal.reason)
+
+  constructor({ budget, name, threads, signal }: StageContext) {
+    this.#plan = planDecoding(budget, name, threads)
+    this.#signal = signal
+    signal.addEventListener('abort', this.#abort, { once: true })
+  }
+
+  async transform(chunk: Chunk, push: Push<Chunk>): Promise<void> {
+    this.#begin(push)
+    await this.#input.feed(chunk)
+  }
+
+  async flush(push: Push<Chunk>): Promise<void> {
+    this.#begin(push)
+    this.#input.end()
+    await this.#decoding
+  }
+
+  async close(error: Error | null): Promise<void> {
+    this.#signal.removeEventListener('abort', this.#abort)
+    await this.#stop(error ?? new Error('closed'))
+  }
+
+  #begin(push: Push<Chunk>): void {
+    if (this.#order !== null) return
+    this.#order = new InOrder(this.#plan.inFlight, push)
+    const context: DecoderContext = { ...this.#plan, input: this.#input, order: this.#order }
+    this.#decoding = decodeArchive(context)
+    this.#decoding.catch((error) => this.#input.fail(error))
+  }
+
+  async #stop(error: Error): Promise<void> {
+    this.#input.fail(error)
+    this.#plan.inputs.close(error)
+    this.#plan.outputs.close(error)
+    await this.#order?.stop(error)
+    await this.#decoding.catch(() => {})
+  }
+}
