@@ -1,8 +1,8 @@
 /** Opens a drive by what people call it; see spec.ts. */
 
 import { stat } from 'node:fs/promises'
-import { VmapipeError } from '../core/errors.ts'
 import type { DriveReader, DriveWriter } from './drive.ts'
+import { createImage, openImageReader } from './image-drive.ts'
 import { openNbdReader, openNbdWriter } from './nbd-drive.ts'
 import type { PartialFileOptions } from './partial-file.ts'
 import { openRawReader } from './raw-reader.ts'
@@ -26,7 +26,7 @@ export async function openDriveReader(spec: string, { signal }: ReaderOptions = 
   const drive = parseDriveSpec(spec)
   if (drive.kind === 'raw') return openRawReader(drive.path)
   if (drive.kind === 'nbd') return openNbdReader(drive.address, { signal })
-  throw new VmapipeError('USAGE', `${drive.kind} drives cannot be read yet`)
+  return openImageReader(drive.format, drive.path, signal)
 }
 
 export async function openDriveWriter(spec: string, options: WriterOptions): Promise<DriveWriter> {
@@ -38,5 +38,5 @@ export async function openDriveWriter(spec: string, options: WriterOptions): Pro
     return isDevice ? openDeviceWriter(drive.path, size, isZero) : createRawFile(drive.path, size, options)
   }
   if (drive.kind === 'nbd') return openNbdWriter(drive.address, size, isZero, { signal })
-  throw new VmapipeError('USAGE', `${drive.kind} drives cannot be written yet`)
+  return createImage(drive.format, drive.path, size, options)
 }

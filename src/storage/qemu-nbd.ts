@@ -1,0 +1,185 @@
+/**
+ * A qemu-nbd that serves one image to us alone: on a socket in a private folder that is gone as soon as we are
+ * connected, so that nobody else connects and nothing is left behind. It ends with its only client, and with us.
+ */
+
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { access, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { NbdClient } from '../protocol/nbd/client.ts'
+import { findProgram, spawnTied } from './child.ts'
+import type { ImageFormat } from './spec.ts'
+
+export interface QemuNbdOptions {
+  writable?: boolean
+  signal?: AbortSignal
+}
+
+/** How long a start may take; 30 ms are usual, an image on a slow disk takes more. */
+const START_MS = 30_000
+/** How long an end may take before it is made to end. */
+const END_MS = 5_000
+/** What of its messages is kept. */
+const MAX_SAID = 4096
+/** A socket's path has 107 bytes at most; the folder and the socket need 25. */
+const MAX_TMPDIR = 80
+
+export class QemuNbd {
+  readonly client: NbdClient
+  readonly #server: ServerProcess
+
+  private constructor(client: NbdClient, server: ServerProcess) {
+    this.client = client
+    this.#server = server
+  }
+
+  static async start(format: ImageFormat, path: string, { writable = false, signal }: QemuNbdOptions = {}) {
+    const program = requireProgram('qemu-nbd')
+    const tmp = tmpdir()
+    const folder = await mkdtemp(join(tmp.length > MAX_TMPDIR ? '/tmp' : tmp, 'vmapipe-nbd-'))
+    const socketPath = join(folder, 'nbd')
+    const mode = writable ? ['--discard=unmap'] : ['--read-only']
+    // An absolute path is never taken for a protocol ("nbd:...") or a JSON description of an image.
+    const server = new ServerProcess(program, [
+      `--socket=${socketPath}`,
+      `--format=${format}`,
+      ...mode,
+      '--',
+      resolve(path),
+    ])
+    try {
+      const client = await server.connect(socketPath, signal)
+      return new QemuNbd(client, server)
+    } catch (error) {
+      await server.kill()
+      throw asVmapipeError(error, { file: path })
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  }
+
+  /** Lets it write what it still holds and waits for its end. */
+  async finish(): Promise<void> {
+    await this.client.close()
+    await this.#server.finished()
+  }
+
+  /** Ends it at once; what was written and not flushed may be lost. */
+  async close(): Promise<void> {
+    await this.client.close()
+    await this.#server.kill()
+  }
+}
+
+/** The path of a QEMU program, or an error that says how to get it. */
+export function requireProgram(name: 'qemu-nbd' | 'qemu-img'): string {
+  const program = findProgram(name)
+  if (program !== undefined) return program
+  throw new VmapipeError('FAILED', `${name} is needed for images that are not raw, and is not installed`, {
+    hint: 'Debian and Ubuntu: apt install qemu-utils',
+  })
+}
+
+class ServerProcess {
+  readonly #child: ChildProcess
+  readonly #exited: Promise<void>
+  #said = ''
+
+  constructor(program: string, args: readonly string[]) {
+    this.#child = spawnTied(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#exited = new Promise((resolve) => {
+      this.#child.once('close', () => resolve())
+      this.#child.once('error', (error) => {
+        this.#said = error.message
+        resolve()
+      })
+    })
+    this.#child.stderr!.setEncoding('utf8').on('data', (text) => {
+      this.#said = (this.#said + text).slice(-MAX_SAID)
+    })
+  }
+
+  /** Connects as soon as the socket is there. It comes before the image is opened, which may fail then. */
+  async connect(socketPath: string, signal?: AbortSignal): Promise<NbdClient> {
+    const deadline = performance.now() + START_MS
+    for (;;) {
+      signal?.throwIfAborted()
+      if (await exists(socketPath)) {
+        try {
+          return await NbdClient.connect({ socketPath, exportName: '' }, { signal, connectTimeout: START_MS })
+        } catch (error) {
+          if (signal?.aborted) throw error
+          // Between bind and listen of the server nobody is let in; that is over in a moment.
+          const refused = isRefused(error)
+          if (await this.#within(refused ? 3 : 500)) throw this.#failure('qemu-nbd cannot serve the image')
+          if (!refused) throw error
+        }
+      } else if (this.#hasExited) {
+        await this.#exited
+        throw this.#failure('qemu-nbd cannot serve the image')
+      }
+      if (performance.now() > deadline) throw this.#failure(`qemu-nbd did not start within ${START_MS / 1000} s`)
+      await sleep(3)
+    }
+  }
+
+  /** Waits for the end that follows the last client's, and looks whether it was a good one. */
+  async finished(): Promise<void> {
+    if (!(await this.#within(START_MS))) throw this.#failure('qemu-nbd does not end')
+    if (this.#child.exitCode !== 0) throw this.#failure('qemu-nbd failed')
+  }
+
+  async kill(): Promise<void> {
+    if (this.#hasExited) return
+    this.#child.kill('SIGTERM')
+    if (await this.#within(END_MS)) return
+    this.#child.kill('SIGKILL')
+    await this.#within(END_MS)
+  }
+
+  get #hasExited(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null || this.#child.pid === undefined
+  }
+
+  async #within(ms: number): Promise<boolean> {
+    const late = new AbortController()
+    const timer = sleep(ms, false, { signal: late.signal }).catch(() => false)
+    const ended = await Promise.race([this.#exited.then(() => true), timer])
+    late.abort()
+    return ended
+  }
+
+  #failure(message: string): VmapipeError {
+    const lines = this.#said
+      .trim()
+      .split('\n')
+      .map((line) => line.replace(/^qemu-nbd: /, ''))
+    return new VmapipeError('FAILED', lines[0] === '' ? message : `${message}: ${lines.join('; ')}`)
+  }
+}
+
+/** Runs a QEMU program to its end; an error says what it said. */
+export async function runTool(name: 'qemu-img', args: readonly string[], signal?: AbortSignal): Promise<void> {
+  const child = spawnTied(requireProgram(name), args, { stdio: ['ignore', 'ignore', 'pipe'], signal })
+  let said = ''
+  child.stderr!.setEncoding('utf8').on('data', (text) => {
+    said = (said + text).slice(-MAX_SAID)
+  })
+  const [code] = await once(child, 'close')
+  if (code !== 0) throw new VmapipeError('FAILED', said.trim().replaceAll('\n', '; ') || `${name} failed`)
+}
+
+function isRefused(error: unknown): boolean {
+  return ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED'
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
