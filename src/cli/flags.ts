@@ -58,7 +58,7 @@ export function pairs(example: string, { emptyValue = false } = {}) {
   return (text: string, before: [string, string][] = []): [string, string][] => {
     const at = text.indexOf('=')
     const noValue = at === text.length - 1 && !emptyValue
-    if (at <= 0 || noValue) throw new InvalidArgumentError(`Write it as ${example}.`)
+    if (at <= 0 || noValue) throw new InvalidArgumentError(`write it as ${example}`)
     return [...before, [text.slice(0, at), text.slice(at + 1)]]
   }
 }
@@ -74,13 +74,13 @@ export function driveRecord(entries: [string, string][] | undefined): Record<str
 function size(example: string) {
   return (text: string): number => {
     const bytes = parseBytes(text)
-    if (bytes === undefined || bytes === 0) throw new InvalidArgumentError(`Write it as ${example}.`)
+    if (bytes === undefined || bytes === 0) throw new InvalidArgumentError(`write it as ${example}`)
     return bytes
   }
 }
 
 function threads(text: string): number {
   const number = Number(text)
-  if (!Number.isInteger(number) || number < 1 || number > 256) throw new InvalidArgumentError('From 1 to 256.')
+  if (!Number.isInteger(number) || number < 1 || number > 256) throw new InvalidArgumentError('from 1 to 256')
   return number
 }

@@ -10,8 +10,12 @@ import { styled } from './text.ts'
 const LINGER_MS = 2000
 
 export async function main(argv: string[]): Promise<void> {
-  // Nobody reads our log any more: the work goes on.
+  // Nobody reads our log any more: the work goes on. Nobody reads our answer: nothing is left to do, as after `| head`.
   process.stderr.on('error', () => {})
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') console.error(`vmapipe: standard output: ${error.message}`)
+    process.exit(1)
+  })
   // Before anything asks for colours, also the help.
   if (argv.includes('--no-color')) process.env.NO_COLOR = '1'
   process.exitCode = await run(argv)
@@ -32,13 +36,13 @@ async function run(argv: string[]): Promise<number> {
 }
 
 function report(error: VmapipeError, argv: string[]): void {
-  if (argv.includes('json') && argv.some((arg) => arg === '--progress')) {
+  if (argv.includes('--progress=json') || argv[argv.indexOf('--progress') + 1] === 'json') {
     console.error(errorRecord(error))
     return
   }
   const verbose = argv.includes('--verbose') || argv.includes('-v')
   const label = styled('red', 'vmapipe:', process.stderr)
-  console.error(`${label} ${error.line}`)
+  console.error(`${label} ${error.code === 'ABORTED' ? error.message : error.line}`)
   // A config has all its faults named at once; elsewhere what followed from the first error is noise.
   for (const other of error.suppressed) {
     if (verbose || error.code === 'CONFIG') console.error(`${label} ${asVmapipeError(other).line}`)

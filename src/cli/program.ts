@@ -47,11 +47,12 @@ export function makeProgram(): Command {
 
 /** commander's "error: …", in our form: one line. */
 function usageLine(text: string): string {
-  const [first, ...suggestions] = text
-    .trim()
+  const [first, ...suggestions] = text.trim().split('\n')
+  const what = first
     .replace(/^error: /, '')
-    .split('\n')
-  const line = [first, ...suggestions.map((s) => s.replace(/^\(|\)$/g, ''))].join('; ')
+    .replace(/\.$/, '')
+    .replace('is invalid. ', 'is wrong: ')
+  const line = [what, ...suggestions.map((s) => s.replace(/^\(|\)$/g, '').replace(/^Did/, 'did'))].join('; ')
   return `${styled('red', 'vmapipe:', process.stderr)} ${printable(line)}; see --help\n`
 }
 

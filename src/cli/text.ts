@@ -15,14 +15,8 @@ export function noteLine(level: 'info' | 'warning', text: string): string {
   return `${label} ${printable(text)}`
 }
 
-/** Result lines on standard output. A reader that goes away early, such as `head`, ends us without a word. */
+/** Result lines on standard output. */
 export function print(...lines: string[]): void {
-  if (process.stdout.listenerCount('error') === 0) {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') process.exit(1)
-      throw error
-    })
-  }
   process.stdout.write(lines.map((line) => `${line}\n`).join(''))
 }
 

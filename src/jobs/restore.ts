@@ -26,7 +26,9 @@ export interface RestoreOptions extends ReadOptions {
 /** Resolves when everything is durable. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function restore({ into, drives, zeroed, force, ...options }: RestoreOptions): Promise<JobResult> {
   if ((into === undefined) === (drives === undefined)) {
-    throw new VmapipeError('USAGE', 'where to restore to?', { hint: 'name a folder, or targets of drives; not both' })
+    throw new VmapipeError('USAGE', 'restore needs a folder, or targets of drives, and not both', {
+      hint: 'such as vm/, or --drive drive-scsi0=disk.raw',
+    })
   }
   const where = { ...(into !== undefined && { into }), ...(drives !== undefined && { drives }) }
   const how = { ...(zeroed !== undefined && { zeroed }), ...(force && { force }) }

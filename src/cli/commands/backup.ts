@@ -20,10 +20,10 @@ export function backupCommand(program: Command): void {
     .summary('write drives into an archive')
     .description(
       'Writes drives that nobody writes to, and config files, into one VMA archive.\n\n' +
-        'SOURCE: a raw image or block device (never probed for a format), qcow2:PATH and other\n' +
-        'formats of qemu-nbd, nbd://host/export, nbd+unix:///export?socket=PATH.\n' +
-        'TARGET: a path (appears when complete), - for standard output, ssh://user@host/path,\n' +
-        'exec:COMMAND, which gets the archive on its standard input.',
+        'SOURCE is a raw image or block device (never probed for a format), qcow2:PATH (vmdk:, vdi:, vhdx: …), ' +
+        'nbd://host/export or nbd+unix:///export?socket=PATH.\n\n' +
+        'TARGET is a path (there when complete), - for standard output, ssh://user@host/path, or exec:COMMAND, ' +
+        'which gets the archive on its standard input.',
     )
     .option('-d, --drive <name=source>', 'a drive; any number of times', pairs('drive-scsi0=disk.raw'))
     .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)

@@ -29,7 +29,6 @@ async function run(archive: string, { config }: Flags): Promise<void> {
   const { configs } = await readManifest({ from: archive, signal }).finally(dispose)
   const { data } = pick(configs, config)
   // Bytes as they are for a file or a pipe; on a terminal they must not move the cursor.
-  print()
   if (!process.stdout.isTTY) process.stdout.write(data)
   else print(Buffer.from(data).toString().replace(/\n$/, '').split('\n').map(printable).join('\n'))
 }

@@ -25,8 +25,8 @@ export function demoCommand(program: Command): void {
     .command('demo')
     .summary('back up and restore a made-up guest')
     .description(
-      'Makes up a small guest in a temporary folder, backs it up, verifies the archive, restores it, compares,\n' +
-        'and says what it did. Takes some seconds and about 700 MiB of disk; leaves nothing behind.',
+      'Makes up a small guest in a temporary folder, backs it up, verifies the archive, restores it, compares, ' +
+        'and says what it did. Takes some seconds and about 600 MiB of disk; leaves nothing behind.',
     )
     .option('--keep', 'leave the folder with everything in it')
     .action(run)

@@ -15,10 +15,11 @@ export function restoreCommand(program: Command): void {
     .command('restore')
     .summary('write an archive back to drives')
     .description(
-      'Writes the drives and config files of an archive into a folder, as `vma extract` names them\n' +
+      'Writes the drives and config files of an archive into a folder, as `vma extract` names them ' +
         '(disk-NAME.raw), or only the drives given, where they are wanted.\n\n' +
-        'ARCHIVE: a path, - for standard input, ssh://user@host/path, exec:COMMAND. Its compression is recognised.\n' +
-        'TARGET: a raw image or block device, qcow2:PATH and other formats of qemu-nbd, an NBD URI.',
+        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND; zstd, LZ4, gzip and lzop ' +
+        'are recognised.\n\n' +
+        'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.',
     )
     .argument('<archive>', 'where the archive is read from')
     .argument('[dir]', 'folder for everything; made where it does not exist')

@@ -15,10 +15,10 @@ export function runCommand(program: Command): void {
     .command('run')
     .summary('run a pipeline from a config')
     .description(
-      'Runs a pipeline from a YAML or JSON file, or from a .ts or .js module that may bring stages of its own.\n' +
+      'Runs a pipeline from a YAML or JSON file, or from a .ts or .js module that may bring stages of its own. ' +
         // biome-ignore lint/suspicious/noTemplateCurlyInString: parameters of a config look like this
-        'In its values, ${NAME} stands for a parameter or an environment variable. Paths are relative to the\n' +
-        'current directory. A config can run commands (exec:): run only those you trust.',
+        'In its values, ${NAME} stands for a parameter or an environment variable. Paths are relative to the ' +
+        'current directory.\n\nA config can run commands (exec:): run only those you trust.',
     )
     .argument('<pipeline>', 'the config')
     .option('-s, --set <name=value>', 'set a parameter; any number of times', pairs('NAME=VALUE', { emptyValue: true }))

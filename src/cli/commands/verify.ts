@@ -13,8 +13,8 @@ export function verifyCommand(program: Command): void {
     .command('verify')
     .summary('check an archive')
     .description(
-      'Checks everything that a restore would: compression, header, extents, and that every cluster of every\n' +
-        'drive is there once. One line a drive. The VMA format has no checksum of the data itself; zstd, lz4\n' +
+      'Checks everything that a restore would: compression, header, extents, and that every cluster of every ' +
+        'drive is there once. Says one line a drive. The VMA format has no checksum of the data itself; zstd, LZ4 ' +
         'and gzip archives have one in the compression.',
     )
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')

@@ -29,7 +29,7 @@ export class BarDisplay implements Display {
   }
 
   update(snapshot: Snapshot): void {
-    this.#bar.update(snapshot.percent ?? 0, { line: barLine(this.#title, snapshot, this.#stream.columns ?? 80) })
+    this.#bar.update(snapshot.percent ?? 0, { line: barLine(this.#title, snapshot, this.#stream.columns || 80) })
   }
 
   note(level: Level, text: string): void {
@@ -53,7 +53,7 @@ export function barLine(title: string, snapshot: Snapshot, columns: number): str
   const amount = total === null ? [] : [`${formatBytes(done)} of ${formatBytes(total)}`]
   const rates = [`read ${formatRate(readRate)}`, `write ${formatRate(writeRate)}`]
   const zeros = zero > 0 ? [`zero ${formatBytes(zero)}`] : []
-  const left = eta === null ? [] : [`ETA ${formatDuration(eta)}`]
+  const left = eta === null || eta === 0 ? [] : [`ETA ${formatDuration(eta)}`]
   const choices = [
     [...head, ...amount, ...rates, ...zeros, ...left],
     [...head, ...rates, ...left],
