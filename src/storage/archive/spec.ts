@@ -77,15 +77,6 @@ function usage(message: string, hint: string): VmapipeError {
 }
 
 /** For messages. */
-export function placeName(place: ArchivePlace): string {
-  switch (place.kind) {
-    case 'stdio':
-      return 'standard input or output'
-    case 'exec':
-      return `the command '${place.command}'`
-    case 'ssh':
-      return `'${place.path.toString().replace(/^\.\//, '~/')}' on ${place.host}`
-    default:
-      return `'${place.path}'`
-  }
+export function remoteName({ path, host }: SshPlace): string {
+  return `'${path.toString().replace(/^\.\//, '~/')}' on ${host}`
 }

@@ -4,11 +4,11 @@ import { VmapipeError } from '../../core/errors.ts'
 import { CommandSource, type Started } from './command-source.ts'
 import { readCommand } from './remote-script.ts'
 import type { SourceOptions } from './source.ts'
-import { placeName, type SshPlace } from './spec.ts'
+import { remoteName, type SshPlace } from './spec.ts'
 import { startSession } from './ssh.ts'
 
 export function sshSource(place: SshPlace, options: SourceOptions): CommandSource {
-  return new CommandSource(() => start(place, options), placeName(place), options)
+  return new CommandSource(() => start(place, options), remoteName(place), options)
 }
 
 function start(place: SshPlace, { warn = () => {}, signal }: SourceOptions): Started {
@@ -20,7 +20,7 @@ function start(place: SshPlace, { warn = () => {}, signal }: SourceOptions): Sta
       if (signal?.aborted) throw new VmapipeError('ABORTED', 'aborted')
       if (said === null) throw await command.failure()
       if (said === 'folder') {
-        throw new VmapipeError('USAGE', `${placeName(place)} is a folder`, { hint: 'name the archive in it' })
+        throw new VmapipeError('USAGE', `${remoteName(place)} is a folder`, { hint: 'name the archive in it' })
       }
       const size = /^ready ([0-9]{1,15})$/.exec(said)
       return size === null ? undefined : Number(size[1])

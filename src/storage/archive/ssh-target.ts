@@ -5,7 +5,7 @@ import { VmapipeError } from '../../core/errors.ts'
 import { writeToStream } from './gather.ts'
 import { leftOverPrefix, partialName } from './partial.ts'
 import { writeCommand } from './remote-script.ts'
-import { placeName, type SshPlace } from './spec.ts'
+import { remoteName, type SshPlace } from './spec.ts'
 import { type Session, startSession } from './ssh.ts'
 import type { ArchiveTarget, TargetOptions } from './target.ts'
 
@@ -75,7 +75,7 @@ export class SshTarget implements ArchiveTarget {
 
   #refusal(said: string, detail: string): VmapipeError {
     const what = REFUSALS[said] ?? { message: `the remote side failed (${said})`, detailed: true }
-    const message = `${placeName(this.#place)} ${what.message}${what.detailed ? `: ${detail}` : ''}`
+    const message = `${remoteName(this.#place)} ${what.message}${what.detailed ? `: ${detail}` : ''}`
     return new VmapipeError(what.usage ? 'USAGE' : 'FAILED', message, { hint: what.hint })
   }
 }

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { archiveTarget } from '../../../src/storage/archive/target.ts'
+import { tmpDir } from '../../support/tmp.ts'
+import { shellCopy } from './processes.ts'
+
+test('/dev/null takes an archive, and stays what it is', async () => {
+  const target = archiveTarget('/dev/null')
+  await target.open()
+  await target.write([Buffer.from('x')])
+  await target.finish()
+  assert.ok(statSync('/dev/null').isCharacterDevice())
+})
+
+test('a full device is a clear error', async () => {
+  const target = archiveTarget('/dev/full')
+  await target.open()
+  await target.write([Buffer.alloc(0)])
+  await assert.rejects(target.write([Buffer.from('x')]), { code: 'FAILED', message: /no space left/ })
+  await target.abort()
+})
+
+const blockDevice = readdirSync('/dev')
+  .map((name) => join('/dev', name))
+  .find((path) => statSync(path, { throwIfNoEntry: false })?.isBlockDevice())
+
+test('a block device is not written to without force', { skip: !blockDevice && 'there is none here' }, async () => {
+  await assert.rejects(archiveTarget(blockDevice!).open(), { code: 'FAILED', message: /is a block device/ })
+})
+
+test('standard output that is a file is written from where it stands', { timeout: 20_000 }, async (t) => {
+  const dir = tmpDir(t)
+  writeFileSync(join(dir, 'in'), 'archive')
+  const { code, stderr } = await shellCopy(`cd '${dir}'; { printf 'before '; $COPY in -; printf ' after'; } >out`)
+  assert.equal(code, 0, stderr)
+  assert.equal(readFileSync(join(dir, 'out'), 'utf8'), 'before archive after')
+})
+
+test('standard output that is appended to keeps what is there', { timeout: 20_000 }, async (t) => {
+  const dir = tmpDir(t)
+  writeFileSync(join(dir, 'in'), 'archive')
+  writeFileSync(join(dir, 'out'), 'before ')
+  assert.equal((await shellCopy(`cd '${dir}'; $COPY in - >>out`)).code, 0)
+  assert.equal(readFileSync(join(dir, 'out'), 'utf8'), 'before archive')
+})

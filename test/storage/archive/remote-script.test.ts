@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { encodeWord, readCommand, writeCommand } from '../../../src/storage/archive/remote-script.ts'
+import { tmpDir } from '../../support/tmp.ts'
+import { needs } from '../../support/tools.ts'
+
+const NONCE = '0123456789abcdef0123456789abcdef'
+
+/** As sshd would: the login shell gets the line. With busybox, all programs that it calls are busybox's too. */
+function run(shell: readonly string[], dir: string, line: string, input: Buffer) {
+  let path = process.env.PATH
+  if (shell[0] === 'busybox') {
+    path = join(dir, '..', 'applets')
+    mkdirSync(path, { recursive: true })
+    const busybox = spawnSync('which', ['busybox'], { encoding: 'utf8' }).stdout.trim()
+    for (const name of ['busybox', 'sh', ...'cat dd ln ls mv rm sync tail tr wc printf'.split(' ')]) {
+      try {
+        symlinkSync(busybox, join(path, name))
+      } catch {}
+    }
+  }
+  const { stdout, stderr, status } = spawnSync(shell[0], [...shell.slice(1), '-c', line], {
+    cwd: dir,
+    input,
+    env: { ...process.env, PATH: path },
+  })
+  return { answers: stdout.toString(), stdout, stderr: stderr.toString(), status }
+}
+
+function words(name: string, force = false): string {
+  return [NONCE, `./${name}`, './.t.partial', './.left.', force ? '1' : '0']
+    .map((word) => encodeWord(Buffer.from(word, 'latin1')))
+    .join('')
+}
+
+const shells: Record<string, string[]> = { sh: ['sh'], bash: ['bash'], busybox: ['busybox', 'sh'] }
+
+for (const [name, shell] of Object.entries(shells)) {
+  describe(`the remote script under ${name}`, { ...needs(shell[0]), timeout: 30_000 }, () => {
+    const write = (dir: string, file: string, body: Buffer | string, force = false) =>
+      run(shell, dir, writeCommand, Buffer.concat([Buffer.from(words(file, force)), Buffer.from(body)]))
+
+    test('publishes what ends with the nonce, without the nonce, for its owner alone', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      const data = Buffer.from(Array.from({ length: 300_000 }, (_, index) => index % 251))
+      const { answers, status } = write(dir, 'vm.vma', Buffer.concat([data, Buffer.from(NONCE)]))
+      assert.deepEqual({ answers, status }, { answers: `${NONCE} ready\n${NONCE} done\n`, status: 0 })
+      assert.deepEqual(readdirSync(dir), ['vm.vma'])
+      assert.ok(readFileSync(join(dir, 'vm.vma')).equals(data))
+      assert.equal(statSync(join(dir, 'vm.vma')).mode & 0o777, 0o600)
+    })
+
+    test('publishes an empty archive too', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      assert.equal(write(dir, 'vm.vma', NONCE).status, 0)
+      assert.equal(statSync(join(dir, 'vm.vma')).size, 0)
+    })
+
+    for (const end of ['', 'short', NONCE.slice(1), `${NONCE}\0`, `${NONCE}\n`, `\0${NONCE.slice(0, 31)}\0`]) {
+      test(`publishes nothing when the end is ${JSON.stringify(end)}`, (t) => {
+        const dir = join(tmpDir(t), 'd')
+        mkdirSync(dir)
+        const { answers, status } = write(dir, 'vm.vma', `archive${end}`)
+        assert.deepEqual({ answers, status }, { answers: `${NONCE} ready\n${NONCE} cut\n`, status: 3 })
+        assert.deepEqual(readdirSync(dir), [])
+      })
+    }
+
+    test('takes names of any bytes', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      const names = [
+        ' a  b ',
+        "it's",
+        '"$HOME"',
+        '$(date)',
+        'back\\slash\\n',
+        'new\nline\n',
+        '*',
+        '-rf',
+        '%s%b',
+        '\xff\xfe!`',
+      ]
+      for (const file of names) assert.equal(write(dir, file, `archive${NONCE}`).status, 0, JSON.stringify(file))
+      const found = readdirSync(dir, { encoding: 'buffer' }).map((file) => file.toString('latin1'))
+      assert.deepEqual(found.sort(), names.sort())
+      for (const file of names) {
+        const { answers, status } = run(shell, dir, readCommand, Buffer.from(words(file)))
+        assert.deepEqual({ answers, status }, { answers: `${NONCE} ready 7\narchive`, status: 0 }, JSON.stringify(file))
+      }
+    })
+
+    test('refuses a file that exists, unless it is forced', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      writeFileSync(join(dir, 'vm.vma'), 'old')
+      symlinkSync('nowhere', join(dir, 'link'))
+      assert.equal(write(dir, 'vm.vma', `new${NONCE}`).answers, `${NONCE} exists\n`)
+      assert.equal(write(dir, 'link', `new${NONCE}`).answers, `${NONCE} exists\n`)
+      assert.equal(readFileSync(join(dir, 'vm.vma'), 'utf8'), 'old')
+      assert.equal(write(dir, 'vm.vma', `new${NONCE}`, true).status, 0)
+      assert.equal(readFileSync(join(dir, 'vm.vma'), 'utf8'), 'new')
+      assert.deepEqual(readdirSync(dir).sort(), ['link', 'vm.vma'])
+    })
+
+    test('refuses folders, missing folders and folders that cannot be written', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(join(dir, 'sub'), { recursive: true })
+      assert.equal(write(dir, 'sub', NONCE).answers, `${NONCE} folder\n`)
+      assert.equal(write(dir, 'no/vm.vma', NONCE).answers, `${NONCE} nofolder\n`)
+      assert.equal(run(shell, dir, readCommand, Buffer.from(words('sub'))).answers, `${NONCE} folder\n`)
+      const proc = words('vm.vma').replace('./.t.partial', '/proc/.t.partial')
+      const { answers, status } = run(shell, dir, writeCommand, Buffer.from(proc))
+      assert.deepEqual({ answers, status }, { answers: `${NONCE} create\n`, status: 3 })
+    })
+
+    test('never writes through a name that is there already', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      symlinkSync(join(dir, 'victim'), join(dir, '.t.partial'))
+      assert.equal(write(dir, 'vm.vma', NONCE).answers, `${NONCE} create\n`)
+      assert.deepEqual(readdirSync(dir), ['.t.partial'])
+    })
+
+    test('names what is left of others', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      writeFileSync(join(dir, '.left.x-1.partial'), '')
+      assert.match(write(dir, 'vm.vma', NONCE).answers, /^[0-9a-f]{32} left \.\/\.left\.x-1\.partial\n/)
+    })
+
+    test('says so when a file to read is missing', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      const { status, stderr } = run(shell, dir, readCommand, Buffer.from(words('vm.vma')))
+      assert.notEqual(status, 0)
+      assert.match(stderr, /vm\.vma/)
+    })
+  })
+}
+
+test('the command line means nothing to the shells that may read it', () => {
+  for (const line of [writeCommand, readCommand]) {
+    assert.match(line, /^exec sh -c '[^'!\\\n]+'$/)
+  }
+})
+
+test('it works under csh as the login shell', { ...needs('csh'), timeout: 20_000 }, (t) => {
+  const dir = join(tmpDir(t), 'd')
+  mkdirSync(dir)
+  const { status, stderr } = run(['csh', '-f'], dir, writeCommand, Buffer.from(`${words('vm.vma')}archive${NONCE}`))
+  assert.equal(status, 0, stderr)
+  assert.equal(readFileSync(join(dir, 'vm.vma'), 'utf8'), 'archive')
+})
