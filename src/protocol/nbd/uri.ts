@@ -27,11 +27,12 @@ export function parseNbdUri(uri: string): NbdAddress {
 
 /** For messages; parseNbdUri takes it again. */
 export function formatNbdAddress(address: NbdAddress): string {
-  const name = encodeURIComponent(address.exportName)
+  const exportName = encodeURIComponent(address.exportName)
   if ('socketPath' in address)
-    return `nbd+unix:///${name}?socket=${address.socketPath.replace(/[%#&+ ]/g, encodeURIComponent)}`
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host
-  return `nbd://${host}${address.port === DEFAULT_PORT ? '' : `:${address.port}`}/${name}`
+    return `nbd+unix:///${exportName}?socket=${address.socketPath.replace(/[%#&+ ]/g, encodeURIComponent)}`
+  const name = address.host.replaceAll('%', '%25')
+  const host = name.includes(':') ? `[${name}]` : name
+  return `nbd://${host}${address.port === DEFAULT_PORT ? '' : `:${address.port}`}/${exportName}`
 }
 
 function hostAndPort(uri: string, authority: string): { host: string; port: number } {

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Feeder, type Parser } from '../../../src/protocol/nbd/feeder.ts'
+
+test('a parser gets the same bytes however the socket cuts them', () => {
+  const needs = fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 3000 })), { minLength: 1, maxLength: 20 })
+  const cuts = fc.array(fc.integer({ min: 1, max: 4000 }), { minLength: 1, maxLength: 20 })
+  fc.assert(
+    fc.property(needs, cuts, (needs, cuts) => {
+      const total = needs.reduce((sum, [, length]) => sum + length, 0)
+      const stream = Buffer.from(Array.from({ length: total }, (_, i) => (i * 7 + (i >> 8)) % 256))
+      const got: Buffer[] = []
+      let ended = false
+      function* parser(): Parser {
+        for (const [fill, length] of needs) {
+          const into = Buffer.alloc(length)
+          if (fill) yield into
+          else into.set(yield length)
+          got.push(into)
+        }
+        ended = true
+      }
+      const feeder = new Feeder(parser())
+      for (let position = 0, i = 0; position < total; i++) {
+        const target = feeder.target()
+        const count = Math.min(cuts[i % cuts.length], target.length, total - position)
+        assert.ok(count > 0)
+        target.set(stream.subarray(position, position + count))
+        feeder.received(count)
+        position += count
+      }
+      assert.ok(ended)
+      assert.ok(Buffer.concat(got).equals(stream))
+    }),
+  )
+})
+
+test('bytes for a buffer go to it directly', () => {
+  const into = Buffer.alloc(100_000)
+  function* parser(): Parser {
+    yield 4
+    yield into
+  }
+  const feeder = new Feeder(parser())
+  feeder.target().fill(1, 0, 4)
+  feeder.received(4)
+  const target = feeder.target()
+  assert.equal(target.buffer, into.buffer)
+  assert.equal(target.length, into.length)
+})
