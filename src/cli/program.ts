@@ -1,4 +1,7 @@
-/** All commands together, and what they have in common. */
+/**
+ * All commands together, and what they have in common. A command loads what does its work when it runs, not before:
+ * help and the answer to a mistake come at once.
+ */
 
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'

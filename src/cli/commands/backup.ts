@@ -1,6 +1,5 @@
 import { basename } from 'node:path'
 import type { Command } from 'commander'
-import { backup } from '../../jobs/backup.ts'
 import { likelyName, namedOnce } from '../../jobs/names.ts'
 import { collect, driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
 import { runJob } from '../run-job.ts'
@@ -42,6 +41,7 @@ export function backupCommand(program: Command): void {
 async function run({ drive, config, output, compress, force, bwlimit, ...flags }: Flags): Promise<void> {
   const drives = driveRecord(drive)
   const configs = namedOnce('config file', (config ?? []).map(configPair))
+  const { backup } = await import('../../jobs/backup.ts')
   await runJob(
     'backup',
     flags,

@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
 import { printable, VmapipeError } from '../../core/errors.ts'
 import type { ConfigFile } from '../../core/items.ts'
-import { readManifest } from '../../jobs/manifest.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
 import { listing, print } from '../text.ts'
@@ -25,6 +24,7 @@ export function configCommand(program: Command): void {
 }
 
 async function run(archive: string, { config }: Flags): Promise<void> {
+  const { readManifest } = await import('../../jobs/manifest.ts')
   const { signal, dispose } = interruptible()
   const { configs } = await readManifest({ from: archive, signal }).finally(dispose)
   const { data } = pick(configs, config)

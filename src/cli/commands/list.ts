@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
 import { printable } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
-import { readManifest } from '../../jobs/manifest.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
 import { print } from '../text.ts'
@@ -22,6 +21,7 @@ export function listCommand(program: Command): void {
 }
 
 async function run(archive: string, { json }: Flags): Promise<void> {
+  const { readManifest } = await import('../../jobs/manifest.ts')
   const { signal, dispose } = interruptible()
   const manifest = await readManifest({ from: archive, signal }).finally(dispose)
   print(...(json ? [JSON.stringify(asJson(manifest), null, 2)] : listLines(manifest)))

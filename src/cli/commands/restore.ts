@@ -1,5 +1,4 @@
 import type { Command } from 'commander'
-import { restore } from '../../jobs/restore.ts'
 import { driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { restoreSummary } from '../summary.ts'
@@ -42,6 +41,7 @@ export function restoreCommand(program: Command): void {
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
   const { drive, zeroed, force, bwlimit, ...rest } = flags
   const drives = driveRecord(drive)
+  const { restore } = await import('../../jobs/restore.ts')
   await runJob(
     'restore',
     rest,

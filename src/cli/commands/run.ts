@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { loadPipeline, type PipelineConfig } from '../../config/load.ts'
+import type { PipelineConfig } from '../../config/load.ts'
 import { examples, pairs, type RunFlags, running } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { runSummary } from '../summary.ts'
@@ -32,6 +32,7 @@ export function runCommand(program: Command): void {
 }
 
 async function run(file: string, { set = [], check, ...flags }: Flags): Promise<void> {
+  const { loadPipeline } = await import('../../config/load.ts')
   const config = await loadPipeline(file, { set: Object.fromEntries(set) })
   if (check) print(`${file}: good: ${flow(config)}`)
   else await runPipeline(config, flags)

@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
 import { printable } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
-import { verify } from '../../jobs/verify.ts'
 import { examples, type JobFlags, limited } from '../flags.ts'
 import { formatDuration } from '../progress/duration.ts'
 import { runJob } from '../run-job.ts'
@@ -28,6 +27,7 @@ export function verifyCommand(program: Command): void {
 }
 
 async function run(archive: string, { bwlimit, ...flags }: JobFlags): Promise<void> {
+  const { verify } = await import('../../jobs/verify.ts')
   const { manifest, drives, seconds } = await runJob('verify', flags, (options) =>
     verify({ ...options, from: archive, bwlimit }),
   )

@@ -1,0 +1,45 @@
+/** The command line as a child process, as users run it. */
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+
+export const LAUNCHER = join(import.meta.dirname, '../../src/cli/vmapipe.js')
+
+export interface Outcome {
+  code: number | null
+  stdout: Buffer
+  stderr: string
+}
+
+export interface CliOptions {
+  cwd?: string
+  input?: Uint8Array
+  env?: Record<string, string>
+  signal?: AbortSignal
+}
+
+export function startCli(args: string[], { cwd, env = {} }: CliOptions = {}) {
+  return spawn(process.execPath, [LAUNCHER, ...args], { cwd, env: { ...process.env, NO_COLOR: '1', ...env } })
+}
+
+/** Runs it to its end. */
+export async function vmapipe(args: string[], options: CliOptions = {}): Promise<Outcome> {
+  const child = startCli(args, options)
+  const out: Buffer[] = []
+  const err: Buffer[] = []
+  child.stdout.on('data', (data) => out.push(data))
+  child.stderr.on('data', (data) => err.push(data))
+  // It may end before it has read its input.
+  child.stdin.on('error', () => {})
+  child.stdin.end(options.input)
+  const [code] = await once(child, 'close')
+  return { code, stdout: Buffer.concat(out), stderr: Buffer.concat(err).toString() }
+}
+
+/** The one line that an error is, and nothing else on either stream. */
+export function oneLine({ stdout, stderr }: Outcome): string {
+  if (stdout.length > 0) throw new Error(`standard output should be empty: ${stdout.subarray(0, 200)}`)
+  if (!/^vmapipe: [^\n]+\n$/.test(stderr)) throw new Error(`not one line: ${stderr}`)
+  return stderr.trimEnd()
+}
