@@ -8,6 +8,7 @@ import { Chunk } from '../../core/items.ts'
 import { MEMBER_HEADER_SIZE, memberContentSize, memberLength } from '../../formats/gzip/member.ts'
 import { collectSize, type DecoderContext, STREAM_PIECE } from './decoder.ts'
 import { damagedFrame, runEngine } from './engine.ts'
+import type { Inlet } from './inlet.ts'
 
 const decompress = promisify(gunzip)
 const MEMBER = 'a gzip member'
@@ -19,6 +20,7 @@ export async function decodeGzip(context: DecoderContext): Promise<void> {
     const offset = input.position
     const start = await input.peek(MEMBER_HEADER_SIZE)
     if (start.length === 0) return
+    if (start[0] === 0 && offset > 0) return eachView(input, checkPadding)
     const length = memberLength(start, offset)
     if (length === undefined || length > limit) return decodeRest(context)
     const slab = await inputs.take(limit)
@@ -65,18 +67,26 @@ async function decodeRest(context: DecoderContext): Promise<void> {
   try {
     await runEngine(context, engine, 'gzip', input.position, async (write) => {
       let ended = false
-      for (let taken = await input.take(); taken !== null; taken = await input.take()) {
-        for (const bytes of taken.buffers) {
-          const left: number = ended ? bytes.length : await write(bytes)
-          ended ||= left > 0
-          checkPadding(bytes.subarray(bytes.length - left), input.position)
-        }
-        for (const lease of taken.leases) lease.release()
-      }
+      await eachView(input, async (bytes, end) => {
+        const left: number = ended ? bytes.length : await write(bytes)
+        ended ||= left > 0
+        checkPadding(bytes.subarray(bytes.length - left), end)
+      })
     })
   } catch (error) {
     const { cause } = error as { cause?: NodeJS.ErrnoException }
     throw cause?.code === 'Z_BUF_ERROR' ? input.endsWithin(MEMBER) : error
+  }
+}
+
+/** All that is left of the input, with where in the archive each view ends. */
+async function eachView(input: Inlet, see: (bytes: Buffer, end: number) => Promise<void> | void): Promise<void> {
+  for (let end = input.position, taken = await input.take(); taken !== null; taken = await input.take()) {
+    for (const bytes of taken.buffers) {
+      end += bytes.length
+      await see(bytes, end)
+    }
+    for (const lease of taken.leases) lease.release()
   }
 }
 

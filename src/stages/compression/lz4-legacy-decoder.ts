@@ -13,6 +13,8 @@ const BLOCK_LIMIT = LEGACY_BLOCK_SIZE + Math.floor(LEGACY_BLOCK_SIZE / 255) + 16
 export async function decodeLegacyFrame(context: DecoderContext): Promise<void> {
   const { input } = context
   await readInteger(input)
+  // Nothing marks the end of such a frame, but one without a block makes no sense.
+  if ((await input.peek(1)).length === 0) throw input.endsWithin('an LZ4 frame')
   const next = async (slab: Buffer): Promise<Lz4Block | null> => {
     const offset = input.position
     const start = await input.peek(4)
