@@ -5,6 +5,9 @@ import { VmapipeError } from '../core/errors.ts'
 import type { DriveExtent } from './drive.ts'
 import { EINVAL, ENXIO, EOPNOTSUPP, SEEK_DATA, SEEK_END, SEEK_HOLE, type Syscalls, syscalls } from './syscalls.ts'
 
+/** Null in their place means that nobody can tell: all is data. */
+type SeekCalls = Pick<Syscalls, 'lseek' | 'lseekAsync'>
+
 /** How long the calls may keep the event loop to themselves, in milliseconds. */
 const SLICE_MS = 2
 
@@ -13,8 +16,12 @@ const SLICE_MS = 2
  * by way of a thread, so the calls are made here, in slices of time; but where one takes longer than a slice (a
  * network filesystem, a long scan for the next hole) the next goes to a thread.
  */
-export async function* fileExtents(fd: number, offset: number, length: number): AsyncGenerator<DriveExtent> {
-  const calls = syscalls()
+export async function* fileExtents(
+  fd: number,
+  offset: number,
+  length: number,
+  calls: SeekCalls | null = syscalls(),
+): AsyncGenerator<DriveExtent> {
   const end = offset + length
   let position = offset
   const seek = calls && new Seeker(calls, fd)
@@ -31,13 +38,13 @@ export async function* fileExtents(fd: number, offset: number, length: number): 
 }
 
 class Seeker {
-  readonly #calls: Syscalls
+  readonly #calls: SeekCalls
   readonly #fd: number
   #sliceStart = performance.now()
   #lastTook = 0
   #now = this.#sliceStart
 
-  constructor(calls: Syscalls, fd: number) {
+  constructor(calls: SeekCalls, fd: number) {
     this.#calls = calls
     this.#fd = fd
   }
@@ -60,7 +67,7 @@ class Seeker {
         : this.#calls.lseek(this.#fd, position, whence)
     this.#now = performance.now()
     this.#lastTook = this.#now - before
-    return found >= 0 ? found : this.#failed(-found, position, whence, end)
+    return found >= 0 ? Math.max(found, position) : this.#failed(-found, position, whence, end)
   }
 
   #failed(errno: number, position: number, whence: number, end: number): number {

@@ -12,13 +12,20 @@ const MAX_PIECE = 2 ** 30
 
 const ZEROES = Buffer.alloc(2 ** 20)
 
+type ZeroCalls = Pick<Syscalls, 'fallocate' | 'blkZeroOut'>
+
 /** Zeroes what lies within the file or device. A file keeps its size. */
-export async function zeroRange(file: FileHandle, isDevice: boolean, offset: number, length: number): Promise<void> {
+export async function zeroRange(
+  file: FileHandle,
+  isDevice: boolean,
+  offset: number,
+  length: number,
+  calls: ZeroCalls | null = syscalls(),
+): Promise<void> {
   const end = offset + length
   const from = Math.min(Math.ceil(offset / ALIGNMENT) * ALIGNMENT, end)
   const to = Math.max(Math.floor(end / ALIGNMENT) * ALIGNMENT, from)
   await writeZeroes(file, offset, from)
-  const calls = syscalls()
   let position = from
   while (calls && position < to) {
     const piece = Math.min(MAX_PIECE, to - position)
@@ -29,7 +36,7 @@ export async function zeroRange(file: FileHandle, isDevice: boolean, offset: num
 }
 
 /** False where neither the filesystem nor the device can do it. */
-async function zeroPiece(calls: Syscalls, fd: number, isDevice: boolean, offset: number, length: number) {
+async function zeroPiece(calls: ZeroCalls, fd: number, isDevice: boolean, offset: number, length: number) {
   if ((await calls.fallocate(fd, PUNCH_HOLE, offset, length)) >= 0) return true
   return isDevice && (await calls.blkZeroOut(fd, offset, length)) >= 0
 }

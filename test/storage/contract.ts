@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { test } from 'node:test'
 import type { DriveExtent, DriveReader, DriveWriter } from '../../src/storage/drive.ts'
 
@@ -33,6 +34,17 @@ export function sampleImage(size = 5 * 2 ** 20 + 1536): Buffer {
     for (let i = from; i < Math.min(to, size); i++) image[i] = random(256)
   }
   return image
+}
+
+/** Writes an image so that its zeroes are holes. */
+export function writeSparse(path: string, image: Buffer): void {
+  const fd = openSync(path, 'w')
+  ftruncateSync(fd, image.length)
+  for (let offset = 0; offset < image.length; offset += 4096) {
+    const block = image.subarray(offset, offset + 4096)
+    if (!block.equals(Buffer.alloc(block.length))) writeSync(fd, block, 0, block.length, offset)
+  }
+  closeSync(fd)
 }
 
 export async function collect(extents: AsyncIterable<DriveExtent>): Promise<DriveExtent[]> {

@@ -1,24 +1,14 @@
 import assert from 'node:assert/strict'
-import { closeSync, ftruncateSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
-import { nbdkit, qemuNbd } from '../support/nbd-server.ts'
+import { freePort, isListening, nbdkit, qemuNbd, startServer } from '../support/nbd-server.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
-import { collect, readerContract, writerContract } from './contract.ts'
+import { collect, readerContract, writerContract, writeSparse } from './contract.ts'
 
 const timeout = 20_000
-
-function writeSparse(path: string, image: Buffer): void {
-  const fd = openSync(path, 'w')
-  ftruncateSync(fd, image.length)
-  for (let offset = 0; offset < image.length; offset += 4096) {
-    const block = image.subarray(offset, offset + 4096)
-    if (!block.equals(Buffer.alloc(block.length))) writeSync(fd, block, 0, block.length, offset)
-  }
-  closeSync(fd)
-}
 
 const servers = {
   'qemu-nbd': (t: any, dir: string, args: string[]) =>
@@ -115,6 +105,20 @@ test('an export that is too small or read-only is refused, a larger one is not',
   assert.ok(readFileSync(path).equals(Buffer.alloc(10_000, 7).fill(1, 0, 5000)))
   const frozen = await nbdkit(t, join(dir, 'ro'), ['--read-only', 'file', path])
   await assert.rejects(openDriveWriter(frozen, { size: 10_000 }), { message: /read-only/ })
+})
+
+test('an export over TCP, with a name that must be encoded', { timeout, ...needs('qemu-nbd') }, async (t) => {
+  const path = join(tmpDir(t), 'disk')
+  writeFileSync(path, Buffer.alloc(10_240, 6))
+  const port = await freePort()
+  const args = ['--persistent', '--format=raw', '--bind=127.0.0.1', `--port=${port}`, '--export-name=a b/\u00fc', path]
+  await startServer(t, 'qemu-nbd', args, () => isListening(port))
+  const reader = await openDriveReader(`nbd://127.0.0.1:${port}/a%20b%2F%C3%BC`)
+  const back = Buffer.alloc(10_240)
+  await reader.read(back, 0)
+  assert.ok(back.equals(Buffer.alloc(10_240, 6)))
+  await reader.close()
+  await assert.rejects(openDriveReader(`nbd://127.0.0.1:${port}/other`), { message: /has no export 'other'/ })
 })
 
 test('an abort ends what is in flight', { timeout, ...needs('nbdkit') }, async (t) => {

@@ -19,20 +19,9 @@ import { test } from 'node:test'
 import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
 import { writeAll } from '../../src/storage/write-all.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { collect, readerContract, writerContract } from './contract.ts'
+import { collect, readerContract, writerContract, writeSparse } from './contract.ts'
 
 const timeout = 20_000
-
-/** Writes an image so that its zeroes are holes. */
-function writeSparse(path: string, image: Buffer): void {
-  const fd = openSync(path, 'w')
-  ftruncateSync(fd, image.length)
-  for (let offset = 0; offset < image.length; offset += 4096) {
-    const block = image.subarray(offset, offset + 4096)
-    if (!block.equals(Buffer.alloc(block.length))) writeSync(fd, block, 0, block.length, offset)
-  }
-  closeSync(fd)
-}
 
 readerContract('raw file', {
   sparse: true,

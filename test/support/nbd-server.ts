@@ -1,17 +1,17 @@
 /** Real NBD servers for tests, on a unix socket in a folder of the test. */
 
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Starts a server and waits for its socket; it ends with the test. */
+/** Starts a server and waits until it is ready; it ends with the test. */
 export async function startServer(
   t: Pick<TestContext, 'after'>,
   command: string,
   args: readonly string[],
-  socket: string,
-): Promise<string> {
+  isReady: () => boolean | Promise<boolean>,
+): Promise<void> {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
   child.stderr.on('data', (text) => {
@@ -19,16 +19,39 @@ export async function startServer(
   })
   t.after(() => child.kill('SIGKILL'))
   for (let i = 0; i < 1000 && child.exitCode === null; i++) {
-    if (existsSync(socket)) return `nbd+unix:///?socket=${encodeURIComponent(socket)}`
+    if (await isReady()) return
     await sleep(5)
   }
   throw new Error(`${command} did not start: ${said}`)
 }
 
 export function qemuNbd(t: Pick<TestContext, 'after'>, socket: string, args: readonly string[]): Promise<string> {
-  return startServer(t, 'qemu-nbd', ['--persistent', '--shared=4', `--socket=${socket}`, ...args], socket)
+  return onSocket(t, 'qemu-nbd', ['--persistent', '--shared=4', `--socket=${socket}`, ...args], socket)
 }
 
 export function nbdkit(t: Pick<TestContext, 'after'>, socket: string, args: readonly string[]): Promise<string> {
-  return startServer(t, 'nbdkit', ['--foreground', '--exit-with-parent', '--unix', socket, ...args], socket)
+  return onSocket(t, 'nbdkit', ['--foreground', '--exit-with-parent', '--unix', socket, ...args], socket)
+}
+
+async function onSocket(t: Pick<TestContext, 'after'>, command: string, args: readonly string[], socket: string) {
+  await startServer(t, command, args, () => isListening(socket))
+  return `nbd+unix:///?socket=${encodeURIComponent(socket)}`
+}
+
+/** A TCP port that nobody listened on a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Whether a TCP port or a unix socket takes connections; the socket's file is there a moment before it does. */
+export function isListening(where: number | string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = typeof where === 'number' ? connect(where, '127.0.0.1') : connect(where)
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
 }

@@ -19,7 +19,6 @@ export interface Agreement {
   /** Id of base:allocation, or null: then BLOCK_STATUS is not to be asked. */
   allocationContext: number | null
   minBlock: number
-  preferredBlock: number
   /** Largest payload of a READ or WRITE. */
   maxPayload: number
 }
@@ -36,7 +35,6 @@ export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void
     structured: false,
     allocationContext: null,
     minBlock: nbd.DEFAULT_MIN_BLOCK,
-    preferredBlock: nbd.DEFAULT_PREFERRED_BLOCK,
     maxPayload: nbd.DEFAULT_MAX_PAYLOAD,
   }
   if (!fixed.newstyle) return yield* exportByName(exportName, fixed.noZeroes, send, agreement)
@@ -179,6 +177,5 @@ function setBlockSizes(agreement: Agreement, data: Buffer): void {
     min > 0 && min <= 65536 && (min & (min - 1)) === 0 && max >= min && (max % min === 0 || max === 2 ** 32 - 1)
   if (!sane) throw violation(`block sizes ${min}, ${preferred}, ${max}`)
   agreement.minBlock = min
-  agreement.preferredBlock = preferred
   agreement.maxPayload = Math.min(max, nbd.DEFAULT_MAX_PAYLOAD)
 }
