@@ -69,7 +69,7 @@ export async function createImage(
   { signal, ...options }: PartialFileOptions & { signal?: AbortSignal } = {},
 ): Promise<DriveWriter> {
   requireProgram('qemu-nbd')
-  const partial = await PartialFile.create(path, options)
+  const partial = await PartialFile.create(path, options, { inFolder: true })
   let server: QemuNbd | undefined
   try {
     // Otherwise a VHD's size is rounded to cylinders.

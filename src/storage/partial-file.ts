@@ -1,10 +1,11 @@
 /**
  * A file that gets its name only when it is complete. Until then it has a temporary name beside the final one that
- * says whose it is: `.disk.raw.PID-1.partial`.
+ * says whose it is: `.disk.raw.PID-1.partial`. That is the file, or a folder with the file in it under its final name,
+ * for formats that write their own name into themselves.
  */
 
 import { rmSync } from 'node:fs'
-import { type FileHandle, link, lstat, open, readdir, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 
@@ -20,21 +21,28 @@ const unpublished = new Set<string>()
 let counter = 0
 
 export class PartialFile {
-  /** The temporary path, absolute. */
+  /** The file's path for the time being, absolute. */
   readonly path: string
   readonly handle: FileHandle
+  /** What is to be removed: the file, or the folder that it is in. */
+  readonly #temporary: string
   readonly #target: string
   readonly #force: boolean
   #published = false
 
-  private constructor(target: string, path: string, handle: FileHandle, force: boolean) {
+  private constructor(target: string, { temporary, path, handle }: Place, force: boolean) {
     this.#target = target
+    this.#temporary = temporary
     this.path = path
     this.handle = handle
     this.#force = force
   }
 
-  static async create(target: string, { force = false, warn }: PartialFileOptions = {}): Promise<PartialFile> {
+  static async create(
+    target: string,
+    { force = false, warn }: PartialFileOptions = {},
+    { inFolder = false } = {},
+  ): Promise<PartialFile> {
     const absolute = resolve(target)
     const existing = await lstat(absolute).catch(() => null)
     if (existing && !force) throw alreadyThere(target)
@@ -43,10 +51,10 @@ export class PartialFile {
     }
     if (warn) await nameLeftovers(absolute, warn)
     try {
-      const { path, handle } = await openNew(absolute)
+      const place = await openNew(absolute, inFolder)
       // What was private stays private.
-      if (existing?.isFile()) await handle.chmod(existing.mode & 0o777)
-      return new PartialFile(absolute, path, handle, force)
+      if (existing?.isFile()) await place.handle.chmod(existing.mode & 0o777)
+      return new PartialFile(absolute, place, force)
     } catch (error) {
       throw asVmapipeError(error, { file: target })
     }
@@ -59,7 +67,7 @@ export class PartialFile {
       if (this.#force) await rename(this.path, this.#target)
       else await renameNew(this.path, this.#target)
       this.#published = true
-      forget(this.path)
+      await this.#remove()
       await syncFolder(dirname(this.#target))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw alreadyThere(this.#target)
@@ -70,11 +78,13 @@ export class PartialFile {
   /** Closes the file, and removes it unless it was published. */
   async close(): Promise<void> {
     await this.handle.close()
-    if (this.#published || !unpublished.has(this.path)) return
-    forget(this.path)
-    await unlink(this.path).catch((error) => {
-      if (error.code !== 'ENOENT') throw asVmapipeError(error)
-    })
+    await this.#remove()
+  }
+
+  async #remove(): Promise<void> {
+    if (!unpublished.has(this.#temporary)) return
+    forget(this.#temporary)
+    await rm(this.#temporary, { recursive: true, force: true })
   }
 }
 
@@ -82,14 +92,22 @@ function alreadyThere(file: string): VmapipeError {
   return new VmapipeError('FAILED', 'it exists already', { file, hint: '--force replaces it' })
 }
 
+interface Place {
+  temporary: string
+  path: string
+  handle: FileHandle
+}
+
 /** O_EXCL: neither somebody else's file nor a planted symbolic link is opened. In containers process ids repeat. */
-async function openNew(target: string): Promise<{ path: string; handle: FileHandle }> {
+async function openNew(target: string, inFolder: boolean): Promise<Place> {
   for (let attempt = 1; ; attempt++) {
-    const path = join(dirname(target), `${prefix(target)}${process.pid}-${++counter}.partial`)
+    const temporary = join(dirname(target), `${prefix(target)}${process.pid}-${++counter}.partial`)
     try {
+      if (inFolder) await mkdir(temporary, 0o700)
+      const path = inFolder ? join(temporary, basename(target)) : temporary
       const handle = await open(path, 'wx+')
-      remember(path)
-      return { path, handle }
+      remember(temporary)
+      return { temporary, path, handle }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === 1000) throw error
     }
@@ -161,5 +179,5 @@ function forget(path: string): void {
 }
 
 function removeAll(): void {
-  for (const path of unpublished) rmSync(path, { force: true })
+  for (const path of unpublished) rmSync(path, { recursive: true, force: true })
 }

@@ -90,7 +90,8 @@ class ServerProcess {
   #said = ''
 
   constructor(program: string, args: readonly string[]) {
-    this.#child = spawnTied(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    // In a process group of its own: a Ctrl-C is for us to act on, in our order.
+    this.#child = spawnTied(program, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
     this.#exited = new Promise((resolve) => {
       this.#child.once('close', () => resolve())
       this.#child.once('error', (error) => {
@@ -164,7 +165,7 @@ class ServerProcess {
 
 /** Runs a QEMU program to its end; an error says what it said. */
 export async function runTool(name: 'qemu-img', args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const child = spawnTied(requireProgram(name), args, { stdio: ['ignore', 'ignore', 'pipe'], signal })
+  const child = spawnTied(requireProgram(name), args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, signal })
   let said = ''
   child.stderr!.setEncoding('utf8').on('data', (text) => {
     said = (said + text).slice(-MAX_SAID)

@@ -78,6 +78,15 @@ for (const format of IMAGE_FORMATS) {
   })
 }
 
+test('a VMDK names itself by its final name', { timeout, ...qemu }, async (t) => {
+  const dir = tmpDir(t)
+  const writer = await openDriveWriter(`vmdk:${join(dir, 'disk.vmdk')}`, { size: 65536 })
+  await writer.flush()
+  await writer.publish()
+  await writer.close()
+  assert.match(readFileSync(join(dir, 'disk.vmdk'), 'latin1'), /SPARSE "disk\.vmdk"/)
+})
+
 test('odd file names are names, not protocols or options', { timeout, ...qemu }, async (t) => {
   const dir = tmpDir(t)
   const here = process.cwd()
