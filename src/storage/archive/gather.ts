@@ -37,18 +37,23 @@ export function skip(buffers: readonly Uint8Array[], bytes: number): Uint8Array[
 }
 
 /**
- * Writes all of the buffers to a stream, in one piece where it can do so; resolves when it has let go of them.
- * The stream's own `error` event is the caller's business.
+ * Writes all of the buffers to a stream, in one piece where it can do so; resolves when it has let go of them, and rejects
+ * when it is closed before. Its `error` event is the caller's business.
  */
 export function writeToStream(stream: Writable, buffers: readonly Uint8Array[]): Promise<void> {
   if (totalLength(buffers) === 0) return Promise.resolve()
   return new Promise((resolve, reject) => {
+    // A stream that is destroyed does not call back for the write that it was at.
+    const onClose = () => reject(new VmapipeError('FAILED', 'the stream was closed before it had taken all bytes'))
+    stream.once('close', onClose)
+    const done = (error?: Error | null) => {
+      stream.off('close', onClose)
+      if (error) reject(error)
+      else resolve()
+    }
     const last = buffers.length - 1
     stream.cork()
-    for (const [index, buffer] of buffers.entries()) {
-      if (index < last) stream.write(buffer)
-      else stream.write(buffer, (error) => (error ? reject(error) : resolve()))
-    }
+    for (const [index, buffer] of buffers.entries()) stream.write(buffer, index === last ? done : undefined)
     stream.uncork()
   })
 }

@@ -7,6 +7,7 @@ import { close, constants, open } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { promisify } from 'node:util'
+import { VmapipeError } from '../../core/errors.ts'
 
 export const openFd = promisify(open) as (path: string, flags: number) => Promise<number>
 export const closeFd = promisify(close)
@@ -34,10 +35,16 @@ export function readPipe(fd: number, feed: Feed): Readable {
 /** Any other stream of bytes, read the same way. It is left paused. */
 export function readStream<T extends Readable>(stream: T, feed: Feed): T {
   stream.on('data', (chunk) => {
-    if (!feed(chunk)) stream.pause()
+    if (!(chunk instanceof Uint8Array)) stream.destroy(notBytes(chunk))
+    else if (!feed(chunk)) stream.pause()
   })
   stream.pause()
   return stream
+}
+
+function notBytes(chunk: unknown): VmapipeError {
+  const hint = typeof chunk === 'string' ? 'set no encoding on it' : 'give a stream of buffers'
+  return new VmapipeError('USAGE', `the stream gives ${typeof chunk}s instead of bytes`, { hint })
 }
 
 export function writePipe(fd: number): Writable {

@@ -34,7 +34,8 @@ const WRITE = [
   'if [ "$force" = 0 ] && there; then fail exists; fi;',
   'set +f; for l in "$left"*.partial; do if [ -e "$l" ]; then say left "$l"; fi; done; set -f;',
   '(set -C; : >"$t") || fail create;',
-  'clean() { rm -f "$t"; }; trap clean EXIT; trap "exit 4" HUP INT TERM;',
+  // Nobody may be left to hear the answers: that must not keep it from cleaning up.
+  'clean() { rm -f "$t"; }; trap clean EXIT; trap "exit 4" HUP INT TERM; trap "" PIPE;',
   'say ready;',
   'cat >"$t" || fail write;',
   `if [ "$(tail -c ${NONCE_LENGTH} "$t" | tr -d "[:cntrl:]")" = "$n" ]; then :; else fail cut; fi;`,

@@ -6,7 +6,7 @@ import { Budget } from '../../../src/core/budget.ts'
 import { archiveSource } from '../../../src/storage/archive/source.ts'
 import { archiveTarget } from '../../../src/storage/archive/target.ts'
 import { tmpDir } from '../../support/tmp.ts'
-import { outcome, processesWith, shellCopy, startCopy, until } from './processes.ts'
+import { outcome, processesIn, processesWith, shellCopy, startCopy, until } from './processes.ts'
 
 const MIB = 1 << 20
 
@@ -79,7 +79,7 @@ test('an abort does not look like the end of the archive to a command', { timeou
   await until(() => readdirSync(dir).includes('part') && readFileSync(join(dir, 'part')).length > 0, 'the bytes arrive')
   controller.abort()
   await target.abort()
-  await until(() => processesWith(dir).length === 0, 'the command is gone')
+  await until(() => processesIn(dir).length === 0, 'the command is gone')
   assert.deepEqual(readdirSync(dir), ['part'])
 })
 

@@ -1,7 +1,7 @@
 /** Runs copy.ts, and watches what it leaves behind. */
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -65,6 +65,22 @@ export function processesWith(text: string): number[] {
     .filter((name) => /^[0-9]+$/.test(name) && Number(name) !== process.pid)
     .filter((pid) => commandLine(pid).includes(text))
     .map(Number)
+}
+
+/** Processes that stand in this folder. */
+export function processesIn(folder: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .filter((pid) => workingFolder(pid) === folder)
+    .map(Number)
+}
+
+function workingFolder(pid: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`)
+  } catch {
+    return ''
+  }
 }
 
 function commandLine(pid: string): string {
