@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { BLOCK, ballast, recordBlock, recordName, SLOTS, slotRest } from './disk.ts'
-import { checkRecords, type DiskContent } from './records.ts'
+import { checkOneInstant, checkRecords, type DiskContent } from './records.ts'
 
 /** A disk right after record `last`. */
 function disk(last: number): DiskContent {
@@ -68,5 +68,17 @@ describe('the check of a restored disk', () => {
     const bad = { ...there, ballast: Buffer.from(there.ballast!) }
     bad.ballast[5 * BLOCK] ^= 1
     assert.throws(() => checkRecords(bad, bounds), /ballast changed/)
+  })
+
+  test('takes disks of one instant only', () => {
+    for (const lasts of [[], [7], [7, 7, 7], [7, 7, 6], [7, 6, 6]]) checkOneInstant(lasts)
+    for (const lasts of [
+      [6, 7],
+      [7, 5],
+      [7, 6, 7],
+      [7, 6, 5],
+    ]) {
+      assert.throws(() => checkOneInstant(lasts), /not of one instant/)
+    }
   })
 })

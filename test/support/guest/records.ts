@@ -35,6 +35,17 @@ export function checkRecords(content: DiskContent, { acked, begun, trim }: Bound
   return last
 }
 
+/** The last records of all disks of a guest, in the writer's order: at one instant only some of the later ones lack the newest. */
+export function checkOneInstant(lasts: readonly number[]): void {
+  const [first] = lasts
+  const behind = lasts.findIndex((last) => last !== first)
+  const rest = behind === -1 ? [] : lasts.slice(behind)
+  assert.ok(
+    rest.every((last) => last === first - 1),
+    `the disks are not of one instant: their last records are ${lasts.join(', ')}`,
+  )
+}
+
 function checkSlot(slot: number, bytes: Buffer, last: number, begun: number): void {
   const first = bytes.subarray(0, BLOCK)
   const due = lastRecordOn(slot, last)
