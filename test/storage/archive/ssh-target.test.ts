@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { archiveTarget } from '../../../src/storage/archive/target.ts'
@@ -161,4 +163,20 @@ test('what is left of other runs there is named', options, async (t) => {
   const { code, stderr } = await outcome(startCopy('/bin/sh', url('vm.vma')))
   assert.equal(code, 0)
   assert.match(stderr, /^warning sink: '.*\.vm\.vma\.elsewhere-1\.partial' on .* is left of another backup/)
+})
+
+test('an abort ends the wait for a host that does not answer', options, async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const controller = new AbortController()
+  const target = archiveTarget(`ssh://127.0.0.1:${port}/vm.vma`, { signal: controller.signal })
+  const opened = target.open()
+  const [connection] = await once(server, 'connection')
+  connection.on('error', () => {})
+  controller.abort()
+  await assert.rejects(opened, { code: 'ABORTED' })
+  await target.abort()
+  assert.deepEqual(processesWith(`-p ${port} -- 127.0.0.1`), [])
 })
