@@ -3,8 +3,8 @@
  * and decompressed side by side and damage stays within one. Put together they are what zstd, lz4 and gzip read.
  */
 
-import { type Budget, discard, type Slab } from '../core/budget.ts'
-import { Chunk } from '../core/items.ts'
+import type { Budget, Slab } from '../core/budget.ts'
+import type { Chunk } from '../core/items.ts'
 import { byteSize } from '../core/size.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
 import type { FrameEncoder } from './compression/encoder.ts'
@@ -61,6 +61,7 @@ function encoderFor({ method, level }: Options): FrameEncoder | null {
 class Compressor implements TransformBody<Chunk, Chunk> {
   readonly #encoder: FrameEncoder
   readonly #frameSize: number
+  readonly #bound: number
   readonly #inFlight: number
   readonly #inputs: Budget
   readonly #outputs: Budget
@@ -74,9 +75,10 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     const { frameSize, inFlight } = planFrames(budget, wanted, threads, (bytes) => encoder.bound(bytes))
     this.#encoder = encoder
     this.#frameSize = frameSize
+    this.#bound = encoder.bound(frameSize)
     this.#inFlight = inFlight
     this.#inputs = budget.carve(inFlight * frameSize, name)
-    this.#outputs = budget.carve((inFlight + 1) * encoder.bound(frameSize), name)
+    this.#outputs = budget.carve((inFlight + 1) * this.#bound, name)
     this.#signal = signal
     signal.addEventListener('abort', this.#abort, { once: true })
   }
@@ -118,19 +120,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     const bytes = frame.buffer.subarray(0, this.#filled)
     this.#frame = null
     this.#filled = 0
-    await this.#order.add(this.#encode(bytes).finally(() => frame.release()))
-  }
-
-  async #encode(bytes: Buffer): Promise<Chunk> {
-    let pieces: Uint8Array[] = []
-    const lease = await this.#outputs.charge(this.#encoder.bound(bytes.length), () => pieces.forEach(discard))
-    try {
-      pieces = await this.#encoder.encode(bytes)
-    } catch (error) {
-      lease.release()
-      throw error
-    }
-    return new Chunk(pieces, [lease])
+    await this.#order.add(this.#encoder.encode(bytes, this.#outputs, this.#bound).finally(() => frame.release()))
   }
 
   async #stop(error: Error): Promise<void> {

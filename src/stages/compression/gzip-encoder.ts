@@ -3,7 +3,7 @@
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { encodeMemberHeader, MEMBER_HEADER_SIZE } from '../../formats/gzip/member.ts'
-import type { FrameEncoder } from './encoder.ts'
+import { chargedChunk, type FrameEncoder } from './encoder.ts'
 
 const compress = promisify(gzip)
 
@@ -13,10 +13,11 @@ const PLAIN_HEADER_SIZE = 10
 export function gzipEncoder(level: number): FrameEncoder {
   return {
     bound,
-    async encode(bytes) {
-      const member = await compress(bytes, { level, chunkSize: bound(bytes.length) })
-      const body = member.subarray(PLAIN_HEADER_SIZE)
-      return [encodeMemberHeader(MEMBER_HEADER_SIZE + body.length), body]
+    encode(bytes, outputs, chunkSize) {
+      return chargedChunk(outputs, chunkSize, async () => {
+        const body = (await compress(bytes, { level, chunkSize })).subarray(PLAIN_HEADER_SIZE)
+        return [encodeMemberHeader(MEMBER_HEADER_SIZE + body.length), body]
+      })
     },
   }
 }

@@ -7,6 +7,7 @@ import { END_MARK, type Lz4FrameHeader, STORED } from '../../formats/lz4/frame.t
 import { damagedFrame } from './engine.ts'
 import type { Inlet } from './inlet.ts'
 
+/** lz4-napi has the content's size before a block, in as many bytes as a frame has the block's own size in. */
 export const PREFIX = 4
 const FRAME = 'an LZ4 frame'
 
@@ -66,4 +67,10 @@ export async function decodeBlock({ bytes, stored, offset }: Lz4Block): Promise<
   } catch (error) {
     throw damagedFrame('LZ4', error, offset)
   }
+}
+
+/** Frees what lz4-napi gave: each output has memory of its own, and many small ones add up before they are collected. */
+export function free(output: Buffer): void {
+  const { buffer: memory } = output
+  if (memory instanceof ArrayBuffer) memory.transfer(0)
 }

@@ -5,7 +5,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { Xxh32 } from '@node-rs/xxhash'
-import { discard, type Slab } from '../../core/budget.ts'
+import type { Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import {
@@ -18,7 +18,7 @@ import {
 import { type DecoderContext, STREAM_PIECE } from './decoder.ts'
 import { Gatherer } from './gatherer.ts'
 import type { Inlet } from './inlet.ts'
-import { decodeBlock, decodeBlockSync, type Lz4Block, PREFIX, readBlock, readInteger } from './lz4-block.ts'
+import { decodeBlock, decodeBlockSync, free, type Lz4Block, PREFIX, readBlock, readInteger } from './lz4-block.ts'
 
 export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
   const { input, order } = context
@@ -68,7 +68,7 @@ async function decodeBatch(blocks: Lz4Block[], content: Slab): Promise<Chunk> {
       throw result.reason
     }
     filled += result.value.copy(content.buffer, filled)
-    if (!blocks[index].stored) discard(result.value)
+    if (!blocks[index].stored) free(result.value)
   }
   return new Chunk([content.buffer.subarray(0, filled)], [content])
 }
@@ -88,7 +88,7 @@ export async function decodeBlocks(
     const content = decodeBlockSync(block, history?.view)
     history?.add(content)
     await output.append(content)
-    if (!block.stored) discard(content)
+    if (!block.stored) free(content)
     // Memory of lz4-napi is freed when the event loop comes round.
     decoded += content.length
     if (decoded >= STREAM_PIECE) decoded = await turn(0)

@@ -1,52 +1,68 @@
 /**
  * LZ4 frames, with the blocks compressed by lz4-napi and the frame around them by us: its own frame encoder is half as
- * fast, and runs a whole frame in one piece. Blocks of 64 KiB keep the compressor within the processor's cache, and the
- * memory that lz4-napi allocates for each of them small and soon used again.
+ * fast, and runs a whole frame in one piece. Blocks of 64 KiB keep the compressor within the processor's cache; copied
+ * together as they are done, they leave lz4-napi with little memory that it uses over and over.
  */
 
 import { xxh32 } from '@node-rs/xxhash'
 import lz4 from 'lz4-napi'
+import { Chunk } from '../../core/items.ts'
 import { encodeLz4Header, encodeLz4Trailer, OUR_BLOCK_SIZE, STORED } from '../../formats/lz4/frame.ts'
 import type { FrameEncoder } from './encoder.ts'
+import { free, PREFIX } from './lz4-block.ts'
 
-/** lz4-napi puts the content's size before a block, in as many bytes as a frame has for the block's own size. */
-const PREFIX = 4
+const HEADER_AND_TRAILER = 64
 
 /** Blocks of one frame that are in libuv's pool at once: enough to keep it busy, few enough for a read to get through. */
 const AT_ONCE = 4
 
 export function lz4Encoder(): FrameEncoder {
   return {
-    bound: (bytes) => Math.ceil(bytes / OUR_BLOCK_SIZE) * blockBound(OUR_BLOCK_SIZE) + 64,
-    async encode(bytes) {
-      const blocks = new Array<Uint8Array>(Math.ceil(bytes.length / OUR_BLOCK_SIZE))
-      let next = 0
-      const work = async () => {
-        while (next < blocks.length) {
-          const index = next++
-          blocks[index] = await encodeBlock(bytes.subarray(index * OUR_BLOCK_SIZE, (index + 1) * OUR_BLOCK_SIZE))
-        }
+    bound,
+    async encode(bytes, outputs, bound) {
+      const slab = await outputs.take(bound)
+      try {
+        return new Chunk([slab.buffer.subarray(0, await encodeFrame(bytes, slab.buffer))], [slab])
+      } catch (error) {
+        slab.release()
+        throw error
       }
-      await Promise.all(Array.from({ length: AT_ONCE }, work))
-      return [encodeLz4Header(bytes.length), ...blocks, encodeLz4Trailer(xxh32(bytes))]
     },
   }
 }
 
-/** lz4_flex's get_maximum_output_size and the prefix. */
-function blockBound(bytes: number): number {
-  return PREFIX + 20 + Math.ceil(bytes * 1.1)
+/** All of its blocks stored. */
+function bound(bytes: number): number {
+  return bytes + Math.ceil(bytes / OUR_BLOCK_SIZE) * PREFIX + HEADER_AND_TRAILER
 }
 
-/** A block with its size before it; what does not become smaller is stored. */
-async function encodeBlock(content: Buffer): Promise<Uint8Array> {
-  const block = await lz4.compress(content)
-  const length = block.length - PREFIX
-  if (length < content.length) {
-    block.writeUInt32LE(length, 0)
-    return block
+/** Writes the frame into `frame` and gives its length. */
+async function encodeFrame(content: Buffer, frame: Buffer): Promise<number> {
+  let filled = encodeLz4Header(content.length).copy(frame)
+  const count = Math.ceil(content.length / OUR_BLOCK_SIZE)
+  const part = (index: number) => content.subarray(index * OUR_BLOCK_SIZE, (index + 1) * OUR_BLOCK_SIZE)
+  const done = new Map<number, Buffer>()
+  let [begun, written] = [0, 0]
+  const work = async () => {
+    while (begun < count) {
+      const index = begun++
+      done.set(index, await lz4.compress(part(index)))
+      for (let block = done.get(written); block !== undefined; block = done.get(written)) {
+        done.delete(written)
+        filled += appendBlock(block, part(written), frame, filled)
+        free(block)
+        written++
+      }
+    }
   }
-  block.writeUInt32LE((content.length | STORED) >>> 0, 0)
-  content.copy(block, PREFIX)
-  return block.subarray(0, PREFIX + content.length)
+  await Promise.all(Array.from({ length: AT_ONCE }, work))
+  return filled + encodeLz4Trailer(xxh32(content)).copy(frame, filled)
+}
+
+/** The block with its size before it, or stored where that is no larger; gives how many bytes that are. */
+function appendBlock(block: Buffer, content: Buffer, frame: Buffer, at: number): number {
+  const length = block.length - PREFIX
+  const stored = length >= content.length
+  frame.writeUInt32LE(stored ? content.length + STORED : length, at)
+  return PREFIX + (stored ? content.copy(frame, at + PREFIX) : block.copy(frame, at + PREFIX, PREFIX))
 }

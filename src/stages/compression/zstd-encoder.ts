@@ -2,7 +2,7 @@
 
 import { promisify } from 'node:util'
 import { constants, zstdCompress } from 'node:zlib'
-import type { FrameEncoder } from './encoder.ts'
+import { chargedChunk, type FrameEncoder } from './encoder.ts'
 
 const compress = promisify(zstdCompress)
 
@@ -10,10 +10,10 @@ export function zstdEncoder(level: number): FrameEncoder {
   const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }
   return {
     bound,
-    async encode(bytes) {
+    encode(bytes, outputs, chunkSize) {
       // With room for all of the output libzstd works in one pass, straight from the input.
-      const chunkSize = bound(bytes.length)
-      return [await compress(bytes, { params, chunkSize, pledgedSrcSize: bytes.length })]
+      const settings = { params, chunkSize, pledgedSrcSize: bytes.length }
+      return chargedChunk(outputs, chunkSize, async () => [await compress(bytes, settings)])
     },
   }
 }
