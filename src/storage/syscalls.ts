@@ -16,9 +16,23 @@ export const SEEK_HOLE = 4
 
 /** fallocate(2), "mode": FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE. */
 export const PUNCH_HOLE = 0x01 | 0x02
+/** FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE: zeroes that stay allocated. */
+export const ZERO_RANGE = 0x01 | 0x10
 
 /** linux/fs.h: _IO(0x12, 127). */
 const BLKZEROOUT = 0x127f
+
+/** linux/fs.h: only what can be had without waiting. */
+const RWF_NOWAIT = 0x08
+
+/** fcntl(2): locks of an open file, not of a process. */
+const F_OFD_GETLK = 36
+const F_OFD_SETLK = 37
+const F_RDLCK = 0
+const F_WRLCK = 1
+const F_UNLCK = 2
+
+const POSIX_FADV_WILLNEED = 3
 
 export interface Syscalls {
   /** A new position, which nothing depends on (reads say theirs), or -errno. About a microsecond on most filesystems. */
@@ -28,9 +42,17 @@ export interface Syscalls {
   fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>
   /** Zeroes a range of a block device, aligned to its logical blocks, the fastest way that the kernel knows. */
   blkZeroOut(fd: number, offset: number, length: number): Promise<number>
+  /** Reads what is in the page cache: how many bytes that were, or -errno. It never waits for a disk. */
+  readCached(fd: number, buffer: Uint8Array, offset: number): number
+  /** Holds a shared lock on one byte of the file, until all descriptors of this open file are closed; 0 or -errno. */
+  lockByte(fd: number, offset: number): number
+  /** Whether another open file holds any lock on this byte; or -errno. */
+  isByteLocked(fd: number, offset: number): boolean | number
+  /** posix_fadvise(2), POSIX_FADV_WILLNEED: the page cache may begin to read; 0 or an errno. */
+  willNeed(fd: number, offset: number, length: number): Promise<number>
 }
 
-export const { ENXIO, EINVAL, EOPNOTSUPP, ENOTTY, ENOSYS } = constants.errno
+export const { ENXIO, EINVAL, EIO, EOPNOTSUPP, ENOTTY, ENOSYS, EAGAIN } = constants.errno
 
 let loaded: Syscalls | null | undefined
 
@@ -50,7 +72,10 @@ function load(): Syscalls {
   const lseek = wide(libc, 'lseek', (name) => `int64_t ${name}(int, int64_t, int)`)
   const fallocate = wide(libc, 'fallocate', (name) => `int ${name}(int, int, int64_t, int64_t)`)
   const ioctl = libc.func('int ioctl(int, unsigned long, void *)')
+  const fadvise = wide(libc, 'posix_fadvise', (name) => `int ${name}(int, int64_t, int64_t, int)`)
   return {
+    ...cachedReads(libc),
+    ...byteLocks(libc),
     lseek: (...args) => result(lseek(...args)),
     lseekAsync: (...args) => inPool(lseek, args),
     fallocate: (...args) => inPool(fallocate, args),
@@ -58,6 +83,43 @@ function load(): Syscalls {
       const range = Buffer.allocUnsafeSlow(16)
       new BigUint64Array(range.buffer).set([BigInt(offset), BigInt(length)])
       return inPool(ioctl, [fd, BLKZEROOUT, range])
+    },
+    willNeed: (fd, offset, length) => inPool(fadvise, [fd, offset, length, POSIX_FADV_WILLNEED]),
+  }
+}
+
+function cachedReads(libc: Library): Pick<Syscalls, 'readCached'> {
+  // Since glibc 2.26 and musl 1.2.5; without it nothing is ever in the cache.
+  let preadv2: NativeFunction | undefined
+  try {
+    preadv2 = wide(libc, 'preadv2', (name) => `int64_t ${name}(int, void *, int, int64_t, int)`)
+  } catch {}
+  // struct iovec: where, and how many bytes, in words of the machine; 64-bit ones here.
+  const iovec = new BigUint64Array(new ArrayBuffer(16))
+  return {
+    readCached(fd, buffer, offset) {
+      if (preadv2 === undefined) return -EOPNOTSUPP
+      iovec[0] = koffi.address(buffer)
+      iovec[1] = BigInt(buffer.byteLength)
+      return result(preadv2(fd, iovec, 1, offset, RWF_NOWAIT))
+    },
+  }
+}
+
+/** struct flock: type and whence in 16 bits each, start and length in 64, of a 64-bit machine. */
+function byteLocks(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked'> {
+  const fcntl = libc.func('int fcntl(int, int, ...)')
+  const flock = new ArrayBuffer(32)
+  const call = (fd: number, command: number, type: number, offset: number) => {
+    new BigInt64Array(flock).set([0n, BigInt(offset), 1n, 0n])
+    new Int16Array(flock)[0] = type
+    return result(fcntl(fd, command, 'void *', new Uint8Array(flock)))
+  }
+  return {
+    lockByte: (fd, offset) => call(fd, F_OFD_SETLK, F_RDLCK, offset),
+    isByteLocked(fd, offset) {
+      const outcome = call(fd, F_OFD_GETLK, F_WRLCK, offset)
+      return outcome < 0 ? outcome : new Int16Array(flock)[0] !== F_UNLCK
     },
   }
 }

@@ -1,7 +1,7 @@
 /** Makes ranges of files and block devices read as zeroes, without writing or allocating them where that is possible. */
 
 import type { FileHandle } from 'node:fs/promises'
-import { PUNCH_HOLE, type Syscalls, syscalls } from './syscalls.ts'
+import { EIO, PUNCH_HOLE, type Syscalls, syscalls, ZERO_RANGE } from './syscalls.ts'
 import { writeAll } from './write-all.ts'
 
 /** Devices zero whole logical blocks, of at most a page. */
@@ -14,6 +14,13 @@ const ZEROES = Buffer.alloc(2 ** 20)
 
 type ZeroCalls = Pick<Syscalls, 'fallocate' | 'blkZeroOut'>
 
+export interface ZeroingOptions {
+  /** The range stays allocated. */
+  noHole?: boolean
+  /** ENOTSUP, and nothing changed, where it would take as long as writing. */
+  fast?: boolean
+}
+
 /** Zeroes what lies within the file or device. A file keeps its size. */
 export async function zeroRange(
   file: FileHandle,
@@ -21,24 +28,52 @@ export async function zeroRange(
   offset: number,
   length: number,
   calls: ZeroCalls | null = syscalls(),
+  options: ZeroingOptions = {},
 ): Promise<void> {
-  const end = offset + length
-  const from = Math.min(Math.ceil(offset / ALIGNMENT) * ALIGNMENT, end)
-  const to = Math.max(Math.floor(end / ALIGNMENT) * ALIGNMENT, from)
-  await writeZeroes(file, offset, from)
+  const { from, to } = wholeBlocks(offset, length)
   let position = from
   while (calls && position < to) {
     const piece = Math.min(MAX_PIECE, to - position)
-    if (!(await zeroPiece(calls, file.fd, isDevice, position, piece))) break
+    if (!(await zeroPiece(calls, file.fd, isDevice, position, piece, options))) break
     position += piece
   }
-  await writeZeroes(file, position, end)
+  if (options.fast && position < to) {
+    throw Object.assign(new Error('zeroes would have to be written'), { code: 'ENOTSUP' })
+  }
+  await writeZeroes(file, offset, from)
+  await writeZeroes(file, position, offset + length)
 }
 
-/** False where neither the filesystem nor the device can do it. */
-async function zeroPiece(calls: ZeroCalls, fd: number, isDevice: boolean, offset: number, length: number) {
-  if ((await calls.fallocate(fd, PUNCH_HOLE, offset, length)) >= 0) return true
-  return isDevice && (await calls.blkZeroOut(fd, offset, length)) >= 0
+/** Gives the space of the range back where that is possible; what is read there is then undefined. */
+export async function discardRange(file: FileHandle, offset: number, length: number): Promise<void> {
+  const { from, to } = wholeBlocks(offset, length)
+  const calls = syscalls()
+  for (let position = from; calls && position < to; position += MAX_PIECE) {
+    const outcome = await calls.fallocate(file.fd, PUNCH_HOLE, position, Math.min(MAX_PIECE, to - position))
+    if (outcome === -EIO) throw Object.assign(new Error('input/output error'), { code: 'EIO', syscall: 'fallocate' })
+    if (outcome < 0) return
+  }
+}
+
+/** The blocks that lie within the range entirely; `from` is `to` where none does. */
+function wholeBlocks(offset: number, length: number): { from: number; to: number } {
+  const end = offset + length
+  const from = Math.min(Math.ceil(offset / ALIGNMENT) * ALIGNMENT, end)
+  return { from, to: Math.max(Math.floor(end / ALIGNMENT) * ALIGNMENT, from) }
+}
+
+/** False where neither the filesystem nor the device can do it. Without a hole a device may take its time. */
+async function zeroPiece(
+  calls: ZeroCalls,
+  fd: number,
+  isDevice: boolean,
+  offset: number,
+  length: number,
+  { noHole = false, fast = false }: ZeroingOptions,
+): Promise<boolean> {
+  if (noHole && fast && isDevice) return false
+  if ((await calls.fallocate(fd, noHole ? ZERO_RANGE : PUNCH_HOLE, offset, length)) >= 0) return true
+  return isDevice && !fast && (await calls.blkZeroOut(fd, offset, length)) >= 0
 }
 
 async function writeZeroes(file: FileHandle, from: number, to: number): Promise<void> {

@@ -206,7 +206,11 @@ export class Connection {
     const what = nbd.COMMANDS[type] ?? `command ${type}`
     const why = nbd.ERRORS[errno] ?? `error ${errno}`
     const said = message === '' ? '' : `: ${message}`
-    return new VmapipeError('FAILED', `${this.#name}: ${what} of ${length} bytes failed: ${why}${said}`, { offset })
+    const cause = Object.assign(new Error(why), { code: nbd.ERROR_CODES[errno] ?? 'EIO' })
+    return new VmapipeError('FAILED', `${this.#name}: ${what} of ${length} bytes failed: ${why}${said}`, {
+      offset,
+      cause,
+    })
   }
 
   #checkProgress(): void {

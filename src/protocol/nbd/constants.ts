@@ -26,6 +26,8 @@ export const FLAG_SEND_TRIM = 1 << 5
 export const FLAG_SEND_WRITE_ZEROES = 1 << 6
 export const FLAG_SEND_DF = 1 << 7
 export const FLAG_CAN_MULTI_CONN = 1 << 8
+export const FLAG_SEND_CACHE = 1 << 10
+export const FLAG_SEND_FAST_ZERO = 1 << 11
 
 /** "Option types". */
 export const OPT_EXPORT_NAME = 1
@@ -56,6 +58,8 @@ export const REP_ERR_TOO_BIG = REP_FLAG_ERROR + 9
 
 /** Information of NBD_REP_INFO ("Option reply types"). */
 export const INFO_EXPORT = 0
+export const INFO_NAME = 1
+export const INFO_DESCRIPTION = 2
 export const INFO_BLOCK_SIZE = 3
 
 /** "Request message" and "Simple reply message". */
@@ -72,6 +76,7 @@ export const CMD_WRITE = 1
 export const CMD_DISC = 2
 export const CMD_FLUSH = 3
 export const CMD_TRIM = 4
+export const CMD_CACHE = 5
 export const CMD_WRITE_ZEROES = 6
 export const CMD_BLOCK_STATUS = 7
 
@@ -81,6 +86,7 @@ export const COMMANDS: Record<number, string> = {
   [CMD_WRITE]: 'WRITE',
   [CMD_FLUSH]: 'FLUSH',
   [CMD_TRIM]: 'TRIM',
+  [CMD_CACHE]: 'CACHE',
   [CMD_WRITE_ZEROES]: 'WRITE_ZEROES',
   [CMD_BLOCK_STATUS]: 'BLOCK_STATUS',
 }
@@ -90,6 +96,7 @@ export const CMD_FLAG_FUA = 1 << 0
 export const CMD_FLAG_NO_HOLE = 1 << 1
 export const CMD_FLAG_DF = 1 << 2
 export const CMD_FLAG_REQ_ONE = 1 << 3
+export const CMD_FLAG_FAST_ZERO = 1 << 4
 
 /** "Structured reply flags" and "Structured reply types". */
 export const REPLY_FLAG_DONE = 1 << 0
@@ -108,10 +115,18 @@ export const STATE_ZERO = 1 << 1
 
 /** "Size constraints": what a client may assume where the server gives no block sizes. */
 export const DEFAULT_MIN_BLOCK = 512
-export const DEFAULT_PREFERRED_BLOCK = 4096
 export const DEFAULT_MAX_PAYLOAD = 32 * 1024 * 1024
 
 /** "Error values". */
+export const EPERM = 1
+export const EIO = 5
+export const ENOMEM = 12
+export const EINVAL = 22
+export const ENOSPC = 28
+export const EOVERFLOW = 75
+export const ENOTSUP = 95
+export const ESHUTDOWN = 108
+
 export const ERRORS: Record<number, string> = {
   1: 'operation not permitted (EPERM)',
   5: 'input/output error (EIO)',
@@ -121,4 +136,16 @@ export const ERRORS: Record<number, string> = {
   75: 'value too large (EOVERFLOW)',
   95: 'not supported (ENOTSUP)',
   108: 'the server is shutting down (ESHUTDOWN)',
+}
+
+/** Their names as the system has them. */
+export const ERROR_CODES: Record<number, string> = {
+  [EPERM]: 'EPERM',
+  [EIO]: 'EIO',
+  [ENOMEM]: 'ENOMEM',
+  [EINVAL]: 'EINVAL',
+  [ENOSPC]: 'ENOSPC',
+  [EOVERFLOW]: 'EOVERFLOW',
+  [ENOTSUP]: 'ENOTSUP',
+  [ESHUTDOWN]: 'ESHUTDOWN',
 }

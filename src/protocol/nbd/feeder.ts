@@ -5,8 +5,11 @@
  * `target()` is a part of it, and the kernel writes there.
  */
 
-/** So many bytes, at most MAX_NEED, as a view that is valid until the next need; or this buffer filled, not empty. */
-export type Need = number | Uint8Array
+/**
+ * So many bytes, at most MAX_NEED, as a view that is valid until the next need; or this buffer filled, not empty; or
+ * null for no bytes at all until `wake()`, while the socket should better not be read.
+ */
+export type Need = number | Uint8Array | null
 export type Parser<Result = void> = Generator<Need, Result, Buffer>
 
 export const MAX_NEED = 16 * 1024
@@ -22,6 +25,8 @@ export class Feeder {
   #start = 0
   #end = 0
   #need: Need = 0
+  /** The last target was a part of the buffer being filled, not of the scratch. */
+  #direct = false
   /** Bytes of the buffer being filled that have arrived. */
   #filled = 0
 
@@ -30,9 +35,16 @@ export class Feeder {
     this.#advance(EMPTY)
   }
 
-  /** Where the next bytes are to be put; never empty. */
+  /** The parser waits for `wake()`. */
+  get isWaiting(): boolean {
+    return this.#need === null
+  }
+
+  /** Where the next bytes are to be put; never empty. It holds until `received`, whatever happens in between. */
   target(): Uint8Array {
-    if (typeof this.#need !== 'number') return this.#need.subarray(this.#filled)
+    const need = this.#need
+    this.#direct = need !== null && typeof need !== 'number'
+    if (need !== null && typeof need !== 'number') return need.subarray(this.#filled)
     if (this.#start > 0) {
       this.#scratch.copyWithin(0, this.#start, this.#end)
       this.#end -= this.#start
@@ -43,16 +55,26 @@ export class Feeder {
 
   /** `count` bytes have been put where `target()` said. Throws what the parser throws. */
   received(count: number): void {
-    if (typeof this.#need === 'number') this.#end += count
-    else this.#filled += count
+    if (this.#direct) this.#filled += count
+    else this.#end += count
     while (this.#satisfy()) {
       // One need after the other.
+    }
+  }
+
+  /** Lets a parser that waits go on, with what has come meanwhile. Throws what the parser throws. */
+  wake(): void {
+    if (this.#need !== null) return
+    this.#advance(EMPTY)
+    while (this.#satisfy()) {
+      // As above.
     }
   }
 
   /** Gives the parser what it needs, if that is there. */
   #satisfy(): boolean {
     const need = this.#need
+    if (need === null) return false
     const available = this.#end - this.#start
     if (typeof need === 'number') {
       if (available < need) return false
@@ -71,6 +93,8 @@ export class Feeder {
   }
 
   #advance(bytes: Buffer): void {
+    // While the parser runs it does not wait.
+    this.#need = 0
     const { done, value } = this.#parser.next(bytes)
     // A parser that has ended wants nothing: what still comes is thrown away.
     this.#need = done ? SCRATCH_BYTES : (value as Need)

@@ -1,0 +1,84 @@
+/** What a server offers to its clients: disks under names. */
+
+import { VmapipeError } from '../../../core/errors.ts'
+import * as nbd from '../constants.ts'
+
+/** `undefined`: done already. */
+export type Done = Promise<void> | undefined
+
+/**
+ * What the server wants of a disk. Offsets and lengths are bytes and lie within `size`; many calls are in flight.
+ * An error's kind is the system's name for it, in its `code` or that of a `cause`.
+ */
+export interface ServedDisk {
+  readonly size: number
+  readonly readOnly: boolean
+  read(buffer: Uint8Array, offset: number): Done
+  write(buffers: readonly Uint8Array[], offset: number, options?: { fua?: boolean }): Done
+  zero(offset: number, length: number, options?: { fua?: boolean; noHole?: boolean; fast?: boolean }): Done
+  trim(offset: number, length: number, options?: { fua?: boolean }): Done
+  flush(): Done
+  map(offset: number, length: number): AsyncIterable<{ offset: number; length: number; zero: boolean }>
+  /** Bytes that will be wanted soon. */
+  prefetch?(offset: number, length: number): Done
+}
+
+export interface NbdExport {
+  /** At most 4096 bytes; the empty name is the default export. */
+  name: string
+  /** A line for people. */
+  description?: string
+  disk: ServedDisk
+  /** Writes are refused, also where the disk would take them. */
+  readOnly?: boolean
+}
+
+/** The exports of a server, by name. A server's only export is its default as well. */
+export class Exports {
+  readonly #byName = new Map<string, NbdExport>()
+
+  constructor(list: readonly NbdExport[]) {
+    for (const entry of list) {
+      const { name, description = '' } = entry
+      for (const text of [name, description]) {
+        if (Buffer.byteLength(text) > nbd.MAX_STRING || text.includes('\0')) {
+          throw new VmapipeError('USAGE', `'${text}' cannot be the name or description of an NBD export`)
+        }
+      }
+      if (this.#byName.has(name)) throw new VmapipeError('USAGE', `two NBD exports with the name '${name}'`)
+      this.#byName.set(name, entry)
+    }
+  }
+
+  find(name: string): NbdExport | undefined {
+    const found = this.#byName.get(name)
+    if (found || name !== '' || this.#byName.size !== 1) return found
+    return this.#byName.values().next().value
+  }
+
+  *[Symbol.iterator](): Iterator<NbdExport> {
+    yield* this.#byName.values()
+  }
+
+  /** Each disk once, under however many names it is offered. */
+  get disks(): Set<ServedDisk> {
+    return new Set([...this.#byName.values()].map(({ disk }) => disk))
+  }
+}
+
+export function isReadOnly({ disk, readOnly = false }: NbdExport): boolean {
+  return readOnly || disk.readOnly
+}
+
+/**
+ * "Transmission flags". Several connections may be used as one: they share the disk, whose flush makes durable what
+ * was written over any of them.
+ */
+export function transmissionFlags(entry: NbdExport, structured: boolean): number {
+  const chunks = structured ? nbd.FLAG_SEND_DF : 0
+  const cache = entry.disk.prefetch ? nbd.FLAG_SEND_CACHE : 0
+  const always = nbd.FLAG_HAS_FLAGS | nbd.FLAG_SEND_FLUSH | nbd.FLAG_CAN_MULTI_CONN | chunks | cache
+  if (isReadOnly(entry)) return always | nbd.FLAG_READ_ONLY
+  const writes = nbd.FLAG_SEND_FUA | nbd.FLAG_SEND_TRIM | nbd.FLAG_SEND_WRITE_ZEROES | nbd.FLAG_SEND_FAST_ZERO
+  return always | writes
+}

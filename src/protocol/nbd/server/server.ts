@@ -1,0 +1,112 @@
+/**
+ * An NBD server: disks under names, on unix sockets and TCP ports. It speaks the fixed newstyle handshake and serves
+ * any number of exports to several clients at once. Clients of one export share its disk.
+ */
+
+import { createServer, type Server, type Socket } from 'node:net'
+import { asVmapipeError } from '../../../core/errors.ts'
+import { PayloadBuffers } from './buffers.ts'
+import { type ConnectionContext, ServerConnection } from './connection.ts'
+import { Exports, type NbdExport } from './export.ts'
+import { listenOnPath, type SocketFile } from './socket-file.ts'
+import { ServerStats } from './stats.ts'
+
+export interface NbdServerOptions {
+  /** Clients at once; one more is hung up on. */
+  maxConnections?: number
+  maxRequests?: number
+  maxBytes?: number
+  handshakeTimeout?: number
+}
+
+export interface CloseOptions {
+  /** How long clients may take to read the replies that they wait for, in milliseconds. */
+  grace?: number
+}
+
+export class NbdServer {
+  readonly stats = new ServerStats()
+  readonly #exports: Exports
+  readonly #context: ConnectionContext
+  readonly #maxConnections: number
+  readonly #connections = new Set<ServerConnection>()
+  readonly #listeners: Server[] = []
+  readonly #files: SocketFile[] = []
+  #closing: Promise<void> | null = null
+
+  constructor(exports: readonly NbdExport[], options: NbdServerOptions = {}) {
+    const { maxConnections = 64, maxRequests = 128, maxBytes = 8 * 2 ** 20, handshakeTimeout = 10_000 } = options
+    this.#exports = new Exports(exports)
+    this.#maxConnections = maxConnections
+    this.#context = {
+      exports: this.#exports,
+      buffers: new PayloadBuffers(),
+      stats: this.stats,
+      ...{ maxRequests, maxBytes, handshakeTimeout },
+    }
+  }
+
+  /** A socket of mode 0600. What a dead server left there is replaced; where somebody answers it is refused. */
+  async listenOnPath(path: string): Promise<void> {
+    const server = this.#newListener()
+    this.#files.push(await listenOnPath(server, path))
+  }
+
+  /** Port 0 lets the system choose; gives the port. There is no encryption and no authentication. */
+  async listenOnPort(host: string, port: number): Promise<number> {
+    const server = this.#newListener()
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) => reject(asVmapipeError(error, { file: `${host}:${port}` })))
+      server.listen({ host, port }, resolve)
+    })
+    return (server.address() as { port: number }).port
+  }
+
+  /**
+   * Takes no more clients and no more requests, answers those that were read, makes everything durable and closes all
+   * connections. The disks stay open. Fails where a flush does, when all else is done.
+   */
+  close(options?: CloseOptions): Promise<void> {
+    this.#closing ??= this.#close(options)
+    return this.#closing
+  }
+
+  async #close({ grace = 5000 }: CloseOptions = {}): Promise<void> {
+    for (const listener of this.#listeners) listener.close()
+    await Promise.all(this.#files.map((file) => file.remove()))
+    const connections = [...this.#connections]
+    for (const connection of connections) connection.stop()
+    const timer = setTimeout(() => {
+      for (const connection of connections) connection.destroy()
+    }, grace)
+    await Promise.all(connections.map(({ finished }) => finished))
+    clearTimeout(timer)
+    const flushes = await Promise.allSettled(
+      [...this.#exports.disks].map(async (disk) => disk.readOnly || disk.flush()),
+    )
+    for (const flush of flushes) if (flush.status === 'rejected') throw asVmapipeError(flush.reason)
+  }
+
+  #newListener(): Server {
+    const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true }, (socket) =>
+      this.#accept(socket),
+    )
+    this.#listeners.push(server)
+    return server
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#closing || this.#connections.size >= this.#maxConnections) {
+      socket.destroy()
+      return
+    }
+    const connection = new ServerConnection(socket, this.#context)
+    this.#connections.add(connection)
+    this.stats.accepted++
+    this.stats.connections++
+    void connection.finished.then(() => {
+      this.#connections.delete(connection)
+      this.stats.connections--
+    })
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * A raw file or block device as a disk. Data goes through the page cache, so a flush is what makes it durable.
+ *
+ * What is in the page cache is read at once, in the calling thread, which costs a twentieth of a trip to libuv's pool;
+ * the kernel is asked for only what it has. Nothing here ever waits for storage in the calling thread.
+ */
+
+import { read, write } from 'node:fs'
+import { constants, type FileHandle, open } from 'node:fs/promises'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { checkBounds } from '../bounds.ts'
+import type { Disk, Done, WriteOptions, ZeroOptions } from '../disk.ts'
+import type { DriveExtent } from '../drive.ts'
+import { fileExtents } from '../holes.ts'
+import { deviceSize, openRaw } from '../raw-reader.ts'
+import { EAGAIN, syscalls } from '../syscalls.ts'
+import { writeAll } from '../write-all.ts'
+import { discardRange, zeroRange } from '../zeroing.ts'
+import { FlushGate } from './flush-gate.ts'
+import { lockImage } from './image-lock.ts'
+
+/** What is read in the calling thread at most: copying more takes longer than the trip that it saves. */
+const MAX_CACHED_READ = 128 * 1024
+
+/** Errors of a durable write after which what was written before is still safe. */
+const HARMLESS = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EINVAL'])
+
+interface RawImage {
+  path: string
+  file: FileHandle
+  /** The same file again, where each write is durable when it is done; null where that is not to be had. */
+  durable: FileHandle | null
+  size: number
+  isDevice: boolean
+  readOnly: boolean
+}
+
+type Transfer = (
+  fd: number,
+  buffer: Uint8Array,
+  from: number,
+  length: number,
+  position: number,
+  done: (error: NodeJS.ErrnoException | null, count: number) => void,
+) => void
+
+class RawDisk implements Disk {
+  readonly size: number
+  readonly readOnly: boolean
+  readonly #image: RawImage
+  readonly #fd: number
+  readonly #gate: FlushGate
+  /** Null where it is no use: not to be had, or the filesystem cannot say what it has. */
+  #cache = syscalls()
+  #busy = 0
+  #idle: () => void = () => {}
+  #closed: Promise<void> | null = null
+
+  constructor(image: RawImage) {
+    this.#image = image
+    this.#fd = image.file.fd
+    this.#gate = new FlushGate(() => image.file.datasync())
+    this.size = image.size
+    this.readOnly = image.readOnly
+  }
+
+  read(buffer: Uint8Array, offset: number): Done {
+    this.#check(offset, buffer.byteLength)
+    const cached = this.#readCached(buffer, offset)
+    return cached === buffer.byteLength ? undefined : this.#transfer(read, buffer, cached, offset)
+  }
+
+  write(buffers: readonly Uint8Array[], offset: number, { fua = false }: WriteOptions = {}): Done {
+    let length = 0
+    for (const { byteLength } of buffers) length += byteLength
+    this.#check(offset, length)
+    if (fua) return this.#run(offset, () => this.#writeDurably(buffers, offset))
+    if (buffers.length === 1) return this.#transfer(write, buffers[0], 0, offset)
+    return this.#run(offset, () => writeAll(this.#image.file, buffers, offset))
+  }
+
+  zero(offset: number, length: number, { fua = false, ...options }: ZeroOptions = {}): Done {
+    this.#check(offset, length)
+    const { file, isDevice } = this.#image
+    return this.#run(offset, async () => {
+      await zeroRange(file, isDevice, offset, length, syscalls(), options)
+      if (fua) await this.#gate.flush()
+    })
+  }
+
+  trim(offset: number, length: number, { fua = false }: WriteOptions = {}): Done {
+    this.#check(offset, length)
+    return this.#run(offset, async () => {
+      await discardRange(this.#image.file, offset, length)
+      if (fua) await this.#gate.flush()
+    })
+  }
+
+  flush(): Done {
+    this.#check(0, 0)
+    return this.#run(undefined, () => this.#gate.flush())
+  }
+
+  prefetch(offset: number, length: number): Done {
+    this.#check(offset, length)
+    const calls = syscalls()
+    if (!calls || length === 0) return undefined
+    return this.#run(offset, async () => void (await calls.willNeed(this.#fd, offset, length)))
+  }
+
+  async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    this.#check(offset, length)
+    if (length === 0) return
+    if (this.#image.isDevice) {
+      yield { offset, length, zero: false }
+      return
+    }
+    this.#busy++
+    try {
+      yield* fileExtents(this.#fd, offset, length)
+    } catch (error) {
+      throw this.#explain(error)
+    } finally {
+      this.#left()
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    if (this.#busy > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    }
+    await this.#image.durable?.close()
+    await this.#image.file.close()
+  }
+
+  #check(offset: number, length: number): void {
+    if (this.#closed) throw new VmapipeError('FAILED', 'the disk is closed', { file: this.#image.path })
+    checkBounds(this.size, offset, length)
+  }
+
+  /** How many bytes the page cache had. */
+  #readCached(buffer: Uint8Array, offset: number): number {
+    if (this.#cache === null || buffer.byteLength > MAX_CACHED_READ || buffer.byteLength === 0) return 0
+    const count = this.#cache.readCached(this.#fd, buffer, offset)
+    if (count >= 0) return count
+    if (count !== -EAGAIN) this.#cache = null
+    return 0
+  }
+
+  /** The rest of the buffer, from byte `done`, in libuv's pool. */
+  #transfer(call: Transfer, buffer: Uint8Array, done: number, offset: number): Promise<void> {
+    this.#busy++
+    return new Promise((resolve, reject) => {
+      const go = () => call(this.#fd, buffer, done, buffer.byteLength - done, offset + done, ended)
+      const ended = (error: NodeJS.ErrnoException | null, count: number) => {
+        done += count ?? 0
+        if (!error && count > 0 && done < buffer.byteLength) {
+          go()
+          return
+        }
+        this.#left()
+        if (error) reject(this.#explain(error, offset + done))
+        else if (done < buffer.byteLength) reject(this.#explain(new Error('the file ends here'), offset + done))
+        else resolve()
+      }
+      go()
+    })
+  }
+
+  async #writeDurably(buffers: readonly Uint8Array[], offset: number): Promise<void> {
+    const { file, durable } = this.#image
+    if (durable === null) {
+      await writeAll(file, buffers, offset)
+      await this.#gate.flush()
+      return
+    }
+    this.#gate.throwIfFailed()
+    try {
+      await writeAll(durable, buffers, offset)
+    } catch (error) {
+      if (!HARMLESS.has((error as NodeJS.ErrnoException).code ?? '')) this.#gate.fail(error)
+      throw error
+    }
+  }
+
+  async #run(offset: number | undefined, work: () => Promise<void>): Promise<void> {
+    this.#busy++
+    try {
+      await work()
+    } catch (error) {
+      throw this.#explain(error, offset)
+    } finally {
+      this.#left()
+    }
+  }
+
+  #left(): void {
+    if (--this.#busy === 0) this.#idle()
+  }
+
+  #explain(error: unknown, offset?: number): VmapipeError {
+    return asVmapipeError(error, { file: this.#image.path, offset })
+  }
+}
+
+export interface RawDiskOptions {
+  readOnly?: boolean
+}
+
+/** What exists and is a file or a block device, and nobody else's at the same time. */
+export async function openRawDisk(path: string, { readOnly = false }: RawDiskOptions = {}): Promise<Disk> {
+  const access = readOnly ? constants.O_RDONLY : constants.O_RDWR
+  // Linux takes O_EXCL without O_CREAT on a device as: not while it is mounted or otherwise in use; on a file as nothing.
+  const { file, stats } = await openRaw(path, access | (readOnly ? 0 : constants.O_EXCL))
+  try {
+    lockImage(file.fd, path, readOnly)
+    const isDevice = !stats.isFile()
+    const size = isDevice ? deviceSize(path, file) : stats.size
+    const durable = readOnly ? null : await openDurable(file)
+    return new RawDisk({ path, file, durable, size, isDevice, readOnly })
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/** The very file that is open, whatever has its name now. */
+function openDurable(file: FileHandle): Promise<FileHandle | null> {
+  return open(`/proc/self/fd/${file.fd}`, constants.O_RDWR | constants.O_DSYNC).catch(() => null)
+}

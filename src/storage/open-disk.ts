@@ -1,0 +1,22 @@
+/** Opens a disk by what people call it; see spec.ts. */
+
+import type { Disk } from './disk.ts'
+import { openImageDisk } from './disks/image-disk.ts'
+import { openNbdDisk } from './disks/nbd-disk.ts'
+import { openRawDisk } from './disks/raw-disk.ts'
+import { parseDriveSpec } from './spec.ts'
+
+export interface DiskOptions {
+  readOnly?: boolean
+  /** Ends the opening; an NBD connection also afterwards. */
+  signal?: AbortSignal
+}
+
+/** It must exist, and nobody else may be writing to it, as far as the system can tell. */
+export async function openDisk(spec: string, { readOnly, signal }: DiskOptions = {}): Promise<Disk> {
+  signal?.throwIfAborted()
+  const drive = parseDriveSpec(spec)
+  if (drive.kind === 'raw') return openRawDisk(drive.path, { readOnly })
+  if (drive.kind === 'nbd') return openNbdDisk(drive.address, { readOnly, signal })
+  return openImageDisk(drive.format, drive.path, { readOnly, signal })
+}
