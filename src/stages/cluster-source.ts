@@ -1,11 +1,15 @@
 /**
- * Reads drives that nobody writes to. Holes are not read; data is read in pieces of up to one extent, several in
- * flight; the drives take turns. Runs come in order, so that the same drives make the same archive.
+ * Reads drives. Holes are not read; data is read in pieces of up to one extent, several in flight; the drives take
+ * turns. Runs come in order, so that the same drives make the same archive.
+ *
+ * A drive that a guest writes to comes with claims (cluster-source/claims.ts): each cluster is then claimed before it
+ * is read, so that scan and guest never both put it into the archive.
  */
 
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
+import type { Budget, Slab } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
 import { type ClusterItem, type ConfigFile, type DriveInfo, Manifest, Run } from '../core/items.ts'
@@ -13,11 +17,12 @@ import { defineStage, type SourceBody, type StageContext, z } from '../core/stag
 import { MAX_CONFIG_SIZE } from '../formats/vma/header.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { openDriveReader } from '../storage/open.ts'
+import { type Claims, claimsOf, type Stretch, UNCLAIMED } from './cluster-source/claims.ts'
 import { type Piece, pieces } from './cluster-source/pieces.ts'
 
 const options = z.strictObject({
   drives: z
-    .record(z.string().min(1), z.string().min(1))
+    .record(z.string().min(1), z.union([z.string().min(1), z.custom<DriveReader>(isReader)]))
     .default({})
     .describe('names of drives, such as drive-scsi0, and where each is read from'),
   configs: z
@@ -32,7 +37,7 @@ type Options = z.output<typeof options>
 
 export const clusterSource = defineStage({
   name: 'cluster-source',
-  summary: 'reads drives that nobody writes to',
+  summary: 'reads drives',
   input: 'nothing',
   output: 'clusters',
   options,
@@ -42,8 +47,12 @@ export const clusterSource = defineStage({
 /** Reads in flight, each up to one extent. */
 const DEPTH = 4
 
+/** What the scan of drives with claims may hold of the budget: enough for a disk to be busy, the rest is the guest's. */
+const SCAN_BYTES = 16 << 20
+
 interface OpenDrive extends DriveInfo {
   reader: DriveReader
+  claims: Claims
 }
 
 class ClusterSource implements SourceBody<ClusterItem> {
@@ -52,11 +61,14 @@ class ClusterSource implements SourceBody<ClusterItem> {
   readonly #drives: OpenDrive[] = []
   #manifest: Manifest | null = null
   #plan: AsyncIterator<Planned> | null = null
-  #inFlight: Promise<Run>[] = []
+  readonly #inFlight: Promise<Run[]>[] = []
+  readonly #ready: Run[] = []
+  #budget: Budget
 
   constructor(options: Options, context: StageContext) {
     this.#options = options
     this.#context = context
+    this.#budget = context.budget
   }
 
   async open(): Promise<void> {
@@ -68,6 +80,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
       configs: await readConfigs(configs),
       drives: this.#drives.map(({ id, name, size }) => ({ id, name, size })),
     })
+    if (this.#drives.some(({ claims }) => claims !== UNCLAIMED)) this.#budget = this.#context.budget.carve(SCAN_BYTES, 'the scan')
     this.#plan = interleave(this.#drives)
     this.#context.counters.set(
       'total',
@@ -81,8 +94,13 @@ class ClusterSource implements SourceBody<ClusterItem> {
       this.#manifest = null
       return manifest
     }
-    await this.#readAhead()
-    return (await this.#inFlight.shift()) ?? null
+    while (this.#ready.length === 0) {
+      await this.#readAhead()
+      const next = this.#inFlight.shift()
+      if (next === undefined) return null
+      this.#ready.push(...(await next))
+    }
+    return this.#ready.shift()!
   }
 
   async close(): Promise<void> {
@@ -90,11 +108,12 @@ class ClusterSource implements SourceBody<ClusterItem> {
     for (const { reader } of this.#drives) await reader.close()
   }
 
-  async #openDrive(name: string, source: string): Promise<void> {
-    const reader = await openDriveReader(source, { signal: this.#context.signal })
-    const drive = { id: this.#drives.length + 1, name, size: reader.size, reader }
+  async #openDrive(name: string, source: string | DriveReader): Promise<void> {
+    const { signal } = this.#context
+    const reader = typeof source === 'string' ? await openDriveReader(source, { signal }) : source
+    const drive = { id: this.#drives.length + 1, name, size: reader.size, reader, claims: claimsOf(reader) }
     this.#drives.push(drive)
-    if (reader.size === 0) throw new VmapipeError('FAILED', `'${source}' is empty, there is nothing to back up`, { drive: name })
+    if (reader.size === 0) throw new VmapipeError('FAILED', 'the drive is empty, there is nothing to back up', { drive: name })
   }
 
   async #readAhead(): Promise<void> {
@@ -104,35 +123,61 @@ class ClusterSource implements SourceBody<ClusterItem> {
         this.#plan = null
         return
       }
-      const run = this.#read(value)
+      const runs = this.#read(value)
       // Whoever comes for it sees the error; until then nobody may call it unhandled.
-      run.catch(() => {})
-      this.#inFlight.push(run)
+      runs.catch(() => {})
+      this.#inFlight.push(runs)
     }
   }
 
-  async #read({ drive, first, count, zero }: Planned): Promise<Run> {
-    const { counters, budget } = this.#context
+  /** The runs of a piece: one, unless a guest was there first with some of its clusters. */
+  async #read({ drive, first, count, zero }: Planned): Promise<Run[]> {
+    if (zero) return drive.claims.claim(first, count, count).map((stretch) => this.#hole(drive, stretch))
+    // Memory before the claim: a guest that waits for a claimed cluster must not wait for memory of ours.
+    const free = drive.claims.free(first, count)
+    if (free === 0) return []
+    const slab = await this.#budget.take(Math.min(free * CLUSTER_SIZE, roundUp(drive.size - first * CLUSTER_SIZE, BLOCK_SIZE)))
+    const stretches = drive.claims.claim(first, count, free)
+    let used = 0
+    const reads = stretches.map((stretch) => {
+      const bytes = slab.buffer.subarray(used, used + stretch.count * CLUSTER_SIZE)
+      used += bytes.length
+      return this.#data(drive, stretch, bytes, slab.retain())
+    })
+    slab.release()
+    return Promise.all(reads)
+  }
+
+  #hole({ id, size, claims }: OpenDrive, { first, count }: Stretch): Run {
+    const length = Math.min(count * CLUSTER_SIZE, size - first * CLUSTER_SIZE)
+    this.#context.counters.add('zero', length)
+    this.#context.counters.add('done', length)
+    claims.settle(first, count)
+    return new Run(id, first, count, [])
+  }
+
+  async #data(drive: OpenDrive, { first, count }: Stretch, room: Buffer, slab: Slab): Promise<Run> {
+    const { counters } = this.#context
     const offset = first * CLUSTER_SIZE
     const length = Math.min(count * CLUSTER_SIZE, drive.size - offset)
-    if (zero) {
-      counters.add('zero', length)
-      counters.add('done', length)
-      return new Run(drive.id, first, count, [])
-    }
-    const slab = await budget.take(roundUp(length, BLOCK_SIZE))
+    const bytes = room.subarray(0, roundUp(length, BLOCK_SIZE))
     try {
-      await drive.reader.read(slab.buffer.subarray(0, length), offset)
+      await drive.reader.read(bytes.subarray(0, length), offset)
     } catch (error) {
       slab.release()
       throw located(error, drive.name, offset)
     }
     // The archive holds whole blocks: what is past the end of the drive is zero.
-    slab.buffer.fill(0, length)
+    bytes.fill(0, length)
+    drive.claims.settle(first, count)
     counters.add('read', length)
     counters.add('done', length)
-    return new Run(drive.id, first, count, [slab.buffer], null, [slab])
+    return new Run(drive.id, first, count, [bytes], null, [slab])
   }
+}
+
+function isReader(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'map' in value && 'read' in value
 }
 
 interface Planned extends Piece {

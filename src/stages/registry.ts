@@ -12,12 +12,14 @@ import { source } from './source.ts'
 import { verifier } from './verifier.ts'
 import { vmaDeframer } from './vma-deframer.ts'
 import { vmaFramer } from './vma-framer.ts'
+import { writeInterceptor } from './write-interceptor.ts'
 import { zeroElider } from './zero-elider.ts'
 import { zeroExpander } from './zero-expander.ts'
 
 /** In the order of a backup, then of a restore. */
 const ALL = [
   clusterSource,
+  writeInterceptor,
   zeroElider,
   vmaFramer,
   compressor,

@@ -33,14 +33,14 @@ export function stageContract(name: string, { stage, input, empty, deterministic
     const run = async (
       { bound: stage }: Observed,
       items: Item[],
-      { out = [], write, ...options }: RunOptions & { out?: Item[]; write?: (item: Item) => Promise<void> } = {},
+      { write = release, atItem = () => {}, ...options }: RunOptions & Hooks = {},
     ) => {
       const { input: kind, output } = stage.definition
       const taken = kind === 'any' ? 'bytes' : kind
       const given = output === 'same' ? taken : output
       const stages = [stage]
-      if (kind !== 'nothing') stages.unshift(leasing(items, taken as never))
-      if (given !== 'nothing') stages.push(collect(given as never, out, { write }))
+      if (kind !== 'nothing') stages.unshift(leasing(items, taken as never, atItem))
+      if (given !== 'nothing') stages.push(collect(given as never, [], { write }))
       return definePipeline(stages).run({ buffer: BUFFER, ...options })
     }
 
@@ -74,7 +74,7 @@ export function stageContract(name: string, { stage, input, empty, deterministic
     }
 
     test('holds no more than the budget when what follows is slow', async () => {
-      const { highWater } = await run(await middle(), (await input?.()) ?? [], { write: () => sleep(2) })
+      const { highWater } = await run(await middle(), (await input?.()) ?? [], { write: slowly })
       assert.ok(highWater <= BUFFER)
     })
 
@@ -96,37 +96,47 @@ export function stageContract(name: string, { stage, input, empty, deterministic
         controller.abort()
         await sleep(1)
       }
-      // A sink has nobody after it to see the first item: abort before the flow can end.
-      if (watched.bound.definition.output === 'nothing') watched.onOpen(() => setImmediate(() => controller.abort()))
-      await assert.rejects(run(watched, items, { write, signal: controller.signal }), { code: 'ABORTED' })
+      // A sink has nobody after it to see an item.
+      const atItem = (index: number) =>
+        index === 2 && watched.bound.definition.output === 'nothing' && controller.abort()
+      await assert.rejects(run(watched, items, { write, atItem, signal: controller.signal }), { code: 'ABORTED' })
       assert.equal(watched.closed(), 1)
     })
   })
 }
 
+interface Hooks {
+  /** What the consumer does with an item; it releases it at once unless told otherwise. */
+  write?(item: Item): unknown
+  /** Before the source gives an item. */
+  atItem?(index: number): unknown
+}
+
+function release(item: Item): void {
+  item.release()
+}
+
+async function slowly(item: Item): Promise<void> {
+  await sleep(2)
+  item.release()
+}
+
 interface Observed {
   bound: BoundStage
   closed(): number
-  onOpen(call: () => void): void
 }
 
-/** The same stage, whose opening and closing are counted. A pure step has nothing to close: it counts as closed. */
+/** The same stage, whose closing is counted. A pure step has nothing to close: it counts as closed. */
 function observed(stage: BoundStage): Observed {
   let closed = 0
-  let opened = () => {}
   const create = (options: never, context: StageContext): StageBody => {
     const body = stage.definition.create(options, context)
     if (typeof body === 'function') {
       closed = 1
       return body
     }
-    const hooks = body as { open?(): unknown; close?(error: Error | null): unknown }
-    const open = hooks.open?.bind(body)
+    const hooks = body as { close?(error: Error | null): unknown }
     const close = hooks.close?.bind(body)
-    hooks.open = async () => {
-      await open?.()
-      opened()
-    }
     hooks.close = async (error) => {
       closed++
       await close?.(error)
@@ -134,18 +144,23 @@ function observed(stage: BoundStage): Observed {
     return body
   }
   const definition = { ...stage.definition, create }
-  return { bound: { ...stage, definition }, closed: () => closed, onOpen: (call) => void (opened = call) }
+  return { bound: { ...stage, definition }, closed: () => closed }
 }
 
 /** A source whose items lie in leased memory, as those of real sources do; an error among the items is thrown. */
-function leasing(items: Item[], output: 'bytes' | 'clusters' | 'ranges'): BoundStage {
+function leasing(
+  items: Item[],
+  output: 'bytes' | 'clusters' | 'ranges',
+  atItem: (index: number) => unknown,
+): BoundStage {
   return bound({
     name: 'leasing',
     input: 'nothing',
     output,
     create: (_, { budget }: StageContext) =>
       (async function* () {
-        for (const item of items) {
+        for (const [index, item] of items.entries()) {
+          atItem(index)
           if (item instanceof Error) throw item
           yield await leased(item, budget)
         }

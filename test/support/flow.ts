@@ -1,6 +1,6 @@
 /** Runs stages on items that a test makes, and gives the items that come out. */
 
-import { type Item, type Kind, Manifest } from '../../src/core/items.ts'
+import { Chunk, type Item, type Kind, Manifest } from '../../src/core/items.ts'
 import { definePipeline, type RunOptions } from '../../src/core/pipeline.ts'
 import { type BoundStage, defineStage, type SinkBody, type SourceBody, z } from '../../src/core/stage.ts'
 
@@ -56,6 +56,17 @@ export async function through<Out extends Item = Item>(
   const output = last === 'same' ? input : last
   await definePipeline([itemsOf(input, items), ...stages, collect(output, out)]).run(options)
   return out as Out[]
+}
+
+/** What comes out of stages for bytes, copied, with every lease given back: for more than fits into a budget. */
+export async function bytesThrough(input: Kind, items: Iterable<Item>, stages: BoundStage[]): Promise<Chunk[]> {
+  const copies: Chunk[] = []
+  const write = (item: Item) => {
+    copies.push(new Chunk((item as Chunk).buffers.map((buffer) => Buffer.from(buffer))))
+    item.release()
+  }
+  await definePipeline([itemsOf(input, items), ...stages, collect('bytes', [], { write })]).run()
+  return copies
 }
 
 export function manifestOf(...sizes: number[]): Manifest {

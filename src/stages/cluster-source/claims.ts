@@ -1,0 +1,37 @@
+/**
+ * Who puts a cluster into the archive, where two may: the scan, or a guest's write that needs its old data first.
+ * Whoever claims a cluster reads it, once, and settles the claim when the old data is in memory.
+ */
+
+import type { DriveReader } from '../../storage/drive.ts'
+
+export interface Stretch {
+  /** First cluster, and how many. */
+  first: number
+  count: number
+}
+
+export interface Claims {
+  /** How many of these clusters nobody has claimed yet. */
+  free(first: number, count: number): number
+  /** Claims those that are still free, at most `most` of them. */
+  claim(first: number, count: number, most: number): Stretch[]
+  /** The old data of these, which were claimed, is in memory: they may be overwritten. */
+  settle(first: number, count: number): void
+}
+
+/** A drive that is written to while it is read. */
+export interface ClaimedReader extends DriveReader {
+  readonly claims: Claims
+}
+
+/** Of a drive that nobody writes to: everything is the scan's. */
+export const UNCLAIMED: Claims = {
+  free: (_, count) => count,
+  claim: (first, count) => [{ first, count }],
+  settle() {},
+}
+
+export function claimsOf(reader: DriveReader): Claims {
+  return 'claims' in reader ? (reader as ClaimedReader).claims : UNCLAIMED
+}
