@@ -19,8 +19,16 @@ export interface CliOptions {
   signal?: AbortSignal
 }
 
+/** One that hangs is killed, so that it cannot outlive its test. */
+const LONGEST_MS = 25_000
+
 export function startCli(args: string[], { cwd, env = {} }: CliOptions = {}) {
-  return spawn(process.execPath, [LAUNCHER, ...args], { cwd, env: { ...process.env, NO_COLOR: '1', ...env } })
+  return spawn(process.execPath, [LAUNCHER, ...args], {
+    cwd,
+    env: { ...process.env, NO_COLOR: '1', ...env },
+    timeout: LONGEST_MS,
+    killSignal: 'SIGKILL',
+  })
 }
 
 /** Runs it to its end. */

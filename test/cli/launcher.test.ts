@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { tmpDir } from '../support/tmp.ts'
+import { LAUNCHER } from './cli.ts'
+
+const limits = { timeout: 30_000 }
+
+/** Makes this Node say that it is an old one, before the launcher looks. */
+const OLD = "data:text/javascript,Object.defineProperty(process.versions,'node',{value:'20.20.2'})"
+
+/** A copy of the launcher where nothing else is, as a package somebody installed. */
+function loneLauncher(dir: string): string {
+  const folder = join(dir, 'node_modules/vmapipe/src/cli')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(dir, 'node_modules/vmapipe/package.json'), '{"name":"vmapipe","type":"module"}')
+  copyFileSync(LAUNCHER, join(folder, 'vmapipe.js'))
+  return join(folder, 'vmapipe.js')
+}
+
+test('an old Node alone is one line and exit code 2', limits, (t) => {
+  const { status, stderr } = spawnSync(process.execPath, ['--import', OLD, loneLauncher(tmpDir(t)), 'list'], {
+    encoding: 'utf8',
+  })
+  assert.equal(status, 2)
+  assert.match(stderr, /^vmapipe: Node 24 or newer is needed, this is 20\.20\.2; [^\n]+\n$/)
+})
+
+test('an old Node hands over to a newer one beside it: arguments, exit code and all', limits, (t) => {
+  const dir = tmpDir(t)
+  const launcher = loneLauncher(dir)
+  const bin = join(dir, 'node_modules/node/bin')
+  mkdirSync(bin, { recursive: true })
+  writeFileSync(join(dir, 'node_modules/node/package.json'), '{"version":"24.1.0"}')
+  const script = '#!/bin/sh\nfor a; do printf "<%s>" "$a"; done\nexit 7\n'
+  writeFileSync(join(bin, 'node'), script, { mode: 0o755 })
+  const { status, stdout } = spawnSync(process.execPath, ['--import', OLD, launcher, 'a b', "c'd"], {
+    encoding: 'utf8',
+  })
+  assert.equal(status, 7)
+  assert.ok(stdout.endsWith(`<${launcher}><a b><c'd>`), stdout)
+})
+
+test('the compiled command line is started where the sources are not shipped', limits, (t) => {
+  const dir = tmpDir(t)
+  const launcher = loneLauncher(dir)
+  const dist = join(dir, 'node_modules/vmapipe/dist/cli')
+  mkdirSync(dist, { recursive: true })
+  writeFileSync(join(dist, 'main.js'), 'export const main = (argv) => console.log(argv.slice(2).join())')
+  // As npm makes it: a link in node_modules/.bin.
+  mkdirSync(join(dir, 'node_modules/.bin'))
+  symlinkSync(launcher, join(dir, 'node_modules/.bin/vmapipe'))
+  const { stdout } = spawnSync(process.execPath, [join(dir, 'node_modules/.bin/vmapipe'), 'x', 'y'], {
+    encoding: 'utf8',
+  })
+  assert.equal(stdout, 'x,y\n')
+})

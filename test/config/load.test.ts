@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type LoadOptions, loadPipeline } from '../../src/config/load.ts'
+import { VmapipeError } from '../../src/core/errors.ts'
+import { tmpDir } from '../support/tmp.ts'
+import { registry } from './fakes.ts'
+
+/** Loads a config of this text under this name. */
+function loader(t: Parameters<typeof tmpDir>[0]) {
+  const dir = tmpDir(t)
+  return (name: string, text: string | Uint8Array, options?: LoadOptions) => {
+    const file = join(dir, name)
+    writeFileSync(file, text)
+    return loadPipeline(file, { registry, env: {}, ...options })
+  }
+}
+
+async function fault(load: Promise<unknown>): Promise<string> {
+  const error = await load.then(
+    () => assert.fail('it was accepted'),
+    (error) => error,
+  )
+  assert.ok(error instanceof VmapipeError, String(error))
+  assert.equal(error.code, 'CONFIG')
+  return error.line
+}
+
+const names = ({ pipeline }: Awaited<ReturnType<typeof loadPipeline>>) => pipeline.stages.map((s) => s.definition.name)
+
+test('a config becomes a pipeline that can run', async (t) => {
+  const load = loader(t)
+  const text = 'name: x\nthreads: 1\nstages:\n  - source: {from: x}\n  - compressor\n  - sink: {to: y}\n'
+  const config = await load('a.yaml', text)
+  assert.deepEqual([config.name, config.threads, names(config)], ['x', 1, ['source', 'compressor', 'sink']])
+  const { counters } = await config.pipeline.run()
+  assert.equal(counters.get('read'), 0)
+})
+
+test('stages that do not fit, or leave an end open, are refused before anything runs', async (t) => {
+  const load = loader(t)
+  assert.match(
+    await fault(load('a.yaml', 'stages: [compressor, {sink: {to: y}}]')),
+    /a\.yaml: the stages do not fit: it begins without/,
+  )
+  assert.match(
+    await fault(load('a.yaml', 'stages: [{source: {from: x}}, compressor]')),
+    /it ends without a sink of bytes/,
+  )
+  assert.match(await fault(load('a.yaml', 'stages: [{sink: {to: y}}, {source: {from: x}}]')), /source/)
+})
+
+test('a module gives a pipeline, a map with stages, or a function of the parameters', async (t) => {
+  const load = loader(t)
+  const stages = "[{ source: { from: 'x' } }, 'compressor', { sink: { to: 'y' } }]"
+  assert.deepEqual(names(await load('a.mjs', `export default { stages: ${stages} }`)), ['source', 'compressor', 'sink'])
+  const made = await load(
+    'b.mjs',
+    `export default async ({ TO }) => ({ name: TO, buffer: '32MiB', stages: ${stages} })`,
+    { set: { TO: 'there' } },
+  )
+  assert.deepEqual([made.name, made.buffer], ['there', 32 << 20])
+})
+
+test('a TypeScript module brings stages of its own, out of the same vmapipe', async (t) => {
+  const load = loader(t)
+  const text = `
+    import { defineStage, definePipeline, VmapipeError, z } from 'vmapipe'
+    interface Unused { x: number }
+    const end = defineStage({ name: 'own', summary: '', input: 'nothing', output: 'nothing', options: z.strictObject({}),
+      create: () => { throw new VmapipeError('DAMAGED', 'by the module itself') } })
+    export default definePipeline([end()])`
+  const { pipeline } = await load('a.ts', text)
+  // The very same class: its code counts.
+  await assert.rejects(pipeline.run(), (error) => error instanceof VmapipeError && error.exitCode === 3)
+})
+
+test('what is wrong with a module is one line of CONFIG', async (t) => {
+  const load = loader(t)
+  assert.match(await fault(load('a.mjs', 'export const x = 1')), /cannot load the pipeline: it has no default export/)
+  assert.match(await fault(load('b.mjs', 'export default 7')), /expected a pipeline, or a map with stages/)
+  assert.match(await fault(load('c.mjs', "throw new Error('so\\nthere')")), /cannot load the pipeline: so$/)
+  assert.match(await fault(load('d.mjs', "export default () => { throw new Error('no') }")), /cannot be made: no/)
+  assert.match(await fault(load('e.mjs', 'export default { stages: [] }', { set: { A: '1' } })), /takes no parameters/)
+  assert.match(
+    await fault(load('f.mjs', "export default { stages: ['sorce'] }")),
+    /stages\[0\]: there is no stage 'sorce'; did you mean source/,
+  )
+  assert.match(await fault(load('g.mjs', "export default { stages: ['compressor'], threads: 0 }")), /threads: expected/)
+  assert.match(await fault(load('h.mjs', 'export default {{')), /cannot load the pipeline/)
+})
+
+test('what is no text, or far too large, is not read', async (t) => {
+  const load = loader(t)
+  assert.match(await fault(load('a.yaml', Buffer.from([0xff, 0xfe, 0x00]))), /cannot read the pipeline config/)
+  assert.match(await fault(load('b.yaml', Buffer.alloc((1 << 20) + 1, 'a'))), /larger than 1 MiB/)
+  assert.match(await fault(loadPipeline(join(tmpDir(t), 'none.yaml'))), /no such file.*none\.yaml/)
+  assert.match(await fault(loadPipeline('/dev/zero', { registry })), /larger than 1 MiB/)
+})
