@@ -295,32 +295,55 @@ describe('memory', () => {
     }
   })
 
+  /** Decompresses with a reader that holds on to `hold` bytes, as a deframer does that waits for the rest of an extent. */
+  async function heldBack(compressed: Buffer, hold: number, buffer: number): Promise<number> {
+    let held = 0
+    let most = 0
+    const waiting: (() => void)[] = []
+    const output = collect({
+      onChunk: async (chunk) => {
+        held += chunk.byteLength
+        most = Math.max(most, held)
+        for (const lease of chunk.leases) lease.retain()
+        waiting.push(() => {
+          held -= chunk.byteLength
+          chunk.release()
+        })
+        await sleep(1)
+        while (held > hold) waiting.shift()!()
+      },
+    })
+    await definePipeline([chunksOf(cut(compressed, 65536)), decompressor(), output.stage]).run({ buffer })
+    assert.ok(output.bytes().equals(large))
+    for (const release of waiting) release()
+    return most
+  }
+
   for (const method of ['zstd', 'lz4', 'gzip'] as const) {
     test(`${method}: what is held at once is bounded, however slow the reader`, { timeout }, async () => {
       const compressed = await through(compressor({ method, frame: MiB }), cut(large, MiB))
-      let held = 0
-      let most = 0
-      const waiting: (() => void)[] = []
-      // Holds on to 8 MiB, as a deframer does that waits for the rest of an extent.
-      const output = collect({
-        onChunk: async (chunk) => {
-          held += chunk.byteLength
-          most = Math.max(most, held)
-          for (const lease of chunk.leases) lease.retain()
-          waiting.push(() => {
-            held -= chunk.byteLength
-            chunk.release()
-          })
-          await sleep(1)
-          while (held > 8 * MiB) waiting.shift()!()
-        },
-      })
-      await definePipeline([chunksOf(cut(compressed, 65536)), decompressor(), output.stage]).run({ buffer: 48 * MiB })
-      assert.ok(output.bytes().equals(large))
+      const most = await heldBack(compressed, 8 * MiB, 48 * MiB)
       assert.ok(most <= 18 * MiB, `${most} bytes`)
-      for (const release of waiting) release()
     })
   }
+
+  for (const [program, ...args] of [
+    ['zstd', '-c'],
+    ['lz4', '-c'],
+    ['lz4', '-c', '-B4'],
+    ['gzip', '-c', '-1'],
+  ]) {
+    const name = `${program} ${args.join(' ')} goes on with 16 MiB while a whole extent is held`
+    test(name, { ...needs(program), timeout }, async () => {
+      const most = await heldBack(piped(program, args, large), 59 * 65536, 16 * MiB)
+      assert.ok(most <= 7 * MiB, `${most} bytes`)
+    })
+  }
+
+  test('a budget too small for any archive is refused at once', { timeout }, async () => {
+    const tooSmall = through(decompressor(), [large], { buffer: 8 * MiB })
+    await assert.rejects(tooSmall, { code: 'USAGE', hint: /larger --buffer/ })
+  })
 })
 
 test('the order stays whatever the frames are like', { timeout }, async () => {

@@ -38,6 +38,9 @@ const LARGEST_WHOLE = 8 << 20
 /** What the zstd program decodes without being told to. */
 const USUAL_WINDOW = 128 << 20
 
+/** The largest block of an LZ4 frame, and some. */
+const LEAST_INPUT = 5 << 20
+
 /**
  * Three eighths of what there is for content, a quarter for compressed bytes. Besides an extent that is not complete
  * two frames may be held by it at both its ends, one more by the next stage, and one must still fit.
@@ -46,8 +49,9 @@ export function planDecoding(budget: Budget, name: string, threads: number): Dec
   const { capacity } = budget
   const inFlight = threads + 2
   const most = (inFlight + 3) * LARGEST_WHOLE + EXTENT
-  const outputs = budget.carve(Math.min(most, Math.floor((capacity / 8) * 3)), name)
-  const inputs = budget.carve(Math.min(most, Math.floor(capacity / 4)), name)
-  const maxContent = Math.max(0, Math.min(LARGEST_WHOLE, Math.floor((outputs.total - EXTENT) / 4)))
+  const share = (part: number, least: number) => Math.max(least, Math.min(most, Math.floor(capacity * part)))
+  const outputs = budget.carve(share(3 / 8, EXTENT + 3 * STREAM_PIECE), name)
+  const inputs = budget.carve(share(1 / 4, LEAST_INPUT), name)
+  const maxContent = Math.min(LARGEST_WHOLE, Math.floor((outputs.total - EXTENT) / 4))
   return { inputs, outputs, maxContent, maxWindow: Math.max(USUAL_WINDOW, capacity), inFlight }
 }
