@@ -26,9 +26,9 @@ const options = z.strictObject({
     .default({})
     .describe('names of drives, such as drive-scsi0, and where each is read from'),
   configs: z
-    .union([z.array(z.string()), z.record(z.string().min(1), z.string())])
+    .union([z.array(z.string()), z.record(z.string().min(1), z.union([z.string(), z.instanceof(Uint8Array)]))])
     .default([])
-    .describe('config files to put in: their paths, or names and paths'),
+    .describe('config files to put in: their paths, or names and paths (in code, also their bytes)'),
   uuid: z.uuid().optional().describe('of the archive; a new one unless given'),
   ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now unless given'),
 })
@@ -80,7 +80,8 @@ class ClusterSource implements SourceBody<ClusterItem> {
       configs: await readConfigs(configs),
       drives: this.#drives.map(({ id, name, size }) => ({ id, name, size })),
     })
-    if (this.#drives.some(({ claims }) => claims !== UNCLAIMED)) this.#budget = this.#context.budget.carve(SCAN_BYTES, 'the scan')
+    if (this.#drives.some(({ claims }) => claims !== UNCLAIMED))
+      this.#budget = this.#context.budget.carve(SCAN_BYTES, 'the scan')
     this.#plan = interleave(this.#drives)
     this.#context.counters.set(
       'total',
@@ -113,7 +114,8 @@ class ClusterSource implements SourceBody<ClusterItem> {
     const reader = typeof source === 'string' ? await openDriveReader(source, { signal }) : source
     const drive = { id: this.#drives.length + 1, name, size: reader.size, reader, claims: claimsOf(reader) }
     this.#drives.push(drive)
-    if (reader.size === 0) throw new VmapipeError('FAILED', 'the drive is empty, there is nothing to back up', { drive: name })
+    if (reader.size === 0)
+      throw new VmapipeError('FAILED', 'the drive is empty, there is nothing to back up', { drive: name })
   }
 
   async #readAhead(): Promise<void> {
@@ -136,7 +138,9 @@ class ClusterSource implements SourceBody<ClusterItem> {
     // Memory before the claim: a guest that waits for a claimed cluster must not wait for memory of ours.
     const free = drive.claims.free(first, count)
     if (free === 0) return []
-    const slab = await this.#budget.take(Math.min(free * CLUSTER_SIZE, roundUp(drive.size - first * CLUSTER_SIZE, BLOCK_SIZE)))
+    const slab = await this.#budget.take(
+      Math.min(free * CLUSTER_SIZE, roundUp(drive.size - first * CLUSTER_SIZE, BLOCK_SIZE)),
+    )
     const stretches = drive.claims.claim(first, count, free)
     let used = 0
     const reads = stretches.map((stretch) => {
@@ -199,14 +203,16 @@ async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
   }
 }
 
-async function readConfigs(configs: string[] | Record<string, string>): Promise<ConfigFile[]> {
-  const named = Array.isArray(configs) ? configs.map((path) => [basename(path), path]) : Object.entries(configs)
+async function readConfigs(configs: Options['configs']): Promise<ConfigFile[]> {
+  const named = Array.isArray(configs)
+    ? configs.map((path) => [basename(path), path] as const)
+    : Object.entries(configs)
   return Promise.all(
-    named.map(async ([name, path]) => {
-      const data = await readFile(path)
+    named.map(async ([name, from]) => {
+      const data = typeof from === 'string' ? await readFile(from) : from
       if (data.length > MAX_CONFIG_SIZE) {
         const message = `this config file has ${data.length} bytes, an archive holds at most ${MAX_CONFIG_SIZE} of each`
-        throw new VmapipeError('USAGE', message, { file: path })
+        throw new VmapipeError('USAGE', message, { file: typeof from === 'string' ? from : name })
       }
       return { name, data }
     }),
@@ -221,5 +227,9 @@ function located(error: unknown, drive: string, offset: number): unknown {
     error.where.offset ??= offset
     return error
   }
-  return new VmapipeError('FAILED', `cannot read: ${code === 'EIO' ? 'input/output error of the device (EIO)' : error.message}`, { drive, offset, cause: error })
+  return new VmapipeError(
+    'FAILED',
+    `cannot read: ${code === 'EIO' ? 'input/output error of the device (EIO)' : error.message}`,
+    { drive, offset, cause: error },
+  )
 }

@@ -162,7 +162,11 @@ class ClusterWriter implements SinkBody<RangeItem> {
   }
 
   async #writeConfig(path: string, data: Uint8Array): Promise<void> {
-    const writer = await openDriveWriter(`raw:${path}`, { size: data.byteLength, force: this.#options.force, signal: this.#context.signal })
+    const writer = await openDriveWriter(`raw:${path}`, {
+      size: data.byteLength,
+      force: this.#options.force,
+      signal: this.#context.signal,
+    })
     this.#files.push(writer)
     if (data.byteLength > 0) await writer.write([data], 0)
   }
@@ -175,7 +179,9 @@ const MAX_FILE_NAME = 255
 function inFolder(folder: string, name: string): string {
   if (Buffer.byteLength(name) > MAX_FILE_NAME) {
     const message = `'${name.slice(0, 40)}…' is too long for the name of a file`
-    throw new VmapipeError('FAILED', message, { hint: 'say where its drive goes with --drive NAME=TARGET, without a folder' })
+    throw new VmapipeError('FAILED', message, {
+      hint: 'say where its drive goes with --drive NAME=TARGET, without a folder',
+    })
   }
   return join(folder, name)
 }

@@ -39,7 +39,9 @@ export const stages: ReadonlyMap<string, StageFactory> = new Map(ALL.map((stage)
 export function bindStage(name: string, options?: unknown): BoundStage {
   const stage = stages.get(name)
   if (stage === undefined) {
-    throw new VmapipeError('USAGE', `there is no stage '${name}'`, { hint: `there are ${[...stages.keys()].join(', ')}` })
+    throw new VmapipeError('USAGE', `there is no stage '${name}'`, {
+      hint: `there are ${[...stages.keys()].join(', ')}`,
+    })
   }
   return stage(options)
 }

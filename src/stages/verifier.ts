@@ -40,7 +40,8 @@ export const verifier = defineStage({
         if (item.kind === 'manifest') {
           manifest = item
           restoreNames(item)
-          for (const { id, name, size } of item.drives) drives.set(id, { name, size, clusters: 0, zeroClusters: 0, stored: 0 })
+          for (const { id, name, size } of item.drives)
+            drives.set(id, { name, size, clusters: 0, zeroClusters: 0, stored: 0 })
           return
         }
         const drive = drives.get(item.drive)!

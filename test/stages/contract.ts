@@ -107,7 +107,7 @@ export function stageContract(name: string, { stage, input, empty, deterministic
 
 interface Hooks {
   /** What the consumer does with an item; it releases it at once unless told otherwise. */
-  write?(item: Item): unknown
+  write?(item: Item): void | Promise<void>
   /** Before the source gives an item. */
   atItem?(index: number): unknown
 }

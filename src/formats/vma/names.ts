@@ -19,7 +19,8 @@ export function restoreNames({ drives, configs }: Pick<Manifest, 'drives' | 'con
   const claim = (file: string, what: string): string => {
     const problem = nameProblem(file)
     if (problem !== null) throw new VmapipeError('DAMAGED', `${what} ${problem}`)
-    if (taken.has(file)) throw new VmapipeError('DAMAGED', `${what} would be restored to '${file}' like another file of the archive`)
+    if (taken.has(file))
+      throw new VmapipeError('DAMAGED', `${what} would be restored to '${file}' like another file of the archive`)
     taken.add(file)
     return file
   }

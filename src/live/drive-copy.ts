@@ -1,0 +1,211 @@
+/**
+ * One drive at one point in time, while it is being archived. Each cluster is claimed once, by the scan or by a
+ * guest's write, read once, and settled when its old data is in memory: from then on it may be overwritten.
+ */
+
+import type { Budget } from '../core/budget.ts'
+import { ClusterSet } from '../core/cluster-set.ts'
+import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../core/geometry.ts'
+import { Run } from '../core/items.ts'
+import type { Claims, Stretch } from '../stages/cluster-source/claims.ts'
+import type { Disk } from '../storage/disk.ts'
+import { Gate } from './gate.ts'
+import type { Modification } from './guest-drive.ts'
+
+/** Clusters that are copied with one read at most. */
+const COPY_CLUSTERS = 16
+
+/** What a copy needs of the backup that it belongs to. */
+export interface CopyHost {
+  readonly budget: Budget
+  /** Milliseconds that a guest's request may wait. */
+  readonly maxStall: number
+  emit(run: Run): void
+  /** The backup cannot go on; it ends, and with it every wait. */
+  fail(error: unknown): void
+  /** A guest's request begins to wait; to be called when it goes on. */
+  waits(): () => void
+  copied(clusters: number, read: boolean): void
+  scanned(clusters: number): void
+}
+
+export class DriveCopy implements Claims {
+  readonly #disk: Disk
+  readonly #drive: number
+  readonly #host: CopyHost
+  readonly #clusters: number
+  readonly #settled: ClusterSet
+  /** Clusters that somebody has claimed, or that a write from before the point in time still touches. */
+  readonly #busy = new Map<number, Gate>()
+  readonly #copies = new Set<Promise<void>>()
+  /** What the scan has to wait for before it reads anything. */
+  #before: Promise<void> = Promise.resolve()
+  #over = false
+
+  /** `drive`: dev_id of the archive. */
+  constructor(disk: Disk, drive: number, host: CopyHost) {
+    this.#disk = disk
+    this.#drive = drive
+    this.#host = host
+    this.#clusters = clusterCount(disk.size)
+    this.#settled = new ClusterSet(this.#clusters)
+  }
+
+  /**
+   * Writes of before that are not done belong to the point in time: neither scan nor guest touches their clusters until
+   * all of them are.
+   */
+  waitFor(modifications: readonly Modification[]): void {
+    const gate = new Gate()
+    for (const { first, last } of modifications) {
+      for (let cluster = first; cluster <= last; cluster++) this.#busy.set(cluster, gate)
+    }
+    this.#before = Promise.all(modifications.map((modification) => modification.gate.passed())).then(() => {
+      for (const { first, last } of modifications) this.#unclaim(first, last - first + 1)
+    })
+  }
+
+  /** Resolves when the disk is at the point in time. */
+  get before(): Promise<void> {
+    return this.#before
+  }
+
+  /** Whether the old data of all these clusters is safe, or nobody wants it any more. */
+  has(first: number, last: number): boolean {
+    if (this.#over) return true
+    for (let cluster = first; cluster <= last; cluster++) if (!this.#settled.has(cluster)) return false
+    return true
+  }
+
+  // The scan
+
+  free(first: number, count: number): number {
+    let free = 0
+    for (let cluster = first; cluster < first + count; cluster++) if (this.#isFree(cluster)) free++
+    return free
+  }
+
+  claim(first: number, count: number, most: number): Stretch[] {
+    return this.#claim(first, first + count - 1, most)
+  }
+
+  settle(first: number, count: number): void {
+    this.#settle(first, count)
+    this.#host.scanned(count)
+  }
+
+  // The guest
+
+  /** A request begins to wait for `secure`; the function that is returned is to be called when it goes on. */
+  waits(): () => void {
+    return this.#host.waits()
+  }
+
+  get maxStall(): number {
+    return this.#host.maxStall
+  }
+
+  /** Resolves when the old data of these clusters is safe, or the backup is over. Never rejects. */
+  async secure(first: number, last: number): Promise<void> {
+    while (!this.has(first, last)) {
+      for (const stretch of this.#claim(first, last, last - first + 1, COPY_CLUSTERS)) this.#start(stretch)
+      // Its own copies are among these, like those of others and reads of the scan.
+      const gates = new Set<Gate>()
+      for (let cluster = first; cluster <= last; cluster++) {
+        const gate = this.#busy.get(cluster)
+        if (gate !== undefined) gates.add(gate)
+      }
+      await Promise.all([...gates].map((gate) => gate.passed()))
+    }
+  }
+
+  /** Resolves when no copy is under way. */
+  async settled(): Promise<void> {
+    while (this.#copies.size > 0) await Promise.all(this.#copies)
+  }
+
+  /** Everybody who waits goes on. */
+  end(): void {
+    this.#over = true
+    for (const gate of new Set(this.#busy.values())) gate.open()
+    this.#busy.clear()
+  }
+
+  #isFree(cluster: number): boolean {
+    return !this.#settled.has(cluster) && !this.#busy.has(cluster)
+  }
+
+  /** Claims the free ones of `first` to `last`, at most `most`, in stretches of at most `longest` with a gate each. */
+  #claim(first: number, last: number, most: number, longest = most): Stretch[] {
+    const stretches: Stretch[] = []
+    let gate = new Gate()
+    let left = most
+    for (let cluster = first; cluster <= last && left > 0; cluster++) {
+      if (!this.#isFree(cluster)) continue
+      const open = stretches.at(-1)
+      if (open !== undefined && open.first + open.count === cluster && open.count < longest) open.count++
+      else {
+        stretches.push({ first: cluster, count: 1 })
+        gate = new Gate()
+      }
+      this.#busy.set(cluster, gate)
+      left--
+    }
+    return stretches
+  }
+
+  #settle(first: number, count: number): void {
+    if (this.#over) return
+    this.#settled.addRange(first, count)
+    this.#unclaim(first, count)
+  }
+
+  /** Whoever waits looks again. */
+  #unclaim(first: number, count: number): void {
+    const gates = new Set<Gate>()
+    for (let cluster = first; cluster < first + count; cluster++) {
+      const gate = this.#busy.get(cluster)
+      if (gate !== undefined) gates.add(gate)
+      this.#busy.delete(cluster)
+    }
+    for (const gate of gates) gate.open()
+  }
+
+  #start(stretch: Stretch): void {
+    const copy = this.#copy(stretch)
+      .catch((error) => this.#host.fail(error))
+      .finally(() => this.#copies.delete(copy))
+    this.#copies.add(copy)
+  }
+
+  async #copy({ first, count }: Stretch): Promise<void> {
+    const offset = first * CLUSTER_SIZE
+    const length = Math.min(count * CLUSTER_SIZE, this.#disk.size - offset)
+    const hole = await this.#isHole(offset, length)
+    if (this.#over) return
+    if (hole) {
+      this.#host.emit(new Run(this.#drive, first, count, []))
+    } else {
+      const slab = await this.#host.budget.take(roundUp(length, BLOCK_SIZE), { urgent: true })
+      try {
+        await this.#disk.read(slab.buffer.subarray(0, length), offset)
+      } catch (error) {
+        slab.release()
+        throw error
+      }
+      slab.buffer.fill(0, length)
+      if (this.#over) {
+        slab.release()
+        return
+      }
+      this.#host.emit(new Run(this.#drive, first, count, [slab.buffer], null, [slab]))
+    }
+    this.#settle(first, count)
+    this.#host.copied(count, !hole)
+  }
+
+  async #isHole(offset: number, length: number): Promise<boolean> {
+    for await (const { zero } of this.#disk.map(offset, length)) if (!zero) return false
+    return true
+  }
+}

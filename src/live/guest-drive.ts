@@ -1,0 +1,134 @@
+/**
+ * A guest's drive: the disk below, and while a backup runs the copy of old data before every write to it. Reads never
+ * wait. When there is no backup a write costs a comparison and an entry in a set.
+ */
+
+import { CLUSTER_SIZE } from '../core/geometry.ts'
+import type { Disk, Done, WriteOptions, ZeroOptions } from '../storage/disk.ts'
+import type { DriveExtent } from '../storage/drive.ts'
+import type { DriveCopy } from './drive-copy.ts'
+import { Gate } from './gate.ts'
+
+/** Clusters of a long zero or trim that are copied at a time. */
+const PIECE_CLUSTERS = 64
+
+/** A write that was given to the disk and is not done. */
+export interface Modification {
+  first: number
+  last: number
+  gate: Gate
+}
+
+export class GuestDrive implements Disk {
+  readonly #disk: Disk
+  readonly #modifications = new Set<Modification>()
+  #copy: DriveCopy | null = null
+
+  constructor(disk: Disk) {
+    this.#disk = disk
+  }
+
+  get size(): number {
+    return this.#disk.size
+  }
+
+  get readOnly(): boolean {
+    return this.#disk.readOnly
+  }
+
+  /**
+   * From the next request on, writes are preceded by copies. Those that the disk was given before belong to the point
+   * in time, whole, though they may not be done yet: returned, so that nobody reads their clusters before.
+   */
+  intercept(copy: DriveCopy): Modification[] {
+    this.#copy = copy
+    return [...this.#modifications]
+  }
+
+  /** Writes go on as if nobody had ever been here. */
+  release(): void {
+    this.#copy = null
+  }
+
+  read(buffer: Uint8Array, offset: number): Done {
+    return this.#disk.read(buffer, offset)
+  }
+
+  write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions): Done {
+    let length = 0
+    for (const { byteLength } of buffers) length += byteLength
+    return this.#modify(offset, length, () => this.#disk.write(buffers, offset, options))
+  }
+
+  zero(offset: number, length: number, options?: ZeroOptions): Done {
+    return this.#modify(offset, length, () => this.#disk.zero(offset, length, options))
+  }
+
+  trim(offset: number, length: number, options?: WriteOptions): Done {
+    if (this.#copy === null) return this.#modify(offset, length, () => this.#disk.trim(offset, length, options))
+    return this.#trimDuringBackup(offset, length, options)
+  }
+
+  flush(): Done {
+    return this.#disk.flush()
+  }
+
+  map(offset: number, length: number): AsyncIterable<DriveExtent> {
+    return this.#disk.map(offset, length)
+  }
+
+  close(): Promise<void> {
+    return this.#disk.close()
+  }
+
+  #modify(offset: number, length: number, act: () => Done): Done {
+    if (length === 0) return act()
+    const first = Math.floor(offset / CLUSTER_SIZE)
+    const last = Math.floor((offset + length - 1) / CLUSTER_SIZE)
+    if (this.#copy === null || this.#copy.has(first, last)) return this.#act(first, last, act)
+    return this.#copyFirst(first, last).then(() => this.#act(first, last, act))
+  }
+
+  /** Resolves when no backup wants the old data of these clusters, and then nothing may come in between. */
+  async #copyFirst(first: number, last: number): Promise<void> {
+    // Another backup may have begun when the one that was waited for has ended.
+    while (this.#copy !== null && !this.#copy.has(first, last)) {
+      const copy = this.#copy
+      const goesOn = copy.waits()
+      for (let from = first; from <= last && this.#copy === copy; from += PIECE_CLUSTERS) {
+        await copy.secure(from, Math.min(last, from + PIECE_CLUSTERS - 1))
+      }
+      goesOn()
+    }
+  }
+
+  /**
+   * Nobody has to carry out a trim: one that would take long is carried out as far as there was time to copy what it
+   * throws away, in pieces.
+   */
+  async #trimDuringBackup(offset: number, length: number, options?: WriteOptions): Promise<void> {
+    const end = offset + length
+    const until = performance.now() + (this.#copy?.maxStall ?? 0) / 4
+    for (let from = offset; from < end && performance.now() < until; ) {
+      const to = Math.min(end, (Math.floor(from / CLUSTER_SIZE) + PIECE_CLUSTERS) * CLUSTER_SIZE)
+      const start = from
+      await this.#modify(start, to - start, () => this.#disk.trim(start, to - start, options))
+      from = to
+    }
+  }
+
+  #act(first: number, last: number, act: () => Done): Done {
+    const done = act()
+    if (done === undefined) return undefined
+    const modification = { first, last, gate: new Gate() }
+    this.#modifications.add(modification)
+    const over = () => {
+      this.#modifications.delete(modification)
+      modification.gate.open()
+    }
+    return done.then(over, (error) => {
+      over()
+      throw error
+    })
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * One backup of drives that a guest is writing to. All of them switch at one instant; from then on old data goes into
+ * the archive before it is overwritten. The guest always wins: when the backup fails, for whatever reason, or one of
+ * its requests has waited for as long as is allowed, every write goes on at once.
+ */
+
+import type { Writable } from 'node:stream'
+import type { Budget } from '../core/budget.ts'
+import { Counters } from '../core/counters.ts'
+import { VmapipeError } from '../core/errors.ts'
+import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
+import type { Run } from '../core/items.ts'
+import { definePipeline } from '../core/pipeline.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
+import type { StageContext } from '../core/stage.ts'
+import type { ClaimedReader } from '../stages/cluster-source/claims.ts'
+import { clusterSource } from '../stages/cluster-source.ts'
+import { rateLimit } from '../stages/rate-limit.ts'
+import { sink } from '../stages/sink.ts'
+import { vmaFramer } from '../stages/vma-framer.ts'
+import { type Guest, writeInterceptor } from '../stages/write-interceptor.ts'
+import { zeroElider } from '../stages/zero-elider.ts'
+import { type CopyHost, DriveCopy } from './drive-copy.ts'
+import type { GuestDrive } from './guest-drive.ts'
+import { Waiting, type WaitingFigures } from './waiting.ts'
+
+export const DEFAULT_MAX_STALL = 10_000
+
+export interface LiveBackupOptions {
+  drives: Record<string, GuestDrive>
+  /** Contents by name. */
+  configs?: Record<string, Uint8Array<ArrayBuffer>>
+  to: Writable
+  uuid?: string
+  /** Bytes of old data that may wait in memory. */
+  buffer?: number
+  /** Milliseconds that a guest's request waits for the backup at most. */
+  maxStall?: number
+  /** Bytes a second that are scanned at most; the guest is never limited. */
+  bwlimit?: number
+  signal?: AbortSignal
+}
+
+export interface LiveBackupStatus {
+  /** Seconds since the epoch: the point in time. */
+  since: number
+  /** Clusters of all drives: in all, archived by the scan, and by copies before a guest's write. */
+  clusters: { total: number; scanned: number; copied: number }
+  /** What the copies took: reads of old data, pieces of it given to the archive, and requests of the guest that waited. */
+  copies: { reads: number; archived: number; requests: number }
+  waiting: WaitingFigures
+  /** Bytes of old data in memory, and how many there may be. */
+  buffer: { used: number; size: number; highest: number }
+  counters: Record<string, number>
+}
+
+export class LiveBackup implements CopyHost {
+  readonly maxStall: number
+  readonly #options: LiveBackupOptions
+  readonly #counters = new Counters()
+  readonly #waiting = new Waiting()
+  readonly #controller = new AbortController()
+  readonly #copies: { drive: GuestDrive; copy: DriveCopy }[]
+  #budget: Budget | null = null
+  #emit: (run: Run) => void = () => {}
+  #since = 0
+  #scanned = 0
+  #copied = 0
+  #reads = 0
+  #archived = 0
+
+  constructor(options: LiveBackupOptions) {
+    this.#options = options
+    this.maxStall = options.maxStall ?? DEFAULT_MAX_STALL
+    this.#copies = Object.values(options.drives).map((drive, index) => ({
+      drive,
+      copy: new DriveCopy(drive, index + 1, this),
+    }))
+  }
+
+  /** Resolves when the archive is complete. Errors as of any pipeline; the guest goes on in every case. */
+  async run(): Promise<void> {
+    const { drives, bwlimit, to, configs = {}, buffer = DEFAULT_BUDGET, uuid, signal } = this.#options
+    const readers = Object.keys(drives).map((name, index) => [name, readerOf(this.#copies[index])])
+    const signals = [this.#controller.signal, ...(signal === undefined ? [] : [signal])]
+    await definePipeline([
+      clusterSource({ drives: Object.fromEntries(readers), configs, ...(uuid !== undefined && { uuid }) }),
+      ...(bwlimit === undefined ? [] : [rateLimit({ rate: bwlimit })]),
+      writeInterceptor({ guest: this.#guest() }),
+      zeroElider(),
+      vmaFramer(),
+      sink({ to }),
+    ]).run({ buffer, counters: this.#counters, signal: AbortSignal.any(signals) })
+  }
+
+  /** Gives it up; the guest goes on. */
+  abort(reason: VmapipeError): void {
+    this.#controller.abort(reason)
+  }
+
+  get status(): LiveBackupStatus {
+    const { budget, figures } = { budget: this.#budget, figures: this.#waiting.figures }
+    const total = Object.values(this.#options.drives).reduce((sum, { size }) => sum + clusterCount(size), 0)
+    return {
+      since: this.#since,
+      clusters: { total, scanned: this.#scanned, copied: this.#copied },
+      copies: { reads: this.#reads, archived: this.#archived, requests: figures.count },
+      waiting: figures,
+      buffer: { used: budget?.used ?? 0, size: budget?.capacity ?? 0, highest: budget?.highWater ?? 0 },
+      counters: this.#counters.toJSON(),
+    }
+  }
+
+  /** As the interceptor sees it. */
+  #guest(): Guest {
+    return {
+      begin: (context, emit) => this.#begin(context, emit),
+      settled: async () => {
+        await Promise.all(this.#copies.map(({ copy }) => copy.settled()))
+      },
+      end: () => this.#end(),
+    }
+  }
+
+  #begin({ budget }: StageContext, emit: (run: Run) => void): void {
+    this.#budget = budget
+    this.#emit = emit
+    this.#since = Date.now() / 1000
+    // The point in time: nothing can come between these, as nothing here waits.
+    const before = this.#copies.map(({ drive, copy }) => drive.intercept(copy))
+    for (const [index, { copy }] of this.#copies.entries()) copy.waitFor(before[index])
+    this.#waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
+  }
+
+  #end(): void {
+    this.#waiting.unwatch()
+    for (const { drive, copy } of this.#copies) {
+      drive.release()
+      copy.end()
+    }
+  }
+
+  #giveUp(waited: number): void {
+    const { clusters, buffer } = this.status
+    const done = `${clusters.scanned + clusters.copied} of ${clusters.total} clusters were archived`
+    const message = `a guest's write has waited ${Math.round(waited)} ms for the archive, ${this.maxStall} are allowed: the backup was given up (${done}, ${buffer.used} of ${buffer.size} bytes of the buffer were full)`
+    this.fail(
+      new VmapipeError('FAILED', message, { hint: 'a faster target, a larger --buffer or a larger --max-stall' }),
+    )
+  }
+
+  // What the copies of drives need
+
+  get budget(): Budget {
+    return this.#budget!
+  }
+
+  emit(run: Run): void {
+    this.#counters.add('done', run.count * CLUSTER_SIZE)
+    this.#archived++
+    this.#emit(run)
+  }
+
+  fail(error: unknown): void {
+    // First the guest, then everything else.
+    this.#end()
+    this.#controller.abort(
+      error instanceof VmapipeError
+        ? error
+        : new VmapipeError('FAILED', `old data of the guest cannot be read: ${(error as Error)?.message}`, {
+            cause: error,
+          }),
+    )
+  }
+
+  waits(): () => void {
+    return this.#waiting.begin()
+  }
+
+  copied(clusters: number, read: boolean): void {
+    this.#copied += clusters
+    if (read) this.#reads++
+  }
+
+  scanned(clusters: number): void {
+    this.#scanned += clusters
+  }
+}
+
+/** The drive as the scan reads it: from the point in time on, cluster by cluster as it can claim them. */
+function readerOf({ drive, copy }: { drive: GuestDrive; copy: DriveCopy }): ClaimedReader {
+  return {
+    size: drive.size,
+    claims: copy,
+    async *map(offset, length) {
+      await copy.before
+      yield* drive.map(offset, length)
+    },
+    read: async (buffer, offset) => {
+      await drive.read(buffer, offset)
+    },
+    // The drive goes on being the guest's.
+    close: async () => {},
+  }
+}
