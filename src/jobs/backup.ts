@@ -19,6 +19,10 @@ export interface BackupOptions extends JobOptions {
   compress?: string | Compression
   /** Replace an archive that exists. */
   force?: boolean
+  /** Of the archive; a new one unless given. */
+  uuid?: string
+  /** Time of the archive in seconds since the epoch; now unless given. */
+  ctime?: number
 }
 
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
@@ -27,12 +31,14 @@ export async function backup(options: BackupOptions): Promise<JobResult> {
   return runJob(backupStages(options, census), census, options)
 }
 
-function backupStages({ drives = {}, configs = {}, to, force, bwlimit, compress }: BackupOptions, census: Census) {
+function backupStages(options: BackupOptions, census: Census): BoundStage[] {
+  const { drives = {}, configs = {}, to, force, bwlimit, compress, uuid, ctime } = options
+  const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
   if (Object.keys(drives).length + Object.keys(configs).length === 0) {
     throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
   }
   return [
-    bindStage('cluster-source', { drives, configs }),
+    bindStage('cluster-source', { drives, configs, ...identity }),
     ...limit(bwlimit),
     bindStage('zero-elider', {}),
     census.stage,
