@@ -14,8 +14,12 @@ export type Parser<Result = void> = Generator<Need, Result, Buffer>
 
 export const MAX_NEED = 16 * 1024
 
-/** Large enough for many small replies at once, small enough that what precedes a direct read is soon copied. */
+/** Large enough for many small messages at once. */
 const SCRATCH_BYTES = 64 * 1024
+
+/** A buffer from here on is worth a system call of its own; of what is read before it little should have to be copied. */
+const LARGE_BYTES = 16 * 1024
+const SHORT_REACH = 2048
 
 const EMPTY = Buffer.alloc(0)
 
@@ -25,6 +29,8 @@ export class Feeder {
   #start = 0
   #end = 0
   #need: Need = 0
+  /** How much is read at once when it is not known what comes: little after large buffers, more as more comes. */
+  #reach = SCRATCH_BYTES
   /** The last target was a part of the buffer being filled, not of the scratch. */
   #direct = false
   /** Bytes of the buffer being filled that have arrived. */
@@ -44,19 +50,25 @@ export class Feeder {
   target(): Uint8Array {
     const need = this.#need
     this.#direct = need !== null && typeof need !== 'number'
-    if (need !== null && typeof need !== 'number') return need.subarray(this.#filled)
+    if (need !== null && typeof need !== 'number') {
+      if (need.byteLength >= LARGE_BYTES) this.#reach = SHORT_REACH
+      return need.subarray(this.#filled)
+    }
     if (this.#start > 0) {
       this.#scratch.copyWithin(0, this.#start, this.#end)
       this.#end -= this.#start
       this.#start = 0
     }
-    return this.#scratch.subarray(this.#end)
+    return this.#scratch.subarray(this.#end, this.#end + this.#reach)
   }
 
   /** `count` bytes have been put where `target()` said. Throws what the parser throws. */
   received(count: number): void {
     if (this.#direct) this.#filled += count
-    else this.#end += count
+    else {
+      this.#end += count
+      if (count >= this.#reach) this.#reach = Math.min(4 * this.#reach, SCRATCH_BYTES)
+    }
     while (this.#satisfy()) {
       // One need after the other.
     }
