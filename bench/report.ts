@@ -1,0 +1,70 @@
+/** RESULTS.md: written anew by every run, but for the sections of topics that were not run. */
+
+import type { Goal, Section, Table } from './topic.ts'
+
+export interface Circumstances {
+  machine: string
+  versions: string[]
+  commit: string
+  date: string
+  runs: number
+  /** Processes that wanted a processor when the topic began and ended: "0.1, 0.3". */
+  load: string
+}
+
+const HEAD = `# Results
+
+Written by \`npm run bench\`; do not edit.
+
+Caveats first. One machine, with other work on it at times: believe ratios before seconds, and neither further than their spread.
+Everything lies in memory (tmpfs), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
+the cost of making files durable, which is nothing there. Commands are measured as whole processes from start to exit, so
+ours include about a fifth of a second for Node to start and load the program. They run in turn, round after round, after a
+round that does not count; a ratio is the median of the ratios of neighbouring runs. Peak memory is that of the largest process, not
+of the files in memory. The images are made up: real disks compress better or worse, and to each compressor differently.
+`
+
+/** The file's text out of new sections, and of the others as they stood in `before`. */
+export function render(sections: ReadonlyMap<string, string>, order: readonly string[], before: string): string {
+  const kept = earlierSections(before)
+  const all = order.map((topic) => [topic, sections.get(topic) ?? kept.get(topic)] as const)
+  const marked = all
+    .filter(([, text]) => text !== undefined)
+    .map(([topic, text]) => `${begin(topic)}\n${text}${end(topic)}\n`)
+  return [HEAD, ...marked].join('\n')
+}
+
+const begin = (topic: string) => `<!-- ${topic} -->`
+const end = (topic: string) => `<!-- end of ${topic} -->`
+
+function earlierSections(text: string): Map<string, string> {
+  const sections = text.matchAll(/^<!-- (\S+) -->\n(.*?)^<!-- end of \1 -->$/gms)
+  return new Map([...sections].map(([, topic, content]) => [topic, content]))
+}
+
+export function renderSection({ title, intro, tables, goals }: Section, circumstances: Circumstances): string {
+  const { machine, versions, commit, date, runs, load } = circumstances
+  const where = `${date}, commit ${commit}, ${runs} runs. ${machine}. ${versions.join(', ')}. Load before and after: ${load}.`
+  const missed = goals.filter(({ met, why }) => !met && why !== undefined)
+  return [
+    `## ${title}\n`,
+    ...intro.map((text) => `${text}\n`),
+    ...(goals.length > 0 ? [renderTable(goalsTable(goals))] : []),
+    ...missed.map(({ job, why }) => `Missed, ${job}: ${why}\n`),
+    ...tables.map(renderTable),
+    `${where}\n`,
+  ].join('\n')
+}
+
+function goalsTable(goals: readonly Goal[]): Table {
+  return {
+    head: ['job', 'goal', 'measured', ''],
+    rows: goals.map(({ job, goal, measured, met }) => [job, goal, measured, met ? 'met' : '**missed**']),
+  }
+}
+
+function renderTable({ head, rows }: Table): string {
+  const isNumber = (text: string) => /^[\d.,–% -]*$/.test(text)
+  const align = head.map((_, column) => (rows.every((row) => isNumber(row[column])) ? '---:' : '---'))
+  return `${[head, align, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')}\n`
+}

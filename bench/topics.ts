@@ -1,0 +1,10 @@
+/** The topics, in the order of RESULTS.md. A topic's modules are loaded when it runs. */
+
+import type { RunTopic } from './topic.ts'
+
+export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
+  backup: () => import('./backup.ts'),
+  restore: () => import('./restore.ts'),
+  sparse: () => import('./sparse.ts'),
+  micro: () => import('./micro.ts'),
+}
