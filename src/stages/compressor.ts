@@ -62,7 +62,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   readonly #encoder: FrameEncoder
   readonly #frameSize: number
   readonly #bound: number
-  readonly #inFlight: number
+  readonly #workers: number
   readonly #inputs: Budget
   readonly #outputs: Budget
   readonly #signal: AbortSignal
@@ -76,7 +76,8 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     this.#encoder = encoder
     this.#frameSize = frameSize
     this.#bound = encoder.bound(frameSize)
-    this.#inFlight = inFlight
+    // One frame is being filled while the others are compressed.
+    this.#workers = Math.max(1, inFlight - 1)
     this.#inputs = budget.carve(inFlight * frameSize, name)
     this.#outputs = budget.carve((inFlight + 1) * this.#bound, name)
     this.#signal = signal
@@ -115,12 +116,12 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   }
 
   async #dispatch(push: Push<Chunk>): Promise<void> {
-    this.#order ??= new InOrder(this.#inFlight, push)
+    this.#order ??= new InOrder(this.#workers, push)
     const frame = this.#frame ?? (await this.#inputs.take(this.#frameSize))
     const bytes = frame.buffer.subarray(0, this.#filled)
     this.#frame = null
     this.#filled = 0
-    await this.#order.add(this.#encoder.encode(bytes, this.#outputs, this.#bound).finally(() => frame.release()))
+    await this.#order.add(() => this.#encoder.encode(bytes, this.#outputs, this.#bound).finally(() => frame.release()))
   }
 
   async #stop(error: Error): Promise<void> {

@@ -41,7 +41,7 @@ function hex(bytes: Buffer): string {
 /** Nothing to undo: the chunks go on as they are. */
 async function passThrough({ input, order }: DecoderContext): Promise<void> {
   for (let taken = await input.take(); taken !== null; taken = await input.take()) {
-    await order.add(Promise.resolve(new Chunk(taken.buffers, taken.leases)))
+    await order.pass(new Chunk(taken.buffers, taken.leases))
   }
 }
 

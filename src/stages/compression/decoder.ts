@@ -47,7 +47,7 @@ const LEAST_INPUT = 5 << 20
  */
 export function planDecoding(budget: Budget, name: string, threads: number): DecodingPlan {
   const { capacity } = budget
-  const inFlight = threads + 2
+  const inFlight = threads + 1
   const most = (inFlight + 3) * LARGEST_WHOLE + EXTENT
   const share = (part: number, least: number) => Math.max(least, Math.min(most, Math.floor(capacity * part)))
   const outputs = budget.carve(share(3 / 8, EXTENT + 3 * STREAM_PIECE), name)

@@ -64,7 +64,7 @@ async function passOn({ order, outputs }: DecoderContext, engine: Engine): Promi
       lease = await outputs.charge(memory.byteLength, () => discard(bytes))
     }
     total += bytes.length
-    await order.add(Promise.resolve(new Chunk([bytes], [lease!.retain()])))
+    await order.pass(new Chunk([bytes], [lease!.retain()]))
   }
   lease?.release()
   return total

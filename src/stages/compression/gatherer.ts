@@ -34,6 +34,6 @@ export class Gatherer {
     const chunk = new Chunk([slab.buffer.subarray(0, this.#filled)], [slab])
     this.#slab = null
     this.#filled = 0
-    await this.#context.order.add(Promise.resolve(chunk), this.#look)
+    await this.#context.order.pass(chunk, this.#look)
   }
 }

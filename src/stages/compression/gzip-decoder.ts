@@ -36,19 +36,19 @@ async function decodeMember({ order, outputs }: DecoderContext, slab: Slab, memb
   let content: Buffer | null = null
   const lease = await outputs.charge(size, () => content && discard(content))
   const settings = { chunkSize: Math.max(64, size + 1), maxOutputLength: Math.max(1, size) }
-  const work = decompress(member, settings).then(
-    (decoded) => {
-      content = decoded
-      if (decoded.length === size) return new Chunk([decoded], [lease])
-      lease.release()
-      throw damaged(`declares ${size} bytes and holds ${decoded.length}`, offset)
-    },
-    (error) => {
+  const work = async () => {
+    try {
+      content = await decompress(member, settings)
+      if (content.length !== size) throw damaged(`declares ${size} bytes and holds ${content.length}`, offset)
+      return new Chunk([content], [lease])
+    } catch (error) {
       lease.release()
       throw damagedFrame('gzip', error, offset)
-    },
-  )
-  await order.add(work.finally(() => slab.release()))
+    } finally {
+      slab.release()
+    }
+  }
+  await order.add(work)
 }
 
 /** Small compressed, large when it is not: frames of more content than we would hold at once. */

@@ -18,18 +18,23 @@ export class InOrder {
   }
 
   /**
-   * Passes the chunk on when its turn comes; `look` sees it just before. Resolves when there is room for more work,
-   * and throws what went wrong with this or any earlier one.
+   * Begins work when there is room for it, and passes its chunk on when its turn comes; `look` sees it just before.
+   * Throws what went wrong with any earlier one.
    */
-  async add(work: Promise<Chunk>, look?: (chunk: Chunk) => void): Promise<void> {
-    this.#underWay++
-    this.#last = this.#turn(this.#last, work, look)
-    while (this.#underWay >= this.#limit && this.#failure === null) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
+  async add(begin: () => Promise<Chunk>, look?: (chunk: Chunk) => void): Promise<void> {
+    await this.#room()
+    this.#begin(begin(), look)
+  }
+
+  /** The same for a chunk that is there already. */
+  async pass(chunk: Chunk, look?: (chunk: Chunk) => void): Promise<void> {
+    try {
+      await this.#room()
+    } catch (error) {
+      chunk.release()
+      throw error
     }
-    if (this.#failure !== null) throw this.#failure.error
+    this.#begin(Promise.resolve(chunk), look)
   }
 
   /** Runs `check` when everything begun before it has gone on. */
@@ -50,14 +55,31 @@ export class InOrder {
     await this.#last
   }
 
+  async #room(): Promise<void> {
+    while (this.#underWay >= this.#limit && this.#failure === null) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+    if (this.#failure !== null) throw this.#failure.error
+  }
+
+  #begin(work: Promise<Chunk>, look?: (chunk: Chunk) => void): void {
+    this.#underWay++
+    const counted = work.finally(() => {
+      this.#underWay--
+      this.#wake?.()
+    })
+    this.#last = this.#turn(this.#last, counted, look)
+  }
+
   /** Never rejects: an error is kept for who adds or drains. */
   async #turn(before: Promise<void>, work: Promise<Chunk>, look?: (chunk: Chunk) => void): Promise<void> {
     const [, result] = await Promise.allSettled([before, work])
     if (result.status === 'rejected') this.#failure ??= { error: result.reason }
     else if (this.#failure !== null) result.value.release()
     else this.#attempt(() => this.#emit(result.value, look))
-    this.#underWay--
-    this.#wake?.()
+    if (this.#failure !== null) this.#wake?.()
   }
 
   #emit(chunk: Chunk, look?: (chunk: Chunk) => void): void {

@@ -53,7 +53,7 @@ async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, ch
       else blocks.push(block)
     }
     const content = await outputs.take(STREAM_PIECE)
-    const work = decodeBatch(blocks, content).finally(() => slab.release())
+    const work = () => decodeBatch(blocks, content).finally(() => slab.release())
     await order.add(work, (chunk) => check.add(chunk))
   }
 }

@@ -59,6 +59,6 @@ async function feed(input: Inlet, stdin: Writable): Promise<void> {
 async function passOn({ order, outputs }: DecoderContext, stdout: Readable): Promise<void> {
   for await (const bytes of stdout as AsyncIterable<Buffer>) {
     const lease = await outputs.charge(bytes.length, () => discard(bytes))
-    await order.add(Promise.resolve(new Chunk([bytes], [lease])))
+    await order.pass(new Chunk([bytes], [lease]))
   }
 }

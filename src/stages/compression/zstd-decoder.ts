@@ -101,19 +101,20 @@ async function decodeWhole(
   slab.retain()
   // One byte more than needed, so that zlib does not allocate a second buffer.
   const settings = { chunkSize: Math.max(64, contentSize + 1), maxOutputLength: Math.max(1, contentSize) }
-  const work = decompress(slab.buffer.subarray(0, filled), { ...settings, params: { [WINDOW_LOG_MAX]: 31 } }).then(
-    (decoded) => {
-      content = decoded
-      if (decoded.length === contentSize) return new Chunk([decoded], [lease])
-      lease.release()
-      throw wrongSize(contentSize, decoded.length, offset)
-    },
-    (error) => {
+  const work = async () => {
+    try {
+      const bytes = slab.buffer.subarray(0, filled)
+      content = await decompress(bytes, { ...settings, params: { [WINDOW_LOG_MAX]: 31 } })
+      if (content.length !== contentSize) throw wrongSize(contentSize, content.length, offset)
+      return new Chunk([content], [lease])
+    } catch (error) {
       lease.release()
       throw damagedFrame('zstd', error, offset)
-    },
-  )
-  await order.add(work.finally(() => slab.release()))
+    } finally {
+      slab.release()
+    }
+  }
+  await order.add(work)
 }
 
 async function decodeStream(
