@@ -7,6 +7,10 @@
  */
 
 import { VmapipeError } from './errors.ts'
+import { formatBytes } from './size.ts'
+
+/** The least that a user may set: with less a restore can neither hold the largest extent nor decompress. */
+export const LEAST_BUDGET = 16 << 20
 
 /** A share of the budget, given back when its last holder releases it. */
 export class Lease {
@@ -69,20 +73,21 @@ export class Budget {
   readonly #waiting: Waiter[] = []
   #closed: Error | null = null
   #carved = 0
+  readonly #parts: Budget[] = []
 
   constructor(total: number, name = 'the budget') {
     this.total = total
     this.name = name
   }
 
-  /** Bytes on lease now. */
+  /** Bytes on lease now, those of parts included. */
   get used(): number {
-    return this.#used
+    return this.#parts.reduce((sum, part) => sum + part.used, this.#used)
   }
 
-  /** The most that was ever on lease. */
+  /** The most that was ever on lease; of parts, each at its own time. */
   get highWater(): number {
-    return this.#highWater
+    return this.#parts.reduce((sum, part) => sum + part.highWater, this.#highWater)
   }
 
   /** What is left after the parts carved off. */
@@ -99,17 +104,20 @@ export class Budget {
    * To be called before anything flows.
    */
   carve(bytes: number, name: string): Budget {
-    if (bytes > this.capacity) {
-      throw new VmapipeError(
-        'USAGE',
-        `${name} needs ${bytes} bytes of memory, ${this.capacity} are left of ${this.name}`,
-        {
-          hint: 'allow a larger --buffer, or fewer threads',
-        },
-      )
-    }
+    this.require(bytes, name)
     this.#carved += bytes
-    return new Budget(bytes, name)
+    const part = new Budget(bytes, name)
+    this.#parts.push(part)
+    return part
+  }
+
+  /** Throws USAGE where so much can never be lent: better at once than a wait without end. */
+  require(bytes: number, name: string): void {
+    if (bytes <= this.capacity) return
+    const message = `${name} needs ${formatBytes(bytes)} of memory, ${formatBytes(this.capacity)} are left of ${this.name}`
+    throw new VmapipeError('USAGE', message, {
+      hint: `allow a larger --buffer, at least ${formatBytes(this.#carved + bytes)}, or fewer threads`,
+    })
   }
 
   /** A buffer of exactly `bytes` bytes, when there is room for it. */
@@ -137,6 +145,7 @@ export class Budget {
   /** Nobody gets anything any more; those who wait are refused with `error`. Leases that are out may still come back. */
   close(error: Error): void {
     this.#closed ??= error
+    for (const part of this.#parts) part.close(error)
     for (const waiter of [...this.#urgent.splice(0), ...this.#waiting.splice(0)]) waiter.refuse(error)
     this.#pool.clear()
     this.#pooled = 0
@@ -144,11 +153,7 @@ export class Budget {
 
   #admit(bytes: number, { urgent = false }: TakeOptions = {}): Promise<void> | undefined {
     if (this.#closed) throw this.#closed
-    if (bytes > this.capacity) {
-      throw new VmapipeError('USAGE', `${bytes} bytes are wanted at once, ${this.name} is ${this.capacity}`, {
-        hint: 'allow a larger --buffer',
-      })
-    }
+    this.require(bytes, 'one piece')
     const nobodyBefore = this.#urgent.length === 0 && (urgent || this.#waiting.length === 0)
     if (nobodyBefore && this.#used + bytes <= this.capacity) {
       this.#account(bytes)

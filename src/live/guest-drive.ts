@@ -3,6 +3,7 @@
  * wait. When there is no backup a write costs a comparison and an entry in a set.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../storage/disk.ts'
 import type { DriveExtent } from '../storage/drive.ts'
@@ -103,18 +104,27 @@ export class GuestDrive implements Disk {
   }
 
   /**
-   * Nobody has to carry out a trim: one that would take long is carried out as far as there was time to copy what it
-   * throws away, in pieces.
+   * Nobody has to carry out a trim: one that would have to wait for long is carried out as far as what it throws away
+   * could be copied in time, piece by piece.
    */
   async #trimDuringBackup(offset: number, length: number, options?: WriteOptions): Promise<void> {
+    const copy = this.#copy
+    const goesOn = copy?.waits()
+    const enough = new AbortController()
+    const timeout = sleep((copy?.maxStall ?? 0) / 4, false, { signal: enough.signal, ref: false }).catch(() => false)
     const end = offset + length
-    const until = performance.now() + (this.#copy?.maxStall ?? 0) / 4
-    for (let from = offset; from < end && performance.now() < until; ) {
-      const to = Math.min(end, (Math.floor(from / CLUSTER_SIZE) + PIECE_CLUSTERS) * CLUSTER_SIZE)
+    for (let from = offset; from < end; ) {
+      const cluster = Math.floor(from / CLUSTER_SIZE)
+      const to = Math.min(end, (cluster + PIECE_CLUSTERS) * CLUSTER_SIZE)
+      const last = Math.floor((to - 1) / CLUSTER_SIZE)
+      const inTime = copy === null || (await Promise.race([copy.secure(cluster, last).then(() => true), timeout]))
+      if (!inTime) break
       const start = from
       await this.#modify(start, to - start, () => this.#disk.trim(start, to - start, options))
       from = to
     }
+    enough.abort()
+    goesOn?.()
   }
 
   #act(first: number, last: number, act: () => Done): Done {

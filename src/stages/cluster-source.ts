@@ -47,8 +47,10 @@ export const clusterSource = defineStage({
 /** Reads in flight, each up to one extent. */
 const DEPTH = 4
 
-/** What the scan of drives with claims may hold of the budget: enough for a disk to be busy, the rest is the guest's. */
-const SCAN_BYTES = 16 << 20
+/** What the scan of a guest's drives may hold of the budget: enough for a disk to be busy, the rest is the guest's. */
+function scanShare(budget: number): number {
+  return Math.max(8 << 20, Math.min(16 << 20, budget >> 2))
+}
 
 interface OpenDrive extends DriveInfo {
   reader: DriveReader
@@ -81,7 +83,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
       drives: this.#drives.map(({ id, name, size }) => ({ id, name, size })),
     })
     if (this.#drives.some(({ claims }) => claims !== UNCLAIMED))
-      this.#budget = this.#context.budget.carve(SCAN_BYTES, 'the scan')
+      this.#budget = this.#context.budget.carve(scanShare(this.#context.budget.capacity), 'the scan')
     this.#plan = interleave(this.#drives)
     this.#context.counters.set(
       'total',

@@ -82,6 +82,16 @@ describe('the budget', { timeout }, () => {
     lease.release()
   })
 
+  test('closes its parts with it', async () => {
+    const budget = new Budget(10)
+    const part = budget.carve(5, 'a stage')
+    await part.take(5)
+    assert.equal(budget.used, 5)
+    const waiting = part.take(1)
+    budget.close(new Error('over'))
+    await assert.rejects(waiting, { message: 'over' })
+  })
+
   test('disposes of memory that somebody else made', async () => {
     const budget = new Budget(1 << 20)
     const memory = Buffer.allocUnsafeSlow(1 << 20)
