@@ -1,7 +1,8 @@
 /** Flags that several commands share, and how their values are read. */
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { parseBytes } from '../core/size.ts'
+import { LEAST_BUDGET } from '../core/budget.ts'
+import { formatBytes, parseBytes } from '../core/size.ts'
 import { namedOnce } from '../jobs/names.ts'
 import { PROGRESS_MODES, type ProgressMode } from './progress/display.ts'
 
@@ -30,7 +31,7 @@ export function common(command: Command): Command {
 /** What every command takes that runs a pipeline. */
 export function running(command: Command): Command {
   return common(command)
-    .option('--buffer <size>', 'memory for data on its way, such as 64MiB', size('64MiB'))
+    .option('--buffer <size>', 'memory for data on its way, 64MiB unless given', size('64MiB', LEAST_BUDGET))
     .option('--threads <n>', 'what to do at once; the number of processors unless given', threads)
     .addOption(new Option('--progress <how>', 'how to show progress').choices(PROGRESS_MODES).default('auto'))
     .option('-q, --quiet', 'nothing but errors')
@@ -71,10 +72,11 @@ export function driveRecord(entries: [string, string][] | undefined): Record<str
   return entries === undefined ? undefined : namedOnce('drive', entries)
 }
 
-function size(example: string) {
+function size(example: string, least = 1) {
   return (text: string): number => {
     const bytes = parseBytes(text)
     if (bytes === undefined || bytes === 0) throw new InvalidArgumentError(`write it as ${example}`)
+    if (bytes < least) throw new InvalidArgumentError(`at least ${formatBytes(least)}`)
     return bytes
   }
 }

@@ -6,8 +6,9 @@
 import { registerHooks } from 'node:module'
 import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { LEAST_BUDGET } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { parseBytes } from '../core/size.ts'
+import { formatBytes, parseBytes } from '../core/size.ts'
 import { bindItems } from './bind.ts'
 import { pathText } from './document.ts'
 import type { PipelineParts } from './load.ts'
@@ -66,8 +67,11 @@ function parts(file: string, made: unknown, registry: Registry): PipelineParts {
     throw new VmapipeError('CONFIG', `${file}: ${pathText(problem.path)}: ${problem.message}`, { hint: problem.hint })
   }
   const bytes = typeof buffer === 'string' ? parseBytes(buffer) : (buffer as number | undefined)
-  if (buffer !== undefined && !(Number.isInteger(bytes) && bytes! > 0)) {
-    throw new VmapipeError('CONFIG', `${file}: buffer: expected a size such as 64MiB`)
+  if (buffer !== undefined && !(Number.isInteger(bytes) && bytes! >= LEAST_BUDGET)) {
+    throw new VmapipeError(
+      'CONFIG',
+      `${file}: buffer: expected a size such as 64MiB, at least ${formatBytes(LEAST_BUDGET)}`,
+    )
   }
   if (threads !== undefined && !(Number.isInteger(threads) && (threads as number) > 0)) {
     throw new VmapipeError('CONFIG', `${file}: threads: expected a whole number from 1`)

@@ -1,5 +1,6 @@
 /** The form of a pipeline config, for the loader and, as JSON Schema, for editors: both out of the same definitions. */
 
+import { LEAST_BUDGET } from '../core/budget.ts'
 import { byteSize } from '../core/size.ts'
 import { type StageFactory, z } from '../core/stage.ts'
 
@@ -29,7 +30,7 @@ export const pipelineSchema = z.strictObject({
   name: z.string().optional().describe('what the pipeline is called in progress and messages'),
   description: z.string().optional(),
   params: paramsSchema.optional(),
-  buffer: byteSize({ min: 1 }).optional().describe('memory for data on its way, such as 64MiB'),
+  buffer: byteSize({ min: LEAST_BUDGET }).optional().describe('memory for data on its way, such as 64MiB'),
   threads: z.int().min(1).max(256).optional().describe('what to do at once; the number of processors unless given'),
   stages: z.array(z.unknown()).min(1).describe('the stages in the order of the data'),
 })

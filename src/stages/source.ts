@@ -4,6 +4,9 @@ import { Readable } from 'node:stream'
 import { defineStage, z } from '../core/stage.ts'
 import { archiveSource } from '../storage/archive/source.ts'
 
+/** In pieces of a sixteenth of this the largest extent still fits, wherever it begins: an archive that is not compressed waits in our pieces. */
+const LEAST_MEMORY = 4 << 20
+
 export const source = defineStage({
   name: 'source',
   summary: 'reads an archive from a file, standard input (-), ssh://, or a command (exec:)',
@@ -22,6 +25,8 @@ export const source = defineStage({
     const archive = archiveSource(from, { budget, signal, warn })
     return {
       async open() {
+        // Other stages have taken their parts by now.
+        budget.require(LEAST_MEMORY, 'reading an archive')
         await archive.open()
         if (archive.size !== undefined) counters.set('total', archive.size)
       },
