@@ -10,14 +10,14 @@ const SMALLEST_FRAME = CLUSTER_SIZE
 export interface FramePlan {
   /** Bytes that one frame holds at most. */
   frameSize: number
-  /** Frames under way at once. */
+  /** Frames at once, with the one that is being filled. */
   inFlight: number
 }
 
 /**
- * Frames of `wanted` bytes, one more than there are threads, if the budget has room for them: each takes its input
- * and `bound(frameSize)` of output, and one more output may wait for the next stage. With less room fewer are under
- * way, then they are smaller.
+ * Frames of `wanted` bytes, two more than there are threads, if the budget has room for them: one is being filled, and
+ * one waits so that no thread has to wait for us. Each takes its input and `bound(frameSize)` of output, and one more
+ * output may wait for the next stage. With less room there are fewer of them, then smaller ones.
  */
 export function planFrames(
   budget: Budget,
@@ -29,8 +29,8 @@ export function planFrames(
   const room = capacity - Math.min(LEFT_TO_OTHERS, capacity / 2)
   for (let frameSize = wanted; ; frameSize >>>= 1) {
     const fits = Math.floor((room - bound(frameSize)) / (frameSize + bound(frameSize)))
-    const inFlight = Math.min(threads + 1, fits)
-    if (inFlight >= Math.min(2, threads + 1) || frameSize <= SMALLEST_FRAME) {
+    const inFlight = Math.min(threads + 2, fits)
+    if (inFlight >= 2 || frameSize <= SMALLEST_FRAME) {
       return { frameSize, inFlight: Math.max(1, inFlight) }
     }
   }
