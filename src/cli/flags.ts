@@ -30,8 +30,7 @@ export function common(command: Command): Command {
 
 /** What every command takes that runs a pipeline. */
 export function running(command: Command): Command {
-  return common(command)
-    .option('--buffer <size>', 'memory for data on its way, 64MiB unless given', size('64MiB', LEAST_BUDGET))
+  return bufferFlag(common(command), 'memory for data on its way')
     .option('--threads <n>', 'what to do at once; the number of processors unless given', threads)
     .addOption(new Option('--progress <how>', 'how to show progress').choices(PROGRESS_MODES).default('auto'))
     .option('-q, --quiet', 'nothing but errors')
@@ -39,11 +38,24 @@ export function running(command: Command): Command {
 
 /** The same, and a limit of what is read from `what`. */
 export function limited(command: Command, what: string): Command {
-  return running(command).option(
-    '--bwlimit <rate>',
-    `bytes a second read from ${what}, such as 50MiB/s`,
-    size('50MiB/s'),
-  )
+  return rateFlag(running(command), what)
+}
+
+export function bufferFlag(command: Command, what: string): Command {
+  return command.option('--buffer <size>', `${what}, 64MiB unless given`, size('64MiB', LEAST_BUDGET))
+}
+
+export function rateFlag(command: Command, what: string): Command {
+  const about = `bytes a second read from ${what}, such as 50MiB/s`
+  return command.option('--bwlimit <rate>', about, size('50MiB/s'))
+}
+
+/** `10s`, `500ms`, `1m`; seconds where there is no unit. Gives milliseconds, from 100 ms to an hour. */
+export function milliseconds(text: string): number {
+  const [, number, unit = 's'] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text) ?? []
+  const value = Number(number) * { ms: 1, s: 1000, m: 60_000 }[unit as 'ms' | 's' | 'm']
+  if (!(value >= 100 && value <= 3_600_000)) throw new InvalidArgumentError('write it as 10s, from 100ms to 60m')
+  return Math.round(value)
 }
 
 /** Whatever else is on the line: "exit codes" and an example of use, below the options. */

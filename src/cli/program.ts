@@ -12,6 +12,7 @@ import { demoCommand } from './commands/demo.ts'
 import { listCommand } from './commands/list.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { runCommand } from './commands/run.ts'
+import { serveCommand } from './commands/serve.ts'
 import { stagesCommand } from './commands/stages.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { examples } from './flags.ts'
@@ -35,6 +36,7 @@ export function makeProgram(): Command {
     verifyCommand,
     listCommand,
     configCommand,
+    serveCommand,
     runCommand,
     stagesCommand,
     demoCommand,

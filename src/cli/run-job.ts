@@ -15,7 +15,7 @@ export type Summarize<T> = (result: T, whole: Snapshot) => string[]
 export async function runJob<T>(
   title: string,
   flags: RunFlags,
-  job: (options: RunOptions) => Promise<T>,
+  job: (options: RunOptions, note: (line: string) => void) => Promise<T>,
   summarize: Summarize<T> = () => [],
 ): Promise<T> {
   const display = makeDisplay(title, flags)
@@ -31,7 +31,7 @@ async function watched<T>(
   display: Display,
   { buffer, threads, progress }: RunFlags,
   signal: AbortSignal,
-  job: (options: RunOptions) => Promise<T>,
+  job: (options: RunOptions, note: (line: string) => void) => Promise<T>,
   summarize: Summarize<T>,
 ): Promise<T> {
   const counters = new Counters()
@@ -40,13 +40,16 @@ async function watched<T>(
   let whole: Snapshot | null = null
   try {
     const warn = (message: string) => display.note('warning', message)
-    const result = await job({
-      signal,
-      counters,
-      warn,
-      ...(buffer !== undefined && { buffer }),
-      ...(threads !== undefined && { threads }),
-    })
+    const result = await job(
+      {
+        signal,
+        counters,
+        warn,
+        ...(buffer !== undefined && { buffer }),
+        ...(threads !== undefined && { threads }),
+      },
+      (line) => display.note('info', line),
+    )
     whole = meter.summary()
     if (progress !== 'json') for (const line of summarize(result, whole)) display.note('info', line)
     return result

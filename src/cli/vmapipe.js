@@ -4,8 +4,8 @@
 
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { constants } from 'node:os'
+import module, { createRequire } from 'node:module'
+import { constants, homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -15,11 +15,24 @@ if (major(process.versions.node) >= NEEDED) await start()
 else restart(newerNode())
 
 async function start() {
+  keepCompiled()
   const source = new URL('./main.ts', import.meta.url)
   const { main } = await import(
     existsSync(source) ? source.href : new URL('../../dist/cli/main.js', import.meta.url).href
   )
   await main(process.argv)
+}
+
+/**
+ * Compiled code is kept for the next run, which then starts in half the time. It is kept with the user's own files: Node's usual place
+ * for it is a folder of temporary files, where somebody else may have put code before us.
+ */
+function keepCompiled() {
+  try {
+    module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'vmapipe'))
+  } catch {
+    // A user without a home.
+  }
 }
 
 /** The program of an npm package `node` that is installed beside us, if it is new enough. */

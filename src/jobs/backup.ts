@@ -43,12 +43,13 @@ function backupStages(options: BackupOptions, census: Census): BoundStage[] {
     bindStage('zero-elider', {}),
     census.stage,
     bindStage('vma-framer', {}),
-    ...compressor(compress, to),
+    ...compressorFor(compress, to),
     bindStage('sink', { to, ...(force && { force }) }),
   ]
 }
 
-function compressor(compress: string | Compression | undefined, to: string | Writable): BoundStage[] {
+/** The compressor that is wanted, or told by the archive's name; none where that is `none`. */
+export function compressorFor(compress: string | Compression | undefined, to: string | Writable): BoundStage[] {
   const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
   const chosen = typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
   return chosen.method === 'none' ? [] : [bindStage('compressor', chosen)]

@@ -1,9 +1,9 @@
 /** The end of a backup: writes the archive's bytes to where they are to stay. */
 
-import { Writable } from 'node:stream'
+import type { Writable } from 'node:stream'
 import type { Chunk } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
-import { archiveTarget } from '../storage/archive/target.ts'
+import { archiveTarget, isWritable } from '../storage/archive/target.ts'
 
 export const sink = defineStage({
   name: 'sink',
@@ -12,7 +12,7 @@ export const sink = defineStage({
   output: 'nothing',
   options: z.strictObject({
     to: z
-      .union([z.string(), z.custom<Writable>((value) => value instanceof Writable)], {
+      .union([z.string(), z.custom<Writable>(isWritable)], {
         error: 'expected a path, "-", "ssh://...", "exec:..." or a writable Node stream',
       })
       .describe(

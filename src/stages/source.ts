@@ -33,7 +33,8 @@ export const source = defineStage({
       async read() {
         const chunk = await archive.read()
         counters.add('read', chunk?.byteLength ?? 0)
-        counters.add('done', chunk?.byteLength ?? 0)
+        // Of a stream nobody knows how long it is; whoever does may count for itself.
+        if (archive.size !== undefined) counters.add('done', chunk?.byteLength ?? 0)
         return chunk
       },
       close: () => archive.close(),

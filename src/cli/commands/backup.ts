@@ -1,11 +1,14 @@
 import { basename } from 'node:path'
 import type { Command } from 'commander'
+import { VmapipeError } from '../../core/errors.ts'
 import { likelyName, namedOnce } from '../../jobs/names.ts'
-import { collect, driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
+import { collect, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
 import { runJob } from '../run-job.ts'
-import { backupSummary } from '../summary.ts'
+import { backupSummary, guestLine } from '../summary.ts'
 
 interface Flags extends JobFlags {
+  attach?: string
+  maxStall?: number
   drive?: [string, string][]
   config?: string[]
   output: string
@@ -22,9 +25,16 @@ export function backupCommand(program: Command): void {
         'SOURCE is a raw image or block device (never probed for a format), qcow2:PATH (vmdk:, vdi:, vhdx: …), ' +
         'nbd://host/export or nbd+unix:///export?socket=PATH.\n\n' +
         'TARGET is a path (there when complete), - for standard output, ssh://user@host/path, or exec:COMMAND, ' +
-        'which gets the archive on its standard input.',
+        'which gets the archive on its standard input.\n\n' +
+        'With --attach the drives are those of a running guest whose disk `vmapipe serve` is.',
     )
-    .option('-d, --drive <name=source>', 'a drive; any number of times', pairs('drive-scsi0=disk.raw'))
+    .option('-d, --drive <name=source>', 'a drive; any number of times', drivePairs)
+    .option('--attach <control>', 'back up the running guest behind this control socket; -d NAME picks drives')
+    .option(
+      '--max-stall <time>',
+      "with --attach: the guest's writes wait no longer; as the service has it unless given",
+      milliseconds,
+    )
     .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)
     .requiredOption('-o, --output <target>', 'where the archive goes')
     .option('--compress <method>', 'zstd[:LEVEL], lz4, gzip[:LEVEL] or none; by the name of TARGET unless given')
@@ -34,17 +44,25 @@ export function backupCommand(program: Command): void {
     limited(command, 'the drives'),
     'vmapipe backup -d drive-scsi0=disk.raw -c qemu-server.conf -o vm.vma.zst',
     'vmapipe backup -d drive-scsi0=qcow2:disk.qcow2 -c qemu-server.conf=100.conf -o ssh://backup@nas/vm.vma.zst',
+    'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
     "vmapipe backup -d drive-scsi0=/dev/vg/vm-100 --compress zstd:9 -o - | ssh nas 'cat > vm.vma.zst'",
   )
 }
 
-async function run({ drive, config, output, compress, force, bwlimit, ...flags }: Flags): Promise<void> {
+async function run({ attach, ...flags }: Flags): Promise<void> {
+  if (attach !== undefined) return runAttached(attach, flags)
+  const { drive = [], config, output, compress, force, bwlimit, maxStall, ...runFlags } = flags
+  if (maxStall !== undefined)
+    throw new VmapipeError('USAGE', '--max-stall is for a running guest', { hint: 'add --attach CONTROL' })
+  const bare = drive.find(([, source]) => source === '')
+  if (bare !== undefined)
+    throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${bare[0]}=disk.raw` })
   const drives = driveRecord(drive)
   const configs = namedOnce('config file', (config ?? []).map(configPair))
   const { backup } = await import('../../jobs/backup.ts')
   await runJob(
     'backup',
-    flags,
+    runFlags,
     (options) => {
       for (const name of Object.keys(drives ?? {})) {
         const likely = likelyName(name)
@@ -54,6 +72,45 @@ async function run({ drive, config, output, compress, force, bwlimit, ...flags }
     },
     backupSummary,
   )
+}
+
+async function runAttached(control: string, { drive, config, output, ...flags }: Omit<Flags, 'attach'>): Promise<void> {
+  const { compress, force, bwlimit, maxStall, buffer, ...runFlags } = flags
+  const sourced = drive?.find(([, source]) => source !== '')
+  if (sourced !== undefined) {
+    throw new VmapipeError('USAGE', `drive ${sourced[0]} is the running guest's`, {
+      hint: `write -d ${sourced[0]}, without a source`,
+    })
+  }
+  const drives = drive?.map(([name]) => name)
+  const configs = namedOnce('config file', (config ?? []).map(configPair))
+  const { attach } = await import('../../jobs/attach.ts')
+  await runJob(
+    'backup',
+    runFlags,
+    (options, note) =>
+      attach({
+        ...{
+          ...options,
+          control,
+          drives,
+          configs,
+          to: output,
+          compress,
+          force,
+          bwlimit,
+          maxStall,
+          guestBuffer: buffer,
+        },
+        onGuest: (status) => note(guestLine(status)),
+      }),
+    (result, whole) => [...backupSummary(result, whole), guestLine(result.guest)],
+  )
+}
+
+/** `NAME=SOURCE`, or `NAME` alone of a running guest. */
+function drivePairs(text: string, before: [string, string][] = []): [string, string][] {
+  return text.includes('=') ? pairs('drive-scsi0=disk.raw')(text, before) : [...before, [text, '']]
 }
 
 /** `qemu-server.conf=/etc/pve/100.conf`, or a path whose last part is the name. */

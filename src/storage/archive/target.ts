@@ -4,7 +4,7 @@
  */
 
 import { stat } from 'node:fs/promises'
-import { Writable } from 'node:stream'
+import type { Writable } from 'node:stream'
 import { VmapipeError } from '../../core/errors.ts'
 import { DeviceTarget } from './device-target.ts'
 import { ExecTarget } from './exec.ts'
@@ -35,7 +35,7 @@ export interface TargetOptions {
 
 /** The target that `to` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
 export function archiveTarget(to: string | Writable, options: TargetOptions = {}): ArchiveTarget {
-  if (to instanceof Writable) return new PipeTarget(async () => to, 'the stream', options)
+  if (isWritable(to)) return new PipeTarget(async () => to, 'the stream', options)
   const place = parsePlace(to)
   switch (place.kind) {
     case 'stdio':
@@ -47,6 +47,12 @@ export function archiveTarget(to: string | Writable, options: TargetOptions = {}
     default:
       return new Chosen(() => pathTarget(place.path, options))
   }
+}
+
+/** A Node stream, or what is as good as one: the response of an HTTP server is no `Writable`. */
+export function isWritable(value: unknown): value is Writable {
+  const { write, end } = (value ?? {}) as Partial<Writable>
+  return typeof write === 'function' && typeof end === 'function'
 }
 
 /** A file is written durably, anything else that has a path directly. */

@@ -1,0 +1,67 @@
+/**
+ * What a request for a backup says. In its query:
+ *
+ *   drive=NAME       only this one; any number of times
+ *   buffer=SIZE      old data that may wait in memory
+ *   max-stall=MS     how long a guest's request may wait for the backup
+ *   bwlimit=RATE     what is scanned a second
+ *   uuid=UUID        of the archive
+ *
+ * and in its body, if it has one, JSON: {"configs": {"NAME": "base64 of the content"}}.
+ */
+
+import type { IncomingMessage } from 'node:http'
+import { LEAST_BUDGET } from '../../core/budget.ts'
+import { VmapipeError } from '../../core/errors.ts'
+import { byteRate, byteSize } from '../../core/size.ts'
+import { z } from '../../core/stage.ts'
+import type { BackupRequest } from '../service.ts'
+
+/** A little more than what fits into an archive's header, as base64. */
+const MAX_BODY = 1 << 20
+
+const query = z.strictObject({
+  drive: z.array(z.string()).optional(),
+  buffer: byteSize({ min: LEAST_BUDGET }).optional(),
+  'max-stall': z.coerce.number().int().min(100).max(3_600_000).optional(),
+  bwlimit: byteRate().optional(),
+  uuid: z.uuid().optional(),
+})
+
+const body = z.strictObject({ configs: z.record(z.string().min(1), z.base64()).default({}) })
+
+/** Throws USAGE for what makes no sense. */
+export async function readRequest(request: IncomingMessage): Promise<BackupRequest> {
+  const { searchParams } = new URL(request.url ?? '', 'http://control')
+  const given: Record<string, unknown> = Object.fromEntries(searchParams)
+  if (searchParams.has('drive')) given.drive = searchParams.getAll('drive')
+  const { drive, 'max-stall': maxStall, ...rest } = checked(query, given, 'the query')
+  const { configs } = checked(body, await readBody(request), 'the body')
+  const decoded = Object.entries(configs).map(([name, data]) => [name, new Uint8Array(Buffer.from(data, 'base64'))])
+  const some = Object.entries({ ...rest, drives: drive, maxStall }).filter(([, value]) => value !== undefined)
+  return { ...Object.fromEntries(some), configs: Object.fromEntries(decoded) }
+}
+
+function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, where: string): z.output<Schema> {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const path = issue.path.join('.')
+  throw new VmapipeError('USAGE', `${where}${path && `, ${path}`}: ${issue.message}`)
+}
+
+async function readBody(request: IncomingMessage): Promise<unknown> {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const part of request) {
+    length += part.length
+    if (length > MAX_BODY) throw new VmapipeError('USAGE', `the body is larger than ${MAX_BODY} bytes`)
+    parts.push(part)
+  }
+  if (length === 0) return {}
+  try {
+    return JSON.parse(Buffer.concat(parts).toString())
+  } catch (error) {
+    throw new VmapipeError('USAGE', 'the body is no JSON', { cause: error })
+  }
+}

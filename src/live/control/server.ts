@@ -1,0 +1,106 @@
+/**
+ * The control socket: HTTP over a unix socket of mode 0600, so that curl is a client.
+ *
+ *   GET /status      what is served and what is going on, as JSON
+ *   GET /metrics     the same for Prometheus
+ *   GET /backup      a backup: the body of the response is the archive (see request.ts for what it takes)
+ *   DELETE /backup   gives up the one that runs
+ */
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { listenOnPath, type SocketFile } from '../../protocol/nbd/server/socket-file.ts'
+import type { Service } from '../service.ts'
+import { metricsOf } from './metrics.ts'
+import { readRequest } from './request.ts'
+
+/** The trailer that says that an archive is whole. One that is not ends without its last chunk. */
+export const OUTCOME = 'Vmapipe-Outcome'
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
+
+export class ControlServer {
+  readonly #service: Service
+  readonly #server: Server
+  #file: SocketFile | null = null
+  readonly #routes: Record<string, Record<string, Handler>> = {
+    '/status': { GET: (_, response) => json(response, 200, this.#service.status) },
+    '/metrics': { GET: (_, response) => this.#metrics(response) },
+    '/backup': {
+      GET: (request, response) => this.#backUp(request, response),
+      POST: (request, response) => this.#backUp(request, response),
+      DELETE: (_, response) => this.#abort(response),
+    },
+  }
+
+  constructor(service: Service) {
+    this.#service = service
+    this.#server = createServer((request, response) => this.#handle(request, response))
+  }
+
+  async listen(path: string): Promise<void> {
+    this.#file = await listenOnPath(this.#server as never, path)
+  }
+
+  async close(): Promise<void> {
+    await this.#file?.remove()
+    const closed = new Promise((resolve) => this.#server.close(resolve))
+    this.#server.closeAllConnections()
+    await closed
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const [path] = (request.url ?? '').split('?', 1)
+      const methods = this.#routes[path]
+      if (methods === undefined)
+        return refuse(response, 404, `there is no ${path}`, `there are ${Object.keys(this.#routes).join(', ')}`)
+      const handler = methods[request.method ?? '']
+      if (handler === undefined) {
+        response.setHeader('Allow', Object.keys(methods).join(', '))
+        return refuse(response, 405, `${path} does not take ${request.method}`)
+      }
+      await handler(request, response)
+    } catch (error) {
+      const { code, message, hint } = asVmapipeError(error)
+      refuse(response, code === 'USAGE' ? 400 : code === 'FAILED' ? 409 : 500, message, hint)
+    }
+  }
+
+  async #metrics(response: ServerResponse): Promise<void> {
+    const { contentType, text } = await metricsOf(this.#service.status)
+    response.writeHead(200, { 'Content-Type': contentType }).end(text)
+  }
+
+  async #abort(response: ServerResponse): Promise<void> {
+    if (!(await this.#service.abortBackup('aborted by request'))) return refuse(response, 404, 'no backup is running')
+    response.writeHead(204).end()
+  }
+
+  async #backUp(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const wanted = await readRequest(request)
+    this.#service.checkBackup(wanted)
+    response.writeHead(200, { 'Content-Type': 'application/octet-stream', Trailer: OUTCOME })
+    response.addTrailers({ [OUTCOME]: 'complete' })
+    // Whoever reads may go away while nothing is being written.
+    const gone = new AbortController()
+    response.once('close', () => {
+      if (!response.writableFinished) gone.abort(new VmapipeError('FAILED', 'whoever reads the archive went away'))
+    })
+    try {
+      await this.#service.backUp({ ...wanted, signal: gone.signal }, response)
+    } catch {
+      // It is in the status. To the reader it is a response that was cut off, which nobody takes for whole.
+      response.destroy()
+    }
+  }
+}
+
+function json(response: ServerResponse, code: number, value: unknown): void {
+  response.writeHead(code, { 'Content-Type': 'application/json' }).end(`${JSON.stringify(value, null, 2)}\n`)
+}
+
+function refuse(response: ServerResponse, code: number, error: string, hint?: string): void {
+  if (response.headersSent) response.destroy()
+  else json(response, code, { error, hint })
+}

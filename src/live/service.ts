@@ -1,0 +1,168 @@
+/**
+ * `vmapipe serve`: guests' drives behind an NBD server, at most one backup of them at a time, and the control socket.
+ * It does nothing but I/O: compression and sinks that may hang live in another process.
+ */
+
+import type { Writable } from 'node:stream'
+import { VmapipeError } from '../core/errors.ts'
+import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
+import type { ServerStats } from '../protocol/nbd/server/stats.ts'
+import { openDisk } from '../storage/open-disk.ts'
+import { ControlServer } from './control/server.ts'
+import { GuestDrive } from './guest-drive.ts'
+import { LiveBackup, type LiveBackupOptions, type LiveBackupStatus } from './live-backup.ts'
+
+export interface ServiceOptions {
+  /** SOURCE by name; the names are those of the NBD exports and of the drives in archives. */
+  drives: Record<string, string>
+  /** Unix socket of the NBD server. */
+  socket?: string
+  /** TCP address of the NBD server. Without encryption or authentication. */
+  listen?: { host: string; port: number }
+  /** Unix socket of the control server. */
+  control?: string
+  /** What a backup takes unless its request says otherwise. */
+  defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'bwlimit'>
+  nbd?: NbdServerOptions
+}
+
+export interface BackupOutcome {
+  /** Seconds since the epoch. */
+  ended: number
+  complete: boolean
+  /** One line, where it is not complete. */
+  error: string | null
+  status: LiveBackupStatus
+}
+
+export interface ServiceStatus {
+  pid: number
+  /** Seconds since the epoch. */
+  started: number
+  drives: { name: string; size: number; readOnly: boolean }[]
+  nbd: ServerStats
+  /** The backup that runs, and the last one that ended. */
+  backup: LiveBackupStatus | null
+  last: BackupOutcome | null
+}
+
+export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to'> & {
+  /** Names of the drives; all unless given. */
+  drives?: string[]
+}
+
+export class Service {
+  readonly #options: ServiceOptions
+  readonly #drives = new Map<string, GuestDrive>()
+  readonly #started = Date.now() / 1000
+  #nbd: NbdServer | null = null
+  #control: ControlServer | null = null
+  #backup: { backup: LiveBackup; done: Promise<void> } | null = null
+  #last: BackupOutcome | null = null
+  #port: number | undefined
+
+  constructor(options: ServiceOptions) {
+    this.#options = options
+  }
+
+  /** Resolves when guests can connect. Where it fails, nothing is left open. */
+  async start(): Promise<void> {
+    const { drives, socket, listen, control, nbd } = this.#options
+    try {
+      for (const [name, spec] of Object.entries(drives))
+        this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
+      const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
+      this.#nbd = new NbdServer(exports, nbd)
+      // The control socket first: who can connect as a guest can be backed up.
+      if (control !== undefined) {
+        this.#control = new ControlServer(this)
+        await this.#control.listen(control)
+      }
+      if (socket !== undefined) await this.#nbd.listenOnPath(socket)
+      if (listen !== undefined) this.#port = await this.#nbd.listenOnPort(listen.host, listen.port)
+    } catch (error) {
+      await this.stop().catch(() => {})
+      throw error
+    }
+  }
+
+  /** The TCP port, where there is one. */
+  get port(): number | undefined {
+    return this.#port
+  }
+
+  get status(): ServiceStatus {
+    return {
+      pid: process.pid,
+      started: this.#started,
+      drives: [...this.#drives].map(([name, { size, readOnly }]) => ({ name, size, readOnly })),
+      nbd: this.#nbd!.stats,
+      backup: this.#backup?.backup.status ?? null,
+      last: this.#last,
+    }
+  }
+
+  /** Throws USAGE for a drive that is not there, FAILED while another backup runs; nothing has been written to `to` then. */
+  checkBackup({ drives = [...this.#drives.keys()] }: BackupRequest): void {
+    if (this.#backup !== null) {
+      throw new VmapipeError('FAILED', 'a backup is running already, and there is one at a time', {
+        hint: 'wait for it, or abort it',
+      })
+    }
+    for (const name of drives) {
+      if (this.#drives.has(name)) continue
+      throw new VmapipeError('USAGE', `there is no drive '${name}'`, {
+        hint: `there are ${[...this.#drives.keys()].join(', ')}`,
+      })
+    }
+  }
+
+  /** Backs up into `to`. Resolves when the archive is whole and `to` has ended; rejects where it is not. */
+  async backUp(request: BackupRequest, to: Writable): Promise<void> {
+    this.checkBackup(request)
+    const { drives: names = [...this.#drives.keys()], ...options } = request
+    const drives = Object.fromEntries(names.map((name) => [name, this.#drives.get(name)!]))
+    const backup = new LiveBackup({ ...this.#options.defaults, ...options, drives, to })
+    const done = backup.run()
+    this.#backup = { backup, done }
+    let error: string | null = null
+    try {
+      await done
+    } catch (failure) {
+      error = failure instanceof VmapipeError ? failure.line : String(failure)
+      throw failure
+    } finally {
+      this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
+      this.#backup = null
+    }
+  }
+
+  /** Gives up the backup that runs, and waits until it has ended. False where none runs. */
+  async abortBackup(reason: string): Promise<boolean> {
+    if (this.#backup === null) return false
+    const { backup, done } = this.#backup
+    backup.abort(new VmapipeError('ABORTED', reason))
+    await done.catch(() => {})
+    return true
+  }
+
+  /** No more requests; those that were taken are answered, everything is durable, then all is closed. */
+  async stop(): Promise<void> {
+    await this.abortBackup('the server stops')
+    await this.#control?.close()
+    try {
+      await this.#nbd?.close()
+    } finally {
+      for (const drive of this.#drives.values()) await drive.close()
+    }
+  }
+}
+
+async function openNamed(name: string, spec: string) {
+  try {
+    return await openDisk(spec)
+  } catch (error) {
+    if (error instanceof VmapipeError) error.where.drive ??= name
+    throw error
+  }
+}
