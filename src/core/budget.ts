@@ -47,8 +47,9 @@ export class Slab extends Lease {
 /** Frees the memory behind a buffer at once instead of at some later garbage collection. Nothing may look at it any more. */
 export function discard(buffer: Uint8Array): void {
   const { buffer: memory } = buffer
-  // A small Buffer shares Node's pool with others.
-  if (memory instanceof ArrayBuffer && memory.byteLength > Buffer.poolSize) memory.transfer(0)
+  // A small Buffer is a part of Node's pool, which it shares with others.
+  const isPooled = memory.byteLength === Buffer.poolSize && buffer.byteLength < memory.byteLength
+  if (memory instanceof ArrayBuffer && !isPooled) memory.transfer(0)
 }
 
 interface Waiter {
