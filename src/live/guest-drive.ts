@@ -112,19 +112,30 @@ export class GuestDrive implements Disk {
     const goesOn = copy?.waits()
     const enough = new AbortController()
     const timeout = sleep((copy?.maxStall ?? 0) / 4, false, { signal: enough.signal, ref: false }).catch(() => false)
-    const end = offset + length
+    const inTime = async (first: number, last: number) =>
+      copy === null || Promise.race([copy.secure(first, last).then(() => true), timeout])
+    try {
+      await this.#trimPieces(offset, offset + length, inTime, options)
+    } finally {
+      enough.abort()
+      goesOn?.()
+    }
+  }
+
+  async #trimPieces(
+    offset: number,
+    end: number,
+    inTime: (first: number, last: number) => Promise<boolean>,
+    options?: WriteOptions,
+  ): Promise<void> {
     for (let from = offset; from < end; ) {
       const cluster = Math.floor(from / CLUSTER_SIZE)
       const to = Math.min(end, (cluster + PIECE_CLUSTERS) * CLUSTER_SIZE)
-      const last = Math.floor((to - 1) / CLUSTER_SIZE)
-      const inTime = copy === null || (await Promise.race([copy.secure(cluster, last).then(() => true), timeout]))
-      if (!inTime) break
+      if (!(await inTime(cluster, Math.floor((to - 1) / CLUSTER_SIZE)))) return
       const start = from
       await this.#modify(start, to - start, () => this.#disk.trim(start, to - start, options))
       from = to
     }
-    enough.abort()
-    goesOn?.()
   }
 
   #act(first: number, last: number, act: () => Done): Done {
