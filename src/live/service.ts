@@ -51,6 +51,9 @@ export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to'> & {
   drives?: string[]
 }
 
+/** Writes of one client that may be held at once; beyond that its reads, too, are not seen until one goes on. */
+const HELD_BYTES = 32 << 20
+
 export class Service {
   readonly #options: ServiceOptions
   readonly #drives = new Map<string, GuestDrive>()
@@ -72,7 +75,7 @@ export class Service {
       for (const [name, spec] of Object.entries(drives))
         this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
-      this.#nbd = new NbdServer(exports, nbd)
+      this.#nbd = new NbdServer(exports, { maxBytes: HELD_BYTES, ...nbd })
       // The control socket first: who can connect as a guest can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)
