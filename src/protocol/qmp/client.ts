@@ -1,0 +1,218 @@
+/**
+ * A QMP client: commands with their answers, several at once, and events. Whatever goes wrong with the connection
+ * ends it and fails every command with the one error that came first; only an error that QEMU reports for a command,
+ * or its timeout, is that command's alone.
+ */
+
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { type EventListener, Events } from './events.ts'
+import { parseVersion, type QmpEvent, type QmpMessage, type QmpVersion, violation } from './message.ts'
+import { SocketTransport } from './socket-transport.ts'
+import type { QmpTransport, TransportListener } from './transport.ts'
+
+export type { QmpEvent, QmpVersion } from './message.ts'
+
+export interface QmpOptions {
+  /** Milliseconds until there must have been a greeting. */
+  timeout?: number
+  /** Ends the wait for a connection. One that is open stays open: cleaning up needs it. */
+  signal?: AbortSignal
+}
+
+/** What QEMU says of a command that failed; the `cause` of the VmapipeError. */
+export class QmpError extends Error {
+  override name = 'QmpError'
+  /** QMP's error class: GenericError, CommandNotFound, DeviceNotFound, … */
+  readonly class: string
+  readonly command: string
+
+  constructor(command: string, kind: string, desc: string) {
+    super(desc)
+    this.class = kind
+    this.command = command
+  }
+}
+
+/** The class of the error that QEMU itself answered with; undefined of any other error. */
+export function qmpErrorClass(error: unknown): string | undefined {
+  const cause = error instanceof VmapipeError ? error.cause : error
+  return cause instanceof QmpError ? cause.class : undefined
+}
+
+interface Pending {
+  command: string
+  resolve(value: any): void
+  reject(error: Error): void
+  timer: NodeJS.Timeout
+}
+
+const GREETING_MS = 5_000
+const COMMAND_MS = 30_000
+
+export class QmpClient {
+  readonly closed: Promise<Error | null>
+  readonly #transport: QmpTransport
+  readonly #events = new Events()
+  readonly #pending = new Map<number, Pending>()
+  /** Commands whose answers nobody waits for any more. */
+  readonly #abandoned = new Set<number>()
+  readonly #greeting = Promise.withResolvers<QmpVersion>()
+  #version: QmpVersion | null = null
+  #lastId = 0
+  #end: VmapipeError | null = null
+  #settleClosed: (error: Error | null) => void = () => {}
+
+  private constructor(open: (listener: TransportListener) => QmpTransport) {
+    this.closed = new Promise((resolve) => {
+      this.#settleClosed = resolve
+    })
+    this.#greeting.promise.catch(() => {})
+    this.#transport = open({
+      message: (message) => this.#received(message),
+      ended: (error) => this.#fail(error),
+    })
+  }
+
+  /** Waits for the greeting on the unix socket `path` and negotiates. */
+  static async connect(path: string, { timeout = GREETING_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
+    const client = new QmpClient((listener) => new SocketTransport(path, listener))
+    return client.#opened(signal, async () => {
+      const timer = setTimeout(() => client.#fail(noGreeting(timeout)), timeout)
+      client.#version = await client.#greeting.promise.finally(() => clearTimeout(timer))
+      await client.execute('qmp_capabilities', undefined, { timeout })
+    })
+  }
+
+  /** Goes by a transport that has negotiated already, and has no greeting. */
+  static async over(
+    open: (listener: TransportListener) => QmpTransport,
+    { timeout = GREETING_MS, signal }: QmpOptions = {},
+  ): Promise<QmpClient> {
+    const client = new QmpClient(open)
+    return client.#opened(signal, async () => {
+      client.#version = parseVersion(await client.execute('query-version', undefined, { timeout }))
+    })
+  }
+
+  /** What error messages call the server. */
+  get name(): string {
+    return this.#transport.name
+  }
+
+  get version(): QmpVersion {
+    return this.#version!
+  }
+
+  /**
+   * What the command returns. FAILED with a QmpError as its cause where QEMU refuses; FAILED after `timeout` ms
+   * without an answer: then nobody knows whether it was, or will be, done.
+   */
+  execute<T = any>(command: string, args?: object, { timeout = COMMAND_MS } = {}): Promise<T> {
+    if (this.#end) return Promise.reject(this.#end)
+    const id = ++this.#lastId
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.#giveUp(id, timeout), timeout)
+      this.#pending.set(id, { command, resolve, reject, timer })
+      this.#transport.send(id, { execute: command, ...(args !== undefined && { arguments: args }) })
+    })
+  }
+
+  /** Calls `listener` for every event from now on; returns how to stop that. */
+  on(listener: EventListener): () => void {
+    return this.#events.on(listener)
+  }
+
+  /**
+   * The next event of this name whose data matches. To be called before what causes it, and awaited after; where that
+   * fails, nobody needs to await this. FAILED after `timeout` ms, or when the connection ends.
+   */
+  waitFor(event: string, matches: (data: any) => boolean = () => true, timeout = COMMAND_MS): Promise<QmpEvent> {
+    if (this.#end) {
+      const over = Promise.reject(this.#end)
+      over.catch(() => {})
+      return over
+    }
+    return this.#events.wait(event, matches, timeout)
+  }
+
+  /** Lets go of the server; commands in flight fail. May be called more than once. */
+  close(): void {
+    this.#finish(new VmapipeError('FAILED', `${this.name}: the QMP connection was closed`), null)
+  }
+
+  async #opened(signal: AbortSignal | undefined, negotiate: () => Promise<void>): Promise<QmpClient> {
+    const abort = () => this.#fail(asVmapipeError(signal!.reason))
+    if (signal?.aborted) abort()
+    signal?.addEventListener('abort', abort, { once: true })
+    try {
+      await negotiate()
+      return this
+    } catch (error) {
+      this.#fail(error)
+      throw this.#end
+    } finally {
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  #received(message: QmpMessage): void {
+    if (message.kind === 'event') this.#events.emit(message.event)
+    else if (message.kind === 'greeting') this.#greeting.resolve(message.version)
+    else this.#answered(message)
+  }
+
+  #answered(answer: QmpMessage & { kind: 'return' | 'error' }): void {
+    const id = answer.id as number
+    if (this.#abandoned.delete(id)) return
+    const pending = this.#pending.get(id)
+    if (pending === undefined) {
+      const what = answer.kind === 'error' ? `the error '${answer.desc}'` : 'an answer'
+      throw violation(`${what} to a command that it was not given`)
+    }
+    this.#pending.delete(id)
+    clearTimeout(pending.timer)
+    if (answer.kind === 'return') pending.resolve(answer.value)
+    else pending.reject(refusal(pending.command, answer.class, answer.desc))
+  }
+
+  #giveUp(id: number, timeout: number): void {
+    const { command, reject } = this.#pending.get(id)!
+    this.#pending.delete(id)
+    this.#abandoned.add(id)
+    reject(new VmapipeError('FAILED', `${this.name}: no answer to ${command} within ${timeout / 1000} s`))
+  }
+
+  #fail(cause: unknown): void {
+    const error = asVmapipeError(cause)
+    const { code, message, hint } = error
+    const named = message.startsWith(this.name) ? message : `${this.name}: ${message}`
+    const whole = new VmapipeError(code, named, { ...error.where, hint, cause: error.cause })
+    this.#finish(whole, whole)
+  }
+
+  #finish(error: VmapipeError, told: Error | null): void {
+    if (this.#end) return
+    this.#end = error
+    this.#transport.close()
+    for (const { reject, timer } of this.#pending.values()) {
+      clearTimeout(timer)
+      reject(error)
+    }
+    this.#pending.clear()
+    this.#greeting.reject(error)
+    this.#events.end(error)
+    this.#settleClosed(told)
+  }
+}
+
+function noGreeting(timeout: number): VmapipeError {
+  return new VmapipeError('FAILED', `no QMP greeting within ${timeout / 1000} s`, {
+    hint: 'a QMP socket takes one client at a time: somebody else is probably connected; give the guest a second -qmp socket',
+  })
+}
+
+function refusal(command: string, kind: string, desc: string): VmapipeError {
+  return new VmapipeError('FAILED', `QEMU refuses ${command}: ${desc}`, {
+    cause: new QmpError(command, kind, desc),
+  })
+}

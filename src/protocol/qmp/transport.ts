@@ -1,0 +1,25 @@
+/** The way to a QMP server: a unix socket, or virsh. It carries messages; what they mean is the client's business. */
+
+import type { QmpMessage } from './message.ts'
+
+export interface QmpCommand {
+  execute: string
+  arguments?: object
+}
+
+export interface QmpTransport {
+  /** Names the server in error messages. */
+  readonly name: string
+  /** Events come by themselves. Where they do not, somebody has to look again and again. */
+  readonly hasEvents: boolean
+  /** The answer comes as a message with the same id. */
+  send(id: number, command: QmpCommand): void
+  /** Lets go of the server; nothing is reported any more. May be called more than once. */
+  close(): void
+}
+
+export interface TransportListener {
+  message(message: QmpMessage): void
+  /** The transport has ended, and why; nothing comes after it. */
+  ended(error: unknown): void
+}
