@@ -12,10 +12,13 @@ const LOOK_MS = 250
 /** What the job has to say at its end: lines for people, not shown in JSON, which has the numbers. */
 export type Summarize<T> = (result: T, whole: Snapshot) => string[]
 
+/** Says a line while the job runs; programs get `fields` with it. */
+export type Note = (line: string, fields?: object) => void
+
 export async function runJob<T>(
   title: string,
   flags: RunFlags,
-  job: (options: RunOptions, note: (line: string) => void) => Promise<T>,
+  job: (options: RunOptions, note: Note) => Promise<T>,
   summarize: Summarize<T> = () => [],
 ): Promise<T> {
   const display = makeDisplay(title, flags)
@@ -31,7 +34,7 @@ async function watched<T>(
   display: Display,
   { buffer, threads, progress }: RunFlags,
   signal: AbortSignal,
-  job: (options: RunOptions, note: (line: string) => void) => Promise<T>,
+  job: (options: RunOptions, note: Note) => Promise<T>,
   summarize: Summarize<T>,
 ): Promise<T> {
   const counters = new Counters()
@@ -48,7 +51,7 @@ async function watched<T>(
         ...(buffer !== undefined && { buffer }),
         ...(threads !== undefined && { threads }),
       },
-      (line) => display.note('info', line),
+      (line, fields) => display.note('info', line, fields),
     )
     whole = meter.summary()
     if (progress !== 'json') for (const line of summarize(result, whole)) display.note('info', line)

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
-import type { ClusterItem } from '../core/items.ts'
+import type { ClusterItem, Manifest } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { ControlClient } from '../live/control/client.ts'
 import { OUTCOME } from '../live/control/server.ts'
@@ -30,13 +30,13 @@ export interface AttachOptions extends Omit<BackupOptions, 'drives' | 'bwlimit' 
   /** Bytes a second that are scanned at most. */
   bwlimit?: number
   uuid?: string
-  /** Is told how the guest is doing, about every second. */
+  /** Is told how the guest is doing, about every second and at the end. */
   onGuest?: (status: LiveBackupStatus) => void
 }
 
 export interface AttachResult extends JobResult {
-  /** How the guest did. */
-  guest: LiveBackupStatus
+  /** How the guest did; null where the service is not there any more to tell. */
+  guest: LiveBackupStatus | null
 }
 
 const LOOK_MS = 1000
@@ -52,6 +52,7 @@ const progress = defineStage({
     (_, { counters }) =>
     (item: ClusterItem) => {
       if (item.kind === 'run') counters.add('done', item.count * CLUSTER_SIZE)
+      else counters.set('total', sizeOf(item))
       return item
     },
 })
@@ -69,8 +70,6 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
   // It is read by the pipeline; what ends it early is found out below.
   response.on('error', () => {})
   const watch = onGuest === undefined ? null : setInterval(() => look(client, onGuest), LOOK_MS)
-  const { total } = sizes(await client.status())
-  options.counters?.set('total', total)
   try {
     const result = await runJob(
       [
@@ -88,9 +87,10 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
     )
     if (response.trailers[OUTCOME.toLowerCase()] !== 'complete')
       throw new VmapipeError('INCOMPLETE', 'the service did not say that the archive is whole')
-    const last = await lastOf(client)
-    if (last === null) throw new VmapipeError('FAILED', "the service that is the guest's disk does not answer any more")
-    return { ...result, guest: last.status }
+    // The archive is whole and durable, whatever has become of the service since.
+    const guest = (await lastOf(client))?.status ?? null
+    if (guest !== null) onGuest?.(guest)
+    return { ...result, guest }
   } catch (error) {
     archive.abort()
     throw await reason(client, error, signal)
@@ -124,8 +124,8 @@ async function look(client: ControlClient, onGuest: (status: LiveBackupStatus) =
   if (status?.backup) onGuest(status.backup)
 }
 
-function sizes({ drives }: { drives: { size: number }[] }): { total: number } {
-  return { total: drives.reduce((sum, { size }) => sum + size, 0) }
+function sizeOf({ drives }: Manifest): number {
+  return drives.reduce((sum, { size }) => sum + size, 0)
 }
 
 async function contents(configs: Record<string, string> = {}): Promise<Record<string, Uint8Array>> {

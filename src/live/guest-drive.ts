@@ -21,12 +21,15 @@ export interface Modification {
 }
 
 export class GuestDrive implements Disk {
+  /** As far as the disk below can do it. */
+  readonly prefetch?: Disk['prefetch']
   readonly #disk: Disk
   readonly #modifications = new Set<Modification>()
   #copy: DriveCopy | null = null
 
   constructor(disk: Disk) {
     this.#disk = disk
+    this.prefetch = disk.prefetch?.bind(disk)
   }
 
   get size(): number {
@@ -87,12 +90,12 @@ export class GuestDrive implements Disk {
     const first = Math.floor(offset / CLUSTER_SIZE)
     const last = Math.floor((offset + length - 1) / CLUSTER_SIZE)
     if (this.#copy === null || this.#copy.has(first, last)) return this.#act(first, last, act)
-    return this.#copyFirst(first, last).then(() => this.#act(first, last, act))
+    return this.#copyFirst(first, last, act)
   }
 
-  /** Resolves when no backup wants the old data of these clusters, and then nothing may come in between. */
-  async #copyFirst(first: number, last: number): Promise<void> {
-    // Another backup may have begun when the one that was waited for has ended.
+  async #copyFirst(first: number, last: number, act: () => Done): Promise<void> {
+    // Another backup may have begun when the one that was waited for has ended. Between the last look and the act
+    // nothing is awaited: no point in time comes in between.
     while (this.#copy !== null && !this.#copy.has(first, last)) {
       const copy = this.#copy
       const goesOn = copy.waits()
@@ -101,6 +104,7 @@ export class GuestDrive implements Disk {
       }
       goesOn()
     }
+    await this.#act(first, last, act)
   }
 
   /**

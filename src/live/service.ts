@@ -5,6 +5,9 @@
 
 import type { Writable } from 'node:stream'
 import { VmapipeError } from '../core/errors.ts'
+import { Manifest } from '../core/items.ts'
+import { encodeHeader } from '../formats/vma/header.ts'
+import { nameProblem } from '../formats/vma/names.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
 import type { ServerStats } from '../protocol/nbd/server/stats.ts'
 import { openDisk } from '../storage/open-disk.ts'
@@ -63,6 +66,7 @@ export class Service {
   #backup: { backup: LiveBackup; done: Promise<void> } | null = null
   #last: BackupOutcome | null = null
   #port: number | undefined
+  #stopping = false
 
   constructor(options: ServiceOptions) {
     this.#options = options
@@ -105,8 +109,9 @@ export class Service {
     }
   }
 
-  /** Throws USAGE for a drive that is not there, FAILED while another backup runs; nothing has been written to `to` then. */
-  checkBackup({ drives = [...this.#drives.keys()] }: BackupRequest): void {
+  /** Throws USAGE for what cannot be archived, FAILED while another backup runs; nothing has been written to `to` then. */
+  checkBackup({ drives = [...this.#drives.keys()], configs = {} }: BackupRequest): void {
+    if (this.#stopping) throw new VmapipeError('FAILED', 'the server stops')
     if (this.#backup !== null) {
       throw new VmapipeError('FAILED', 'a backup is running already, and there is one at a time', {
         hint: 'wait for it, or abort it',
@@ -118,6 +123,8 @@ export class Service {
         hint: `there are ${[...this.#drives.keys()].join(', ')}`,
       })
     }
+    const sizes = drives.map((name) => [name, this.#drives.get(name)!.size] as const)
+    checkManifest(sizes, Object.entries(configs))
   }
 
   /** Backs up into `to`. Resolves when the archive is whole and `to` has ended; rejects where it is not. */
@@ -151,6 +158,7 @@ export class Service {
 
   /** No more requests; those that were taken are answered, everything is durable, then all is closed. */
   async stop(): Promise<void> {
+    this.#stopping = true
     await this.abortBackup('the server stops')
     await this.#control?.close()
     try {
@@ -159,6 +167,24 @@ export class Service {
       for (const drive of this.#drives.values()) await drive.close()
     }
   }
+}
+
+/** What no archive could hold, and no restore make files of, is refused before the point in time. */
+function checkManifest(
+  drives: readonly (readonly [string, number])[],
+  configs: readonly (readonly [string, Uint8Array])[],
+): void {
+  for (const [name] of configs) {
+    const problem = nameProblem(name)
+    if (problem !== null) throw new VmapipeError('USAGE', `the config name '${name}' ${problem}`)
+  }
+  const manifest = new Manifest({
+    uuid: new Uint8Array(16),
+    ctime: 0,
+    configs: configs.map(([name, data]) => ({ name, data })),
+    drives: drives.map(([name, size], index) => ({ id: index + 1, name, size })),
+  })
+  encodeHeader(manifest)
 }
 
 async function openNamed(name: string, spec: string) {

@@ -13,7 +13,7 @@ export interface WaitingFigures {
   now: number
 }
 
-/** How often it is looked whether somebody waits too long, in milliseconds; the alarm comes this much early. */
+/** How often it is looked whether somebody waits too long, in milliseconds; the alarm comes up to twice this early. */
 const LOOK_EVERY = 50
 
 export class Waiting {
@@ -24,11 +24,13 @@ export class Waiting {
 
   /** Calls `alarm` once, before a request has waited for `limit` milliseconds. */
   watch(limit: number, alarm: (waited: number) => void): void {
+    const enough = Math.max(limit - 2 * LOOK_EVERY, limit / 2)
     this.#timer = setInterval(() => {
       // The first one in is the one that has waited longest.
       const [oldest] = this.#since
-      const waited = oldest === undefined ? 0 : performance.now() - oldest.at
-      if (waited < limit - 2 * LOOK_EVERY) return
+      if (oldest === undefined) return
+      const waited = performance.now() - oldest.at
+      if (waited < enough) return
       this.unwatch()
       alarm(waited)
     }, LOOK_EVERY)

@@ -102,9 +102,9 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
           maxStall,
           guestBuffer: buffer,
         },
-        onGuest: (status) => note(guestLine(status)),
+        onGuest: (guest) => note(guestLine(guest), { guest }),
       }),
-    (result, whole) => [...backupSummary(result, whole), guestLine(result.guest)],
+    backupSummary,
   )
 }
 

@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs'
+import { closeSync, fstatSync, writeSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
@@ -57,6 +57,7 @@ async function run({ drive, socket, listen, control, readyFd, quiet, ...defaults
       hint: 'give --socket PATH, --listen HOST:PORT, or both',
     })
   }
+  if (readyFd !== undefined) checkOpen(readyFd)
   const { Service } = await import('../../live/service.ts')
   const service = new Service({ drives, socket, listen, control, defaults })
   const { signal, dispose } = interruptible()
@@ -66,14 +67,39 @@ async function run({ drive, socket, listen, control, readyFd, quiet, ...defaults
     for (const { name, size } of service.status.drives) say(`drive ${name}: ${formatBytes(size)}`)
     const places = [socket, listen && `${listen.host}:${service.port}`].filter((place) => place !== undefined)
     say(`ready: guests at ${places.join(' and ')}${control === undefined ? '' : `, control at ${control}`}`)
-    if (readyFd !== undefined) createWriteStream('', { fd: readyFd }).end('READY=1\n')
-    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+    if (readyFd !== undefined) tellReady(readyFd)
+    await aborted(signal)
     say('stopping')
     await service.stop()
     say('stopped: everything is durable')
   } finally {
     dispose()
   }
+}
+
+/** Also where that was before anybody asked. */
+function aborted(signal: AbortSignal): Promise<unknown> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}
+
+/** Before any file is opened, which might then get this number. */
+function checkOpen(fd: number): void {
+  try {
+    fstatSync(fd)
+  } catch {
+    throw new VmapipeError('USAGE', `--ready-fd ${fd}: no such descriptor is open`, {
+      hint: `whoever starts the server opens it, such as a shell with ${fd}>file`,
+    })
+  }
+}
+
+/** Whoever waits may have gone; the guest is served all the same. */
+function tellReady(fd: number): void {
+  try {
+    writeSync(fd, 'READY=1\n')
+    if (fd > 2) closeSync(fd)
+  } catch {}
 }
 
 function address(text: string): { host: string; port: number } {

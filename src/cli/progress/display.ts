@@ -10,8 +10,8 @@ export type Level = 'info' | 'warning'
 export interface Display {
   /** How far it is, looked at several times a second. */
   update(snapshot: Snapshot): void
-  /** One line to read. */
-  note(level: Level, text: string): void
+  /** One line to read; `fields` are the same for programs. */
+  note(level: Level, text: string, fields?: object): void
   /** Nothing more comes; `snapshot` is the whole run where it succeeded. */
   end(snapshot: Snapshot | null): void
 }

@@ -2,7 +2,7 @@
  * One JSON object a line, for programs. Bytes, seconds, bytes a second; null where it cannot be told.
  *
  *   {"type":"progress","job","elapsed","total","done","percent","read","written","zero","archive","readRate","writeRate","eta"}
- *   {"type":"note","job","level":"info"|"warning","text"}
+ *   {"type":"note","job","level":"info"|"warning","text"}      with "guest", the service's status of a live backup, about every second of one
  *   {"type":"end", … the fields of progress, rates over the whole run}
  *   {"type":"error","code","exitCode","message","stage"?,"where","hint"?}     instead of the line for people
  *
@@ -31,8 +31,8 @@ export class JsonDisplay implements Display {
     this.#put('progress', rounded(snapshot))
   }
 
-  note(level: Level, text: string): void {
-    this.#put('note', { level, text })
+  note(level: Level, text: string, fields?: object): void {
+    this.#put('note', { level, text, ...fields })
   }
 
   end(snapshot: Snapshot | null): void {

@@ -18,6 +18,9 @@ export interface BackupWish {
 /** The largest answer that is no archive. */
 const MAX_ANSWER = 16 << 20
 
+/** A service that lives answers this soon, in milliseconds. */
+const STATUS_MS = 10_000
+
 export class ControlClient {
   readonly #path: string
 
@@ -26,7 +29,7 @@ export class ControlClient {
   }
 
   async status(): Promise<ServiceStatus> {
-    const response = await this.#ask('GET', '/status')
+    const response = await this.#ask('GET', '/status', undefined, AbortSignal.timeout(STATUS_MS))
     return JSON.parse(await this.#text(response))
   }
 

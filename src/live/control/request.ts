@@ -53,7 +53,8 @@ function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, where
 async function readBody(request: IncomingMessage): Promise<unknown> {
   const parts: Buffer[] = []
   let length = 0
-  for await (const part of request) {
+  // Who says too much is to hear why: the connection stays.
+  for await (const part of request.iterator({ destroyOnReturn: false })) {
     length += part.length
     if (length > MAX_BODY) throw new VmapipeError('USAGE', `the body is larger than ${MAX_BODY} bytes`)
     parts.push(part)

@@ -78,6 +78,9 @@ export class ControlServer {
   }
 
   async #backUp(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.httpVersionMinor === 0) {
+      return refuse(response, 505, 'an archive takes HTTP/1.1: before it nothing tells a whole one from one cut short')
+    }
     const wanted = await readRequest(request)
     this.#service.checkBackup(wanted)
     response.writeHead(200, { 'Content-Type': 'application/octet-stream', Trailer: OUTCOME })
