@@ -1,75 +1,157 @@
-/** The demo's steps: a guest is made up, backed up, verified, restored, compared. */
+/** The demo's steps: a guest runs, is backed up while it writes, the archive is verified, restored, and compared. */
 
-import { stat } from 'node:fs/promises'
-import { basename, join, relative } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import type { RunOptions } from '../../core/pipeline.ts'
-import { formatBytes } from '../../core/size.ts'
+import { formatBytes, formatRate } from '../../core/size.ts'
 import { backup } from '../../jobs/backup.ts'
 import { restore } from '../../jobs/restore.ts'
 import { verify } from '../../jobs/verify.ts'
+import type { LiveBackupStatus } from '../../live/live-backup.ts'
 import type { RunFlags } from '../flags.ts'
 import { formatDuration } from '../progress/duration.ts'
 import { runJob } from '../run-job.ts'
-import { percent } from '../summary.ts'
-import { styled } from '../text.ts'
-import { firstDifference } from './compare.ts'
-import { type DemoGuest, makeGuest } from './guest.ts'
+import { count, styled } from '../text.ts'
+import { compareDrive } from './compare.ts'
+import { CONFIG, DRIVES } from './drives.ts'
+import { PROGRAMS } from './guest.ts'
+import { latencyTable } from './latency.ts'
+import { ATTACH, DRIVE_ARGUMENTS, LiveGuest, SERVE, TARGET_RATE } from './live.ts'
 
-/** Each step: what it is, the command that would do it, and what came of it. */
+const ARCHIVE = 'vm.vma.zst'
+const AT_REST = 'at-rest.vma.zst'
+const RESTORED = 'restored'
+
+const SIZE = DRIVES.map(({ size }) => formatBytes(size)).join(' and ')
+
+interface Step<T> {
+  title: string
+  /** The command that does it. */
+  command?: string[]
+  job(options: RunOptions): Promise<T>
+  /** What came of it. */
+  lines(result: T, seconds: string): string[] | Promise<string[]>
+}
+
+type Runner = <T>(step: Step<T>) => Promise<T>
+
+/** Throws where anything is not as it must be. */
 export async function runDemo(dir: string, flags: RunFlags, say: (...lines: string[]) => void): Promise<void> {
-  const step = async (title: string, job: (options: RunOptions) => Promise<string>, command?: string) => {
-    say(styled('bold', title), ...(command === undefined ? [] : [`  $ ${command}`]))
+  const run: Runner = async ({ title, command, job, lines }) => {
+    say(styled('bold', title), ...(command === undefined ? [] : [`  $ vmapipe ${command.join(' ')}`]))
     const started = performance.now()
     const result = await runJob(title, flags, job)
-    say(`  ${result} (${formatDuration((performance.now() - started) / 1000)})`)
+    const seconds = formatDuration((performance.now() - started) / 1000)
+    say(...(await lines(result, seconds)).map((line) => `  ${line}`.trimEnd()))
+    return result
   }
-  const archive = join(dir, 'vm.vma.zst')
-  const into = join(dir, 'restored')
-  let guest: DemoGuest = { drives: [], config: '' }
-  await step('A guest is made up', async ({ signal }) => {
-    guest = await makeGuest(dir, signal!)
-    return guest.drives.map(({ name, size }) => `${name}: ${formatBytes(size)}`).join(', ')
-  })
-  await step('Backup', (options) => demoBackup(options, guest, archive), backupLine(guest, dir))
-  await step('Verify', (options) => demoVerify(options, archive), 'vmapipe verify vm.vma.zst')
-  await step('Restore', (options) => demoRestore(options, archive, into), 'vmapipe restore vm.vma.zst restored/')
-  await step('Compare', ({ signal }) => compare(guest, into, signal!))
-}
-
-async function demoBackup(options: RunOptions, { drives, config }: DemoGuest, to: string): Promise<string> {
-  const sources = Object.fromEntries(drives.map(({ name, path }) => [name, path]))
-  await backup({ ...options, drives: sources, configs: { [basename(config)]: config }, to })
-  const { size } = await stat(to)
-  const whole = drives.reduce((sum, drive) => sum + drive.size, 0)
-  return `${formatBytes(whole)} of drives became an archive of ${formatBytes(size)}, ${percent(size, whole)}`
-}
-
-async function demoVerify(options: RunOptions, from: string): Promise<string> {
-  const { drives } = await verify({ ...options, from })
-  return `whole: ${drives.map(({ name, clusters }) => `${name} has all ${clusters} clusters`).join(', ')}`
-}
-
-async function demoRestore(options: RunOptions, from: string, into: string): Promise<string> {
-  const { drives } = await restore({ ...options, from, into })
-  const files = await Promise.all(drives.map(({ name }) => stat(join(into, `disk-${name}.raw`))))
-  const allocated = files.reduce((sum, { blocks }) => sum + blocks * 512, 0)
-  return `${files.length} images, sparse again: ${formatBytes(allocated)} of disk used`
-}
-
-async function compare({ drives, config }: DemoGuest, into: string, signal: AbortSignal): Promise<string> {
-  const pairs = [
-    ...drives.map(({ name, path }) => [path, join(into, `disk-${name}.raw`)]),
-    [config, join(into, basename(config))],
-  ]
-  for (const [before, after] of pairs) {
-    const offset = await firstDifference(before, after, signal)
-    if (offset >= 0) throw new VmapipeError('FAILED', 'the restored file differs', { file: after, offset })
+  const live = await run(begin(dir))
+  try {
+    await run(backUp(dir, live))
+    await run(verifyIt(dir))
+    await run(restoreIt(dir))
+    await run(compare(dir, live))
+    await run(backUpAtRest(dir))
+  } finally {
+    await live.close()
   }
-  return `all ${pairs.length} files are the same, byte for byte`
 }
 
-function backupLine({ drives, config }: DemoGuest, dir: string): string {
-  const flags = drives.map(({ name, path }) => `-d ${name}=${relative(dir, path)}`)
-  return `vmapipe backup ${flags.join(' ')} -c ${basename(config)} -o vm.vma.zst`
+function begin(dir: string): Step<LiveGuest> {
+  return {
+    title: 'A guest runs, and its disk is served',
+    command: SERVE,
+    job: ({ signal }) => LiveGuest.start(dir, signal!),
+    lines: () => [
+      `${count(DRIVES.length, 'drive')} of ${SIZE}; ${PROGRAMS * DRIVES.length} programs write pages of 4 KiB all over them, until the end`,
+    ],
+  }
+}
+
+function backUp(dir: string, live: LiveGuest): Step<LiveBackupStatus> {
+  return {
+    title: `Backup while it writes, to a target that takes only ${formatRate(TARGET_RATE)}`,
+    command: [...ATTACH, '-o', ARCHIVE],
+    job: (options) => live.backUp(join(dir, ARCHIVE), options),
+    async lines({ clusters, copies, buffer }, seconds) {
+      const { size } = await stat(join(dir, ARCHIVE))
+      return [
+        `an archive of ${formatBytes(size)} (${seconds})`,
+        `of ${clusters.total} clusters ${clusters.scanned} were scanned, ${clusters.copied} copied just before the guest overwrote them`,
+        `${count(copies.requests, 'write')} waited for such a copy; the buffer held ${formatBytes(buffer.highest)} of ${formatBytes(buffer.size)} at most`,
+        '',
+        ...latencyTable(live.phases),
+        '',
+      ]
+    },
+  }
+}
+
+function verifyIt(dir: string): Step<{ drives: { name: string; clusters: number }[] }> {
+  return {
+    title: 'Verify',
+    command: ['verify', ARCHIVE],
+    job: (options) => verify({ ...options, from: join(dir, ARCHIVE) }),
+    lines: ({ drives }, seconds) => [
+      `whole: ${drives.map(({ name, clusters }) => `${name} has all ${clusters} clusters`).join(', ')} (${seconds})`,
+    ],
+  }
+}
+
+function restoreIt(dir: string): Step<unknown> {
+  return {
+    title: 'Restore',
+    command: ['restore', ARCHIVE, `${RESTORED}/`],
+    job: (options) => restore({ ...options, from: join(dir, ARCHIVE), into: join(dir, RESTORED) }),
+    async lines(_, seconds) {
+      const files = await Promise.all(DRIVES.map(({ name }) => stat(restored(dir, name))))
+      const allocated = files.reduce((sum, { blocks }) => sum + blocks * 512, 0)
+      return [`${count(files.length, 'image')}, sparse again: ${formatBytes(allocated)} of disk used (${seconds})`]
+    },
+  }
+}
+
+function compare(dir: string, live: LiveGuest): Step<void> {
+  return {
+    title: 'Compare, byte for byte',
+    async job({ signal }) {
+      await live.shutDown()
+      const { journal, instant } = live
+      for (const drive of DRIVES) {
+        await compareDrive(restored(dir, drive.name), drive, { journal, instant }, signal!)
+        await compareDrive(join(dir, drive.file), drive, { journal, instant: Number.POSITIVE_INFINITY }, signal!)
+      }
+      if ((await readFile(join(dir, RESTORED, CONFIG.name), 'utf8')) !== CONFIG.text)
+        throw new VmapipeError('FAILED', 'the restored config file differs', { file: CONFIG.name })
+    },
+    lines(_, seconds) {
+      const { journal, instant } = live
+      const [before, after] = [journal.before(instant).length, journal.after(instant).length]
+      const between = journal.writes.length - before - after
+      return [
+        `restored are the drives at the point in time (${seconds}): all ${count(before, 'write')} acknowledged`,
+        `before it are there, none of the ${after} begun after it${between > 0 ? `; ${between} were under way just then` : ''}`,
+        `the guest's own drives have all of its ${count(journal.writes.length, 'write')}`,
+      ]
+    },
+  }
+}
+
+function backUpAtRest(dir: string): Step<{ size: number }> {
+  const drives = Object.fromEntries(DRIVES.map(({ name, file }) => [name, join(dir, file)]))
+  return {
+    title: 'The guest is off now: its drives at rest, as fast as it goes',
+    command: ['backup', ...DRIVE_ARGUMENTS, '-c', CONFIG.name, '-o', AT_REST],
+    async job(options) {
+      const configs = { [CONFIG.name]: join(dir, CONFIG.name) }
+      await backup({ ...options, drives, configs, to: join(dir, AT_REST) })
+      return stat(join(dir, AT_REST))
+    },
+    lines: ({ size }, seconds) => [`an archive of ${formatBytes(size)} (${seconds})`],
+  }
+}
+
+function restored(dir: string, name: string): string {
+  return join(dir, RESTORED, `disk-${name}.raw`)
 }

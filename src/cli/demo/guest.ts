@@ -1,79 +1,71 @@
-/** A made-up guest for the demo: drives with text, noise, written zeros and holes, as real ones have them. */
+/**
+ * The made-up guest: some programs that each write a page of 4 KiB here, think a little, and write the next one elsewhere,
+ * over NBD as any guest would. Every write is numbered and kept in a journal.
+ */
 
-import { randomFillSync } from 'node:crypto'
-import { open, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { NbdClient } from '../../protocol/nbd/client.ts'
+import { type DemoDrive, PAGE } from './drives.ts'
+import { Journal, recordOf, type Write } from './journal.ts'
 
-export interface DemoDrive {
-  name: string
-  path: string
-  size: number
-}
+/** Programs that write to each drive. */
+export const PROGRAMS = 4
+/** A program thinks for so many milliseconds at most. */
+const THINKING_MS = 12
 
-export interface DemoGuest {
-  drives: DemoDrive[]
-  config: string
-}
+export class Guest {
+  readonly journal = new Journal()
+  readonly #clients: NbdClient[] = []
+  #programs: Promise<unknown> = Promise.resolve()
+  #running = true
+  #number = 0
 
-const MIB = 1 << 20
-
-/** What a drive begins with, in MiB; the rest of it is a hole. */
-interface Layout {
-  name: string
-  size: number
-  text: number
-  noise: number
-  zeros: number
-}
-
-const LAYOUTS: Layout[] = [
-  { name: 'drive-scsi0', size: 512, text: 96, noise: 64, zeros: 64 },
-  { name: 'drive-scsi1', size: 128, text: 16, noise: 16, zeros: 0 },
-]
-
-const CONFIG = `name: demo
-cores: 2
-memory: 2048
-scsi0: local:100/vm-100-disk-0.raw,size=512M
-scsi1: local:100/vm-100-disk-1.raw,size=128M
-`
-
-/** Writes the images and qemu-server.conf into `dir`. */
-export async function makeGuest(dir: string, signal: AbortSignal): Promise<DemoGuest> {
-  const drives: DemoDrive[] = []
-  for (const layout of LAYOUTS) {
-    const path = join(dir, `${layout.name}.raw`)
-    await makeImage(path, layout, signal)
-    drives.push({ name: layout.name, path, size: layout.size * MIB })
+  /** Begins to write to the drives that are served at `socketPath`. */
+  static async start(drives: readonly DemoDrive[], socketPath: string, signal: AbortSignal): Promise<Guest> {
+    const guest = new Guest()
+    for (const { name: exportName } of drives)
+      guest.#clients.push(await NbdClient.connect({ exportName, socketPath }, { signal }))
+    const programs = drives.flatMap((drive, index) =>
+      Array.from({ length: PROGRAMS }, (_, program) => guest.#run(drive, guest.#clients[index], program)),
+    )
+    guest.#programs = Promise.all(programs)
+    // Who waits for it sees the error.
+    guest.#programs.catch(() => {})
+    return guest
   }
-  const config = join(dir, 'qemu-server.conf')
-  await writeFile(config, CONFIG)
-  return { drives, config }
-}
 
-async function makeImage(path: string, { size, text, noise, zeros }: Layout, signal: AbortSignal): Promise<void> {
-  const file = await open(path, 'wx')
-  try {
-    await file.truncate(size * MIB)
-    const piece = Buffer.alloc(MIB)
-    for (let index = 0; index < text + noise + zeros; index++) {
-      signal.throwIfAborted()
-      if (index < text) fillWithText(piece, index)
-      else if (index < text + noise) randomFillSync(piece)
-      else piece.fill(0)
-      // Spread over the drive, so that data and holes take turns.
-      await file.write(piece, 0, MIB, Math.floor((index * size) / (text + noise + zeros)) * MIB)
+  /** Rejects when a write fails, and as long as all is well never resolves: to be raced with. */
+  get trouble(): Promise<never> {
+    return this.#programs.then(() => new Promise<never>(() => {}))
+  }
+
+  /** Resolves when what is under way is answered. */
+  async stop(): Promise<void> {
+    this.#running = false
+    try {
+      await this.#programs
+    } finally {
+      await Promise.all(this.#clients.map((client) => client.close()))
     }
-  } finally {
-    await file.close()
   }
-}
 
-/** Lines of a log: they compress as such things do. */
-function fillWithText(piece: Buffer, seed: number): void {
-  for (let at = 0, line = 0; at < piece.length; line++) {
-    const number = (Math.imul(seed * 65536 + line, 2654435761) >>> 0).toString(16)
-    at += piece.write(`${seed}:${line} request ${number} took ${line % 997} ms, nothing unusual\n`, at)
-    if (piece.length - at < 96) at += piece.fill(10, at).length
+  async #run(drive: DemoDrive, client: NbdClient, program: number): Promise<void> {
+    while (this.#running) {
+      // Each program has pages of its own.
+      const page = Math.floor((Math.random() * drive.size) / PAGE / PROGRAMS) * PROGRAMS + program
+      await this.#write(drive, client, page)
+      await sleep(Math.random() * THINKING_MS)
+    }
+  }
+
+  async #write({ name: drive }: DemoDrive, client: NbdClient, page: number): Promise<void> {
+    const number = ++this.#number
+    const record = recordOf({ drive, page, number })
+    const write: Write = { drive, page, number, begun: Date.now(), ended: Number.POSITIVE_INFINITY, latency: 0 }
+    this.journal.writes.push(write)
+    const started = performance.now()
+    await client.write([record], page * PAGE)
+    write.latency = performance.now() - started
+    write.ended = Date.now()
   }
 }
