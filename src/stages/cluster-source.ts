@@ -108,6 +108,8 @@ class ClusterSource implements SourceBody<ClusterItem> {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#inFlight)
+    // A look at holes that was begun keeps its disk open.
+    await this.#plan?.return?.()
     for (const { reader } of this.#drives) await reader.close()
   }
 
@@ -192,16 +194,21 @@ interface Planned extends Piece {
 
 /** A piece of each drive in turn, until all are through. */
 async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
-  let open = drives.map((drive) => ({ drive, plan: pieces(drive.reader) }))
-  while (open.length > 0) {
-    const left: typeof open = []
-    for (const entry of open) {
-      const { done, value } = await entry.plan.next()
-      if (done) continue
-      yield { drive: entry.drive, ...value }
-      left.push(entry)
+  const all = drives.map((drive) => ({ drive, plan: pieces(drive.reader) }))
+  try {
+    let open = all
+    while (open.length > 0) {
+      const left: typeof open = []
+      for (const entry of open) {
+        const { done, value } = await entry.plan.next()
+        if (done) continue
+        yield { drive: entry.drive, ...value }
+        left.push(entry)
+      }
+      open = left
     }
-    open = left
+  } finally {
+    for (const { plan } of all) await plan.return(undefined)
   }
 }
 
