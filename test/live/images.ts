@@ -1,0 +1,53 @@
+/** Disks for live backups, and what an archive says of them. */
+
+import assert from 'node:assert/strict'
+import { copyFileSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { restore } from '../../src/jobs/restore.ts'
+import { verify } from '../../src/jobs/verify.ts'
+import { writeImage } from '../support/image.ts'
+import { tmpDir } from '../support/tmp.ts'
+
+export const MiB = 2 ** 20
+
+type Hooks = { after(hook: () => void): void }
+
+/** A disk of noise and text, with a hole of `hole` bytes before its last cluster and an odd end. */
+export function makeDisk(path: string, size: number, { hole = 0 } = {}): void {
+  const tail = 65536
+  writeImage(path, size, { noise: size >> 2, text: size - (size >> 2) - tail - hole, tail })
+}
+
+export function keepCopy(path: string): string {
+  copyFileSync(path, `${path}.before`)
+  return `${path}.before`
+}
+
+/** The archive is whole, and holds exactly these images and config files. */
+export async function assertArchive(
+  t: Hooks,
+  archive: string | Buffer,
+  images: Record<string, string>,
+  configs: Record<string, string> = {},
+): Promise<void> {
+  const from = () => (typeof archive === 'string' ? archive : Readable.from(pieces(archive)))
+  const { drives } = await verify({ from: from() })
+  assert.deepEqual(drives.map(({ name }) => name).sort(), Object.keys(images).sort())
+  const into = join(tmpDir(t), 'restored')
+  await restore({ from: from(), into })
+  for (const [name, image] of Object.entries(images)) assertSame(join(into, `disk-${name}.raw`), image)
+  for (const [name, text] of Object.entries(configs)) assert.equal(readFileSync(join(into, name), 'utf8'), text)
+}
+
+export function assertSame(one: string, other: string): void {
+  const [a, b] = [readFileSync(one), readFileSync(other)]
+  assert.equal(a.length, b.length)
+  if (a.equals(b)) return
+  const at = a.findIndex((byte, index) => byte !== b[index])
+  assert.fail(`${one} and ${other} differ from byte ${at} on`)
+}
+
+function* pieces(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += MiB) yield bytes.subarray(at, at + MiB)
+}

@@ -1,0 +1,69 @@
+/** Other programs that are a served disk's guest: run to their end, with what they say. */
+
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+
+type Hooks = { after(hook: () => void): void }
+
+export interface Running {
+  child: ChildProcess
+  /** Its standard output; fails where it does. */
+  done: Promise<string>
+}
+
+/** Starts it; it is killed with the test. */
+export function start(t: Hooks, command: string, args: readonly string[]): Running {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  t.after(() => child.kill('SIGKILL'))
+  let out = ''
+  let said = ''
+  child.stdout.on('data', (text) => {
+    out += text
+  })
+  child.stderr.on('data', (text) => {
+    said += text
+  })
+  const done = once(child, 'close').then(([code, signal]) => {
+    assert.equal(code, 0, `${command} ended with ${code ?? signal}: ${said}${out}`)
+    return out
+  })
+  // Whoever waits for it sees the failure; a test that has failed before does not wait.
+  done.catch(() => {})
+  return { child, done }
+}
+
+export function run(t: Hooks, command: string, args: readonly string[]): Promise<string> {
+  return start(t, command, args).done
+}
+
+export interface FioFigures {
+  requests: number
+  perSecond: number
+  /** Milliseconds that the slowest request took. */
+  slowest: number
+}
+
+export interface FioOptions {
+  /** Milliseconds; without it fio goes once over its size. */
+  runtime?: number
+  args?: readonly string[]
+}
+
+/** fio as a guest that writes at random. */
+export function startFio(t: Hooks, uri: string, { runtime, args = [] }: FioOptions): { done: Promise<FioFigures> } {
+  const timed = runtime === undefined ? [] : ['--time_based', `--runtime=${runtime}ms`]
+  const how = ['--name=guest', '--ioengine=nbd', `--uri=${uri}`, '--output-format=json', ...timed, ...args]
+  return { done: start(t, 'fio', how).done.then(figuresOf) }
+}
+
+function figuresOf(out: string): FioFigures {
+  const [job] = JSON.parse(out.slice(out.indexOf('{'))).jobs
+  assert.equal(job.error, 0, `fio saw error ${job.error}`)
+  const { write, read, trim } = job
+  return {
+    requests: write.total_ios + read.total_ios + trim.total_ios,
+    perSecond: write.iops + read.iops,
+    slowest: Math.max(write.lat_ns.max, read.lat_ns.max, trim.lat_ns.max) / 1e6,
+  }
+}
