@@ -14,7 +14,7 @@ export interface SocketFile {
 }
 
 export async function listenOnPath(server: Server, path: string): Promise<SocketFile> {
-  const folder = await mkdtemp(join(dirname(path), '.')).catch((error) => {
+  const folder = await mkdtemp(join(dirname(path), '.nbd-')).catch((error) => {
     throw asVmapipeError(error, { file: path })
   })
   try {

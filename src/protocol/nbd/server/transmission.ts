@@ -72,14 +72,14 @@ export class Transmission {
     this.#running++
     this.#context.stats.inFlight++
     try {
-      const done = request.type === nbd.CMD_BLOCK_STATUS ? this.#status(request) : this.#ask(request, bytes)
-      if (done === undefined) this.#succeed(request, buffer)
-      else {
-        done.then(
-          (reply) => this.#succeed(request, buffer, reply || undefined),
-          (error) => this.#fail(request, buffer, error),
-        )
+      const failed = (error: unknown) => this.#fail(request, buffer, error)
+      if (request.type === nbd.CMD_BLOCK_STATUS) {
+        this.#status(request).then((reply) => this.#succeed(request, null, reply), failed)
+        return
       }
+      const done = this.#ask(request, bytes)
+      if (done === undefined) this.#succeed(request, buffer)
+      else done.then(() => this.#succeed(request, buffer), failed)
     } catch (error) {
       this.#fail(request, buffer, error)
     }
