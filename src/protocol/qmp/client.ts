@@ -7,8 +7,10 @@
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { type EventListener, Events } from './events.ts'
 import { parseVersion, type QmpEvent, type QmpMessage, type QmpVersion, violation } from './message.ts'
+import { pollFor } from './polling.ts'
 import { SocketTransport } from './socket-transport.ts'
 import type { QmpTransport, TransportListener } from './transport.ts'
+import { VirshTransport } from './virsh-transport.ts'
 
 export type { QmpEvent, QmpVersion } from './message.ts'
 
@@ -83,12 +85,9 @@ export class QmpClient {
     })
   }
 
-  /** Goes by a transport that has negotiated already, and has no greeting. */
-  static async over(
-    open: (listener: TransportListener) => QmpTransport,
-    { timeout = GREETING_MS, signal }: QmpOptions = {},
-  ): Promise<QmpClient> {
-    const client = new QmpClient(open)
+  /** By way of virsh, to a guest whose monitor is libvirt's. */
+  static async libvirt(domain: string, { timeout = GREETING_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
+    const client = new QmpClient((listener) => new VirshTransport(domain, listener))
     return client.#opened(signal, async () => {
       client.#version = parseVersion(await client.execute('query-version', undefined, { timeout }))
     })
@@ -132,7 +131,9 @@ export class QmpClient {
       over.catch(() => {})
       return over
     }
-    return this.#events.wait(event, matches, timeout)
+    const wait = this.#events.wait(event, matches, timeout)
+    if (!this.#transport.hasEvents) void pollFor(wait, (command) => this.execute(command))
+    return wait.promise
   }
 
   /** Lets go of the server; commands in flight fail. May be called more than once. */

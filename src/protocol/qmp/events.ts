@@ -5,9 +5,20 @@ import type { QmpEvent } from './message.ts'
 
 export type EventListener = (event: QmpEvent) => void
 
+/** Somebody waits for one event. */
+export interface Wait {
+  readonly event: string
+  /** Nobody needs to look at it: where that which causes the event fails first, its rejection is nobody's concern. */
+  readonly promise: Promise<QmpEvent>
+  /** Whether it is over, with or without the event. */
+  readonly isOver: boolean
+  offer(event: QmpEvent): void
+  fail(error: unknown): void
+}
+
 export class Events {
   readonly #listeners = new Set<EventListener>()
-  readonly #waits = new Set<(error: Error) => void>()
+  readonly #waits = new Set<Wait>()
 
   /** Returns how to stop listening. */
   on(listener: EventListener): () => void {
@@ -17,31 +28,37 @@ export class Events {
 
   emit(event: QmpEvent): void {
     for (const listener of [...this.#listeners]) listener(event)
+    for (const wait of [...this.#waits]) wait.offer(event)
   }
 
-  /**
-   * The next event of this name whose data matches, within `timeout` ms. Nobody needs to look at the promise: where
-   * that which causes the event fails first, a rejection of the wait is nobody's concern.
-   */
-  wait(name: string, matches: (data: any) => boolean, timeout: number): Promise<QmpEvent> {
+  /** For the next event of this name whose data matches, `timeout` ms long. */
+  wait(event: string, matches: (data: any) => boolean, timeout: number): Wait {
     const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>()
     promise.catch(() => {})
-    const late = () => reject(new VmapipeError('FAILED', `QEMU did not report ${name} within ${timeout / 1000} s`))
-    const timer = setTimeout(late, timeout)
-    const off = this.on((event) => event.event === name && matches(event.data) && resolve(event))
-    this.#waits.add(reject)
-    const over = () => {
-      clearTimeout(timer)
-      off()
-      this.#waits.delete(reject)
+    const waits = this.#waits
+    const wait: Wait = {
+      event,
+      promise,
+      get isOver() {
+        return !waits.has(wait)
+      },
+      offer: (offered) => offered.event === event && matches(offered.data) && end(() => resolve(offered)),
+      fail: (error) => end(() => reject(error)),
     }
-    promise.then(over, over)
-    return promise
+    const end = (settle: () => void) => {
+      clearTimeout(timer)
+      waits.delete(wait)
+      settle()
+    }
+    const late = () => wait.fail(new VmapipeError('FAILED', `QEMU did not report ${event} within ${timeout / 1000} s`))
+    const timer = setTimeout(late, timeout)
+    waits.add(wait)
+    return wait
   }
 
   /** Whoever waits gets the error; nothing comes any more. */
   end(error: Error): void {
-    for (const reject of [...this.#waits]) reject(error)
+    for (const wait of [...this.#waits]) wait.fail(error)
     this.#listeners.clear()
   }
 }
