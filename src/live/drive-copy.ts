@@ -89,9 +89,10 @@ export class DriveCopy implements Claims {
     return this.#claim(first, first + count - 1, most)
   }
 
-  settle(first: number, count: number): void {
+  settle(first: number, count: number): Stretch[] {
     this.#settle(first, count)
     this.#host.scanned(count)
+    return [{ first, count }]
   }
 
   // The guest

@@ -138,7 +138,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
 
   /** The runs of a piece: one, unless a guest was there first with some of its clusters. */
   async #read({ drive, first, count, zero }: Planned): Promise<Run[]> {
-    if (zero) return drive.claims.claim(first, count, count).map((stretch) => this.#hole(drive, stretch))
+    if (zero) return drive.claims.claim(first, count, count).flatMap((stretch) => this.#holes(drive, stretch))
     // Memory before the claim: a guest that waits for a claimed cluster must not wait for memory of ours.
     const free = drive.claims.free(first, count)
     if (free === 0) return []
@@ -153,18 +153,19 @@ class ClusterSource implements SourceBody<ClusterItem> {
       return this.#data(drive, stretch, bytes, slab.retain())
     })
     slab.release()
-    return Promise.all(reads)
+    return (await Promise.all(reads)).flat()
   }
 
-  #hole({ id, size, claims }: OpenDrive, { first, count }: Stretch): Run {
-    const length = Math.min(count * CLUSTER_SIZE, size - first * CLUSTER_SIZE)
-    this.#context.counters.add('zero', length)
-    this.#context.counters.add('done', length)
-    claims.settle(first, count)
-    return new Run(id, first, count, [])
+  #holes({ id, size, claims }: OpenDrive, { first, count }: Stretch): Run[] {
+    return claims.settle(first, count).map((kept) => {
+      const length = Math.min(kept.count * CLUSTER_SIZE, size - kept.first * CLUSTER_SIZE)
+      this.#context.counters.add('zero', length)
+      this.#context.counters.add('done', length)
+      return new Run(id, kept.first, kept.count, [])
+    })
   }
 
-  async #data(drive: OpenDrive, { first, count }: Stretch, room: Buffer, slab: Slab): Promise<Run> {
+  async #data(drive: OpenDrive, { first, count }: Stretch, room: Buffer, slab: Slab): Promise<Run[]> {
     const { counters } = this.#context
     const offset = first * CLUSTER_SIZE
     const length = Math.min(count * CLUSTER_SIZE, drive.size - offset)
@@ -177,10 +178,15 @@ class ClusterSource implements SourceBody<ClusterItem> {
     }
     // The archive holds whole blocks: what is past the end of the drive is zero.
     bytes.fill(0, length)
-    drive.claims.settle(first, count)
     counters.add('read', length)
-    counters.add('done', length)
-    return new Run(drive.id, first, count, [bytes], null, [slab])
+    const runs = drive.claims.settle(first, count).map((kept) => {
+      const at = (kept.first - first) * CLUSTER_SIZE
+      const blocks = bytes.subarray(at, at + kept.count * CLUSTER_SIZE)
+      counters.add('done', Math.min(blocks.length, length - at))
+      return new Run(drive.id, kept.first, kept.count, [blocks], null, [slab.retain()])
+    })
+    slab.release()
+    return runs
   }
 }
 

@@ -16,7 +16,7 @@ export interface Guest {
   /** The scan is through: resolves when the copies under way have been pushed too. */
   settled(): Promise<void>
   /** It is over, well or not: writes go on as if there had never been a backup. */
-  end(error: Error | null): void
+  end(error: Error | null): void | Promise<void>
 }
 
 export const writeInterceptor = defineStage({

@@ -1,6 +1,7 @@
 /**
  * Who puts a cluster into the archive, where two may: the scan, or a guest's write that needs its old data first.
- * Whoever claims a cluster reads it, once, and settles the claim when the old data is in memory.
+ * Whoever claims a cluster reads it, once, and settles the claim when the old data is in memory. Where old data comes
+ * by itself (live/qemu) it may come for a cluster that the scan is reading: then the first to settle it archives it.
  */
 
 import type { DriveReader } from '../../storage/drive.ts'
@@ -16,8 +17,8 @@ export interface Claims {
   free(first: number, count: number): number
   /** Claims those that are still free, at most `most` of them. */
   claim(first: number, count: number, most: number): Stretch[]
-  /** The old data of these, which were claimed, is in memory: they may be overwritten. */
-  settle(first: number, count: number): void
+  /** The old data of these, which were claimed, is in memory: they may be overwritten. Those that the scan has to archive. */
+  settle(first: number, count: number): Stretch[]
 }
 
 /** A drive that is written to while it is read. */
@@ -29,7 +30,7 @@ export interface ClaimedReader extends DriveReader {
 export const UNCLAIMED: Claims = {
   free: (_, count) => count,
   claim: (first, count) => [{ first, count }],
-  settle() {},
+  settle: (first, count) => [{ first, count }],
 }
 
 export function claimsOf(reader: DriveReader): Claims {
