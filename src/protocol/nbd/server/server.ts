@@ -72,15 +72,15 @@ export class NbdServer {
   }
 
   async #close({ grace = 5000 }: CloseOptions = {}): Promise<void> {
-    for (const listener of this.#listeners) listener.close()
-    await Promise.all(this.#files.map((file) => file.remove()))
     const connections = [...this.#connections]
+    for (const listener of this.#listeners) listener.close()
     for (const connection of connections) connection.stop()
     const timer = setTimeout(() => {
       for (const connection of connections) connection.destroy()
     }, grace)
     await Promise.all(connections.map(({ finished }) => finished))
     clearTimeout(timer)
+    await Promise.all(this.#files.map((file) => file.remove()))
     const flushes = await Promise.allSettled(
       [...this.#exports.disks].map(async (disk) => disk.readOnly || disk.flush()),
     )

@@ -8,17 +8,22 @@ import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 
+/** unix(7): what fits into an address, less its final NUL. */
+const MAX_PATH_BYTES = 107
+
 export interface SocketFile {
   /** Removes the name, if it is still this socket's. */
   remove(): Promise<void>
 }
 
 export async function listenOnPath(server: Server, path: string): Promise<SocketFile> {
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw tooLong(path)
   const folder = await mkdtemp(join(dirname(path), '.nbd-')).catch((error) => {
     throw asVmapipeError(error, { file: path })
   })
   try {
     const hidden = join(folder, 's')
+    if (Buffer.byteLength(hidden) > MAX_PATH_BYTES) throw tooLong(path)
     await listen(server, hidden)
     await chmod(hidden, 0o600)
     const { ino, dev } = await lstat(hidden)
@@ -39,12 +44,15 @@ export async function listenOnPath(server: Server, path: string): Promise<Socket
 
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const hint =
-        error.code === 'EINVAL' || error.code === 'ENAMETOOLONG' ? 'the path may be too long for a socket' : undefined
-      reject(asVmapipeError(error, { file: path, hint }))
-    })
+    server.once('error', reject)
     server.listen({ path }, resolve)
+  })
+}
+
+function tooLong(path: string): VmapipeError {
+  return new VmapipeError('USAGE', 'the path is too long for a unix socket', {
+    file: path,
+    hint: 'choose a shorter one',
   })
 }
 
