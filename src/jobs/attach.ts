@@ -3,16 +3,16 @@
  * another process: compression, and a sink that may hang or die.
  */
 
+import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { ControlClient } from '../live/control/client.ts'
-import { OUTCOME } from '../live/control/server.ts'
+import { serviceSource } from '../live/control/service-source.ts'
+import { Watch } from '../live/control/watch.ts'
 import type { LiveBackupStatus } from '../live/live-backup.ts'
-import type { BackupOutcome } from '../live/service.ts'
 import { bindStage } from '../stages/registry.ts'
 import { type BackupOptions, compressorFor } from './backup.ts'
 import { Census } from './census.ts'
@@ -39,8 +39,6 @@ export interface AttachResult extends JobResult {
   guest: LiveBackupStatus | null
 }
 
-const LOOK_MS = 1000
-
 /** How far the drives are archived, which the length of the stream does not tell. */
 const progress = defineStage({
   name: 'progress',
@@ -61,19 +59,17 @@ const progress = defineStage({
 export async function attach({ control, onGuest, ...options }: AttachOptions): Promise<AttachResult> {
   const client = new ControlClient(control)
   const census = new Census()
-  const { to, force, compress, guestBuffer, signal } = options
+  const { to, force, compress, guestBuffer, signal, uuid = randomUUID() } = options
   const archive = new AbortController()
   const response = await client.backup(
-    { ...options, buffer: guestBuffer, configs: await contents(options.configs) },
+    { ...options, uuid, buffer: guestBuffer, configs: await contents(options.configs) },
     either(archive.signal, signal),
   )
-  // It is read by the pipeline; what ends it early is found out below.
-  response.on('error', () => {})
-  const watch = onGuest === undefined ? null : setInterval(() => look(client, onGuest), LOOK_MS)
+  const watch = new Watch(client, uuid, onGuest)
   try {
     const result = await runJob(
       [
-        bindStage('source', { from: response }),
+        serviceSource({ response }),
         // Through the clusters and back, without copying: extents are whole again, and nothing is missing.
         bindStage('vma-deframer'),
         census.stage,
@@ -83,45 +79,29 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
         bindStage('sink', { to, ...(force && { force }) }),
       ],
       census,
-      options,
+      { ...options, signal: either(watch.givenUp, signal) },
     )
-    if (response.trailers[OUTCOME.toLowerCase()] !== 'complete')
-      throw new VmapipeError('INCOMPLETE', 'the service did not say that the archive is whole')
     // The archive is whole and durable, whatever has become of the service since.
-    const guest = (await lastOf(client))?.status ?? null
+    const guest = (await watch.outcome())?.status ?? null
     if (guest !== null) onGuest?.(guest)
     return { ...result, guest }
   } catch (error) {
     archive.abort()
-    throw await reason(client, error, signal)
+    throw signal?.aborted ? error : await reason(watch, error)
   } finally {
-    if (watch !== null) clearInterval(watch)
+    watch.stop()
   }
 }
 
 /** The service knows why the stream ended early; to us it is a broken connection. */
-async function reason(client: ControlClient, error: unknown, signal: AbortSignal | undefined): Promise<unknown> {
-  const cut = error instanceof VmapipeError && (error.stage === 'source' || error.code === 'INCOMPLETE')
-  if (!cut || signal?.aborted) return error
-  const last = await lastOf(client)
-  const told = last === null ? "the service that is the guest's disk broke off" : (last.error ?? error.message)
+async function reason(watch: Watch, error: unknown): Promise<unknown> {
+  if (!(error instanceof VmapipeError)) return error
+  if (error === watch.givenUp.reason) return new VmapipeError('FAILED', error.message, { cause: error })
+  const cut = error.stage === 'source' || error.code === 'INCOMPLETE'
+  if (!cut) return error
+  const outcome = await watch.outcome()
+  const told = outcome === null ? "the service that is the guest's disk broke off" : (outcome.error ?? error.message)
   return new VmapipeError('FAILED', told, { cause: error })
-}
-
-/** How the backup ended, as the service tells it; null when it does not answer. */
-async function lastOf(client: ControlClient): Promise<BackupOutcome | null> {
-  for (let tries = 0; tries < 20; tries++) {
-    const status = await client.status().catch(() => null)
-    if (status === null) return null
-    if (status.backup === null) return status.last
-    await sleep(100)
-  }
-  return null
-}
-
-async function look(client: ControlClient, onGuest: (status: LiveBackupStatus) => void): Promise<void> {
-  const status = await client.status().catch(() => null)
-  if (status?.backup) onGuest(status.backup)
 }
 
 function sizeOf({ drives }: Manifest): number {

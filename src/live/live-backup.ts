@@ -4,6 +4,7 @@
  * its requests has waited for as long as is allowed, every write goes on at once.
  */
 
+import { randomUUID } from 'node:crypto'
 import type { Writable } from 'node:stream'
 import type { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
@@ -42,6 +43,8 @@ export interface LiveBackupOptions {
 }
 
 export interface LiveBackupStatus {
+  /** Of the archive. */
+  uuid: string
   /** Seconds since the epoch: the point in time. */
   since: number
   /** Clusters of all drives: in all, archived by the scan, and by copies before a guest's write. */
@@ -56,6 +59,7 @@ export interface LiveBackupStatus {
 
 export class LiveBackup implements CopyHost {
   readonly maxStall: number
+  readonly #uuid: string
   readonly #options: LiveBackupOptions
   readonly #counters = new Counters()
   readonly #waiting = new Waiting()
@@ -71,6 +75,7 @@ export class LiveBackup implements CopyHost {
 
   constructor(options: LiveBackupOptions) {
     this.#options = options
+    this.#uuid = options.uuid ?? randomUUID()
     this.maxStall = options.maxStall ?? DEFAULT_MAX_STALL
     this.#copies = Object.values(options.drives).map((drive, index) => ({
       drive,
@@ -80,11 +85,11 @@ export class LiveBackup implements CopyHost {
 
   /** Resolves when the archive is complete. Errors as of any pipeline; the guest goes on in every case. */
   async run(): Promise<void> {
-    const { drives, bwlimit, to, configs = {}, buffer = DEFAULT_BUDGET, uuid, signal } = this.#options
+    const { drives, bwlimit, to, configs = {}, buffer = DEFAULT_BUDGET, signal } = this.#options
     const readers = Object.keys(drives).map((name, index) => [name, readerOf(this.#copies[index])])
     const signals = [this.#controller.signal, ...(signal === undefined ? [] : [signal])]
     await definePipeline([
-      clusterSource({ drives: Object.fromEntries(readers), configs, ...(uuid !== undefined && { uuid }) }),
+      clusterSource({ drives: Object.fromEntries(readers), configs, uuid: this.#uuid }),
       ...(bwlimit === undefined ? [] : [rateLimit({ rate: bwlimit })]),
       writeInterceptor({ guest: this.#guest() }),
       zeroElider(),
@@ -102,6 +107,7 @@ export class LiveBackup implements CopyHost {
     const { budget, figures } = { budget: this.#budget, figures: this.#waiting.figures }
     const total = Object.values(this.#options.drives).reduce((sum, { size }) => sum + clusterCount(size), 0)
     return {
+      uuid: this.#uuid,
       since: this.#since,
       clusters: { total, scanned: this.#scanned, copied: this.#copied },
       copies: { reads: this.#reads, archived: this.#archived, requests: figures.count },

@@ -4,7 +4,7 @@
  */
 
 import type { Writable } from 'node:stream'
-import { VmapipeError } from '../core/errors.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { Manifest } from '../core/items.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { nameProblem } from '../formats/vma/names.ts'
@@ -139,7 +139,7 @@ export class Service {
     try {
       await done
     } catch (failure) {
-      error = failure instanceof VmapipeError ? failure.line : String(failure)
+      error = lineOf(failure)
       throw failure
     } finally {
       this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
@@ -167,6 +167,13 @@ export class Service {
       for (const drive of this.#drives.values()) await drive.close()
     }
   }
+}
+
+function lineOf(failure: unknown): string {
+  const error = asVmapipeError(failure)
+  // What ended the pipeline from outside is no fault of a stage.
+  if (error.stage === 'pipeline') error.stage = undefined
+  return error.line
 }
 
 /** What no archive could hold, and no restore make files of, is refused before the point in time. */

@@ -15,6 +15,9 @@ import type { ArchiveTarget, TargetOptions } from './target.ts'
 /** How often to look whether somebody reads a FIFO. */
 const READER_POLL_MS = 50
 
+/** What a write says whose reader is gone, and one that was under way when that was found out. */
+const CLOSED = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE'])
+
 export class PipeTarget implements ArchiveTarget {
   readonly #connect: () => Promise<Writable>
   readonly #name: string
@@ -66,7 +69,7 @@ export class PipeTarget implements ArchiveTarget {
   #explain(error: unknown): VmapipeError {
     const { code } = (this.#error ?? error) as NodeJS.ErrnoException
     if (this.#signal?.aborted) return new VmapipeError('ABORTED', 'aborted', { cause: error })
-    if (code === 'EPIPE' || code === 'ECONNRESET') {
+    if (CLOSED.has(code ?? '')) {
       return new VmapipeError('FAILED', `whoever reads ${this.#name} closed it before the archive was complete`, {
         cause: error,
       })
