@@ -48,7 +48,7 @@ function ratio(size: number, written: number): string {
 }
 
 /** How a running guest is doing under its backup. */
-export function guestLine({ clusters, waiting, buffer }: LiveBackupStatus): string {
+export function guestLine({ clusters, waiting, buffer }: Omit<LiveBackupStatus, 'uuid'>): string {
   const ms = (value: number) => `${value.toFixed(1)} ms`
   const waits = `${waiting.count} writes waited for a copy (p50 ${ms(waiting.p50)}, p99 ${ms(waiting.p99)}, longest ${ms(waiting.max)})`
   return `guest: ${waits}; ${clusters.copied} of ${clusters.total} clusters were copied for it, buffer ${formatBytes(buffer.used)} of ${formatBytes(buffer.size)}`

@@ -8,6 +8,8 @@ import { backupSummary, guestLine } from '../summary.ts'
 
 interface Flags extends JobFlags {
   attach?: string
+  qmp?: string
+  socketDir?: string
   maxStall?: number
   drive?: [string, string][]
   config?: string[]
@@ -26,10 +28,13 @@ export function backupCommand(program: Command): void {
         'nbd://host/export or nbd+unix:///export?socket=PATH.\n\n' +
         'TARGET is a path (there when complete), - for standard output, ssh://user@host/path, or exec:COMMAND, ' +
         'which gets the archive on its standard input.\n\n' +
-        'With --attach the drives are those of a running guest whose disk `vmapipe serve` is.',
+        'With --attach the drives are those of a running guest whose disk `vmapipe serve` is. ' +
+        'With --qmp they are those of a running guest of a stock QEMU, 7.2 or later; `vmapipe drives` shows them.',
     )
     .option('-d, --drive <name=source>', 'a drive; any number of times', drivePairs)
     .option('--attach <control>', 'back up the running guest behind this control socket; -d NAME picks drives')
+    .option('--qmp <socket>', 'back up the running guest of this QEMU; -d NAME picks drives, -d NAME=NODE names them')
+    .option('--socket-dir <folder>', 'with --qmp: where sockets between QEMU and this program are made')
     .option(
       '--max-stall <time>',
       "with --attach: the guest's writes wait no longer; as the service has it unless given",
@@ -49,8 +54,12 @@ export function backupCommand(program: Command): void {
   )
 }
 
-async function run({ attach, ...flags }: Flags): Promise<void> {
+async function run({ attach, qmp, socketDir, ...flags }: Flags): Promise<void> {
+  if (attach !== undefined && qmp !== undefined) {
+    throw new VmapipeError('USAGE', '--attach and --qmp name two guests', { hint: 'give one of them' })
+  }
   if (attach !== undefined) return runAttached(attach, flags)
+  if (qmp !== undefined) return runQemu(qmp, { ...flags, socketDir })
   const { drive = [], config, output, compress, force, bwlimit, maxStall, ...runFlags } = flags
   if (maxStall !== undefined)
     throw new VmapipeError('USAGE', '--max-stall is for a running guest', { hint: 'add --attach CONTROL' })
@@ -105,6 +114,22 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
         onGuest: (guest) => note(guestLine(guest), { guest }),
       }),
     backupSummary,
+  )
+}
+
+async function runQemu(qmp: string, { drive, config, output, ...flags }: Omit<Flags, 'attach' | 'qmp'>): Promise<void> {
+  const { compress, force, bwlimit, maxStall, socketDir, ...runFlags } = flags
+  const configs = namedOnce('config file', (config ?? []).map(configPair))
+  const { qemuBackup } = await import('../../jobs/qemu-backup.ts')
+  await runJob(
+    'backup',
+    runFlags,
+    (options, note) =>
+      qemuBackup({
+        ...{ ...options, qmp, drives: drive, configs, to: output, compress, force, bwlimit, maxStall, socketDir },
+        onGuest: (guest) => note(guestLine(guest), { guest }),
+      }),
+    (result, whole) => [...backupSummary(result, whole), guestLine(result.guest)],
   )
 }
 

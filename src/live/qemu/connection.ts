@@ -1,0 +1,67 @@
+/** The QMP connection of a backup, and another one for the clean-up where the first one was lost. */
+
+import { VmapipeError } from '../../core/errors.ts'
+import { QmpClient } from '../../protocol/qmp/client.ts'
+
+const RECONNECT_MS = 3_000
+
+export class QemuConnection {
+  readonly qmp: QmpClient
+  readonly #path: string
+  readonly #gone = Promise.withResolvers<VmapipeError>()
+  #shutdown = false
+  #lost = false
+
+  /** `path`: where another connection can be had. */
+  constructor(qmp: QmpClient, path: string) {
+    this.qmp = qmp
+    this.#path = path
+    qmp.on(({ event }) => {
+      if (event === 'SHUTDOWN') this.#shutdown = true
+    })
+    void qmp.closed.then((error) => {
+      if (error === null) return
+      this.#lost = true
+      this.#gone.resolve(this.#reason(error))
+    })
+  }
+
+  /** Resolves when the connection was lost; never where we closed it. */
+  get gone(): Promise<VmapipeError> {
+    return this.#gone.promise
+  }
+
+  /** The clean-up. Where QEMU is gone there is nothing left to do. */
+  async lastly(work: (qmp: QmpClient) => Promise<void>): Promise<void> {
+    if (!this.#lost) {
+      try {
+        return await work(this.qmp)
+      } catch (error) {
+        if (!this.#lost) throw error
+      }
+    }
+    const qmp = await this.#reconnect()
+    if (qmp === null) return
+    try {
+      await work(qmp)
+    } finally {
+      qmp.close()
+    }
+  }
+
+  async #reconnect(): Promise<QmpClient | null> {
+    try {
+      return await QmpClient.connect(this.#path, { timeout: RECONNECT_MS })
+    } catch (error) {
+      const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
+      if (code === 'ECONNREFUSED' || code === 'ENOENT' || code === 'ECONNRESET') return null
+      const message = `QEMU cannot be reached any more to take out what belongs to the backup: ${(error as Error).message}`
+      throw new VmapipeError('FAILED', message, { hint: 'run `vmapipe detach` when it can', cause: error })
+    }
+  }
+
+  #reason(error: Error): VmapipeError {
+    const what = this.#shutdown ? 'the guest was switched off during the backup' : 'QEMU ended during the backup'
+    return new VmapipeError('FAILED', `${what}: ${error.message}`, { cause: error })
+  }
+}

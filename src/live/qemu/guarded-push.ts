@@ -1,0 +1,183 @@
+/**
+ * Guarded push: each device of the guest gets a copy-before-write filter above its node, which pushes old data to us
+ * before it is overwritten, and gives the point in time up rather than the guest's write. What nobody overwrites we read
+ * from the point in time, by QEMU's own NBD server.
+ *
+ *     device -> vmapipe-cbwN -> the drive's node
+ *                    |-> vmapipe-tgtN  NBD, to us: the push
+ *     vmapipe-snapN on vmapipe-cbwN, exported: the pull
+ */
+
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { NbdClient } from '../../protocol/nbd/client.ts'
+import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
+import type { Attachment, PushDrive } from './attachment.ts'
+import { type Command, executeAll } from './commands.ts'
+import type { GuestSwitch } from './guest-switch.ts'
+import { namesOf } from './names.ts'
+import { type Footprint, remove, wasRefused } from './removal.ts'
+
+export interface GuardedPushOptions {
+  drives: readonly PushDrive[]
+  guest: GuestSwitch
+  /** Our socket, where there is an export for every drive, and the one that QEMU is to make. */
+  pushSocket: string
+  pullSocket: string
+  /** Seconds after which QEMU gives the point in time up rather than let a write wait. */
+  timeout: number
+  /** Runs the switch of the devices, with whatever has to be before and after it. */
+  around?: (insert: () => Promise<void>) => Promise<void>
+}
+
+/**
+ * Requests of one cluster: the guest's write to what is being read waits for the read. Before QEMU 8.0 a longer read
+ * may give newer data for clusters that were pushed before; those are thrown away in any case.
+ */
+const REQUEST_BYTES = 65536
+const DEPTH = 32
+
+export class GuardedPush implements Attachment {
+  readonly #options: GuardedPushOptions
+  readonly #footprint: Footprint = {
+    ...{ jobs: [], exports: [], snapshots: [], swaps: [], filters: [], targets: [], server: false },
+  }
+
+  constructor(options: GuardedPushOptions) {
+    this.#options = options
+  }
+
+  async insert(qmp: QmpClient): Promise<void> {
+    const { drives, around = (insert) => insert() } = this.#options
+    const { targets } = this.#footprint
+    targets.push(...drives.map((_, index) => namesOf(index).target))
+    const added = await executeAll(
+      qmp,
+      drives.map((_, index) => this.#target(index)),
+    )
+    const failed = added.find((result) => result.status === 'rejected')
+    if (failed) throw this.#unreachable(failed.reason)
+    await around(() => this.#switch(qmp))
+  }
+
+  pull(): Promise<NbdClient[]> {
+    return connectAll(this.#options.drives, this.#options.pullSocket)
+  }
+
+  remove(qmp: QmpClient): Promise<void> {
+    return remove(qmp, this.#footprint)
+  }
+
+  #target(index: number): Command {
+    const { target } = namesOf(index)
+    const server = { type: 'unix', path: this.#options.pushSocket }
+    return ['blockdev-add', { driver: 'nbd', 'node-name': target, server, export: target }]
+  }
+
+  /**
+   * All commands at once: the guest stands still for as short as can be, and it goes on whatever becomes of those in
+   * between. Filter, switch, snapshot and export belong into one pause: to put them in while an iothread works on the
+   * node aborts QEMU 7.2.
+   */
+  async #switch(qmp: QmpClient): Promise<void> {
+    const { guest } = this.#options
+    const steps = this.#steps()
+    const commands = [...guest.pause, ...steps.map(({ command }) => command), ...guest.resume]
+    const results = await executeAll(qmp, commands)
+    for (const [index, { done }] of steps.entries()) if (!wasRefused(results[guest.pause.length + index])) done()
+    const failed = results.findIndex((result) => result.status === 'rejected')
+    if (failed === -1) return
+    // The guest above all.
+    if (results.at(-1)!.status === 'rejected') await executeAll(qmp, guest.resume)
+    throw explained(commands[failed], (results[failed] as PromiseRejectedResult).reason, this.#options.drives)
+  }
+
+  /** What is done while the guest stands still, and what has to be remembered of it. */
+  #steps(): { command: Command; done: () => void }[] {
+    const { drives, guest, pullSocket } = this.#options
+    const footprint = this.#footprint
+    const named = drives.map((drive, index) => ({ ...drive, ...namesOf(index) }))
+    const server = { addr: { type: 'unix', data: { path: pullSocket } } }
+    return [
+      ...named.map(({ filter }, index) => ({
+        command: this.#filter(index),
+        done: () => footprint.filters.push(filter),
+      })),
+      ...named.map(({ device, filter, node }) => ({
+        command: guest.attach(device, filter),
+        done: () => footprint.swaps.push(guest.attach(device, node)),
+      })),
+      ...named.map(({ snapshot, filter }) => ({
+        command: snapshotNode(snapshot, filter),
+        done: () => footprint.snapshots.push(snapshot),
+      })),
+      {
+        command: ['nbd-server-start', server],
+        done: () => {
+          footprint.server = true
+        },
+      },
+      ...named.map(({ snapshot }) => ({
+        command: snapshotExport(snapshot),
+        done: () => footprint.exports.push(snapshot),
+      })),
+    ]
+  }
+
+  #filter(index: number): Command {
+    const { filter, target } = namesOf(index)
+    const { drives, timeout } = this.#options
+    const guard = { 'on-cbw-error': 'break-snapshot', 'cbw-timeout': timeout }
+    return [
+      'blockdev-add',
+      { driver: 'copy-before-write', 'node-name': filter, file: drives[index].node, target, ...guard },
+    ]
+  }
+
+  #unreachable(error: unknown): VmapipeError {
+    const { message, code } = asVmapipeError(error)
+    const hint = `QEMU must be able to reach ${this.#options.pushSocket}: choose a folder with --socket-dir`
+    return new VmapipeError(code, message, { cause: error, hint })
+  }
+}
+
+/** discard: without it a TRIM of what we have does nothing. */
+function snapshotNode(snapshot: string, filter: string): Command {
+  return ['blockdev-add', { driver: 'snapshot-access', 'node-name': snapshot, file: filter, discard: 'unmap' }]
+}
+
+function snapshotExport(snapshot: string): Command {
+  return ['block-export-add', { type: 'nbd', id: snapshot, 'node-name': snapshot, writable: true }]
+}
+
+async function connectAll(drives: readonly PushDrive[], socketPath: string): Promise<NbdClient[]> {
+  const clients: NbdClient[] = []
+  try {
+    for (const [index, { name, size }] of drives.entries()) {
+      const exportName = namesOf(index).snapshot
+      const client = await NbdClient.connect({ socketPath, exportName }, { requestSize: REQUEST_BYTES, depth: DEPTH })
+      clients.push(client)
+      if (client.size !== size) {
+        const message = `the drive has ${client.size} bytes now, it had ${size} a moment ago`
+        throw new VmapipeError('FAILED', message, { drive: name })
+      }
+    }
+    return clients
+  } catch (error) {
+    await Promise.all(clients.map((client) => client.close()))
+    throw error
+  }
+}
+
+function explained([command, args]: Command, error: unknown, drives: readonly PushDrive[]): VmapipeError {
+  const { message, code } = asVmapipeError(error)
+  if (qmpErrorClass(error) === undefined) return asVmapipeError(error)
+  if (command === 'nbd-server-start') {
+    const hint =
+      'QEMU has one NBD server, and it runs already: end it with nbd-server-stop if nobody needs it, or use --mode push'
+    return new VmapipeError(code, message, { cause: error, hint })
+  }
+  const about = args as { path?: string; file?: string } | undefined
+  const drive = drives.find(({ device, node }) => device === about?.path || node === about?.file)?.name
+  const hint = 'the filter that guards the guest cannot be put in; --mode push does without it'
+  return new VmapipeError(code, message, { cause: error, drive, hint })
+}

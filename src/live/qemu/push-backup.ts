@@ -1,0 +1,202 @@
+/**
+ * A backup of a guest whose QEMU pushes old data to us: the reader of every drive for the cluster source, and the guest
+ * for the write interceptor. The point in time is when the scan first looks at a drive: by then every stage is open, and
+ * a target that cannot be written has left the guest alone.
+ *
+ * The guest always wins: when the backup ends, for whatever reason, every push is answered at once, then everything
+ * that was put into QEMU is taken out.
+ */
+
+import type { Budget } from '../../core/budget.ts'
+import { Counters } from '../../core/counters.ts'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { CLUSTER_SIZE, clusterCount } from '../../core/geometry.ts'
+import type { Run } from '../../core/items.ts'
+import type { StageContext } from '../../core/stage.ts'
+import type { NbdClient } from '../../protocol/nbd/client.ts'
+import type { ClaimedReader } from '../../stages/cluster-source/claims.ts'
+import type { Guest } from '../../stages/write-interceptor.ts'
+import type { LiveBackupStatus } from '../live-backup.ts'
+import { Waiting } from '../waiting.ts'
+import type { Attachment, PushDrive } from './attachment.ts'
+import type { QemuConnection } from './connection.ts'
+import { explainPull } from './pull-errors.ts'
+import { type PushHost, PushTarget } from './push-target.ts'
+import { SnapshotReader } from './snapshot-reader.ts'
+
+/** As of a disk that we serve. `copied`: pushed by QEMU before a write of the guest. */
+export type PushBackupStatus = Omit<LiveBackupStatus, 'uuid'>
+
+export interface PushBackupOptions {
+  drives: readonly PushDrive[]
+  connection: QemuConnection
+  attachment: Attachment
+  /** Milliseconds that a push waits at most. */
+  maxStall: number
+}
+
+export class PushBackup implements PushHost {
+  /** By name in the archive. */
+  readonly readers: Record<string, ClaimedReader>
+  /** By drive, for the server that QEMU pushes to. */
+  readonly targets: readonly PushTarget[]
+  readonly #options: PushBackupOptions
+  readonly #waiting = new Waiting()
+  readonly #controller = new AbortController()
+  readonly #over = Promise.withResolvers<void>()
+  #context: StageContext | null = null
+  #emit: (run: Run) => void = () => {}
+  #started: Promise<NbdClient[] | null> | null = null
+  #detached: Promise<void> | null = null
+  #ended = false
+  #since = 0
+  #scanned = 0
+  #pushed = 0
+  #pushes = 0
+
+  constructor(options: PushBackupOptions) {
+    this.#options = options
+    const { drives } = options
+    this.targets = drives.map(({ size }, index) => new PushTarget(index + 1, size, this))
+    this.readers = Object.fromEntries(
+      this.targets.map((target, index) => [drives[index].name, new SnapshotReader(target, this.#puller(index))]),
+    )
+  }
+
+  /** Aborted, with the reason, when the backup cannot go on. */
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  get status(): PushBackupStatus {
+    const budget = this.#context?.budget
+    const { figures } = this.#waiting
+    const total = this.targets.reduce((sum, { size }) => sum + clusterCount(size), 0)
+    return {
+      since: this.#since,
+      clusters: { total, scanned: this.#scanned, copied: this.#pushed },
+      copies: { reads: 0, archived: this.#pushes, requests: figures.count },
+      waiting: figures,
+      buffer: { used: budget?.used ?? 0, size: budget?.total ?? 0, highest: budget?.highWater ?? 0 },
+      counters: (this.#context?.counters ?? new Counters()).toJSON(),
+    }
+  }
+
+  /** As the interceptor sees it. */
+  get guest(): Guest {
+    return {
+      begin: (context, emit) => this.#begin(context, emit),
+      settled: () => this.#settled(),
+      end: (error) => this.#end(error),
+    }
+  }
+
+  #begin(context: StageContext, emit: (run: Run) => void): void {
+    this.#context = context
+    this.#emit = emit
+    context.signal.addEventListener('abort', () => this.#letGo(), { once: true })
+    void this.#options.connection.gone.then((error) => this.#ended || this.fail(error))
+  }
+
+  /** Everything has come; the guest is rid of us while the archive is still being written. */
+  async #settled(): Promise<void> {
+    await Promise.race([Promise.all(this.targets.map(({ whole }) => whole)), this.#over.promise])
+    if (this.#ended) return
+    this.#letGo()
+    await this.#detach().catch((error) => this.#context!.warn(`the archive is whole, but ${(error as Error).message}`))
+  }
+
+  async #end(error: Error | null): Promise<void> {
+    this.#letGo()
+    try {
+      await this.#detach()
+    } catch (left) {
+      // What made the backup fail is what counts; but the guest's owner has to know of this too.
+      if (error !== null) this.#context?.warn(asVmapipeError(left).line)
+    }
+  }
+
+  /** First the guest: whoever waits goes on, and nobody waits any more. */
+  #letGo(): void {
+    this.#ended = true
+    for (const target of this.targets) target.end()
+    this.#waiting.unwatch()
+    this.#over.resolve()
+  }
+
+  #detach(): Promise<void> {
+    this.#detached ??= this.#takeOut()
+    return this.#detached
+  }
+
+  async #takeOut(): Promise<void> {
+    if (this.#started === null) return
+    const clients = await this.#started.catch(() => null)
+    await Promise.all((clients ?? []).map((client) => client.close()))
+    const { connection, attachment } = this.#options
+    await connection.lastly((qmp) => attachment.remove(qmp))
+  }
+
+  // What the readers need
+
+  #puller(index: number) {
+    return {
+      pull: async () => (await this.#start())?.[index] ?? null,
+      explain: (error: unknown) => explainPull(error, this.#options.connection),
+      fail: (error: unknown) => this.fail(error),
+    }
+  }
+
+  #start(): Promise<NbdClient[] | null> {
+    this.#started ??= this.#attach()
+    return this.#started
+  }
+
+  async #attach(): Promise<NbdClient[] | null> {
+    const { attachment, connection, maxStall } = this.#options
+    if (this.#ended) throw new VmapipeError('ABORTED', 'aborted')
+    this.#waiting.watch(maxStall, (waited) => this.#giveUp(waited))
+    await attachment.insert(connection.qmp)
+    this.#since = Date.now() / 1000
+    return attachment.pull()
+  }
+
+  #giveUp(waited: number): void {
+    const { clusters, buffer } = this.status
+    const done = `${clusters.scanned + clusters.copied} of ${clusters.total} clusters were archived`
+    const message = `a guest's write has waited ${Math.round(waited)} ms for the archive, ${this.#options.maxStall} are allowed: the backup was given up (${done}, ${buffer.used} of ${buffer.size} bytes of the buffer were full)`
+    this.fail(
+      new VmapipeError('FAILED', message, { hint: 'a faster target, a larger --buffer or a larger --max-stall' }),
+    )
+  }
+
+  // What the targets need
+
+  get budget(): Budget {
+    return this.#context!.budget
+  }
+
+  emit(run: Run): void {
+    this.#context!.counters.add('done', run.count * CLUSTER_SIZE)
+    this.#pushes++
+    this.#emit(run)
+  }
+
+  fail(error: unknown): void {
+    if (this.#ended) return
+    this.#letGo()
+    this.#controller.abort(asVmapipeError(error))
+  }
+
+  waits(): () => void {
+    return this.#waiting.begin()
+  }
+
+  pushed(clusters: number): void {
+    this.#pushed += clusters
+  }
+
+  scanned(clusters: number): void {
+    this.#scanned += clusters
+  }
+}

@@ -1,0 +1,73 @@
+/** A drive of a running guest as the scan reads it: the point in time that QEMU shows us, which shrinks behind the scan. */
+
+import { CLUSTER_SIZE } from '../../core/geometry.ts'
+import type { NbdClient } from '../../protocol/nbd/client.ts'
+import type { ClaimedReader, Claims } from '../../stages/cluster-source/claims.ts'
+import type { DriveExtent } from '../../storage/drive.ts'
+import { NbdReader } from '../../storage/nbd-drive.ts'
+import type { PushTarget } from './push-target.ts'
+
+export interface SnapshotHost {
+  /** Resolves with the connection to the point in time, once there is one; null where all is pushed. */
+  pull(): Promise<NbdClient | null>
+  /** What a read's error means. */
+  explain(error: unknown): Promise<unknown>
+  fail(error: unknown): void
+}
+
+export class SnapshotReader implements ClaimedReader {
+  readonly size: number
+  readonly claims: Claims
+  readonly #host: SnapshotHost
+  #client: NbdClient | null = null
+
+  constructor(target: PushTarget, host: SnapshotHost) {
+    this.size = target.size
+    this.#host = host
+    this.claims = {
+      free: (first, count) => (this.#client === null ? 0 : target.free(first, count)),
+      claim: (first, count, most) => (this.#client === null ? [] : target.claim(first, count, most)),
+      settle: (first, count) => {
+        const kept = target.settle(first, count)
+        this.#release(first, count)
+        return kept
+      },
+    }
+  }
+
+  async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    this.#client = await this.#host.pull()
+    if (this.#client === null) yield { offset, length, zero: false }
+    else yield* this.#explained(new NbdReader(this.#client).map(offset, length))
+  }
+
+  async read(buffer: Uint8Array, offset: number): Promise<void> {
+    try {
+      await this.#client!.read(buffer, offset)
+    } catch (error) {
+      throw await this.#host.explain(error)
+    }
+  }
+
+  /** The connection is the backup's, which takes things out in their order. */
+  async close(): Promise<void> {}
+
+  async *#explained(extents: AsyncIterable<DriveExtent>): AsyncGenerator<DriveExtent> {
+    try {
+      yield* extents
+    } catch (error) {
+      throw await this.#host.explain(error)
+    }
+  }
+
+  /**
+   * Guest writes there need no copy any more. Whole clusters only: a TRIM of less aborts QEMU 7.2, and of the last,
+   * partial cluster it does nothing in 10.0. That one stays; the guest's first write to it is one push, which we drop.
+   */
+  #release(first: number, count: number): void {
+    const from = first * CLUSTER_SIZE
+    const end = Math.min((first + count) * CLUSTER_SIZE, this.size - (this.size % CLUSTER_SIZE))
+    if (end <= from) return
+    this.#client!.trim(from, end - from).catch(async (error) => this.#host.fail(await this.#host.explain(error)))
+  }
+}
