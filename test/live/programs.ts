@@ -25,7 +25,7 @@ export function start(t: Hooks, command: string, args: readonly string[]): Runni
     said += text
   })
   const done = once(child, 'close').then(([code, signal]) => {
-    assert.equal(code, 0, `${command} ended with ${code ?? signal}: ${said}${out}`)
+    assert.equal(code, 0, `${command} ended with ${code ?? signal}: ${said}${out.slice(0, 500)}`)
     return out
   })
   // Whoever waits for it sees the failure; a test that has failed before does not wait.
@@ -35,6 +35,11 @@ export function start(t: Hooks, command: string, args: readonly string[]): Runni
 
 export function run(t: Hooks, command: string, args: readonly string[]): Promise<string> {
   return start(t, command, args).done
+}
+
+/** What curl needs to take an archive, the way a user types it. */
+export function curl(control: string, path: string, into: string): string[] {
+  return ['--silent', '--show-error', '--fail', '--unix-socket', control, '--output', into, `http://guest${path}`]
 }
 
 export interface FioFigures {
