@@ -9,6 +9,7 @@ import { printable } from '../core/errors.ts'
 import { backupCommand } from './commands/backup.ts'
 import { configCommand } from './commands/config.ts'
 import { demoCommand } from './commands/demo.ts'
+import { drivesCommand } from './commands/drives.ts'
 import { listCommand } from './commands/list.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { runCommand } from './commands/run.ts'
@@ -37,6 +38,7 @@ export function makeProgram(): Command {
     listCommand,
     configCommand,
     serveCommand,
+    drivesCommand,
     runCommand,
     stagesCommand,
     demoCommand,

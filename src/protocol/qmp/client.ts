@@ -8,37 +8,19 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { type EventListener, Events } from './events.ts'
 import { parseVersion, type QmpEvent, type QmpMessage, type QmpVersion, violation } from './message.ts'
 import { pollFor } from './polling.ts'
+import { QmpError } from './qmp-error.ts'
 import { SocketTransport } from './socket-transport.ts'
 import type { QmpTransport, TransportListener } from './transport.ts'
 import { VirshTransport } from './virsh-transport.ts'
 
 export type { QmpEvent, QmpVersion } from './message.ts'
+export { QmpError, qmpErrorClass } from './qmp-error.ts'
 
 export interface QmpOptions {
   /** Milliseconds until there must have been a greeting. */
   timeout?: number
   /** Ends the wait for a connection. One that is open stays open: cleaning up needs it. */
   signal?: AbortSignal
-}
-
-/** What QEMU says of a command that failed; the `cause` of the VmapipeError. */
-export class QmpError extends Error {
-  override name = 'QmpError'
-  /** QMP's error class: GenericError, CommandNotFound, DeviceNotFound, … */
-  readonly class: string
-  readonly command: string
-
-  constructor(command: string, kind: string, desc: string) {
-    super(desc)
-    this.class = kind
-    this.command = command
-  }
-}
-
-/** The class of the error that QEMU itself answered with; undefined of any other error. */
-export function qmpErrorClass(error: unknown): string | undefined {
-  const cause = error instanceof VmapipeError ? error.cause : error
-  return cause instanceof QmpError ? cause.class : undefined
 }
 
 interface Pending {

@@ -1,0 +1,79 @@
+import type { Command } from 'commander'
+import { printable } from '../../core/errors.ts'
+import { formatBytes } from '../../core/size.ts'
+import type { GuestDrive, Inventory } from '../../live/qemu/discovery.ts'
+import { type CommonFlags, common, examples } from '../flags.ts'
+import { interruptible } from '../signals.ts'
+import { columns, noteLine, print, styled } from '../text.ts'
+
+interface Flags extends CommonFlags {
+  qmp?: string
+  libvirt?: string
+  json?: boolean
+}
+
+export function drivesCommand(program: Command): void {
+  const command = program
+    .command('drives')
+    .summary('print which drives a running guest has')
+    .description(
+      'Prints which drives the guest of a stock QEMU has, under the names that `vmapipe backup --qmp` gives them, ' +
+        'and which ones it leaves out. Nothing is changed.',
+    )
+    .option('--qmp <socket>', "the guest's QMP socket (QEMU: -qmp unix:SOCKET,server=on,wait=off)")
+    .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
+    .option('--json', 'as JSON, with everything that is known of them')
+    .action(run)
+  examples(
+    common(command),
+    'vmapipe drives --qmp /run/vm1.qmp',
+    'vmapipe drives --libvirt vm1',
+    "vmapipe drives --qmp /run/vm1.qmp --json | jq '.drives[].name'",
+  )
+}
+
+async function run({ json, ...place }: Flags): Promise<void> {
+  const { openMonitor } = await import('../../live/qemu/monitor.ts')
+  const { discover } = await import('../../live/qemu/discovery.ts')
+  const { signal, dispose } = interruptible()
+  const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
+  try {
+    const monitor = await openMonitor(place, { signal, warn })
+    signal.addEventListener('abort', () => monitor.close(), { once: true })
+    const inventory = await discover(monitor).finally(() => monitor.close())
+    print(...(json ? [JSON.stringify(asJson(inventory), null, 2)] : driveLines(inventory)))
+  } finally {
+    dispose()
+  }
+}
+
+/** A table of the drives, then a line for each that is left out. */
+export function driveLines({ drives, leftOut }: Inventory): string[] {
+  const rows = drives.map((drive) => [
+    printable(drive.name),
+    formatBytes(drive.size),
+    printable(drive.type),
+    printable(drive.node),
+    printable(drive.format),
+    printable(remarks(drive)),
+  ])
+  const [heads, ...lines] = columns([['NAME', 'SIZE', 'DEVICE', 'NODE', 'FORMAT', ''], ...rows])
+  return [
+    ...(drives.length > 0 ? [styled('bold', heads), ...lines] : ['the guest has no drive to back up']),
+    ...leftOut.map(({ name, reason }) => `left out: ${printable(`${name} ${reason}`)}`),
+  ]
+}
+
+function remarks({ iothread, throttleGroup, shared }: GuestDrive): string {
+  return [
+    iothread !== null && `iothread ${iothread}`,
+    throttleGroup !== null && `throttled as ${throttleGroup}`,
+    shared && 'others may write to it',
+  ]
+    .filter(Boolean)
+    .join(', ')
+}
+
+function asJson({ drives, leftOut }: Inventory): object {
+  return { drives, leftOut: leftOut.map(({ name, reason, drive }) => ({ name, reason, canBeChosen: drive !== null })) }
+}

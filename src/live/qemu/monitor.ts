@@ -1,0 +1,30 @@
+/** The monitor of a guest's QEMU: by its QMP socket, or through libvirt. */
+
+import { VmapipeError } from '../../core/errors.ts'
+import { QmpClient } from '../../protocol/qmp/client.ts'
+
+export interface MonitorPlace {
+  /** Path of a QMP socket. */
+  qmp?: string
+  /** Name of a libvirt domain. */
+  libvirt?: string
+}
+
+export interface MonitorOptions {
+  signal?: AbortSignal
+  warn?: (message: string) => void
+}
+
+/** USAGE where not exactly one place is named. */
+export async function openMonitor({ qmp, libvirt }: MonitorPlace, options: MonitorOptions = {}): Promise<QmpClient> {
+  const { signal, warn } = options
+  if ((qmp === undefined) === (libvirt === undefined)) {
+    throw new VmapipeError('USAGE', 'nothing says where the guest is', {
+      hint: 'give either --qmp SOCKET or --libvirt DOMAIN',
+    })
+  }
+  if (qmp !== undefined) return QmpClient.connect(qmp, { signal })
+  const client = await QmpClient.libvirt(libvirt!, { signal })
+  warn?.(`libvirt marks the domain ${libvirt} as tainted (custom-monitor) from now on, until it is started again`)
+  return client
+}
