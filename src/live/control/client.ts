@@ -1,8 +1,9 @@
 /** The other end of the control socket: asks a service for its status, or for a backup. */
 
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
-import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { VmapipeError } from '../../core/errors.ts'
 import type { ServiceStatus } from '../service.ts'
+import { ArchiveResponse, connectionError, type Refusal } from './archive-response.ts'
 
 export interface BackupWish {
   drives?: string[]
@@ -29,12 +30,14 @@ export class ControlClient {
   }
 
   async status(): Promise<ServiceStatus> {
-    const response = await this.#ask('GET', '/status', undefined, AbortSignal.timeout(STATUS_MS))
-    return JSON.parse(await this.#text(response))
+    const response = await this.#get('/status', AbortSignal.timeout(STATUS_MS))
+    const text = await this.#text(response)
+    if (response.statusCode !== 200) throw this.#refused({ status: response.statusCode!, text })
+    return JSON.parse(text)
   }
 
-  /** Resolves with the archive's bytes once the point in time is set; FAILED or USAGE where the service refuses. */
-  async backup({ configs = {}, ...wish }: BackupWish, signal?: AbortSignal): Promise<IncomingMessage> {
+  /** Resolves with the archive once the point in time is set; FAILED or USAGE where the service refuses. */
+  async backup({ configs = {}, ...wish }: BackupWish, signal?: AbortSignal): Promise<ArchiveResponse> {
     const query = new URLSearchParams()
     for (const drive of wish.drives ?? []) query.append('drive', drive)
     if (wish.buffer !== undefined) query.set('buffer', String(wish.buffer))
@@ -43,28 +46,22 @@ export class ControlClient {
     if (wish.uuid !== undefined) query.set('uuid', wish.uuid)
     const named = Object.entries(configs).map(([name, data]) => [name, Buffer.from(data).toString('base64')])
     const body = JSON.stringify({ configs: Object.fromEntries(named) })
-    return this.#ask('POST', `/backup?${query}`, body, signal)
+    const answer = await ArchiveResponse.request(this.#path, `/backup?${query}`, body, signal)
+    if (answer instanceof ArchiveResponse) return answer
+    throw this.#refused(answer)
   }
 
-  #ask(method: string, path: string, body?: string, signal?: AbortSignal): Promise<IncomingMessage> {
+  #get(path: string, signal: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const fail = (error: Error) => reject(this.#explained(error))
-      const request: ClientRequest = httpRequest(
-        { socketPath: this.#path, method, path, signal, agent: false },
-        (response) => {
-          if (response.statusCode! < 300) resolve(response)
-          else this.#refusal(response).then(reject, fail)
-        },
-      )
-      request.on('error', fail)
-      request.end(body)
+      httpRequest({ socketPath: this.#path, path, signal, agent: false }, resolve)
+        .on('error', (error) => reject(connectionError(this.#path, error)))
+        .end()
     })
   }
 
-  async #refusal(response: IncomingMessage): Promise<VmapipeError> {
-    const text = await this.#text(response)
-    const { error = `answered ${response.statusCode}`, hint } = parsed(text)
-    return new VmapipeError(response.statusCode === 400 ? 'USAGE' : 'FAILED', String(error), {
+  #refused({ status, text }: Refusal): VmapipeError {
+    const { error = `answered ${status}`, hint } = parsed(text)
+    return new VmapipeError(status === 400 ? 'USAGE' : 'FAILED', String(error), {
       file: this.#path,
       ...(typeof hint === 'string' && { hint }),
     })
@@ -80,12 +77,6 @@ export class ControlClient {
       parts.push(part)
     }
     return Buffer.concat(parts).toString()
-  }
-
-  #explained(error: NodeJS.ErrnoException): VmapipeError {
-    const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
-    const hint = nobody ? 'is `vmapipe serve --control` running there?' : undefined
-    return asVmapipeError(error, { file: this.#path, hint })
   }
 }
 

@@ -12,10 +12,10 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { listenOnPath, type SocketFile } from '../../protocol/nbd/server/socket-file.ts'
 import type { Service } from '../service.ts'
 import { metricsOf } from './metrics.ts'
+import { COMPLETE, OUTCOME } from './outcome.ts'
 import { readRequest } from './request.ts'
 
-/** The trailer that says that an archive is whole. One that is not ends without its last chunk. */
-export const OUTCOME = 'Vmapipe-Outcome'
+export { OUTCOME }
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 
@@ -84,7 +84,7 @@ export class ControlServer {
     const wanted = await readRequest(request)
     this.#service.checkBackup(wanted)
     response.writeHead(200, { 'Content-Type': 'application/octet-stream', Trailer: OUTCOME })
-    response.addTrailers({ [OUTCOME]: 'complete' })
+    response.addTrailers({ [OUTCOME]: COMPLETE })
     // Whoever reads may go away while nothing is being written.
     const gone = new AbortController()
     response.once('close', () => {
