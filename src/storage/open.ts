@@ -1,9 +1,7 @@
-/** Opens a drive by what people call it; see spec.ts. */
+/** Opens a drive by what people call it; see spec.ts. What most runs do without is loaded when it is wanted. */
 
 import { stat } from 'node:fs/promises'
 import type { DriveReader, DriveWriter } from './drive.ts'
-import { createImage, openImageReader } from './image-drive.ts'
-import { openNbdReader, openNbdWriter } from './nbd-drive.ts'
 import type { PartialFileOptions } from './partial-file.ts'
 import { openRawReader } from './raw-reader.ts'
 import { createRawFile, openDeviceWriter } from './raw-writer.ts'
@@ -25,8 +23,8 @@ export async function openDriveReader(spec: string, { signal }: ReaderOptions = 
   signal?.throwIfAborted()
   const drive = parseDriveSpec(spec)
   if (drive.kind === 'raw') return openRawReader(drive.path)
-  if (drive.kind === 'nbd') return openNbdReader(drive.address, { signal })
-  return openImageReader(drive.format, drive.path, signal)
+  if (drive.kind === 'nbd') return (await nbdDrives()).openNbdReader(drive.address, { signal })
+  return (await imageDrives()).openImageReader(drive.format, drive.path, signal)
 }
 
 export async function openDriveWriter(spec: string, options: WriterOptions): Promise<DriveWriter> {
@@ -37,6 +35,9 @@ export async function openDriveWriter(spec: string, options: WriterOptions): Pro
     const isDevice = (await stat(drive.path).catch(() => null))?.isBlockDevice() ?? false
     return isDevice ? openDeviceWriter(drive.path, size, isZero) : createRawFile(drive.path, size, options)
   }
-  if (drive.kind === 'nbd') return openNbdWriter(drive.address, size, isZero, { signal })
-  return createImage(drive.format, drive.path, size, options)
+  if (drive.kind === 'nbd') return (await nbdDrives()).openNbdWriter(drive.address, size, isZero, { signal })
+  return (await imageDrives()).createImage(drive.format, drive.path, size, options)
 }
+
+const nbdDrives = () => import('./nbd-drive.ts')
+const imageDrives = () => import('./image-drive.ts')

@@ -1,6 +1,7 @@
 /** A bar on a terminal: redrawn in place, gone when the run has ended. */
 
-import cliProgress from 'cli-progress'
+import { createRequire } from 'node:module'
+import type cliProgress from 'cli-progress'
 import { formatBytes, formatRate } from '../../core/size.ts'
 import { noteLine } from '../text.ts'
 import type { Display, Level } from './display.ts'
@@ -8,6 +9,9 @@ import { formatDuration } from './duration.ts'
 import type { Snapshot } from './meter.ts'
 
 const BAR_WIDTH = 24
+
+/** Loaded for a bar alone: it would be a tenth of the time to start. */
+const loadProgress = () => createRequire(import.meta.url)('cli-progress') as typeof cliProgress
 
 export class BarDisplay implements Display {
   readonly #bars: cliProgress.MultiBar
@@ -18,7 +22,8 @@ export class BarDisplay implements Display {
   constructor(title: string, stream: NodeJS.WriteStream) {
     this.#title = title
     this.#stream = stream
-    this.#bars = new cliProgress.MultiBar({
+    const { MultiBar } = loadProgress()
+    this.#bars = new MultiBar({
       stream,
       hideCursor: true,
       clearOnComplete: true,
