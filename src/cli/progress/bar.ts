@@ -10,7 +10,7 @@ import type { Snapshot } from './meter.ts'
 
 const BAR_WIDTH = 24
 
-/** Loaded for a bar alone: it would be a tenth of the time to start. */
+/** Loaded for a bar alone: most runs show none. */
 const loadProgress = () => createRequire(import.meta.url)('cli-progress') as typeof cliProgress
 
 export class BarDisplay implements Display {
