@@ -4,8 +4,12 @@ import assert from 'node:assert/strict'
 import { copyFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { Chunk, type Manifest, type Range, type RangeItem } from '../../src/core/items.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { verify } from '../../src/jobs/verify.ts'
+import { vmaDeframer } from '../../src/stages/vma-deframer.ts'
+import { zeroExpander } from '../../src/stages/zero-expander.ts'
+import { through } from '../support/flow.ts'
 import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
 
@@ -50,4 +54,16 @@ export function assertSame(one: string, other: string): void {
 
 function* pieces(bytes: Buffer): Generator<Buffer> {
   for (let at = 0; at < bytes.length; at += MiB) yield bytes.subarray(at, at + MiB)
+}
+
+/** The drives of an archive, by name. */
+export async function imagesOf(archive: Buffer): Promise<Map<string, Buffer>> {
+  const items = await through<RangeItem>('bytes', [new Chunk([archive])], [vmaDeframer(), zeroExpander()])
+  const { drives } = items[0] as Manifest
+  const images = new Map(drives.map(({ id, size }) => [id, Buffer.alloc(size, 0xee)]))
+  for (const { drive, offset, length, data } of items.slice(1) as Range[]) {
+    if (data === null) images.get(drive)!.fill(0, offset, offset + length)
+    else Buffer.concat(data).copy(images.get(drive)!, offset)
+  }
+  return new Map(drives.map(({ id, name }) => [name, images.get(id)!]))
 }

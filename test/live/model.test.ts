@@ -1,0 +1,137 @@
+/**
+ * A guest of many writers against a model, over the socket, while backups begin, end and are given up: each archive holds
+ * the drives of one instant.
+ */
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { NbdClient } from '../../src/protocol/nbd/client.ts'
+import { writeImage } from '../support/image.ts'
+import { seed, seeded } from '../support/random.ts'
+import { tmpDir } from '../support/tmp.ts'
+import { imagesOf, MiB } from './images.ts'
+import { Crowd } from './model/crowd.ts'
+import { Lane, type Stretch } from './model/lane.ts'
+import { type Serving, serve } from './serving.ts'
+
+const FOR_MS = 12_000
+
+const SIZES = { a: 5 * MiB + 1537, b: 2 * MiB, wide: 6 * MiB, crowd: MiB }
+type Name = keyof typeof SIZES
+
+/** Of odd size, so that clusters and blocks are shared by writers. */
+const STRIPE = 40_961
+
+/** Stripes of the drives for several lanes in turn. */
+function stripes(lanes: number, drives: readonly Name[]): Stretch[][] {
+  const shares: Stretch[][] = Array.from({ length: lanes }, () => [])
+  let turn = 0
+  for (const drive of drives) {
+    for (let offset = 0; offset < SIZES[drive]; offset += STRIPE) {
+      shares[turn++ % lanes].push({ drive, offset, length: Math.min(STRIPE, SIZES[drive] - offset) })
+    }
+  }
+  return shares
+}
+
+test(`every archive is of one instant, whatever is written meanwhile (seed ${seed})`, {
+  timeout: 60_000,
+}, async (t) => {
+  const random = seeded(seed)
+  const dir = tmpDir(t)
+  const names = Object.keys(SIZES) as Name[]
+  const sources = Object.fromEntries(names.map((name) => [name, join(dir, name)]))
+  for (const name of names) writeImage(sources[name], SIZES[name], name === 'crowd' ? {} : { text: SIZES[name] >> 1 })
+  const shadows = Object.fromEntries(names.map((name) => [name, readFileSync(sources[name])]))
+  const serving = await serve(t, sources, ['--buffer', '16MiB'])
+  const guest = async () => ({ shadows, random, clients: await connect(t, serving, names) })
+  const [first, second] = [await guest(), await guest()]
+  const lanes = stripes(6, ['a', 'b']).map(
+    (share, index) => new Lane(index < 3 ? first : second, `lane ${index}`, share, 40_000),
+  )
+  lanes.push(new Lane(first, 'wide', [{ drive: 'wide', offset: 0, length: SIZES.wide }], 3 * MiB))
+  const crowd = new Crowd([first.clients.crowd, second.clients.crowd], SIZES.crowd / 512, random)
+
+  let over = false
+  const writers = [...lanes, crowd, crowd, crowd].map(async (writer) => {
+    while (!over) await writer.step()
+  })
+  // Where one fails the test ends, rather than to wait for it.
+  const failed = new Promise<never>((_, reject) => {
+    for (const writer of writers) writer.catch(reject)
+  })
+  failed.catch(() => {})
+
+  const figures = { whole: 0, cut: 0, copied: 0 }
+  const until = performance.now() + FOR_MS
+  while (performance.now() < until) await Promise.race([oneBackup(), failed])
+  over = true
+  await Promise.all(writers)
+  const requests = [...lanes, crowd].reduce((sum, writer) => sum + writer.requests, 0)
+  t.diagnostic(`${requests} requests, ${figures.whole} archives checked, ${figures.cut} cut, ${figures.copied} copies`)
+  assert.ok(figures.whole >= 3 && figures.copied >= 50 && requests > 1000)
+  assert.equal(await serving.stop(), 0)
+  for (const name of names.filter((name) => name !== 'crowd'))
+    assert.ok(readFileSync(sources[name]).equals(shadows[name]), `${name} holds what its guest wrote`)
+
+  async function oneBackup(): Promise<void> {
+    for (const lane of lanes) lane.forget()
+    const mark = {
+      lanes: lanes.map(({ done }) => done),
+      crowd: crowd.now,
+      shadows: Object.fromEntries(names.map((name) => [name, Buffer.from(shadows[name])])),
+    }
+    const response = await serving.ask('GET', `/backup?bwlimit=${Math.ceil(10 + random() * 90)}MiB/s`)
+    assert.equal(response.statusCode, 200)
+    const begun = { lanes: lanes.map(({ begun }) => begun), crowd: crowd.now }
+    const archive = await taken(response)
+    const { complete, status } = await serving.ended()
+    assert.equal(complete, archive !== null)
+    if (archive === null) {
+      figures.cut++
+      return
+    }
+    figures.whole++
+    figures.copied += status.clusters.copied
+    assert.equal(status.clusters.scanned + status.clusters.copied, status.clusters.total)
+    // What a trim has left is known when it is done.
+    for (const [index, lane] of lanes.entries()) while (lane.done < begun.lanes[index]) await sleep(1)
+    const images = await imagesOf(archive)
+    for (const [index, lane] of lanes.entries())
+      lane.checkInstant(images, mark.shadows, mark.lanes[index], begun.lanes[index])
+    crowd.checkInstant(images.get('crowd')!, mark.crowd, begun.crowd)
+  }
+
+  /** The archive, read at some pace; null where it is cut off, one way or another. */
+  async function taken(response: IncomingMessage): Promise<Buffer | null> {
+    const parts: Buffer[] = []
+    const slow = random() < 0.3
+    const fate = random()
+    if (fate < 0.15) setTimeout(() => response.destroy(), random() * 300)
+    else if (fate < 0.3) setTimeout(() => void serving.json('DELETE', '/backup').catch(() => {}), random() * 300)
+    try {
+      for await (const part of response) {
+        parts.push(part)
+        if (slow && random() < 0.1) await sleep(random() * 10)
+      }
+    } catch {
+      return null
+    }
+    return response.complete ? Buffer.concat(parts) : null
+  }
+})
+
+async function connect(t: TestContext, serving: Serving, names: readonly Name[]): Promise<Record<string, NbdClient>> {
+  const clients: Record<string, NbdClient> = {}
+  for (const name of names) {
+    const address = { socketPath: serving.socket, exportName: name }
+    // A write is one request, however long: only then does it happen at one instant.
+    clients[name] = await NbdClient.connect(address, { requestSize: 4 * MiB })
+    t.after(() => clients[name].close())
+  }
+  return clients
+}
