@@ -53,6 +53,7 @@ export class QmpClient {
     this.#greeting.promise.catch(() => {})
     this.#transport = open({
       message: (message) => this.#received(message),
+      failed: (id, error) => this.#take(id)?.reject(this.#named(error)),
       ended: (error) => this.#fail(error),
     })
   }
@@ -147,30 +148,39 @@ export class QmpClient {
   #answered(answer: QmpMessage & { kind: 'return' | 'error' }): void {
     const id = answer.id as number
     if (this.#abandoned.delete(id)) return
-    const pending = this.#pending.get(id)
+    const pending = this.#take(id)
     if (pending === undefined) {
       const what = answer.kind === 'error' ? `the error '${answer.desc}'` : 'an answer'
       throw violation(`${what} to a command that it was not given`)
     }
-    this.#pending.delete(id)
-    clearTimeout(pending.timer)
     if (answer.kind === 'return') pending.resolve(answer.value)
     else pending.reject(refusal(pending.command, answer.class, answer.desc))
   }
 
   #giveUp(id: number, timeout: number): void {
-    const { command, reject } = this.#pending.get(id)!
-    this.#pending.delete(id)
+    const { command, reject } = this.#take(id)!
     this.#abandoned.add(id)
     reject(new VmapipeError('FAILED', `${this.name}: no answer to ${command} within ${timeout / 1000} s`))
   }
 
+  /** The command is in flight no longer. */
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id)
+    this.#pending.delete(id)
+    clearTimeout(pending?.timer)
+    return pending
+  }
+
   #fail(cause: unknown): void {
+    const error = this.#named(cause)
+    this.#finish(error, error)
+  }
+
+  #named(cause: unknown): VmapipeError {
     const error = asVmapipeError(cause)
     const { code, message, hint } = error
     const named = message.startsWith(this.name) ? message : `${this.name}: ${message}`
-    const whole = new VmapipeError(code, named, { ...error.where, hint, cause: error.cause })
-    this.#finish(whole, whole)
+    return new VmapipeError(code, named, { ...error.where, hint, cause: error.cause })
   }
 
   #finish(error: VmapipeError, told: Error | null): void {

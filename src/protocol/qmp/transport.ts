@@ -20,6 +20,8 @@ export interface QmpTransport {
 
 export interface TransportListener {
   message(message: QmpMessage): void
+  /** The command did not get through, or its answer did not get back; others may. */
+  failed(id: number, error: unknown): void
   /** The transport has ended, and why; nothing comes after it. */
   ended(error: unknown): void
 }

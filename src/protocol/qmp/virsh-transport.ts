@@ -44,6 +44,11 @@ export class VirshTransport implements QmpTransport {
       if (!signal.aborted) this.#listener.message({ ...answer, id })
     } catch (error) {
       if (signal.aborted) return
+      // A libvirtd that is being restarted is there again for the next command.
+      if (!isGone(error)) {
+        this.#listener.failed(id, error)
+        return
+      }
       this.close()
       this.#listener.ended(error)
     }
@@ -73,6 +78,11 @@ function explained(cause: ExecFileException, stderr: string): VmapipeError {
     ? `virsh did not end within ${RUN_MS / 1000} s`
     : (said(stderr) ?? `virsh failed: ${cause.message.split('\n')[0]}`)
   return new VmapipeError('FAILED', message, { cause })
+}
+
+/** libvirt's words for a guest that has ended. */
+function isGone(error: unknown): boolean {
+  return /domain is not running|failed to get domain/.test(String((error as Error).message))
 }
 
 /** virsh's own first line: "error: failed to get domain 'x'". */

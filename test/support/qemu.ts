@@ -1,0 +1,49 @@
+/** A stock QEMU, or its storage daemon, with a QMP socket; it ends with the test. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tmpDir } from './tmp.ts'
+
+type Hooks = { after(hook: () => void | Promise<void>): void }
+
+export interface StockQemu {
+  qmp: string
+  child: ChildProcess
+}
+
+/** A paused machine without a guest in it; `args` bring its drives. Give the suite's hooks where tests share it. */
+export function startQemu(t: Hooks, args: readonly string[]): Promise<StockQemu> {
+  const qmp = join(tmpDir(t), 'qmp')
+  const machine = ['-S', '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none']
+  return start(t, 'qemu-system-x86_64', [...machine, '-qmp', `unix:${qmp},server=on,wait=off`, ...args], qmp)
+}
+
+/** The same block nodes, jobs and exports, without a machine. */
+export function startStorageDaemon(t: Hooks, args: readonly string[] = []): Promise<StockQemu> {
+  const qmp = join(tmpDir(t), 'qmp')
+  const monitor = ['--chardev', `socket,id=m,path=${qmp},server=on,wait=off`, '--monitor', 'm']
+  return start(t, 'qemu-storage-daemon', [...args, ...monitor], qmp)
+}
+
+async function start(t: Hooks, program: string, args: readonly string[], qmp: string): Promise<StockQemu> {
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  child.stderr.on('data', (text) => {
+    said += text
+  })
+  const gone = once(child, 'close')
+  t.after(async () => {
+    child.kill('SIGKILL')
+    await gone
+  })
+  while (!existsSync(qmp)) {
+    if (child.exitCode !== null) throw new Error(`${program} ended: ${said}`)
+    await sleep(10)
+  }
+  // The file is there a moment before somebody listens.
+  await sleep(20)
+  return { qmp, child }
+}
