@@ -9,6 +9,7 @@ import { printable } from '../core/errors.ts'
 import { backupCommand } from './commands/backup.ts'
 import { configCommand } from './commands/config.ts'
 import { demoCommand } from './commands/demo.ts'
+import { detachCommand } from './commands/detach.ts'
 import { drivesCommand } from './commands/drives.ts'
 import { listCommand } from './commands/list.ts'
 import { restoreCommand } from './commands/restore.ts'
@@ -38,6 +39,7 @@ export function makeProgram(): Command {
     listCommand,
     configCommand,
     serveCommand,
+    detachCommand,
     drivesCommand,
     runCommand,
     stagesCommand,

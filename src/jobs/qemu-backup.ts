@@ -44,7 +44,8 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
   const { qmp: path, signal, socketDir } = options
   const qmp = await QmpClient.connect(path, { signal })
   try {
-    await detach(qmp)
+    const left = await detach(qmp)
+    if (left.length > 0) options.warn?.(`a backup that was killed had left ${left.join(', ')} in QEMU: removed`)
     const inventory = await discover(qmp)
     const drives = chooseDrives(inventory, options.drives)
     for (const { name, reason } of options.drives ? [] : inventory.leftOut)

@@ -58,10 +58,13 @@ function missing(): string | undefined {
   return undefined
 }
 
-/** printk.devkmsg=on: the kernel would else limit how much a process may say. */
+/**
+ * printk.devkmsg=on: the kernel would else limit how much a process may say. no_timer_check: on a busy host the kernel
+ * would else find at times that its timer does not work.
+ */
 function commandLine({ role, trim }: GuestOptions): string {
   return [
-    'console=ttyS0 panic=-1 nokaslr printk.time=0 printk.devkmsg=on',
+    'console=ttyS0 panic=-1 nokaslr no_timer_check printk.time=0 printk.devkmsg=on',
     `vmapipe.role=${role}`,
     trim === undefined ? '' : `vmapipe.trim=${trim}`,
   ].join(' ')

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ours } from '../../../src/live/qemu/removal.ts'
+import { assertRestoredDisk } from '../../support/guest/filesystem.ts'
+import { needsGuest } from '../../support/guest/machine.ts'
+import { checkOneInstant } from '../../support/guest/records.ts'
+import { assertUnharmed, type BusyGuest, longestPause, startBackup, startBusyGuest, vmapipe } from './busy-guest.ts'
+
+const timeout = 60_000
+
+/** A guest under TCG on a busy machine does not write for this long by itself at times, in milliseconds. */
+const BREATH = 1500
+
+describe('a guest under guarded push goes on, without one error and with nothing left behind,', needsGuest(), () => {
+  let busy: BusyGuest
+  const hooks: (() => void)[] = []
+  before(async () => {
+    busy = await startBusyGuest({ after: (hook) => hooks.push(hook) })
+  })
+  after(() => {
+    for (const hook of hooks.reverse()) hook()
+  })
+
+  const archive = () => join(busy.dir, 'x.vma')
+
+  test('when the user interrupts the backup', { timeout }, async (t) => {
+    const { child, ended } = await startBackup(t, busy, ['-o', archive()])
+    child.kill('SIGINT')
+    const { code } = await ended
+    assert.equal(code, 130)
+    assert.equal(existsSync(archive()), false)
+    await assertUnharmed(busy)
+  })
+
+  test('when the target ends in the middle', { timeout }, async (t) => {
+    const { ended } = await startBackup(t, busy, ['-o', 'exec:head -c 3000000 >/dev/null'])
+    const { code, log } = await ended
+    assert.equal(code, 1, log())
+    assert.match(log(), /vmapipe: sink: .*(EPIPE|ended|reads no more|broken pipe)/i)
+    await assertUnharmed(busy)
+  })
+
+  test('when the target takes nothing: no write waits longer than is allowed', { timeout }, async (t) => {
+    const args = ['-o', 'exec:exec sleep 100', '--buffer', '16MiB', '--max-stall', '2s', '--bwlimit', '1GiB/s']
+    const { ended } = await startBackup(t, busy, args)
+    const pause = await longestPause(busy, ended)
+    const { code, log } = await ended
+    assert.equal(code, 1, log())
+    assert.match(log(), /a guest's write has waited \d+ ms for the archive, 2000 are allowed: the backup was given up/)
+    assert.ok(pause > 1000, 'a write waited')
+    assert.ok(pause < 2000 + BREATH, `the guest did not write for ${pause} ms`)
+    await assertUnharmed(busy)
+  })
+
+  test('when the backup is killed; detach then takes out what is left', { timeout }, async (t) => {
+    const { child, ended } = await startBackup(t, busy, ['-o', archive()])
+    child.kill('SIGKILL')
+    const pause = await longestPause(busy, Promise.all([ended, sleep(1000)]))
+    assert.ok(pause < BREATH, `the guest did not write for ${pause} ms`)
+    assert.equal((await ours(busy.monitor)).exports.length, 2)
+    const { code, stderr } = await vmapipe(['detach', '--qmp', busy.qmp])
+    assert.equal(code, 0, stderr)
+    assert.match(stderr, /vmapipe-cbw0/)
+    await assertUnharmed(busy)
+  })
+
+  test('when the backup stands still for longer than a write may wait', { timeout }, async (t) => {
+    const { child, ended } = await startBackup(t, busy, ['-o', archive(), '--max-stall', '1s'])
+    child.kill('SIGSTOP')
+    // The guest writes to one drive after the other, and each of them waits once: for the second that is allowed, and one.
+    const pause = await longestPause(busy, sleep(6000))
+    assert.ok(pause < 2 * 2000 + BREATH, `the guest did not write for ${pause} ms`)
+    child.kill('SIGCONT')
+    const { code, log } = await ended
+    assert.equal(code, 1, log())
+    assert.match(log(), /QEMU has given the point in time up/)
+    await assertUnharmed(busy)
+  })
+
+  test('when somebody else backs it up already: the second is refused, the first one goes on', {
+    timeout,
+  }, async (t) => {
+    const { ended } = await startBackup(t, busy, ['-o', archive(), '-f'])
+    const second = await vmapipe(['backup', '--qmp', join(busy.dir, 'second'), '-o', `${archive()}.2`])
+    assert.equal(second.code, 1)
+    assert.match(second.stderr, /another vmapipe is backing up this guest/)
+    const { code, log } = await ended
+    assert.equal(code, 0, log())
+    await assertUnharmed(busy)
+  })
+
+  test('after all of this, and after a kill: the next backup detaches by itself, and is of one instant', {
+    timeout,
+  }, async (t) => {
+    const killed = await startBackup(t, busy, ['-o', archive(), '-f'])
+    killed.child.kill('SIGKILL')
+    await killed.ended
+    const { acked } = busy.guest
+    const { code, stderr } = await vmapipe(['backup', '--qmp', busy.qmp, '-o', archive(), '-f'])
+    const begun = busy.guest.acked + 1
+    assert.equal(code, 0, stderr)
+    await assertUnharmed(busy)
+    const restored = await vmapipe(['restore', archive(), join(busy.dir, 'restored'), '--quiet'])
+    assert.equal(restored.code, 0, restored.stderr)
+    const lasts = busy.drives.map((name) =>
+      assertRestoredDisk(t, join(busy.dir, 'restored', `disk-${name}.raw`), { acked, begun }),
+    )
+    checkOneInstant(lasts)
+  })
+})
