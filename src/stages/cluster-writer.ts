@@ -3,14 +3,17 @@
  * synced; until then, and after any error, there is nothing under a final name.
  */
 
-import { mkdir, rmdir } from 'node:fs/promises'
+import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { Manifest, Range, RangeItem } from '../core/items.ts'
 import { defineStage, type SinkBody, type StageContext, z } from '../core/stage.ts'
 import { restoreNames } from '../formats/vma/names.ts'
 import type { DriveWriter } from '../storage/drive.ts'
+import { makeFolder } from '../storage/folder.ts'
 import { openDriveWriter } from '../storage/open.ts'
+import { NAME_MAX } from '../storage/partial-name.ts'
+import { createRawFile } from '../storage/raw-writer.ts'
 
 const options = z.strictObject({
   into: z.string().min(1).optional().describe('folder for the drives and config files of the archive; made if need be'),
@@ -54,7 +57,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
   readonly #files: DriveWriter[] = []
   readonly #inFlight = new Set<Promise<void>>()
   #failed: unknown = null
-  #madeFolder: string | undefined
+  #madeFolders: string[] = []
   #begun = false
   #published = false
 
@@ -88,8 +91,9 @@ class ClusterWriter implements SinkBody<RangeItem> {
   async close(): Promise<void> {
     await Promise.allSettled(this.#inFlight)
     for (const writer of [...this.#writers.values(), ...this.#files]) await writer.close()
-    // Not empty when something was published, or somebody else put something there.
-    if (!this.#published && this.#madeFolder !== undefined) await rmdir(this.#madeFolder).catch(() => {})
+    if (this.#published) return
+    // Not empty when somebody else put something there.
+    for (const folder of this.#madeFolders) await rmdir(folder).catch(() => {})
   }
 
   #start(range: Range, writer: DriveWriter): void {
@@ -126,17 +130,15 @@ class ClusterWriter implements SinkBody<RangeItem> {
     // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
     const files = restoreNames(manifest)
     for (const name of Object.keys(drives)) this.#checkWanted(name, manifest)
-    if (into !== undefined) this.#madeFolder = await mkdir(into, { recursive: true })
+    if (into !== undefined) this.#madeFolders = await makeFolder(into)
     for (const { id, name, size } of manifest.drives) {
-      const target = drives[name] ?? (into === undefined ? undefined : `raw:${inFolder(into, files.drives.get(id)!)}`)
-      if (target === undefined) continue
+      const writer = await this.#openDrive(name, size, files.drives.get(id)!)
+      if (writer === null) continue
       this.#names.set(id, name)
-      this.#writers.set(id, await this.#openDrive(name, target, size))
+      this.#writers.set(id, writer)
     }
     if (into === undefined || !configs) return
-    for (const [index, { data }] of manifest.configs.entries()) {
-      await this.#writeConfig(inFolder(into, files.configs[index]), data)
-    }
+    for (const [index, { data }] of manifest.configs.entries()) await this.#writeConfig(files.configs[index], data)
   }
 
   #checkWanted(name: string, { drives }: Manifest): void {
@@ -145,15 +147,17 @@ class ClusterWriter implements SinkBody<RangeItem> {
     throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
   }
 
-  async #openDrive(name: string, target: string, size: number): Promise<DriveWriter> {
-    const { force, zeroed } = this.#options
+  /** Null for a drive that is not wanted. `file` is its name in the folder. */
+  async #openDrive(name: string, size: number, file: string): Promise<DriveWriter | null> {
+    const { into, drives, force, zeroed } = this.#options
+    const { signal, warn } = this.#context
+    const isZero = Array.isArray(zeroed) ? zeroed.includes(name) : zeroed
     try {
-      return await openDriveWriter(target, {
-        size,
-        force,
-        isZero: Array.isArray(zeroed) ? zeroed.includes(name) : zeroed,
-        signal: this.#context.signal,
-      })
+      // A name out of an archive may be that of any property.
+      if (Object.hasOwn(drives, name)) {
+        return await openDriveWriter(drives[name], { size, force, isZero, signal, warn })
+      }
+      return into === undefined ? null : await this.#newFile(into, file, size)
     } catch (error) {
       const failure = asVmapipeError(error)
       failure.where.drive ??= name
@@ -161,23 +165,21 @@ class ClusterWriter implements SinkBody<RangeItem> {
     }
   }
 
-  async #writeConfig(path: string, data: Uint8Array): Promise<void> {
-    const writer = await openDriveWriter(`raw:${path}`, {
-      size: data.byteLength,
-      force: this.#options.force,
-      signal: this.#context.signal,
-    })
+  async #writeConfig(name: string, data: Uint8Array): Promise<void> {
+    const writer = await this.#newFile(this.#options.into!, name, data.byteLength)
     this.#files.push(writer)
     if (data.byteLength > 0) await writer.write([data], 0)
   }
-}
 
-/** The longest file name that common filesystems take, in bytes. */
-const MAX_FILE_NAME = 255
+  /** In the folder there are files alone: a link to a device that somebody planted there is not followed. */
+  #newFile(folder: string, name: string, size: number): Promise<DriveWriter> {
+    return createRawFile(inFolder(folder, name), size, { force: this.#options.force, warn: this.#context.warn })
+  }
+}
 
 /** Where a file of this name goes. The name was found safe before; it may still be too long for a filesystem. */
 function inFolder(folder: string, name: string): string {
-  if (Buffer.byteLength(name) > MAX_FILE_NAME) {
+  if (Buffer.byteLength(name) > NAME_MAX) {
     const message = `'${name.slice(0, 40)}…' is too long for the name of a file`
     throw new VmapipeError('FAILED', message, {
       hint: 'say where its drive goes with --drive NAME=TARGET, without a folder',

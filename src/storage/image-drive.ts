@@ -6,8 +6,10 @@
  * any file that it may open: such an image is to be looked at with `qemu-img info` first.
  */
 
+import type { Stats } from 'node:fs'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveReader, DriveWriter } from './drive.ts'
+import { noteReading } from './in-use.ts'
 import { NbdReader, NbdWriter } from './nbd-drive.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
 import { QemuNbd, requireProgram, runTool } from './qemu-nbd.ts'
@@ -17,14 +19,17 @@ import type { ImageFormat } from './spec.ts'
 
 class ImageReader extends NbdReader {
   readonly #server: QemuNbd
+  readonly #release: () => void
 
-  constructor(server: QemuNbd) {
+  constructor(server: QemuNbd, stats: Stats) {
     super(server.client)
     this.#server = server
+    this.#release = noteReading(stats)
   }
 
-  override close(): Promise<void> {
-    return this.#server.close()
+  override async close(): Promise<void> {
+    this.#release()
+    await this.#server.close()
   }
 }
 
@@ -56,9 +61,9 @@ class ImageWriter extends NbdWriter {
 
 export async function openImageReader(format: ImageFormat, path: string, signal?: AbortSignal): Promise<DriveReader> {
   // What is not there, or not a file, gets the same clear error as a raw image does.
-  const { file } = await openRaw(path, 0)
+  const { file, stats } = await openRaw(path, 0)
   await file.close()
-  return new ImageReader(await QemuNbd.start(format, path, { signal }))
+  return new ImageReader(await QemuNbd.start(format, path, { signal }), stats)
 }
 
 /** A new image for a drive of `size` bytes; formats that count in larger units make it a little larger. */

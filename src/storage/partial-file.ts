@@ -1,13 +1,16 @@
 /**
- * A file that gets its name only when it is complete. Until then it has a temporary name beside the final one that
- * says whose it is: `.disk.raw.PID-1.partial`. That is the file, or a folder with the file in it under its final name,
- * for formats that write their own name into themselves.
+ * A file that gets its name only when it is complete: whatever ends us in the middle, nothing half-written stands under
+ * it. Until then it has a temporary name beside the final one (see partial-name.ts). That is the file, or a folder with
+ * the file in it under its final name, for formats that write their own name into themselves.
  */
 
-import { rmSync } from 'node:fs'
-import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { constants, type Stats } from 'node:fs'
+import { type FileHandle, link, lstat, mkdir, open, realpath, rename, rm, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { syncFolder } from './folder.ts'
+import { refuseIfRead } from './in-use.ts'
+import { claim, clearLeftOvers, partialPath, unclaim } from './partial-name.ts'
 
 export interface PartialFileOptions {
   /** A file that has the final name is replaced. */
@@ -16,9 +19,15 @@ export interface PartialFileOptions {
   warn?: (message: string) => void
 }
 
-/** Temporary names of this process; what is left of them when it exits is removed. */
-const unpublished = new Set<string>()
-let counter = 0
+export interface PartialFileForm {
+  /** Permissions of the file where there was none of this name; what is replaced keeps its own. */
+  mode?: number
+  /** The file lies in a temporary folder under its final name. */
+  inFolder?: boolean
+}
+
+/** O_EXCL: neither somebody else's file nor a planted symbolic link is opened. */
+const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
 export class PartialFile {
   /** The file's path for the time being, absolute. */
@@ -28,9 +37,9 @@ export class PartialFile {
   readonly #temporary: string
   readonly #target: string
   readonly #force: boolean
-  #published = false
+  #gone = false
 
-  private constructor(target: string, { temporary, path, handle }: Place, force: boolean) {
+  private constructor(target: string, temporary: string, { path, handle }: Place, force: boolean) {
     this.#target = target
     this.#temporary = temporary
     this.path = path
@@ -38,146 +47,109 @@ export class PartialFile {
     this.#force = force
   }
 
+  /** Throws FAILED where the file exists and is not to be replaced, USAGE where it cannot be meant. */
   static async create(
     target: string,
-    { force = false, warn }: PartialFileOptions = {},
-    { inFolder = false } = {},
+    { force = false, warn = () => {} }: PartialFileOptions = {},
+    form: PartialFileForm = {},
   ): Promise<PartialFile> {
-    const absolute = resolve(target)
-    const existing = await lstat(absolute).catch(() => null)
-    if (existing && !force) throw alreadyThere(target)
-    if (existing && !existing.isFile() && !existing.isSymbolicLink()) {
-      throw new VmapipeError('USAGE', 'it exists and is not a file', { file: target })
-    }
-    if (warn) await nameLeftovers(absolute, warn)
     try {
-      const place = await openNew(absolute, inFolder)
+      const absolute = join(await realpath(dirname(target)), basename(target))
+      const existing = await lookAt(absolute)
+      if (existing !== null) refuseToReplace(existing, target, force)
+      await clearLeftOvers(absolute, warn)
+      const temporary = partialPath(absolute)
+      if (!claim(temporary)) throw new VmapipeError('USAGE', 'it is being written by this very process')
+      const place = await makeNew(absolute, temporary, form)
       // What was private stays private.
       if (existing?.isFile()) await place.handle.chmod(existing.mode & 0o777)
-      return new PartialFile(absolute, place, force)
+      return new PartialFile(absolute, temporary, place, force)
     } catch (error) {
-      throw asVmapipeError(error, { file: target })
+      const failure = asVmapipeError(error)
+      failure.where.file ??= target
+      throw failure
     }
   }
 
   /** Gives the file its final name, durably. Its content must have been synced before. */
   async publish(): Promise<void> {
-    if (this.#published) return
+    if (this.#gone) return
     try {
       if (this.#force) await rename(this.path, this.#target)
       else await renameNew(this.path, this.#target)
-      this.#published = true
       await this.#remove()
       await syncFolder(dirname(this.#target))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw alreadyThere(this.#target)
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw alreadyThere('has appeared meanwhile', this.#target)
       throw asVmapipeError(error, { file: this.#target })
     }
   }
 
   /** Closes the file, and removes it unless it was published. */
   async close(): Promise<void> {
-    await this.handle.close()
+    // First the name, so that nothing is left of it where closing fails.
     await this.#remove()
+    await this.handle.close()
   }
 
   async #remove(): Promise<void> {
-    if (!unpublished.has(this.#temporary)) return
-    forget(this.#temporary)
+    if (this.#gone) return
+    this.#gone = true
     await rm(this.#temporary, { recursive: true, force: true })
+    unclaim(this.#temporary)
   }
 }
 
-function alreadyThere(file: string): VmapipeError {
-  return new VmapipeError('FAILED', 'it exists already', { file, hint: '--force replaces it' })
+async function lookAt(path: string): Promise<Stats | null> {
+  return lstat(path).catch((error) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+}
+
+function refuseToReplace(existing: Stats, file: string, force: boolean): void {
+  if (!force) throw alreadyThere('exists', file)
+  if (!existing.isFile() && !existing.isSymbolicLink()) {
+    throw new VmapipeError('USAGE', 'it exists and is not a file', { file })
+  }
+  refuseIfRead(existing, file)
+}
+
+function alreadyThere(what: string, file: string): VmapipeError {
+  return new VmapipeError('FAILED', `it ${what} and was not overwritten`, {
+    file,
+    hint: 'choose another name, or allow it with --force',
+  })
 }
 
 interface Place {
-  temporary: string
   path: string
   handle: FileHandle
 }
 
-/** O_EXCL: neither somebody else's file nor a planted symbolic link is opened. In containers process ids repeat. */
-async function openNew(target: string, inFolder: boolean): Promise<Place> {
-  for (let attempt = 1; ; attempt++) {
-    const temporary = join(dirname(target), `${prefix(target)}${process.pid}-${++counter}.partial`)
-    try {
-      if (inFolder) await mkdir(temporary, 0o700)
-      const path = inFolder ? join(temporary, basename(target)) : temporary
-      const handle = await open(path, 'wx+')
-      remember(temporary)
-      return { temporary, path, handle }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === 1000) throw error
-    }
+async function makeNew(target: string, temporary: string, { inFolder, mode }: PartialFileForm): Promise<Place> {
+  try {
+    if (inFolder) await mkdir(temporary, 0o700)
+    const path = inFolder ? join(temporary, basename(target)) : temporary
+    return { path, handle: await open(path, NEW_FILE, mode) }
+  } catch (error) {
+    unclaim(temporary)
+    throw error
   }
 }
 
-/** Short enough for any filesystem, whatever the name. */
-function prefix(target: string): string {
-  return `.${basename(target).slice(0, 50)}.`
-}
+const WITHOUT_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EINVAL'])
 
-/** rename that never replaces a file, not even one that appeared a moment ago. */
+/** A hard link never replaces anything, not even a file that appeared a moment ago. */
 async function renameNew(from: string, to: string): Promise<void> {
   try {
     await link(from, to)
   } catch (error) {
-    if (!['EPERM', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code!)) throw error
+    if (!WITHOUT_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
     // A filesystem without hard links: reserve the name, then replace what is ours.
     await (await open(to, 'wx')).close()
     await rename(from, to)
     return
   }
   await unlink(from)
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } catch (error) {
-    // Some network filesystems have no such thing.
-    if (!['EINVAL', 'EOPNOTSUPP', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code!)) throw error
-  } finally {
-    await folder.close()
-  }
-}
-
-/** Partial files of processes that are no more; they may belong to another host, so they are named, not removed. */
-async function nameLeftovers(target: string, warn: (message: string) => void): Promise<void> {
-  const names = await readdir(dirname(target)).catch(() => [])
-  for (const name of names) {
-    if (!name.startsWith(prefix(target)) || !name.endsWith('.partial')) continue
-    const pid = /^(\d+)-\d+$/.exec(name.slice(prefix(target).length, -'.partial'.length))?.[1]
-    const path = join(dirname(target), name)
-    if (pid === undefined || unpublished.has(path)) continue
-    if (Number(pid) === process.pid || !isRunning(Number(pid))) {
-      warn(`an earlier run left ${path} behind; it can be removed`)
-    }
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
-}
-
-function remember(path: string): void {
-  unpublished.add(path)
-  if (unpublished.size === 1) process.on('exit', removeAll)
-}
-
-function forget(path: string): void {
-  unpublished.delete(path)
-  if (unpublished.size === 0) process.off('exit', removeAll)
-}
-
-function removeAll(): void {
-  for (const path of unpublished) rmSync(path, { recursive: true, force: true })
 }

@@ -6,6 +6,7 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveExtent, DriveReader } from './drive.ts'
 import { fileExtents } from './holes.ts'
+import { noteReading } from './in-use.ts'
 import { SEEK_END, syscalls } from './syscalls.ts'
 
 export class RawReader implements DriveReader {
@@ -13,12 +14,14 @@ export class RawReader implements DriveReader {
   readonly #path: string
   readonly #file: FileHandle
   readonly #hasHoles: boolean
+  readonly #release: () => void
 
-  constructor(path: string, file: FileHandle, size: number, hasHoles: boolean) {
+  constructor(path: string, file: FileHandle, size: number, stats: Stats) {
     this.#path = path
     this.#file = file
     this.size = size
-    this.#hasHoles = hasHoles
+    this.#hasHoles = stats.isFile()
+    this.#release = noteReading(stats)
   }
 
   async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
@@ -51,8 +54,9 @@ export class RawReader implements DriveReader {
   }
 
   /** Waits for calls in flight; the kernel has them already. */
-  close(): Promise<void> {
-    return this.#file.close()
+  async close(): Promise<void> {
+    this.#release()
+    await this.#file.close()
   }
 
   #explain(error: unknown, offset?: number): VmapipeError {
@@ -66,7 +70,7 @@ export async function openRawReader(path: string): Promise<RawReader> {
   const { file, stats } = await openRaw(path, constants.O_RDONLY)
   try {
     const size = stats.isFile() ? stats.size : deviceSize(path, file)
-    return new RawReader(path, file, size, stats.isFile())
+    return new RawReader(path, file, size, stats)
   } catch (error) {
     await file.close()
     throw error

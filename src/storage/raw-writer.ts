@@ -5,6 +5,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveWriter } from './drive.ts'
+import { refuseIfRead } from './in-use.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
 import { deviceSize, openRaw } from './raw-reader.ts'
 import { writeAll } from './write-all.ts'
@@ -74,8 +75,9 @@ export async function createRawFile(path: string, size: number, options?: Partia
 /** A block device of at least `size` bytes that nothing else uses; what lies past `size` is left alone. */
 export async function openDeviceWriter(path: string, size: number, isZero: boolean): Promise<DriveWriter> {
   // Linux takes O_EXCL without O_CREAT on a device as: not while it is mounted or otherwise in use.
-  const { file } = await openRaw(path, constants.O_RDWR | constants.O_EXCL)
+  const { file, stats } = await openRaw(path, constants.O_RDWR | constants.O_EXCL)
   try {
+    refuseIfRead(stats, path)
     checkTargetSize(path, deviceSize(path, file), size)
     return new RawWriter(path, file, size, isZero, null)
   } catch (error) {

@@ -1,25 +1,50 @@
-import type { FileHandle } from 'node:fs/promises'
+/** Gathered writes to files: many views of memory in one system call, without copying them together. */
+
+import { writev } from 'node:fs'
+import { promisify } from 'node:util'
 
 /** What one writev(2) takes at most on Linux (IOV_MAX). */
 const MAX_BUFFERS = 1024
 
-/** Writes the buffers one after the other from `offset`, however many they are and however little a call takes. */
-export async function writeAll(file: FileHandle, buffers: readonly Uint8Array[], offset: number): Promise<void> {
-  let first = 0
+/** What a FileHandle is, as far as it is needed here. */
+export interface WritableFile {
+  writev(buffers: Uint8Array[], position?: number): Promise<{ bytesWritten: number }>
+}
+
+/**
+ * Writes the buffers one after the other from `offset`, or with null from where the file's own position stands,
+ * however many they are and however little a call takes.
+ */
+export async function writeAll(
+  file: WritableFile,
+  buffers: readonly Uint8Array[],
+  offset: number | null,
+): Promise<void> {
+  let rest = buffers.filter((buffer) => buffer.byteLength > 0)
   let position = offset
-  let rest: Uint8Array | null = null
-  while (first < buffers.length) {
-    const batch = buffers.slice(first, first + MAX_BUFFERS)
-    if (rest) batch[0] = rest
-    const { bytesWritten } = await file.writev(batch, position)
-    position += bytesWritten
-    let left = bytesWritten
-    let full = 0
-    while (full < batch.length && left >= batch[full].byteLength) left -= batch[full++].byteLength
-    first += full
-    rest = left > 0 ? batch[full].subarray(left) : full === 0 ? rest : null
-    if (bytesWritten === 0 && full === 0) {
+  while (rest.length > 0) {
+    const { bytesWritten } = await file.writev(rest.slice(0, MAX_BUFFERS), position ?? undefined)
+    if (bytesWritten === 0) {
       throw Object.assign(new Error('the target takes no more bytes'), { code: 'ENOSPC', syscall: 'writev' })
     }
+    if (position !== null) position += bytesWritten
+    rest = skip(rest, bytesWritten)
   }
+}
+
+/** The buffers without their first `bytes` bytes. */
+export function skip(buffers: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let index = 0
+  let left = bytes
+  while (index < buffers.length && left >= buffers[index].byteLength) left -= buffers[index++].byteLength
+  const rest = buffers.slice(index)
+  if (left > 0) rest[0] = rest[0].subarray(left)
+  return rest
+}
+
+const writevTo = promisify(writev)
+
+/** A file of which only the descriptor is known: one that somebody else opened. */
+export function descriptorFile(fd: number): WritableFile {
+  return { writev: async (buffers, position) => writevTo(fd, buffers, position) }
 }

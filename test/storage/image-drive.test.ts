@@ -142,7 +142,7 @@ test('an image of another format, or none, is an error in one line with what qem
 test('an existing image is replaced with force only', { timeout, ...qemu }, async (t) => {
   const path = join(tmpDir(t), 'disk.qcow2')
   writeFileSync(path, 'precious')
-  await assert.rejects(openDriveWriter(`qcow2:${path}`, { size: 65536 }), { message: /exists already/ })
+  await assert.rejects(openDriveWriter(`qcow2:${path}`, { size: 65536 }), { message: /exists and was not overwritten/ })
   const writer = await openDriveWriter(`qcow2:${path}`, { size: 65536, force: true })
   assert.equal(readFileSync(path, 'utf8'), 'precious')
   await writer.flush()

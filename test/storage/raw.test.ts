@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   closeSync,
   ftruncateSync,
+  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -13,11 +14,10 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
-import { writeAll } from '../../src/storage/write-all.ts'
+import { partialPath } from '../../src/storage/partial-name.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { collect, readerContract, writerContract, writeSparse } from './contract.ts'
 
@@ -107,7 +107,7 @@ test('the final name appears with publish only', { timeout }, async (t) => {
   const path = join(dir, 'disk.raw')
   const writer = await openDriveWriter(path, { size: 1_000_000 })
   await writer.write([Buffer.from('abc')], 10)
-  assert.match(readdirSync(dir).join(), /^\.disk\.raw\.\d+-\d+\.partial$/)
+  assert.match(readdirSync(dir).join(), /^\.disk\.raw\.[^,]+-\d+\.partial$/)
   await writer.flush()
   await writer.publish()
   assert.deepEqual(readdirSync(dir), ['disk.raw'])
@@ -135,7 +135,10 @@ test('a process that exits in the middle leaves nothing', { timeout }, async (t)
 test('an existing file is refused, and with force replaced, its mode kept', { timeout }, async (t) => {
   const path = join(tmpDir(t), 'disk.raw')
   writeFileSync(path, 'old', { mode: 0o600 })
-  await assert.rejects(openDriveWriter(path, { size: 4 }), { message: /exists already/, hint: /--force/ })
+  await assert.rejects(openDriveWriter(path, { size: 4 }), {
+    message: /exists and was not overwritten/,
+    hint: /--force/,
+  })
   const writer = await openDriveWriter(path, { size: 4, force: true })
   await writer.write([Buffer.from('new!')], 0)
   assert.equal(readFileSync(path, 'utf8'), 'old')
@@ -150,7 +153,7 @@ test('a file that appears meanwhile is not overwritten', { timeout }, async (t) 
   const path = join(dir, 'disk.raw')
   const writer = await openDriveWriter(path, { size: 4 })
   writeFileSync(path, 'theirs')
-  await assert.rejects(writer.publish(), { message: /exists already/ })
+  await assert.rejects(writer.publish(), { message: /has appeared meanwhile/ })
   await writer.close()
   assert.deepEqual(readdirSync(dir), ['disk.raw'])
   assert.equal(readFileSync(path, 'utf8'), 'theirs')
@@ -160,28 +163,55 @@ test('a symbolic link at the temporary or the final name is not followed', { tim
   const dir = tmpDir(t)
   const victim = join(dir, 'victim')
   writeFileSync(victim, 'precious')
-  for (let i = 0; i < 100; i++) symlinkSync(victim, join(dir, `.disk.raw.${process.pid}-${i}.partial`))
+  symlinkSync(victim, partialPath(join(dir, 'disk.raw')))
   symlinkSync(victim, join(dir, 'link.raw'))
   const beside = await openDriveWriter(join(dir, 'disk.raw'), { size: 4 })
   await beside.publish()
   await beside.close()
-  await assert.rejects(openDriveWriter(join(dir, 'link.raw'), { size: 4 }), { message: /exists already/ })
+  await assert.rejects(openDriveWriter(join(dir, 'link.raw'), { size: 4 }), {
+    message: /exists and was not overwritten/,
+  })
   const writer = await openDriveWriter(join(dir, 'link.raw'), { size: 4, force: true })
   await writer.publish()
   await writer.close()
   assert.equal(readFileSync(victim, 'utf8'), 'precious')
 })
 
-test('what an earlier run left behind is named', { timeout }, async (t) => {
+test('what an earlier run left behind is removed, a folder too', { timeout }, async (t) => {
   const dir = tmpDir(t)
-  const dead = execFileSync('sh', ['-c', 'echo $$'], { encoding: 'utf8' }).trim()
-  writeFileSync(join(dir, `.disk.raw.${dead}-1.partial`), '')
-  writeFileSync(join(dir, `.disk.raw.${process.ppid}-1.partial`), '')
+  const path = join(dir, 'disk.raw')
+  const left = partialPath(path).replace(`-${process.pid}.`, `-${spawnSync('true').pid}.`)
+  mkdirSync(left)
+  writeFileSync(join(left, 'disk.raw'), '')
   const warnings: string[] = []
-  const writer = await openDriveWriter(join(dir, 'disk.raw'), { size: 1, warn: (message) => warnings.push(message) })
+  const writer = await openDriveWriter(path, { size: 1, warn: (message) => warnings.push(message) })
   await writer.close()
   assert.equal(warnings.length, 1)
-  assert.match(warnings[0], new RegExp(`\\.disk\\.raw\\.${dead}-1\\.partial`))
+  assert.ok(warnings[0].startsWith(`removed '${left}'`))
+  assert.deepEqual(readdirSync(dir), [])
+})
+
+test('what is read is not written over, whatever name it has', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const path = join(dir, 'disk.raw')
+  writeFileSync(path, 'precious')
+  linkSync(path, join(dir, 'other'))
+  const reader = await openDriveReader(path)
+  const refused = { code: 'USAGE', message: /read by this very run/ }
+  await assert.rejects(openDriveWriter(path, { size: 1, force: true }), refused)
+  await assert.rejects(openDriveWriter(join(dir, 'other'), { size: 1, force: true }), refused)
+  await reader.close()
+  await (await openDriveWriter(path, { size: 1, force: true })).close()
+  assert.equal(readFileSync(path, 'utf8'), 'precious')
+})
+
+test('one file is not written twice at once', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  symlinkSync('.', join(dir, 'again'))
+  const writer = await openDriveWriter(join(dir, 'disk.raw'), { size: 1 })
+  const second = openDriveWriter(join(dir, 'again/disk.raw'), { size: 1, force: true })
+  await assert.rejects(second, { code: 'USAGE', message: /by this very process/ })
+  await writer.close()
 })
 
 test('a folder that is not there, or a folder in the place of the file, is a clear error', { timeout }, async (t) => {
@@ -189,23 +219,4 @@ test('a folder that is not there, or a folder in the place of the file, is a cle
   mkdirSync(join(dir, 'disk.raw'))
   await assert.rejects(openDriveWriter(join(dir, 'no', 'disk.raw'), { size: 1 }), { message: /no such file/ })
   await assert.rejects(openDriveWriter(join(dir, 'disk.raw'), { size: 1, force: true }), { message: /is not a file/ })
-})
-
-test('writeAll goes on after short writes and takes any number of buffers', { timeout }, async (t) => {
-  const path = join(tmpDir(t), 'out')
-  const file = await open(path, 'w+')
-  const whole = Buffer.from(Array.from({ length: 9000 }, (_, i) => i % 251))
-  const buffers = Array.from({ length: 3000 }, (_, i) => whole.subarray(i * 3, i * 3 + 3))
-  let calls = 0
-  const stingy = {
-    async writev(batch: Uint8Array[], position: number) {
-      assert.ok(batch.length <= 1024)
-      const bytes = Buffer.concat(batch).subarray(0, 1 + (calls++ % 700))
-      await file.write(bytes, 0, bytes.length, position)
-      return { bytesWritten: bytes.length, buffers: batch }
-    },
-  }
-  await writeAll(stingy as any, [Buffer.alloc(0), ...buffers, Buffer.alloc(0)], 5)
-  await file.close()
-  assert.ok(readFileSync(path).subarray(5).equals(whole))
 })

@@ -1,11 +1,12 @@
 /** An archive on a device (a block device, a tape, /dev/null), or in the file that standard output is: written in place. */
 
-import { constants, fsync } from 'node:fs'
+import { constants, fstat, fsync } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
-import { writeToFile } from './gather.ts'
+import { refuseIfRead } from '../in-use.ts'
+import { descriptorFile, type WritableFile, writeAll } from '../write-all.ts'
 import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 export class DeviceTarget implements ArchiveTarget {
@@ -20,7 +21,8 @@ export class DeviceTarget implements ArchiveTarget {
   }
 
   async open(): Promise<void> {
-    const isBlock = (await stat(this.#path)).isBlockDevice()
+    const found = await stat(this.#path)
+    const isBlock = found.isBlockDevice()
     if (isBlock && !this.#force) {
       throw new VmapipeError(
         'FAILED',
@@ -30,12 +32,13 @@ export class DeviceTarget implements ArchiveTarget {
         },
       )
     }
+    refuseIfRead(found, this.#path)
     // O_EXCL makes the kernel refuse a block device that is mounted or otherwise in use.
     this.#file = await open(this.#path, constants.O_WRONLY | (isBlock ? constants.O_EXCL : 0))
   }
 
   async write(buffers: readonly Uint8Array[]): Promise<void> {
-    await writeInPlace(this.#file!.fd, buffers, this.#path, this.#position)
+    await writeInPlace(this.#file!, buffers, this.#path, this.#position)
     this.#position += totalLength(buffers)
   }
 
@@ -62,10 +65,12 @@ export class OpenFileTarget implements ArchiveTarget {
     this.#name = name
   }
 
-  async open(): Promise<void> {}
+  async open(): Promise<void> {
+    refuseIfRead(await promisify(fstat)(this.#fd), this.#name)
+  }
 
   async write(buffers: readonly Uint8Array[]): Promise<void> {
-    await writeInPlace(this.#fd, buffers, this.#name, this.#position)
+    await writeInPlace(descriptorFile(this.#fd), buffers, this.#name, this.#position)
     this.#position += totalLength(buffers)
   }
 
@@ -77,11 +82,16 @@ export class OpenFileTarget implements ArchiveTarget {
 }
 
 /** At the file's own position, which a redirection with >> or an earlier writer has moved. */
-async function writeInPlace(fd: number, buffers: readonly Uint8Array[], file: string, offset: number): Promise<void> {
+async function writeInPlace(
+  file: WritableFile,
+  buffers: readonly Uint8Array[],
+  name: string,
+  offset: number,
+): Promise<void> {
   try {
-    await writeToFile(fd, buffers, null)
+    await writeAll(file, buffers, null)
   } catch (error) {
-    throw asVmapipeError(error, { file, offset })
+    throw asVmapipeError(error, { file: name, offset })
   }
 }
 

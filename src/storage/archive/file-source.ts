@@ -1,9 +1,11 @@
 /** An archive out of a file or device: several reads in flight, given in order. */
 
-import { read } from 'node:fs'
+import { fstat, read } from 'node:fs'
+import { promisify } from 'node:util'
 import type { Budget, Slab } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
+import { noteReading } from '../in-use.ts'
 import { pieceBytes } from './piece.ts'
 import { closeFd } from './pipe-fd.ts'
 import type { ArchiveSource, SourceOptions } from './source.ts'
@@ -33,6 +35,7 @@ export class FileSource implements ArchiveSource {
   #offset = 0
   #ahead: Promise<Chunk | null>[] = []
   #closed = false
+  #release = () => {}
 
   constructor(file: OpenFile, { budget }: Pick<SourceOptions, 'budget'>) {
     this.#file = file
@@ -40,7 +43,9 @@ export class FileSource implements ArchiveSource {
     this.size = file.size
   }
 
-  async open(): Promise<void> {}
+  async open(): Promise<void> {
+    this.#release = noteReading(await promisify(fstat)(this.#file.fd))
+  }
 
   async read(): Promise<Chunk | null> {
     const inFlight = this.#file.start === null ? 1 : IN_FLIGHT
@@ -59,6 +64,7 @@ export class FileSource implements ArchiveSource {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#release()
     for (const piece of await Promise.allSettled(this.#ahead.splice(0))) {
       if (piece.status === 'fulfilled') piece.value?.release()
     }

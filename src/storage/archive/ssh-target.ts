@@ -2,8 +2,8 @@
 
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
+import { leftOverPrefix, partialName } from '../partial-name.ts'
 import { writeToStream } from './gather.ts'
-import { leftOverPrefix, partialName } from './partial.ts'
 import { writeCommand } from './remote-script.ts'
 import { remoteName, type SshPlace } from './spec.ts'
 import { type Session, startSession } from './ssh.ts'

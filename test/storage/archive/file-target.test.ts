@@ -76,7 +76,7 @@ test('a file that appears during the backup is not overwritten', async (t) => {
   await target.open()
   await target.write(bytes('ours'))
   writeFileSync(path, 'theirs')
-  await assert.rejects(target.finish(), { code: 'FAILED', message: /appeared during the backup/ })
+  await assert.rejects(target.finish(), { code: 'FAILED', message: /has appeared meanwhile/ })
   await target.abort()
   assert.deepEqual(readdirSync(dir), ['vm.vma'])
   assert.equal(readFileSync(path, 'utf8'), 'theirs')
@@ -96,7 +96,7 @@ test('one process does not write the same file twice at once', async (t) => {
 
 test('a missing folder and a name that is a folder are clear errors', async (t) => {
   const dir = tmpDir(t)
-  await assert.rejects(archiveTarget(join(dir, 'no', 'vm.vma')).open(), { code: 'ENOENT' })
+  await assert.rejects(archiveTarget(join(dir, 'no', 'vm.vma')).open(), { message: /no such file or directory/ })
   await assert.rejects(archiveTarget(dir).open(), { code: 'USAGE', message: /is a folder/ })
 })
 
@@ -124,7 +124,7 @@ test('after kill -9 there is nothing under the name, and the next run clears up'
   assert.deepEqual(processesWith(marker), [])
   const next = await outcome(startCopy('/bin/sh', join(dir, 'vm.vma')))
   assert.equal(next.code, 0)
-  assert.match(next.stderr, /removed .*left of a backup that did not end well/)
+  assert.match(next.stderr, /removed .*left of a run that did not end well/)
   assert.deepEqual(readdirSync(dir), ['vm.vma'])
 })
 

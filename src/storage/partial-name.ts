@@ -1,15 +1,15 @@
 /**
- * Temporary names of archives that are being written: `.NAME.HOST-PID.partial`, beside NAME. Host and process in it
- * tell what a killed run left behind from what another run is writing now.
+ * Temporary names of what is being written: `.NAME.HOST-PID.partial`, beside NAME. Host and process in it tell what a
+ * killed run left behind from what another run is writing now.
  */
 
 import { rmSync } from 'node:fs'
-import { readdir, unlink } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
 /** Longest name that common filesystems take, in bytes. */
-const NAME_MAX = 255
+export const NAME_MAX = 255
 
 /** Those of this process, so that a left-over of an earlier process with the same number is not mistaken for one. */
 const ours = new Set<string>()
@@ -38,7 +38,10 @@ function host(): string {
     .slice(0, 64)
 }
 
-/** From now on `path` is known to be in use by this process, and is removed should it end without `unclaim`. */
+/**
+ * From now on `path`, a file or a folder, is known to be in use by this process, and is removed should it end without
+ * `unclaim`. False where it is in use already.
+ */
 export function claim(path: string): boolean {
   if (ours.has(path)) return false
   if (ours.size === 0) process.on('exit', removeOurs)
@@ -51,7 +54,7 @@ export function unclaim(path: string): void {
 }
 
 function removeOurs(): void {
-  for (const path of ours) rmSync(path, { force: true })
+  for (const path of ours) rmSync(path, { recursive: true, force: true })
 }
 
 /** Removes what dead processes of this host left of earlier attempts at `path`, and names everything else. */
@@ -64,12 +67,12 @@ export async function clearLeftOvers(path: string, warn: (message: string) => vo
     const left = join(folder, name)
     const [, owner, pid] = match
     if (owner !== host()) {
-      warn(`'${left}' is left of a backup by ${owner}, or that is still running; remove it if it is not`)
+      warn(`'${left}' is left of a run on ${owner}, or of one that is still going on; remove it if it is not`)
     } else if (isRunning(Number(pid), left)) {
       warn(`'${left}' is being written by process ${pid}, or was by an earlier one of that number`)
     } else {
-      await unlink(left)
-      warn(`removed '${left}', left of a backup that did not end well`)
+      await rm(left, { recursive: true, force: true })
+      warn(`removed '${left}', left of a run that did not end well`)
     }
   }
 }

@@ -4,8 +4,8 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { claim, clearLeftOvers, partialName, partialPath, unclaim } from '../../../src/storage/archive/partial.ts'
-import { tmpDir } from '../../support/tmp.ts'
+import { claim, clearLeftOvers, partialName, partialPath, unclaim } from '../../src/storage/partial-name.ts'
+import { tmpDir } from '../support/tmp.ts'
 
 test('a temporary name is hidden, beside the final one, and tells host and process', () => {
   assert.equal(partialPath('/srv/vm.vma'), `/srv/.vm.vma.${hostname()}-${process.pid}.partial`)
