@@ -13,9 +13,9 @@ import { ControlClient } from '../live/control/client.ts'
 import { serviceSource } from '../live/control/service-source.ts'
 import { Watch } from '../live/control/watch.ts'
 import type { LiveBackupStatus } from '../live/live-backup.ts'
+import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
 import { type BackupOptions, compressorFor } from './backup.ts'
-import { Census } from './census.ts'
 import { type JobResult, runJob } from './job.ts'
 
 export interface AttachOptions extends Omit<BackupOptions, 'drives' | 'bwlimit' | 'buffer' | 'uuid' | 'ctime'> {

@@ -3,8 +3,8 @@
 import type { Writable } from 'node:stream'
 import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage } from '../core/stage.ts'
+import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
-import { Census } from './census.ts'
 import { type Compression, compressionOf, parseCompression } from './compression.ts'
 import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
 

@@ -4,9 +4,8 @@ import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { definePipeline, type RunOptions, type RunResult } from '../core/pipeline.ts'
 import type { BoundStage } from '../core/stage.ts'
+import type { Census, DriveReport } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
-import type { DriveReport } from '../stages/verifier.ts'
-import type { Census } from './census.ts'
 
 export interface JobOptions extends RunOptions {
   /** Bytes a second that are read at most (from the drives in a backup, from the archive otherwise), or text such as `100MB/s`. */
@@ -18,7 +17,7 @@ export interface JobResult extends RunResult {
   drives: DriveReport[]
 }
 
-/** Runs the stages and says what went through `census`, which is one of them. */
+/** Runs the stages and says what `census` saw, which one of them feeds. */
 export async function runJob(stages: readonly BoundStage[], census: Census, options: JobOptions): Promise<JobResult> {
   const result = await definePipeline(stages).run(options)
   const { manifest, drives } = census

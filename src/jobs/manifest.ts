@@ -4,14 +4,13 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { defineStage, z } from '../core/stage.ts'
-import { Census } from './census.ts'
 import { type ReadOptions, reading } from './restore.ts'
 
 /** Reads no further than the header, then lets go of the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function readManifest(options: ReadOptions): Promise<Manifest> {
   const enough = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, enough.signal]) : enough.signal
-  const census = new Census()
+  let manifest: Manifest | null = null
   const stop = defineStage({
     name: 'header-only',
     summary: 'ends the run at the first item',
@@ -20,17 +19,18 @@ export async function readManifest(options: ReadOptions): Promise<Manifest> {
     options: z.strictObject({}),
     create: () => ({
       write(item: ClusterItem) {
+        if (item.kind === 'manifest') manifest = item
         item.release()
         enough.abort(new VmapipeError('ABORTED', 'the header was read'))
       },
     }),
   })
   try {
-    await definePipeline([...reading(options, census), stop()]).run({ ...options, signal })
+    await definePipeline([...reading(options), stop()]).run({ ...options, signal })
   } catch (error) {
     // What comes after the header is not looked at, and neither are errors there.
     if (!enough.signal.aborted) throw asVmapipeError(error)
   }
-  if (census.manifest === null) throw new VmapipeError('INCOMPLETE', 'the archive has no header')
-  return census.manifest
+  if (manifest === null) throw new VmapipeError('INCOMPLETE', 'the archive has no header')
+  return manifest
 }

@@ -12,11 +12,11 @@ import { PushBackup, type PushBackupStatus } from '../live/qemu/push-backup.ts'
 import { makePushServer, type PushServer } from '../live/qemu/push-server.ts'
 import { copyTimeout, pushLimit } from '../live/qemu/versions.ts'
 import { QmpClient } from '../protocol/qmp/client.ts'
+import { Census } from '../stages/census.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { bindStage } from '../stages/registry.ts'
 import { writeInterceptor } from '../stages/write-interceptor.ts'
 import { type BackupOptions, compressorFor } from './backup.ts'
-import { Census } from './census.ts'
 import { type JobResult, limit, runJob } from './job.ts'
 
 export interface QemuBackupOptions extends Omit<BackupOptions, 'drives'> {

@@ -3,8 +3,8 @@
 import type { Readable } from 'node:stream'
 import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage } from '../core/stage.ts'
+import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
-import { Census } from './census.ts'
 import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
 
 export interface ReadOptions extends JobOptions {
@@ -34,20 +34,20 @@ export async function restore({ into, drives, zeroed, force, ...options }: Resto
   const how = { ...(zeroed !== undefined && { zeroed }), ...(force && { force }) }
   const census = new Census()
   const stages = [
-    ...reading(options, census),
+    ...reading(options),
+    census.stage,
     bindStage('zero-expander', {}),
     bindStage('cluster-writer', { ...where, ...how }),
   ]
   return runJob(stages, census, options)
 }
 
-/** The stages from an archive to its clusters, counted by `census`. */
-export function reading({ from, bwlimit }: ReadOptions, census: Census): BoundStage[] {
+/** The stages from an archive to its clusters. */
+export function reading({ from, bwlimit }: ReadOptions): BoundStage[] {
   return [
     bindStage('source', { from }),
     ...limit(bwlimit),
     bindStage('decompressor', {}),
     bindStage('vma-deframer', {}),
-    census.stage,
   ]
 }

@@ -1,25 +1,10 @@
 /** The end of a pipeline that only checks: counts what the deframer let through, drive by drive. */
 
 import { VmapipeError } from '../core/errors.ts'
-import type { ClusterItem, Manifest } from '../core/items.ts'
+import type { ClusterItem } from '../core/items.ts'
 import { defineStage, type SinkBody, z } from '../core/stage.ts'
 import { restoreNames } from '../formats/vma/names.ts'
-
-export interface DriveReport {
-  name: string
-  /** Bytes. */
-  size: number
-  clusters: number
-  /** Clusters of which nothing is stored. */
-  zeroClusters: number
-  /** Bytes of blocks that are stored. */
-  stored: number
-}
-
-export interface VerifyReport {
-  manifest: Manifest
-  drives: DriveReport[]
-}
+import { Census, type DriveReport } from './census.ts'
 
 export const verifier = defineStage({
   name: 'verifier',
@@ -27,43 +12,28 @@ export const verifier = defineStage({
   input: 'clusters',
   output: 'nothing',
   options: z.strictObject({
-    report: z
-      .custom<(report: VerifyReport) => void>((value) => typeof value === 'function')
+    census: z
+      .custom<Census>((value) => value instanceof Census)
       .optional()
-      .describe('in code: is called with the result'),
+      .describe('in code: takes the numbers; without one, a line is said about each drive'),
   }),
-  create({ report }, { warn }): SinkBody<ClusterItem> {
-    let manifest: Manifest | null = null
-    const drives = new Map<number, DriveReport>()
+  create({ census }, { warn }): SinkBody<ClusterItem> {
+    const counted = census ?? new Census()
     return {
       write(item) {
-        if (item.kind === 'manifest') {
-          manifest = item
-          restoreNames(item)
-          for (const { id, name, size } of item.drives)
-            drives.set(id, { name, size, clusters: 0, zeroClusters: 0, stored: 0 })
-          return
-        }
-        const drive = drives.get(item.drive)!
-        drive.clusters += item.count
-        if (item.isZero) drive.zeroClusters += item.count
-        else {
-          for (const mask of item.masks ?? []) if (mask === 0) drive.zeroClusters++
-          drive.stored += item.byteLength
-        }
+        if (item.kind === 'manifest') restoreNames(item)
+        counted.count(item)
         item.release()
       },
       final() {
-        if (manifest === null) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
-        const result = { manifest, drives: [...drives.values()] }
-        if (report !== undefined) report(result)
-        else for (const drive of result.drives) warn(reportLine(drive))
+        if (counted.manifest === null) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
+        if (census === undefined) for (const drive of counted.drives) warn(reportLine(drive))
       },
     }
   },
 })
 
-/** "drive-scsi0: 4096 clusters, 12 of them zero, 33 MiB stored: complete" */
-export function reportLine({ name, clusters, zeroClusters, stored }: DriveReport): string {
+/** "drive-scsi0: 4096 clusters, all there once; 12 are zero, 34603008 bytes are stored" */
+function reportLine({ name, clusters, zeroClusters, stored }: DriveReport): string {
   return `${name}: ${clusters} clusters, all there once; ${zeroClusters} are zero, ${stored} bytes are stored`
 }

@@ -1,8 +1,18 @@
-/** A step that looks at clusters as they go by: what archive it is, and how much of each drive is data. */
+/** Looks at clusters as they go by: what archive it is, and how much of each drive is data. */
 
 import type { ClusterItem, Manifest, Run } from '../core/items.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
-import type { DriveReport } from '../stages/verifier.ts'
+
+export interface DriveReport {
+  name: string
+  /** Bytes. */
+  size: number
+  clusters: number
+  /** Clusters of which nothing is stored. */
+  zeroClusters: number
+  /** Bytes of blocks that are stored. */
+  stored: number
+}
 
 export class Census {
   manifest: Manifest | null = null
@@ -13,6 +23,7 @@ export class Census {
     return [...this.#drives.values()]
   }
 
+  /** A step for a pipeline of which the numbers are wanted. */
   readonly stage: BoundStage = defineStage({
     name: 'census',
     summary: 'looks at clusters as they go by',
@@ -20,11 +31,15 @@ export class Census {
     output: 'clusters',
     options: z.strictObject({}),
     create: () => (item: ClusterItem) => {
-      if (item.kind === 'manifest') this.#begin(item)
-      else this.#count(item)
+      this.count(item)
       return item
     },
   })()
+
+  count(item: ClusterItem): void {
+    if (item.kind === 'manifest') this.#begin(item)
+    else this.#add(item)
+  }
 
   #begin(manifest: Manifest): void {
     this.manifest = manifest
@@ -33,7 +48,7 @@ export class Census {
     }
   }
 
-  #count(run: Run): void {
+  #add(run: Run): void {
     const drive = this.#drives.get(run.drive)
     if (drive === undefined) return
     drive.clusters += run.count
