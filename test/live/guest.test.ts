@@ -11,6 +11,7 @@ import { startGuest } from '../support/guest/guest.ts'
 import { type GuestDisk, needsGuest } from '../support/guest/machine.ts'
 import { checkRecords } from '../support/guest/records.ts'
 import { tmpDir } from '../support/tmp.ts'
+import { serve as serveDisks } from './serving.ts'
 
 const timeout = 120_000
 
@@ -29,6 +30,14 @@ const servers: Record<string, ServeDisks> = {
     return {
       disks: started.map(({ socket }) => ({ socket, name: '' })),
       stop: async () => void (await Promise.all(started.map(({ child }) => end(child)))),
+    }
+  },
+  'vmapipe serve': async (t, images) => {
+    const names = images.map((_, index) => `drive-scsi${index}`)
+    const serving = await serveDisks(t, Object.fromEntries(names.map((name, index) => [name, images[index]])))
+    return {
+      disks: names.map((name) => ({ socket: serving.socket, name })),
+      stop: async () => assert.equal(await serving.stop(), 0),
     }
   },
 }

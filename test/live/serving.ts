@@ -17,9 +17,13 @@ type Hooks = { after(hook: () => unknown): void }
 
 const NODE_COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/vmapipe-test')
 
-/** Serves these drives until the test ends, or `stop`. */
-export async function serve(t: Hooks, drives: Record<string, string>, flags: string[] = []): Promise<Serving> {
-  const dir = tmpDir(t)
+/** Serves these drives until the test ends, or `stop`; on sockets in `dir`. */
+export async function serve(
+  t: Hooks,
+  drives: Record<string, string>,
+  flags: string[] = [],
+  dir = tmpDir(t),
+): Promise<Serving> {
   const socket = join(dir, 'nbd')
   const control = join(dir, 'ctl')
   const named = Object.entries(drives).flatMap(([name, source]) => ['-d', `${name}=${source}`])
