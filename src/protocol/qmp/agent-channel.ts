@@ -105,12 +105,13 @@ export class AgentChannel {
       this.#delimited = false
       return
     }
+    if (answer?.kind !== 'return' && answer?.kind !== 'error')
+      throw new VmapipeError('FAILED', 'the agent sent something that is no answer')
     this.#pending.shift()
     this.#delimited = false
     clearTimeout(timer)
-    if (answer?.kind === 'return') resolve(answer.value)
-    else if (answer?.kind === 'error') reject(refusal(command, answer.class, answer.desc))
-    else this.#fail(new VmapipeError('FAILED', 'the agent sent something that is no answer'))
+    if (answer.kind === 'return') resolve(answer.value)
+    else reject(refusal(command, answer.class, answer.desc))
   }
 
   #fail(cause: unknown): void {
