@@ -7,7 +7,6 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Budget, Slab } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -15,6 +14,7 @@ import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
 import { type ClusterItem, type ConfigFile, type DriveInfo, Manifest, Run } from '../core/items.ts'
 import { defineStage, type SourceBody, type StageContext, z } from '../core/stage.ts'
 import { MAX_CONFIG_SIZE } from '../formats/vma/header.ts'
+import { readConfigFile } from '../storage/config-file.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { openDriveReader } from '../storage/open.ts'
 import { type Claims, claimsOf, type Stretch, UNCLAIMED } from './cluster-source/claims.ts'
@@ -224,12 +224,7 @@ async function readConfigs(configs: Options['configs']): Promise<ConfigFile[]> {
     : Object.entries(configs)
   return Promise.all(
     named.map(async ([name, from]) => {
-      const data = typeof from === 'string' ? await readFile(from) : from
-      if (data.length > MAX_CONFIG_SIZE) {
-        const message = `this config file has ${data.length} bytes, an archive holds at most ${MAX_CONFIG_SIZE} of each`
-        throw new VmapipeError('USAGE', message, { file: typeof from === 'string' ? from : name })
-      }
-      return { name, data }
+      return { name, data: typeof from === 'string' ? await readConfigFile(from, MAX_CONFIG_SIZE) : from }
     }),
   )
 }
