@@ -3,7 +3,7 @@
  *
  *   clusters   a Manifest, then Runs in any order, each cluster of each drive once
  *   ranges     the Manifest, then Ranges: the same, undone to bytes of drives
- *   bytes      Chunks; from the framer, one chunk is one header or one extent
+ *   bytes      Chunks; from the framer, a chunk is the header, an extent, or extents that store nothing
  */
 
 import type { Lease } from './budget.ts'

@@ -77,17 +77,21 @@ class Framer {
     return this.#emit([encodeHeader(this.#manifest)], [])
   }
 
-  /** The extents that this run fills. */
+  /** The extents that this run fills; of a hole, those that store nothing come in one chunk. */
   *frame(run: Run): Generator<Chunk> {
     const drive = this.#admit(run)
     const cursor = new BlockCursor(run.blocks)
+    const empty: Buffer[] = []
     for (let done = 0; done < run.count; ) {
       const count = Math.min(run.count - done, this.#maxSlots - this.#header.slots)
       this.#add(run, drive, done, count, cursor)
       done += count
-      if (this.#header.slots === this.#maxSlots) yield this.#extent()
+      if (this.#header.slots < this.#maxSlots) break
+      if (run.isZero && this.#blocks.length === 0) empty.push(this.#header.finish())
+      else yield this.#extent()
     }
     run.release()
+    if (empty.length > 0) yield this.#empty(empty)
   }
 
   finish(): Chunk | typeof none {
@@ -139,6 +143,11 @@ class Framer {
     this.#leases = []
     this.#extents++
     return chunk
+  }
+
+  #empty(headers: Buffer[]): Chunk {
+    this.#extents += headers.length
+    return this.#emit(headers, [])
   }
 
   #emit(buffers: Uint8Array[], leases: Lease[]): Chunk {
