@@ -60,6 +60,8 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
   const client = new ControlClient(control)
   const census = new Census()
   const { to, force, compress, guestBuffer, signal, uuid = randomUUID() } = options
+  // Before the point in time: it may be refused.
+  const compressor = compressorFor(compress, to)
   const archive = new AbortController()
   const response = await client.backup(
     { ...options, uuid, buffer: guestBuffer, configs: await contents(options.configs) },
@@ -75,7 +77,7 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
         census.stage,
         progress(),
         bindStage('vma-framer'),
-        ...compressorFor(compress, to),
+        ...compressor,
         bindStage('sink', { to, ...(force && { force }) }),
       ],
       census,

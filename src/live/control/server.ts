@@ -100,7 +100,9 @@ export class ControlServer {
 }
 
 function json(response: ServerResponse, code: number, value: unknown): void {
-  response.writeHead(code, { 'Content-Type': 'application/json' }).end(`${JSON.stringify(value, null, 2)}\n`)
+  const text = Buffer.from(`${JSON.stringify(value, null, 2)}\n`)
+  // With its length: chunks are for archives alone, and `vmapipe backup --attach` takes no other answer in chunks.
+  response.writeHead(code, { 'Content-Type': 'application/json', 'Content-Length': text.length }).end(text)
 }
 
 function refuse(response: ServerResponse, code: number, error: string, hint?: string): void {
