@@ -71,6 +71,7 @@ export class Run {
   readonly #threads: number
   readonly #warn: (message: string) => void
   readonly #controller = new AbortController()
+  readonly #endHooks: (() => void)[] = []
   #failure: VmapipeError | null = null
 
   constructor({ buffer = DEFAULT_BUDGET, threads = availableParallelism(), counters, warn = () => {} }: RunOptions) {
@@ -88,6 +89,7 @@ export class Run {
       signal: this.#controller.signal,
       threads: this.#threads,
       warn: (message) => this.#warn(`${name}: ${message}`),
+      atEnd: (hook) => this.#endHooks.push(hook),
     }
   }
 
@@ -114,6 +116,7 @@ export class Run {
       await this.#flow(parts)
     } finally {
       outside?.removeEventListener('abort', onAbort)
+      for (const hook of this.#endHooks.splice(0)) hook()
     }
     if (this.#failure !== null) throw this.#failure
   }

@@ -30,6 +30,8 @@ export interface StageContext {
   readonly threads: number
   /** One line for the user that is not an error. */
   readonly warn: (message: string) => void
+  /** For what must outlast the stage itself: is called when all stages of the run are closed, whatever became of it. */
+  readonly atEnd: (hook: () => void) => void
 }
 
 export type Push<Out> = (item: Out) => void

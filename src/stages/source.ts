@@ -21,8 +21,8 @@ export const source = defineStage({
         'a path, "-" for standard input, ssh://[user@]host[:port]/path, exec:COMMAND, or a readable Node stream',
       ),
   }),
-  create({ from }, { budget, counters, signal, warn }) {
-    const archive = archiveSource(from, { budget, signal, warn })
+  create({ from }, { budget, counters, signal, warn, atEnd }) {
+    const archive = archiveSource(from, { budget, signal, warn, atEnd })
     return {
       async open() {
         // Other stages have taken their parts by now.

@@ -63,12 +63,12 @@ export async function clearLeftOvers(path: string, warn: (message: string) => vo
   const start = leftOverPrefix(basename(path))
   for (const name of await readdir(folder)) {
     const match = name.startsWith(start) ? /^(.+)-([0-9]+)\.partial$/.exec(name.slice(start.length)) : null
-    if (match === null) continue
     const left = join(folder, name)
+    if (match === null || ours.has(left)) continue
     const [, owner, pid] = match
     if (owner !== host()) {
       warn(`'${left}' is left of a run on ${owner}, or of one that is still going on; remove it if it is not`)
-    } else if (isRunning(Number(pid), left)) {
+    } else if (isRunning(Number(pid))) {
       warn(`'${left}' is being written by process ${pid}, or was by an earlier one of that number`)
     } else {
       await rm(left, { recursive: true, force: true })
@@ -77,8 +77,9 @@ export async function clearLeftOvers(path: string, warn: (message: string) => vo
   }
 }
 
-function isRunning(pid: number, path: string): boolean {
-  if (pid === process.pid) return ours.has(path)
+/** Another process than this one. */
+function isRunning(pid: number): boolean {
+  if (pid === process.pid) return false
   try {
     process.kill(pid, 0)
     return true

@@ -35,16 +35,22 @@ export class FileSource implements ArchiveSource {
   #offset = 0
   #ahead: Promise<Chunk | null>[] = []
   #closed = false
-  #release = () => {}
+  readonly #atEnd: (hook: () => void) => void
+  #onClose = () => {}
 
-  constructor(file: OpenFile, { budget }: Pick<SourceOptions, 'budget'>) {
+  constructor(file: OpenFile, { budget, atEnd }: Pick<SourceOptions, 'budget' | 'atEnd'>) {
     this.#file = file
     this.#budget = budget
+    this.#atEnd =
+      atEnd ??
+      ((hook) => {
+        this.#onClose = hook
+      })
     this.size = file.size
   }
 
   async open(): Promise<void> {
-    this.#release = noteReading(await promisify(fstat)(this.#file.fd))
+    this.#atEnd(noteReading(await promisify(fstat)(this.#file.fd)))
   }
 
   async read(): Promise<Chunk | null> {
@@ -64,7 +70,7 @@ export class FileSource implements ArchiveSource {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#release()
+    this.#onClose()
     for (const piece of await Promise.allSettled(this.#ahead.splice(0))) {
       if (piece.status === 'fulfilled') piece.value?.release()
     }

@@ -30,6 +30,8 @@ export interface SourceOptions {
   signal?: AbortSignal
   /** One line for the user that is not an error. */
   warn?: (message: string) => void
+  /** Takes what is to be called when nothing more is written either: until then the archive must not be replaced. */
+  atEnd?: (hook: () => void) => void
 }
 
 /** The source that `from` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
