@@ -49,3 +49,52 @@ test('bytes for a buffer go to it directly', () => {
   assert.equal(target.buffer, into.buffer)
   assert.equal(target.length, into.length)
 })
+
+test('a parser that waits gets nothing until it is woken, and then all that came', () => {
+  const got: string[] = []
+  let open = false
+  function* parser(): Parser {
+    for (;;) {
+      got.push((yield 2).toString())
+      while (!open) yield null
+    }
+  }
+  const feeder = new Feeder(parser())
+  const send = (text: string) => {
+    const bytes = Buffer.from(text)
+    const target = feeder.target()
+    assert.ok(target.length >= bytes.length)
+    target.set(bytes)
+    feeder.received(bytes.length)
+  }
+  send('aabbc')
+  assert.deepEqual(got, ['aa'])
+  assert.equal(feeder.isWaiting, true)
+  feeder.wake()
+  assert.deepEqual(got, ['aa'], 'it looks, and goes on waiting')
+  open = true
+  // A socket that was paused still has the target that it was given; what it brings after waking goes there.
+  const target = feeder.target()
+  feeder.wake()
+  assert.deepEqual([got, feeder.isWaiting], [['aa', 'bb'], false])
+  target.set(Buffer.from('cdd'))
+  feeder.received(3)
+  assert.deepEqual(got, ['aa', 'bb', 'cc', 'dd'])
+})
+
+test('after a large buffer little is read ahead; as much again when more comes at once', () => {
+  const large = Buffer.alloc(40_000)
+  function* parser(): Parser {
+    yield large
+    for (;;) yield 1
+  }
+  const feeder = new Feeder(parser())
+  assert.equal(feeder.target().length, large.length)
+  feeder.received(large.length)
+  const lengths = Array.from({ length: 5 }, () => {
+    const { length } = feeder.target()
+    feeder.received(length)
+    return length
+  })
+  assert.deepEqual(lengths, [2048, 8192, 32_768, 65_536, 65_536])
+})

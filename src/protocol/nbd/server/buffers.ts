@@ -3,11 +3,12 @@
  * every 4 KiB. All connections of a server share them.
  */
 
+import { discard } from '../../../core/budget.ts'
 import { HEADROOM } from './reply.ts'
 
 const SMALLEST = 4096
 /** Bytes that may lie here unused. */
-const MAX_KEPT = 32 * 2 ** 20
+const MAX_KEPT = 16 * 2 ** 20
 
 export class PayloadBuffers {
   readonly #kept = new Map<number, Buffer[]>()
@@ -24,7 +25,10 @@ export class PayloadBuffers {
 
   give(buffer: Buffer): void {
     const size = buffer.length
-    if (this.#bytes + size > MAX_KEPT) return
+    if (this.#bytes + size > MAX_KEPT) {
+      discard(buffer)
+      return
+    }
     this.#bytes += size
     const others = this.#kept.get(size)
     if (others === undefined) this.#kept.set(size, [buffer])

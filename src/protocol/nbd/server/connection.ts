@@ -11,7 +11,7 @@ import type { Exports } from './export.ts'
 import { Negotiation } from './negotiation.ts'
 import { Outbox } from './outbox.ts'
 import type { ServerStats } from './stats.ts'
-import { Transmission } from './transmission.ts'
+import { type DiskFailure, Transmission } from './transmission.ts'
 import { Window } from './window.ts'
 
 export interface ConnectionContext {
@@ -24,6 +24,7 @@ export interface ConnectionContext {
   maxBytes: number
   /** How long a client may take to come to the transmission phase, in milliseconds. */
   handshakeTimeout: number
+  onDiskError: (failure: DiskFailure) => void
 }
 
 export class ServerConnection {
@@ -74,10 +75,10 @@ export class ServerConnection {
     const agreement = yield* new Negotiation(this.#context.exports, (bytes) => this.#socket.write(bytes)).run()
     clearTimeout(this.#handshake)
     if (agreement !== null) {
-      const { buffers, stats, maxRequests, maxBytes } = this.#context
+      const { buffers, stats, maxRequests, maxBytes, onDiskError } = this.#context
       const window = new Window(maxRequests, maxBytes)
       this.#transmission = new Transmission({
-        ...{ agreement, window, buffers, stats },
+        ...{ agreement, window, buffers, stats, onDiskError },
         outbox: this.#outbox,
         left: () => this.#left(),
       })

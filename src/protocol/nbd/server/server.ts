@@ -10,6 +10,7 @@ import { type ConnectionContext, ServerConnection } from './connection.ts'
 import { Exports, type NbdExport } from './export.ts'
 import { listenOnPath, type SocketFile } from './socket-file.ts'
 import { ServerStats } from './stats.ts'
+import type { DiskFailure } from './transmission.ts'
 
 export interface NbdServerOptions {
   /** Clients at once; one more is hung up on. */
@@ -17,6 +18,8 @@ export interface NbdServerOptions {
   maxRequests?: number
   maxBytes?: number
   handshakeTimeout?: number
+  /** Told of every request that a disk failed, besides its client. Must not throw. */
+  onDiskError?: (failure: DiskFailure) => void
 }
 
 export interface CloseOptions {
@@ -35,14 +38,15 @@ export class NbdServer {
   #closing: Promise<void> | null = null
 
   constructor(exports: readonly NbdExport[], options: NbdServerOptions = {}) {
-    const { maxConnections = 64, maxRequests = 128, maxBytes = 8 * 2 ** 20, handshakeTimeout = 10_000 } = options
+    const { maxConnections = 64, maxRequests = 128, maxBytes = 4 * 2 ** 20, handshakeTimeout = 10_000 } = options
+    const { onDiskError = () => {} } = options
     this.#exports = new Exports(exports)
     this.#maxConnections = maxConnections
     this.#context = {
       exports: this.#exports,
       buffers: new PayloadBuffers(),
       stats: this.stats,
-      ...{ maxRequests, maxBytes, handshakeTimeout },
+      ...{ maxRequests, maxBytes, handshakeTimeout, onDiskError },
     }
   }
 

@@ -26,6 +26,17 @@ export interface TransmissionContext {
   stats: ServerStats
   /** Called when a request has left the window. */
   left(): void
+  onDiskError(failure: DiskFailure): void
+}
+
+/** A request that a disk could not do. */
+export interface DiskFailure {
+  exportName: string
+  /** READ, WRITE, ... */
+  command: string
+  offset: number
+  length: number
+  error: unknown
 }
 
 export class Transmission {
@@ -131,7 +142,13 @@ export class Transmission {
   #fail(request: Request, buffer: Buffer | null, error: unknown): void {
     this.#ended()
     if (buffer) this.#context.buffers.give(buffer)
-    this.#refuse(request, errnoOf(error), buffer?.length ?? 0)
+    const errno = errnoOf(error)
+    this.#refuse(request, errno, buffer?.length ?? 0)
+    // What was asked for on the condition that it is fast is no failure.
+    if (errno === nbd.ENOTSUP && request.type === nbd.CMD_WRITE_ZEROES) return
+    const { type, offset, length } = request
+    const exportName = this.#agreement.entry.name
+    this.#context.onDiskError({ exportName, command: nbd.COMMANDS[type], offset, length, error })
   }
 
   #refuse(request: Request, errno: number, room: number): void {

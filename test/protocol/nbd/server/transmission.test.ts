@@ -210,6 +210,18 @@ describe('NBD server, requests that make no sense', { timeout }, () => {
   }
 })
 
+test('who serves is told what a disk failed, with the error itself', { timeout }, async (t) => {
+  const failures: unknown[] = []
+  const { disk, client } = await start(t, { onDiskError: (failure) => failures.push(failure) })
+  const error = Object.assign(new Error('the disk says so'), { code: 'EIO' })
+  disk.before = () => Promise.reject(error)
+  await client.ask(nbd.CMD_READ, 4096, 512)
+  assert.deepEqual(failures, [{ exportName: 'd', command: 'READ', offset: 4096, length: 512, error }])
+  disk.before = () => Promise.reject(Object.assign(new Error(), { code: 'ENOTSUP' }))
+  await client.ask(nbd.CMD_WRITE_ZEROES, 0, 512, nbd.CMD_FLAG_FAST_ZERO)
+  assert.equal(failures.length, 1)
+})
+
 describe('NBD server, limits', { timeout }, () => {
   test('requests in flight are bounded: what comes beyond waits in the socket', async (t) => {
     const { disk, client } = await start(t, { maxRequests: 5 })
