@@ -18,6 +18,7 @@ import { writeAll } from '../write-all.ts'
 import { discardRange, zeroRange } from '../zeroing.ts'
 import { FlushGate } from './flush-gate.ts'
 import { lockImage } from './image-lock.ts'
+import { type Transfer, TransferError, transferRest } from './transfer.ts'
 
 /** What is read in the calling thread at most: copying more takes longer than the trip that it saves. */
 const MAX_CACHED_READ = 128 * 1024
@@ -34,15 +35,6 @@ interface RawImage {
   isDevice: boolean
   readOnly: boolean
 }
-
-type Transfer = (
-  fd: number,
-  buffer: Uint8Array,
-  from: number,
-  length: number,
-  position: number,
-  done: (error: NodeJS.ErrnoException | null, count: number) => void,
-) => void
 
 class RawDisk implements Disk {
   readonly size: number
@@ -154,24 +146,16 @@ class RawDisk implements Disk {
     return 0
   }
 
-  /** The rest of the buffer, from byte `done`, in libuv's pool. */
+  /** The rest of the buffer, from byte `done`. */
   #transfer(call: Transfer, buffer: Uint8Array, done: number, offset: number): Promise<void> {
     this.#busy++
-    return new Promise((resolve, reject) => {
-      const go = () => call(this.#fd, buffer, done, buffer.byteLength - done, offset + done, ended)
-      const ended = (error: NodeJS.ErrnoException | null, count: number) => {
-        done += count ?? 0
-        if (!error && count > 0 && done < buffer.byteLength) {
-          go()
-          return
-        }
+    return transferRest(call, this.#fd, buffer, done, offset).then(
+      () => this.#left(),
+      (error) => {
         this.#left()
-        if (error) reject(this.#explain(error, offset + done))
-        else if (done < buffer.byteLength) reject(this.#explain(new Error('the file ends here'), offset + done))
-        else resolve()
-      }
-      go()
-    })
+        throw this.#explain(error)
+      },
+    )
   }
 
   async #writeDurably(buffers: readonly Uint8Array[], offset: number): Promise<void> {
@@ -206,7 +190,9 @@ class RawDisk implements Disk {
   }
 
   #explain(error: unknown, offset?: number): VmapipeError {
-    return asVmapipeError(error, { file: this.#image.path, offset })
+    const file = this.#image.path
+    if (error instanceof TransferError) return asVmapipeError(error.cause, { file, offset: error.position })
+    return asVmapipeError(error, { file, offset })
   }
 }
 
