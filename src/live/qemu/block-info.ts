@@ -4,6 +4,7 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
+import { textOf } from '../../protocol/qmp/json.ts'
 
 /** The medium, and the nodes that make it. */
 export interface Inserted {
@@ -38,26 +39,26 @@ const FILTERS = new Set([
 export function parseBlockInfos(answer: unknown): BlockInfo[] {
   if (!Array.isArray(answer)) throw senseless('no list')
   return answer.map((info) => ({
-    backend: text(info?.device) ?? '',
-    qdev: text(info?.qdev) ?? null,
+    backend: textOf(info?.device) ?? '',
+    qdev: textOf(info?.qdev) ?? null,
     inserted: info?.inserted == null ? null : parseInserted(info.inserted),
   }))
 }
 
 function parseInserted(inserted: any): Inserted {
-  const node = text(inserted['node-name'])
+  const node = textOf(inserted['node-name'])
   const size = inserted.image?.['virtual-size']
   if (node === undefined) throw senseless('a drive without a node')
-  if (!Number.isSafeInteger(size) || size < 0) throw senseless(`a size of ${size} of the node ${node}`)
-  const driver = text(inserted.drv) ?? 'unknown'
+  if (!Number.isSafeInteger(size) || size < 0) throw senseless(`a size of ${JSON.stringify(size)} of the node ${node}`)
+  const driver = textOf(inserted.drv) ?? 'unknown'
   return {
     node,
     size,
     readOnly: inserted.ro === true,
     driver,
     format: formatOf(inserted.image, driver),
-    file: text(inserted.file) ?? '',
-    throttleGroup: text(inserted.group) ?? null,
+    file: textOf(inserted.file) ?? '',
+    throttleGroup: textOf(inserted.group) ?? null,
   }
 }
 
@@ -65,13 +66,9 @@ function parseInserted(inserted: any): Inserted {
 function formatOf(image: any, driver: string): string {
   let format = driver
   for (let below = image; FILTERS.has(format) && below != null; below = below['backing-image']) {
-    format = text(below.format) ?? format
+    format = textOf(below.format) ?? format
   }
   return format
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 function senseless(what: string): VmapipeError {

@@ -1,5 +1,6 @@
 /** Which drives the guest of a QEMU has (7.2 and later), and which of them a backup is about. Nothing is changed. */
 
+import { objectsOf, textOf } from '../../protocol/qmp/json.ts'
 import { type BlockInfo, type Inserted, parseBlockInfos } from './block-info.ts'
 import { distinctNames } from './drive-names.ts'
 import { type Monitor, qomChildren, qomGet, qomText } from './qom.ts'
@@ -88,7 +89,7 @@ async function findIothread(monitor: Monitor, path: string): Promise<string | nu
     qomGet(monitor, path, 'iothread-vq-mapping'),
   ])
   if (one !== undefined) return one.replace(/^\/objects\//, '')
-  const several = Array.isArray(mapping) ? mapping.map((entry) => String(entry?.iothread)) : []
+  const several = objectsOf(mapping).flatMap(({ iothread }) => textOf(iothread) ?? [])
   return several.length > 0 ? several.join(',') : null
 }
 

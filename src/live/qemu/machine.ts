@@ -6,6 +6,7 @@
 
 import type { ConfigFile } from '../../core/items.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
+import { objectsOf, textOf } from '../../protocol/qmp/json.ts'
 import type { GuestDrive } from './discovery.ts'
 import { type Monitor, qomChildren, qomGet, refusedAsUndefined } from './qom.ts'
 
@@ -65,15 +66,15 @@ export async function describeMachine(
   return {
     format: 1,
     qemu: { version: `${major}.${minor}.${micro}`, package: build },
-    name: text(name?.name),
-    uuid: text(uuid?.UUID),
-    status: text(status?.status),
-    machine: text(machine)?.replace(/-machine$/, ''),
-    arch: text(target?.arch),
+    name: textOf(name?.name),
+    uuid: textOf(uuid?.UUID),
+    status: textOf(status?.status),
+    machine: textOf(machine)?.replace(/-machine$/, ''),
+    arch: textOf(target?.arch),
     kvm: typeof kvm?.enabled === 'boolean' ? kvm.enabled : undefined,
     cpu,
     memory: { base: number(memory?.['base-memory']), plugged: number(memory?.['plugged-memory']) },
-    iothreads: Array.isArray(iothreads) ? iothreads.map(({ id }) => String(id)) : [],
+    iothreads: objectsOf(iothreads).flatMap(({ id }) => textOf(id) ?? []),
     devices,
     drives: drives.map(describeDrive),
   }
@@ -87,12 +88,12 @@ export function machineConfig(description: MachineDescription): ConfigFile {
 async function describeCpus(monitor: Monitor): Promise<MachineDescription['cpu']> {
   const cpus = await refusedAsUndefined(monitor.execute('query-cpus-fast'))
   const [first] = Array.isArray(cpus) ? cpus : []
-  const path = text(first?.['qom-path'])
+  const path = textOf(first?.['qom-path'])
   const [type, topology] = await Promise.all([
     path === undefined ? undefined : qomGet(monitor, path, 'type'),
     qomGet(monitor, '/machine', 'smp'),
   ])
-  return { count: Array.isArray(cpus) ? cpus.length : undefined, type: text(type), topology }
+  return { count: Array.isArray(cpus) ? cpus.length : undefined, type: textOf(type), topology }
 }
 
 /** What the command line or a hot plug added; what belongs to every machine of its type is not told. */
@@ -119,7 +120,7 @@ async function properties(monitor: Monitor, path: string): Promise<Omit<MachineD
     ([, value]) => !UNSET.includes(value),
   )
   return {
-    bus: text(bus)?.replace(/^.*\//, ''),
+    bus: textOf(bus)?.replace(/^.*\//, ''),
     address: address(addr),
     ...Object.fromEntries(set),
   }
@@ -133,10 +134,6 @@ function address(devfn: unknown): string | undefined {
 
 function describeDrive({ name, size, id, type, node, format, iothread }: GuestDrive) {
   return { name, size, id, type, node, format, ...(iothread !== null && { iothread }) }
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 function number(value: unknown): number | undefined {

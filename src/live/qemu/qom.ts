@@ -1,6 +1,7 @@
 /** QEMU's object model, as far as it is asked: what a property is, and which children an object has. */
 
 import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
+import { objectsOf, textOf } from '../../protocol/qmp/json.ts'
 
 /** Whoever can run QMP commands. */
 export type Monitor = Pick<QmpClient, 'execute'>
@@ -12,8 +13,7 @@ export async function qomGet(monitor: Monitor, path: string, property: string): 
 
 /** The same, undefined also where the value is no text or an empty one. */
 export async function qomText(monitor: Monitor, path: string, property: string): Promise<string | undefined> {
-  const value = await qomGet(monitor, path, property)
-  return typeof value === 'string' && value !== '' ? value : undefined
+  return textOf(await qomGet(monitor, path, property))
 }
 
 export interface QomChild {
@@ -26,11 +26,10 @@ export interface QomChild {
 /** Children of the object in QEMU's order; none where there is no such object. */
 export async function qomChildren(monitor: Monitor, path: string): Promise<QomChild[]> {
   const properties = await refusedAsUndefined(monitor.execute('qom-list', { path }))
-  if (!Array.isArray(properties)) return []
-  return properties.flatMap((property) => {
-    const [, type] = /^child<(.+)>$/.exec(String(property?.type)) ?? []
-    const name = String(property?.name)
-    return type === undefined ? [] : [{ name, type, path: `${path}/${name}` }]
+  return objectsOf(properties).flatMap((property) => {
+    const [, type] = /^child<(.+)>$/.exec(textOf(property.type) ?? '') ?? []
+    const name = textOf(property.name)
+    return type === undefined || name === undefined ? [] : [{ name, type, path: `${path}/${name}` }]
   })
 }
 

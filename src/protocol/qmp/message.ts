@@ -4,6 +4,7 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
+import { isObject, type Json, textOf } from './json.ts'
 
 export interface QmpVersion {
   major: number
@@ -26,8 +27,6 @@ export type QmpMessage =
   | { kind: 'error'; id: unknown; class: string; desc: string }
   | { kind: 'event'; event: QmpEvent }
 
-type Json = Record<string, unknown>
-
 /** How much of a message that is none is quoted. */
 const QUOTED = 60
 
@@ -37,7 +36,7 @@ export function parseMessage(line: string): QmpMessage {
   if ('return' in message) return { kind: 'return', id: message.id, value: message.return }
   if (isObject(message.error)) {
     const { class: kind, desc } = message.error
-    return { kind: 'error', id: message.id, class: String(kind ?? 'unknown'), desc: String(desc ?? 'no description') }
+    return { kind: 'error', id: message.id, class: textOf(kind) ?? 'unknown', desc: textOf(desc) ?? 'no description' }
   }
   if (typeof message.event === 'string') {
     const { event, data, timestamp } = message
@@ -49,19 +48,15 @@ export function parseMessage(line: string): QmpMessage {
 
 /** Of the greeting, and of what `query-version` returns. */
 export function parseVersion(value: unknown): QmpVersion {
-  const { qemu, package: build = '' } = isObject(value) ? value : {}
+  const { qemu, package: build } = isObject(value) ? value : {}
   const { major, minor, micro } = isObject(qemu) ? qemu : {}
   if (!isCount(major) || !isCount(minor) || !isCount(micro)) throw violation('it does not tell its version')
-  return { major, minor, micro, package: String(build).trim() }
+  return { major, minor, micro, package: textOf(build)?.trim() ?? '' }
 }
 
 /** A peer that does not keep to the protocol, or is not a QMP server at all. */
 export function violation(message: string): VmapipeError {
   return new VmapipeError('FAILED', `the QMP server does not keep to the protocol: ${message}`)
-}
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function parseJson(line: string): Json {

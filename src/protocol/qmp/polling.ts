@@ -6,30 +6,30 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Wait } from './events.ts'
+import { type Json, objectsOf, textOf } from './json.ts'
 
 type Ask = (command: string) => Promise<unknown>
-type Data = Record<string, unknown>
 
 /** A state that can be asked for, by name of what it is about. */
 interface Question {
   command: string
   /** The states by the ids of what has them. */
-  states(answer: any): [id: string, state: Data][]
+  states(answer: any): [id: string, state: Json][]
 }
 
 interface Polled extends Question {
   /** The event's data, where `before` having become `after` (undefined: it is gone) is the event. */
-  told(id: string, before: Data, after: Data | undefined): Data | null
+  told(id: string, before: Json, after: Json | undefined): Json | null
 }
 
 const EXPORTS: Question = {
   command: 'query-block-exports',
-  states: (answer) => listed(answer).map((block) => [String(block.id), block]),
+  states: (answer) => objectsOf(answer).map((block) => [textOf(block.id) ?? '', block]),
 }
 
 const JOBS: Question = {
   command: 'query-jobs',
-  states: (answer) => listed(answer).map((job) => [String(job.id), job]),
+  states: (answer) => objectsOf(answer).map((job) => [textOf(job.id) ?? '', job]),
 }
 
 const STATUS: Question = {
@@ -84,8 +84,4 @@ export async function pollFor(wait: Wait, ask: Ask): Promise<void> {
   } catch (error) {
     wait.fail(error)
   }
-}
-
-function listed(answer: unknown): any[] {
-  return Array.isArray(answer) ? answer.filter((entry) => typeof entry === 'object' && entry !== null) : []
 }

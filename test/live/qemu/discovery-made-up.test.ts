@@ -51,7 +51,7 @@ describe('discovery of what this host cannot have', () => {
       [{ qdev: 'a', inserted: inserted({ image: { 'virtual-size': -1 } }) }],
       /size of -1 of the node n/,
     ],
-    ['a size as text', [{ qdev: 'a', inserted: inserted({ image: { 'virtual-size': '5' } }) }], /a size of 5/],
+    ['a size as text', [{ qdev: 'a', inserted: inserted({ image: { 'virtual-size': '5' } }) }], /a size of "5"/],
     ['a size beyond all sizes', [{ qdev: 'a', inserted: inserted({ image: { 'virtual-size': 2 ** 60 } }) }], /size/],
     ['no size', [{ qdev: 'a', inserted: inserted({ image: null }) }], /a size of undefined/],
   ] as const) {

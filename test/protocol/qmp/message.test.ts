@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { VmapipeError } from '../../../src/core/errors.ts'
 import { parseMessage } from '../../../src/protocol/qmp/message.ts'
 
 describe('a QMP message', () => {
@@ -52,5 +54,25 @@ describe('a QMP message', () => {
 
   test('that is wrapped into several lines gets a hint', () => {
     assert.throws(() => parseMessage('{'), { hint: /without pretty=on/ })
+  })
+
+  test('that is anything at all is taken or refused, never more', () => {
+    const value = fc.jsonValue()
+    const parts = { QMP: value, version: value, return: value, id: value, event: value, data: value, timestamp: value }
+    const error = fc.record({ class: value, desc: value }, { requiredKeys: [] })
+    const message = fc.record({ ...parts, error: fc.oneof(value, error) }, { requiredKeys: [] })
+    const hostile = fc.constant({ error: { class: { toString: 1 }, desc: { toString: null } } })
+    const check = (line: string) => {
+      try {
+        assert.match(parseMessage(line).kind, /^(greeting|return|error|event)$/)
+      } catch (reason) {
+        assert.ok(reason instanceof VmapipeError, String(reason))
+      }
+    }
+    fc.assert(
+      fc.property(fc.oneof(message, hostile, value), (any) => check(JSON.stringify(any))),
+      { interruptAfterTimeLimit: 2000 },
+    )
+    fc.assert(fc.property(fc.string(), check), { interruptAfterTimeLimit: 2000 })
   })
 })
