@@ -26,10 +26,16 @@ const MD5 = 32
 const BLOB_BUFFER_OFFSET = 48
 const BLOB_BUFFER_SIZE = 52
 const HEADER_SIZE = 56
-const CONFIG_NAMES = 2044
+/** Where the table of config names begins. */
+export const CONFIG_NAMES = 2044
 const CONFIG_DATA = 3068
 const DEV_INFO = 4096
 const DEV_INFO_SIZE = 32
+
+/** Where the header tells of the drive with this dev_id. */
+export function driveEntry(id: number): number {
+  return DEV_INFO + id * DEV_INFO_SIZE
+}
 
 /** The header as bytes. Throws USAGE where the manifest does not fit into the format. */
 export function encodeHeader({ uuid, ctime, configs, drives }: Manifest): Buffer {
@@ -45,8 +51,8 @@ export function encodeHeader({ uuid, ctime, configs, drives }: Manifest): Buffer
     fixed.writeUInt32BE(blobs.add(data), CONFIG_DATA + index * 4)
   }
   for (const { id, name, size } of drives) {
-    fixed.writeUInt32BE(blobs.addText(name), DEV_INFO + id * DEV_INFO_SIZE)
-    fixed.writeBigUInt64BE(BigInt(size), DEV_INFO + id * DEV_INFO_SIZE + 8)
+    fixed.writeUInt32BE(blobs.addText(name), driveEntry(id))
+    fixed.writeBigUInt64BE(BigInt(size), driveEntry(id) + 8)
   }
   const blobBuffer = blobs.bytes()
   const headerSize = FIXED_HEADER_SIZE + blobs.allocated
@@ -138,7 +144,7 @@ function decodeConfigs(header: Buffer, blobs: BlobReader): ConfigFile[] {
 function decodeDrives(header: Buffer, blobs: BlobReader): DriveInfo[] {
   const drives: DriveInfo[] = []
   for (let id = 1; id <= MAX_DRIVES; id++) {
-    const at = DEV_INFO + id * DEV_INFO_SIZE
+    const at = driveEntry(id)
     const pointer = header.readUInt32BE(at)
     const size = header.readBigUInt64BE(at + 8)
     // The real reader passes over an entry without a name or without a size.

@@ -4,7 +4,8 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
-import type { Manifest } from '../../core/items.ts'
+import type { DriveInfo, Manifest } from '../../core/items.ts'
+import { CONFIG_NAMES, driveEntry } from './header.ts'
 
 export interface RestoreNames {
   /** File name of each drive, by dev_id. */
@@ -13,20 +14,21 @@ export interface RestoreNames {
   configs: string[]
 }
 
-/** Throws DAMAGED where a name would lead out of the target folder, or two are the same. */
+/** Throws DAMAGED where a name would lead out of the target folder, or two are the same; says where the header has it. */
 export function restoreNames({ drives, configs }: Pick<Manifest, 'drives' | 'configs'>): RestoreNames {
   const taken = new Set<string>()
-  const claim = (file: string, what: string): string => {
-    const problem = nameProblem(file)
-    if (problem !== null) throw new VmapipeError('DAMAGED', `${what} ${problem}`)
-    if (taken.has(file))
-      throw new VmapipeError('DAMAGED', `${what} would be restored to '${file}' like another file of the archive`)
+  const claim = (file: string, what: string, offset: number): string => {
+    const problem = taken.has(file)
+      ? `would be restored to '${file}' like another file of the archive`
+      : nameProblem(file)
+    if (problem !== null) throw new VmapipeError('DAMAGED', `${what} ${problem}`, { offset })
     taken.add(file)
     return file
   }
+  const driveName = ({ id, name }: DriveInfo) => claim(driveFile(name), `the drive name '${name}'`, driveEntry(id))
   return {
-    drives: new Map(drives.map(({ id, name }) => [id, claim(driveFile(name), `the drive name '${name}'`)])),
-    configs: configs.map(({ name }) => claim(name, `the config name '${name}'`)),
+    drives: new Map(drives.map((drive) => [drive.id, driveName(drive)])),
+    configs: configs.map(({ name }) => claim(name, `the config name '${name}'`, CONFIG_NAMES)),
   }
 }
 
