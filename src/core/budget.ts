@@ -148,6 +148,7 @@ export class Budget {
     this.#closed ??= error
     for (const part of this.#parts) part.close(error)
     for (const waiter of [...this.#urgent.splice(0), ...this.#waiting.splice(0)]) waiter.refuse(error)
+    for (const buffers of this.#pool.values()) for (const buffer of buffers) discard(buffer)
     this.#pool.clear()
     this.#pooled = 0
   }

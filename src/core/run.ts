@@ -42,8 +42,13 @@ interface Part {
 export async function runStages(stages: readonly BoundStage[], options: RunOptions = {}): Promise<RunResult> {
   const started = performance.now()
   const run = new Run(options)
-  await run.through(stages, options.signal)
   const { counters, budget } = run
+  try {
+    await run.through(stages, options.signal)
+  } finally {
+    // A process that lives on has its memory back at once, not at some later garbage collection.
+    budget.close(new VmapipeError('STAGE', 'the run is over'))
+  }
   return {
     counters,
     highWater: budget.highWater,
