@@ -3,6 +3,7 @@
 import { formatBytes, formatRate } from '../core/size.ts'
 import type { JobResult } from '../jobs/job.ts'
 import type { LiveBackupStatus } from '../live/live-backup.ts'
+import type { PushBackupStatus } from '../live/qemu/push-backup.ts'
 import { formatDuration } from './progress/duration.ts'
 import type { Snapshot } from './progress/meter.ts'
 import { count } from './text.ts'
@@ -47,8 +48,16 @@ function ratio(size: number, written: number): string {
   return written === 0 || size === 0 ? '' : ` (${percent(written, size)} of the drives)`
 }
 
+/** How the guest of a QEMU that pushes to us is doing. */
+export function pushLine({ clusters, waiting, buffer }: PushBackupStatus): string {
+  const ms = (value: number) => `${value.toFixed(1)} ms`
+  const ways = `${clusters.scanned} clusters pulled, ${clusters.copied} pushed, of ${clusters.total}`
+  const waits = `pushes waited for us p50 ${ms(waiting.p50)}, p99 ${ms(waiting.p99)}, longest ${ms(waiting.max)}`
+  return `guest: ${ways}; ${waits}; buffer ${formatBytes(buffer.used)} of ${formatBytes(buffer.size)}`
+}
+
 /** How a running guest is doing under its backup. */
-export function guestLine({ clusters, waiting, buffer }: Omit<LiveBackupStatus, 'uuid'>): string {
+export function guestLine({ clusters, waiting, buffer }: LiveBackupStatus): string {
   const ms = (value: number) => `${value.toFixed(1)} ms`
   const waits = `${waiting.count} writes waited for a copy (p50 ${ms(waiting.p50)}, p99 ${ms(waiting.p99)}, longest ${ms(waiting.max)})`
   return `guest: ${waits}; ${clusters.copied} of ${clusters.total} clusters were copied for it, buffer ${formatBytes(buffer.used)} of ${formatBytes(buffer.size)}`

@@ -1,6 +1,7 @@
 /** A backup of the guest of a stock QEMU, while it runs, by QMP. */
 
 import { VmapipeError } from '../core/errors.ts'
+import { parseBytes } from '../core/size.ts'
 import { DEFAULT_MAX_STALL } from '../live/live-backup.ts'
 import { chooseDrives, type DriveWish } from '../live/qemu/choose-drives.ts'
 import { QemuConnection } from '../live/qemu/connection.ts'
@@ -8,6 +9,8 @@ import { detach } from '../live/qemu/detach.ts'
 import { discover, type GuestDrive } from '../live/qemu/discovery.ts'
 import { GuardedPush } from '../live/qemu/guarded-push.ts'
 import { guestSwitch } from '../live/qemu/guest-switch.ts'
+import { chooseMode, type Mode } from '../live/qemu/mode.ts'
+import { PlainPush } from '../live/qemu/plain-push.ts'
 import { PushBackup, type PushBackupStatus } from '../live/qemu/push-backup.ts'
 import { makePushServer, type PushServer } from '../live/qemu/push-server.ts'
 import { copyTimeout, pushLimit } from '../live/qemu/versions.ts'
@@ -24,6 +27,8 @@ export interface QemuBackupOptions extends Omit<BackupOptions, 'drives'> {
   qmp: string
   /** Which drives, and under which names; all that are worth it unless given. */
   drives?: readonly DriveWish[]
+  /** Guarded push unless something stands against it, or plain push. */
+  mode?: Mode
   /** Milliseconds that a write of the guest waits for the archive at most. */
   maxStall?: number
   /** Folder for the two sockets between QEMU and us; the system's for temporary files unless given. */
@@ -71,8 +76,16 @@ async function withServer(
   const { maxStall = DEFAULT_MAX_STALL, onGuest, signal } = options
   const drives = guestDrives.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))
   const timeout = copyTimeout(qmp.version, maxStall)
-  const attachment = new GuardedPush({ drives, guest: await guestSwitch(qmp), ...server, timeout })
-  const backup = new PushBackup({ drives, connection, attachment, maxStall: pushLimit(timeout, maxStall) })
+  const { mode: wanted = 'auto', bwlimit } = options
+  const { mode, reason } = await chooseMode(qmp, guestDrives, wanted)
+  if (reason !== null) options.warn?.(`plain push, which has no guard against this program being killed: ${reason}`)
+  const guest = await guestSwitch(qmp)
+  const attachment =
+    mode === 'guarded'
+      ? new GuardedPush({ drives, guest, ...server, timeout })
+      : new PlainPush({ drives, ...server, speed: share(bwlimit, drives.length) })
+  const stall = mode === 'guarded' ? pushLimit(timeout, maxStall) : maxStall
+  const backup = new PushBackup({ drives, connection, attachment, maxStall: stall })
   await server.offer(backup.targets)
   const watch = onGuest === undefined ? null : setInterval(() => onGuest(backup.status), LOOK_MS)
   try {
@@ -82,6 +95,12 @@ async function withServer(
   } finally {
     if (watch !== null) clearInterval(watch)
   }
+}
+
+/** Each drive's, where together they are not to be faster than `bwlimit`. */
+function share(bwlimit: number | string | undefined, drives: number): number | undefined {
+  const bytes = typeof bwlimit === 'string' ? parseBytes(bwlimit) : bwlimit
+  return bytes === undefined ? undefined : Math.max(1, Math.floor(bytes / drives))
 }
 
 function archive(backup: PushBackup, options: QemuBackupOptions): Promise<JobResult> {

@@ -1,15 +1,17 @@
 import { basename } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
 import { likelyName, namedOnce } from '../../jobs/names.ts'
+import type { Mode } from '../../live/qemu/mode.ts'
 import { collect, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
 import { runJob } from '../run-job.ts'
-import { backupSummary, guestLine } from '../summary.ts'
+import { backupSummary, guestLine, pushLine } from '../summary.ts'
 
 interface Flags extends JobFlags {
   attach?: string
   qmp?: string
   socketDir?: string
+  mode?: Mode
   maxStall?: number
   drive?: [string, string][]
   config?: string[]
@@ -34,10 +36,16 @@ export function backupCommand(program: Command): void {
     .option('-d, --drive <name=source>', 'a drive; any number of times', drivePairs)
     .option('--attach <control>', 'back up the running guest behind this control socket; -d NAME picks drives')
     .option('--qmp <socket>', 'back up the running guest of this QEMU; -d NAME picks drives, -d NAME=NODE names them')
+    .addOption(
+      new Option(
+        '--mode <how>',
+        'with --qmp: guarded push (filters; the guest is safe from us), plain push (backup jobs), or auto, which says why',
+      ).choices(['auto', 'guarded', 'push']),
+    )
     .option('--socket-dir <folder>', 'with --qmp: where sockets between QEMU and this program are made')
     .option(
       '--max-stall <time>',
-      "with --attach: the guest's writes wait no longer; as the service has it unless given",
+      "with --attach, --qmp: the guest's writes wait no longer; 10s, or as the service has it, unless given",
       milliseconds,
     )
     .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)
@@ -50,19 +58,24 @@ export function backupCommand(program: Command): void {
     'vmapipe backup -d drive-scsi0=disk.raw -c qemu-server.conf -o vm.vma.zst',
     'vmapipe backup -d drive-scsi0=qcow2:disk.qcow2 -c qemu-server.conf=100.conf -o ssh://backup@nas/vm.vma.zst',
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
+    'vmapipe backup --qmp /run/vm1.qmp -o vm1.vma.zst',
     "vmapipe backup -d drive-scsi0=/dev/vg/vm-100 --compress zstd:9 -o - | ssh nas 'cat > vm.vma.zst'",
   )
 }
 
-async function run({ attach, qmp, socketDir, ...flags }: Flags): Promise<void> {
+async function run({ attach, qmp, socketDir, mode, ...flags }: Flags): Promise<void> {
   if (attach !== undefined && qmp !== undefined) {
     throw new VmapipeError('USAGE', '--attach and --qmp name two guests', { hint: 'give one of them' })
   }
   if (attach !== undefined) return runAttached(attach, flags)
-  if (qmp !== undefined) return runQemu(qmp, { ...flags, socketDir })
+  if (qmp !== undefined) return runQemu(qmp, { ...flags, socketDir, mode })
+  if (socketDir !== undefined || mode !== undefined)
+    throw new VmapipeError('USAGE', '--mode and --socket-dir are for the guest of a QEMU', { hint: 'add --qmp SOCKET' })
   const { drive = [], config, output, compress, force, bwlimit, maxStall, ...runFlags } = flags
   if (maxStall !== undefined)
-    throw new VmapipeError('USAGE', '--max-stall is for a running guest', { hint: 'add --attach CONTROL' })
+    throw new VmapipeError('USAGE', '--max-stall is for a running guest', {
+      hint: 'add --attach CONTROL or --qmp SOCKET',
+    })
   const bare = drive.find(([, source]) => source === '')
   if (bare !== undefined)
     throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${bare[0]}=disk.raw` })
@@ -118,7 +131,7 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
 }
 
 async function runQemu(qmp: string, { drive, config, output, ...flags }: Omit<Flags, 'attach' | 'qmp'>): Promise<void> {
-  const { compress, force, bwlimit, maxStall, socketDir, ...runFlags } = flags
+  const { compress, force, bwlimit, maxStall, socketDir, mode, ...runFlags } = flags
   const configs = namedOnce('config file', (config ?? []).map(configPair))
   const { qemuBackup } = await import('../../jobs/qemu-backup.ts')
   await runJob(
@@ -126,10 +139,10 @@ async function runQemu(qmp: string, { drive, config, output, ...flags }: Omit<Fl
     runFlags,
     (options, note) =>
       qemuBackup({
-        ...{ ...options, qmp, drives: drive, configs, to: output, compress, force, bwlimit, maxStall, socketDir },
-        onGuest: (guest) => note(guestLine(guest), { guest }),
+        ...{ ...options, qmp, drives: drive, configs, to: output, compress, force, bwlimit, maxStall, socketDir, mode },
+        onGuest: (guest) => note(pushLine(guest), { guest }),
       }),
-    (result, whole) => [...backupSummary(result, whole), guestLine(result.guest)],
+    (result, whole) => [...backupSummary(result, whole), pushLine(result.guest)],
   )
 }
 

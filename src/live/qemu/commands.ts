@@ -1,6 +1,6 @@
 /** QMP commands in bulk: sent at once, so that nothing of ours comes between them, and answered in order. */
 
-import type { QmpClient } from '../../protocol/qmp/client.ts'
+import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
 
 export type Command = readonly [name: string, args?: object]
 
@@ -14,4 +14,9 @@ export function executeAll(qmp: QmpClient, commands: readonly Command[]): Promis
 
 export function errorsOf(results: readonly PromiseSettledResult<unknown>[]): unknown[] {
   return results.filter((result) => result.status === 'rejected').map(({ reason }) => reason)
+}
+
+/** Whether QEMU certainly did not do it: it said so. */
+export function wasRefused(result: PromiseSettledResult<unknown>): boolean {
+  return result.status === 'rejected' && qmpErrorClass(result.reason) !== undefined
 }

@@ -12,10 +12,11 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { NbdClient } from '../../protocol/nbd/client.ts'
 import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
 import type { Attachment, PushDrive } from './attachment.ts'
-import { type Command, executeAll } from './commands.ts'
+import { type Command, executeAll, wasRefused } from './commands.ts'
 import type { GuestSwitch } from './guest-switch.ts'
 import { namesOf } from './names.ts'
-import { type Footprint, remove, wasRefused } from './removal.ts'
+import { addTargets } from './push-nodes.ts'
+import { remove } from './removal.ts'
 
 export interface GuardedPushOptions {
   drives: readonly PushDrive[]
@@ -38,24 +39,16 @@ const DEPTH = 32
 
 export class GuardedPush implements Attachment {
   readonly #options: GuardedPushOptions
-  readonly #footprint: Footprint = {
-    ...{ jobs: [], exports: [], snapshots: [], swaps: [], filters: [], targets: [], server: false },
-  }
+  /** QEMU may have its NBD server from us. */
+  #server = false
 
   constructor(options: GuardedPushOptions) {
     this.#options = options
   }
 
   async insert(qmp: QmpClient): Promise<void> {
-    const { drives, around = (insert) => insert() } = this.#options
-    const { targets } = this.#footprint
-    targets.push(...drives.map((_, index) => namesOf(index).target))
-    const added = await executeAll(
-      qmp,
-      drives.map((_, index) => this.#target(index)),
-    )
-    const failed = added.find((result) => result.status === 'rejected')
-    if (failed) throw this.#unreachable(failed.reason)
+    const { drives, pushSocket, around = (insert) => insert() } = this.#options
+    await addTargets(qmp, drives.length, pushSocket)
     await around(() => this.#switch(qmp))
   }
 
@@ -63,14 +56,8 @@ export class GuardedPush implements Attachment {
     return connectAll(this.#options.drives, this.#options.pullSocket)
   }
 
-  remove(qmp: QmpClient): Promise<void> {
-    return remove(qmp, this.#footprint)
-  }
-
-  #target(index: number): Command {
-    const { target } = namesOf(index)
-    const server = { type: 'unix', path: this.#options.pushSocket }
-    return ['blockdev-add', { driver: 'nbd', 'node-name': target, server, export: target }]
+  async remove(qmp: QmpClient): Promise<void> {
+    await remove(qmp, { server: this.#server })
   }
 
   /**
@@ -79,48 +66,24 @@ export class GuardedPush implements Attachment {
    * node aborts QEMU 7.2.
    */
   async #switch(qmp: QmpClient): Promise<void> {
-    const { guest } = this.#options
-    const steps = this.#steps()
-    const commands = [...guest.pause, ...steps.map(({ command }) => command), ...guest.resume]
+    const { drives, guest, pullSocket } = this.#options
+    const named = drives.map((drive, index) => ({ ...drive, ...namesOf(index) }))
+    const commands: Command[] = [
+      ...guest.pause,
+      ...named.map((_, index) => this.#filter(index)),
+      ...named.map(({ device, filter }) => guest.attach(device, filter)),
+      ...named.map(({ snapshot, filter }) => snapshotNode(snapshot, filter)),
+      ['nbd-server-start', { addr: { type: 'unix', data: { path: pullSocket } } }],
+      ...named.map(({ snapshot }) => snapshotExport(snapshot)),
+      ...guest.resume,
+    ]
     const results = await executeAll(qmp, commands)
-    for (const [index, { done }] of steps.entries()) if (!wasRefused(results[guest.pause.length + index])) done()
+    this.#server = !wasRefused(results[commands.findIndex(([name]) => name === 'nbd-server-start')])
     const failed = results.findIndex((result) => result.status === 'rejected')
     if (failed === -1) return
     // The guest above all.
     if (results.at(-1)!.status === 'rejected') await executeAll(qmp, guest.resume)
-    throw explained(commands[failed], (results[failed] as PromiseRejectedResult).reason, this.#options.drives)
-  }
-
-  /** What is done while the guest stands still, and what has to be remembered of it. */
-  #steps(): { command: Command; done: () => void }[] {
-    const { drives, guest, pullSocket } = this.#options
-    const footprint = this.#footprint
-    const named = drives.map((drive, index) => ({ ...drive, ...namesOf(index) }))
-    const server = { addr: { type: 'unix', data: { path: pullSocket } } }
-    return [
-      ...named.map(({ filter }, index) => ({
-        command: this.#filter(index),
-        done: () => footprint.filters.push(filter),
-      })),
-      ...named.map(({ device, filter, node }) => ({
-        command: guest.attach(device, filter),
-        done: () => footprint.swaps.push(guest.attach(device, node)),
-      })),
-      ...named.map(({ snapshot, filter }) => ({
-        command: snapshotNode(snapshot, filter),
-        done: () => footprint.snapshots.push(snapshot),
-      })),
-      {
-        command: ['nbd-server-start', server],
-        done: () => {
-          footprint.server = true
-        },
-      },
-      ...named.map(({ snapshot }) => ({
-        command: snapshotExport(snapshot),
-        done: () => footprint.exports.push(snapshot),
-      })),
-    ]
+    throw explained(commands[failed], (results[failed] as PromiseRejectedResult).reason, drives)
   }
 
   #filter(index: number): Command {
@@ -131,12 +94,6 @@ export class GuardedPush implements Attachment {
       'blockdev-add',
       { driver: 'copy-before-write', 'node-name': filter, file: drives[index].node, target, ...guard },
     ]
-  }
-
-  #unreachable(error: unknown): VmapipeError {
-    const { message, code } = asVmapipeError(error)
-    const hint = `QEMU must be able to reach ${this.#options.pushSocket}: choose a folder with --socket-dir`
-    return new VmapipeError(code, message, { cause: error, hint })
   }
 }
 

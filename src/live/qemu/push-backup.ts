@@ -156,9 +156,21 @@ export class PushBackup implements PushHost {
     const { attachment, connection, maxStall } = this.#options
     if (this.#ended) throw new VmapipeError('ABORTED', 'aborted')
     this.#waiting.watch(maxStall, (waited) => this.#giveUp(waited))
-    await attachment.insert(connection.qmp)
-    this.#since = Date.now() / 1000
-    return attachment.pull()
+    try {
+      await attachment.insert(connection.qmp, { failed: (error) => this.fail(error), done: () => this.#pushedAll() })
+      this.#since = Date.now() / 1000
+      return await attachment.pull()
+    } catch (error) {
+      throw asVmapipeError(error, { stage: 'write-interceptor' })
+    }
+  }
+
+  /** Whether everything is there is for us to say: QEMU does not look at what has become of it. */
+  #pushedAll(): void {
+    const { total, scanned, copied } = this.status.clusters
+    if (scanned + copied === total) return
+    const message = `QEMU has pushed all it has, but only ${copied} of ${total} clusters have come`
+    this.fail(new VmapipeError('FAILED', message))
   }
 
   #giveUp(waited: number): void {
@@ -177,7 +189,9 @@ export class PushBackup implements PushHost {
   }
 
   emit(run: Run): void {
-    this.#context!.counters.add('done', run.count * CLUSTER_SIZE)
+    const { counters } = this.#context!
+    counters.add('done', run.count * CLUSTER_SIZE)
+    counters.add(run.isZero ? 'zero' : 'read', run.isZero ? run.count * CLUSTER_SIZE : run.byteLength)
     this.#pushes++
     this.#emit(run)
   }

@@ -1,73 +1,51 @@
-/** Takes out of a QEMU what we have put in. Every step is tried, also when one before it has failed. */
+/**
+ * Takes out of a QEMU what is ours. What that is, QEMU tells: so it does not matter how far a backup had come, whether
+ * it was this one, or how often this is tried. In particular no device is ever given the node that it has already,
+ * which aborts QEMU 10.
+ */
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
+import type { QmpClient } from '../../protocol/qmp/client.ts'
 import { type Command, errorsOf, executeAll, STEP_MS } from './commands.ts'
-import { isOurs } from './names.ts'
+import { type Footprint, footprintOf, namesIn } from './footprint.ts'
 
-/** What there is of ours in a QEMU, or may be: what is not there need not be removed. */
-export interface Footprint {
-  jobs: string[]
-  exports: string[]
-  snapshots: string[]
-  /** Give the devices their own nodes again. */
-  swaps: Command[]
-  filters: string[]
-  targets: string[]
-  /** QEMU's NBD server was started by us. */
+export interface RemoveOptions {
+  /** QEMU's NBD server was started for this, and goes too, unless somebody else has exports there. */
   server: boolean
 }
 
-/**
- * Throws FAILED with what is left where something is. Whether it is all gone is told by a look at QEMU afterwards, not
- * by what the steps came to: some were for things that had never been there, or went away by themselves.
- */
-export async function remove(qmp: QmpClient, footprint: Footprint): Promise<void> {
+/** The names of what was there. Every step is tried, also when one before it has failed; FAILED where something is left. */
+export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise<string[]> {
+  const footprint = await footprintOf(qmp)
+  const { jobs, exports, targets } = footprint
   const errors: unknown[] = []
-  const step = async (commands: readonly Command[]) => errors.push(...errorsOf(await executeAll(qmp, commands)))
   // What hangs at our end lets go now. Not while a job pushes: the guest would get its errors.
-  if (footprint.jobs.length === 0) await executeAll(qmp, footprint.targets.map(yank))
-  await step(footprint.jobs.map((device) => ['block-job-cancel', { device, force: true }]))
-  await jobsGone(qmp, footprint.jobs).catch((error) => errors.push(error))
-  errors.push(...(await removeExports(qmp, footprint.exports)))
-  await step([
-    ...footprint.snapshots.map(deletion),
-    ...footprint.swaps,
-    ...footprint.filters.map(deletion),
-    ...footprint.targets.map(deletion),
-    ...(footprint.server ? [['nbd-server-stop'] as const] : []),
-  ])
-  if (errors.length > 0) await checkGone(qmp, errors)
+  if (jobs.length === 0) await executeAll(qmp, targets.map(yank))
+  else errors.push(...(await removeJobs(qmp, jobs)))
+  errors.push(...(await removeExports(qmp, exports)))
+  const stopsServer = server && !footprint.hasForeignExports
+  const last = [...nodesAway(footprint), ...(stopsServer ? [['nbd-server-stop'] as const] : [])]
+  errors.push(...errorsOf(await executeAll(qmp, last)))
+  if (errors.length > 0) await checkGone(qmp, errors[0])
+  return namesIn(footprint)
 }
 
-/** Everything of ours that QEMU knows. */
-export async function ours(qmp: QmpClient): Promise<{ jobs: string[]; exports: string[]; nodes: string[] }> {
-  const [jobs, exports, nodes] = await Promise.all([
-    qmp.execute<{ id: string }[]>('query-jobs', undefined, { timeout: STEP_MS }),
-    qmp.execute<{ id: string }[]>('query-block-exports', undefined, { timeout: STEP_MS }),
-    qmp.execute<{ 'node-name'?: string }[]>('query-named-block-nodes', { flat: true }, { timeout: STEP_MS }),
-  ])
-  return {
-    jobs: jobs.map(({ id }) => id).filter(isOurs),
-    exports: exports.map(({ id }) => id).filter(isOurs),
-    nodes: nodes.map((node) => node['node-name']).filter(isOurs),
-  }
+function nodesAway({ snapshots, swaps, filters, targets }: Footprint): Command[] {
+  return [
+    ...snapshots.map(deletion),
+    ...swaps.map(({ path, node }) => ['qom-set', { path, property: 'drive', value: node }] as const),
+    ...filters.map(deletion),
+    ...targets.map(deletion),
+  ]
 }
 
-async function checkGone(qmp: QmpClient, errors: unknown[]): Promise<void> {
-  const { jobs, exports, nodes } = await ours(qmp)
-  const left = [...jobs, ...exports, ...nodes]
+/** A step may fail because what it was for went away by itself, such as a device that was unplugged. */
+async function checkGone(qmp: QmpClient, first: unknown): Promise<void> {
+  const left = namesIn(await footprintOf(qmp))
   if (left.length === 0) return
-  const [first] = errors
-  throw new VmapipeError(
-    'FAILED',
-    `${left.join(', ')} could not be removed from QEMU: ${asVmapipeError(first).message}`,
-    {
-      hint: 'the guest goes on; run `vmapipe detach` to try again',
-      cause: first,
-    },
-  )
+  const message = `${left.join(', ')} could not be taken out of QEMU: ${asVmapipeError(first).message}`
+  throw new VmapipeError('FAILED', message, { hint: 'the guest goes on; `vmapipe detach` tries again', cause: first })
 }
 
 function yank(node: string): Command {
@@ -79,24 +57,26 @@ function deletion(node: string): Command {
 }
 
 /** An export is gone, and its node free, when QEMU says so by an event. */
-async function removeExports(qmp: QmpClient, ids: string[]): Promise<unknown[]> {
+async function removeExports(qmp: QmpClient, ids: readonly string[]): Promise<unknown[]> {
   const gone = ids.map((id) => qmp.waitFor('BLOCK_EXPORT_DELETED', (data) => data?.id === id, STEP_MS))
-  const results = await executeAll(
-    qmp,
-    ids.map((id) => ['block-export-del', { id, mode: 'hard' }]),
-  )
+  const commands = ids.map((id) => ['block-export-del', { id, mode: 'hard' }] as const)
+  const results = await executeAll(qmp, commands)
   const under = gone.filter((_, index) => results[index].status === 'fulfilled')
   return [...errorsOf(results), ...errorsOf(await Promise.allSettled(under))]
 }
 
-async function jobsGone(qmp: QmpClient, ids: string[]): Promise<void> {
-  for (const end = performance.now() + STEP_MS; ids.length > 0 && performance.now() < end; await sleep(20)) {
-    const jobs = await qmp.execute<{ id: string }[]>('query-jobs')
-    if (!jobs.some(({ id }) => ids.includes(id))) return
+async function removeJobs(qmp: QmpClient, ids: readonly string[]): Promise<unknown[]> {
+  const commands = ids.map((device) => ['block-job-cancel', { device, force: true }] as const)
+  const errors = errorsOf(await executeAll(qmp, commands))
+  for (const end = performance.now() + STEP_MS; performance.now() < end; await sleep(20)) {
+    const jobs = await qmp.execute<{ id: string; status: string }[]>('query-jobs', undefined, { timeout: STEP_MS })
+    const left = jobs.filter(({ id }) => ids.includes(id))
+    if (left.length === 0) return []
+    const concluded = left.filter(({ status }) => status === 'concluded')
+    await executeAll(
+      qmp,
+      concluded.map(({ id }) => ['job-dismiss', { id }]),
+    )
   }
-}
-
-/** Whether QEMU certainly did not do it: it said so. */
-export function wasRefused(result: PromiseSettledResult<unknown>): boolean {
-  return result.status === 'rejected' && qmpErrorClass(result.reason) !== undefined
+  return [...errors, new VmapipeError('FAILED', `the jobs ${ids.join(', ')} do not end`)]
 }

@@ -2,13 +2,16 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ours } from '../../../src/live/qemu/removal.ts'
+import { footprintOf, namesIn } from '../../../src/live/qemu/footprint.ts'
 import { QmpClient } from '../../../src/protocol/qmp/client.ts'
 import { startCli, vmapipe } from '../../cli/cli.ts'
 import { makeGuestDisk } from '../../support/guest/disk.ts'
+import { assertRestoredDisk } from '../../support/guest/filesystem.ts'
 import { type Guest, startGuest } from '../../support/guest/guest.ts'
+import { type Bounds, checkOneInstant } from '../../support/guest/records.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
 export interface BusyGuest {
@@ -25,11 +28,16 @@ export interface BusyGuest {
 export interface BusyGuestOptions {
   disks?: number
   args?: readonly string[]
+  /** The disks are worked on by a thread of their own. */
+  iothread?: boolean
 }
 
 type After = { after(hook: () => void): void }
 
-export async function startBusyGuest(t: After, { disks = 2, args = [] }: BusyGuestOptions = {}): Promise<BusyGuest> {
+export async function startBusyGuest(
+  t: After,
+  { disks = 2, args = [], iothread = false }: BusyGuestOptions = {},
+): Promise<BusyGuest> {
   const dir = tmpDir(t)
   const images = Array.from({ length: disks }, (_, index) => join(dir, `disk${index}`))
   for (const image of images) makeGuestDisk(image, 'busy')
@@ -37,8 +45,8 @@ export async function startBusyGuest(t: After, { disks = 2, args = [] }: BusyGue
   const sockets = [qmp, own, second].flatMap((path) => ['-qmp', `unix:${path},server=on,wait=off`])
   const guest = await startGuest(t, {
     role: 'writer',
-    disks: images.map((file) => ({ file })),
-    args: [...sockets, ...args],
+    disks: iothread ? [] : images.map((file) => ({ file })),
+    args: [...sockets, ...(iothread ? withIothread(images) : []), ...args],
   })
   await guest.waitFor('ACK 20')
   const monitor = await QmpClient.connect(own)
@@ -46,12 +54,20 @@ export async function startBusyGuest(t: After, { disks = 2, args = [] }: BusyGue
   return { guest, dir, qmp, monitor, drives: images.map((_, index) => `drive-disk${index}`) }
 }
 
+function withIothread(images: readonly string[]): string[] {
+  const disks = images.flatMap((filename, index) => [
+    ...['-blockdev', JSON.stringify({ driver: 'file', filename, 'node-name': `disk${index}` })],
+    ...['-device', `virtio-blk-pci,id=disk${index},drive=disk${index},iothread=io`],
+  ])
+  return ['-object', 'iothread,id=io', ...disks]
+}
+
 /** The guest goes on: it wrote on, none of its requests failed, and nothing of ours is left in QEMU. */
 export async function assertUnharmed({ guest, monitor }: BusyGuest): Promise<void> {
   const { acked } = guest
   await guest.waitFor(`ACK ${acked + 20}`, 10_000)
   assert.deepEqual(guest.console.diskErrors, [])
-  assert.deepEqual(await ours(monitor), { jobs: [], exports: [], nodes: [] })
+  assert.deepEqual(namesIn(await footprintOf(monitor)), [])
   assert.equal((await monitor.execute('query-status')).status, 'running')
 }
 
@@ -82,12 +98,25 @@ export async function startBackup(t: After, { qmp, monitor }: BusyGuest, args: r
   })
   const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, log: () => log }))
   for (;;) {
-    const { exports } = await ours(monitor)
-    if (exports.length > 0) break
+    const { exports, jobs } = await footprintOf(monitor)
+    if (exports.length + jobs.length > 0) break
     if (child.exitCode !== null) throw new Error(`the backup ended early: ${log}`)
     await sleep(10)
   }
   return { child, ended }
+}
+
+/** Restores an archive; the folder with the images. */
+export async function restore({ dir }: BusyGuest, archive: string): Promise<string> {
+  const folder = mkdtempSync(join(dir, 'restored-'))
+  const { code, stderr } = await vmapipe(['restore', archive, folder, '--quiet'])
+  assert.equal(code, 0, stderr)
+  return folder
+}
+
+/** Every drive holds exactly the writes of before one instant, which was between `acked` and `begun`. */
+export function assertOneInstant(t: After, { drives }: BusyGuest, folder: string, bounds: Bounds): void {
+  checkOneInstant(drives.map((name) => assertRestoredDisk(t, join(folder, `disk-${name}.raw`), bounds)))
 }
 
 export { vmapipe }

@@ -3,11 +3,18 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ours } from '../../../src/live/qemu/removal.ts'
-import { assertRestoredDisk } from '../../support/guest/filesystem.ts'
+import { footprintOf } from '../../../src/live/qemu/footprint.ts'
 import { needsGuest } from '../../support/guest/machine.ts'
-import { checkOneInstant } from '../../support/guest/records.ts'
-import { assertUnharmed, type BusyGuest, longestPause, startBackup, startBusyGuest, vmapipe } from './busy-guest.ts'
+import {
+  assertOneInstant,
+  assertUnharmed,
+  type BusyGuest,
+  longestPause,
+  restore,
+  startBackup,
+  startBusyGuest,
+  vmapipe,
+} from './busy-guest.ts'
 
 const timeout = 60_000
 
@@ -60,7 +67,7 @@ describe('a guest under guarded push goes on, without one error and with nothing
     child.kill('SIGKILL')
     const pause = await longestPause(busy, Promise.all([ended, sleep(1000)]))
     assert.ok(pause < BREATH, `the guest did not write for ${pause} ms`)
-    assert.equal((await ours(busy.monitor)).exports.length, 2)
+    assert.equal((await footprintOf(busy.monitor)).exports.length, 2)
     const { code, stderr } = await vmapipe(['detach', '--qmp', busy.qmp])
     assert.equal(code, 0, stderr)
     assert.match(stderr, /vmapipe-cbw0/)
@@ -103,11 +110,56 @@ describe('a guest under guarded push goes on, without one error and with nothing
     const begun = busy.guest.acked + 1
     assert.equal(code, 0, stderr)
     await assertUnharmed(busy)
-    const restored = await vmapipe(['restore', archive(), join(busy.dir, 'restored'), '--quiet'])
-    assert.equal(restored.code, 0, restored.stderr)
-    const lasts = busy.drives.map((name) =>
-      assertRestoredDisk(t, join(busy.dir, 'restored', `disk-${name}.raw`), { acked, begun }),
-    )
-    checkOneInstant(lasts)
+    assertOneInstant(t, busy, await restore(busy, archive()), { acked, begun })
+  })
+})
+
+describe('a guest under plain push goes on, without one error and with nothing left behind,', needsGuest(), () => {
+  let busy: BusyGuest
+  const hooks: (() => void)[] = []
+  before(async () => {
+    busy = await startBusyGuest({ after: (hook) => hooks.push(hook) })
+  })
+  after(() => {
+    for (const hook of hooks.reverse()) hook()
+  })
+
+  const plainly = (...args: string[]) => ['--mode', 'push', ...args]
+
+  test('when the user interrupts the backup', { timeout }, async (t) => {
+    const { child, ended } = await startBackup(t, busy, plainly('-o', join(busy.dir, 'x.vma')))
+    child.kill('SIGINT')
+    const { code } = await ended
+    assert.equal(code, 130)
+    await assertUnharmed(busy)
+  })
+
+  test('when the target ends in the middle', { timeout }, async (t) => {
+    const { ended } = await startBackup(t, busy, plainly('-o', 'exec:head -c 3000000 >/dev/null'))
+    const { code, log } = await ended
+    assert.equal(code, 1, log())
+    await assertUnharmed(busy)
+  })
+
+  test('when the target takes nothing', { timeout }, async (t) => {
+    const args = ['-o', 'exec:exec sleep 100', '--buffer', '16MiB', '--max-stall', '2s', '--bwlimit', '1GiB/s']
+    const { ended } = await startBackup(t, busy, plainly(...args))
+    const pause = await longestPause(busy, ended)
+    const { code, log } = await ended
+    assert.equal(code, 1, log())
+    assert.match(log(), /a guest's write has waited \d+ ms for the archive, 2000 are allowed: the backup was given up/)
+    assert.ok(pause < 2000 + BREATH, `the guest did not write for ${pause} ms`)
+    await assertUnharmed(busy)
+  })
+
+  test('when all is well: both drives are of one instant', { timeout }, async (t) => {
+    const { acked } = busy.guest
+    const archive = join(busy.dir, 'whole.vma')
+    const { ended } = await startBackup(t, busy, plainly('-o', archive))
+    const begun = busy.guest.acked + 1
+    const { code, log } = await ended
+    assert.equal(code, 0, log())
+    await assertUnharmed(busy)
+    assertOneInstant(t, busy, await restore(busy, archive), { acked, begun })
   })
 })

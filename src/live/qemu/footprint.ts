@@ -1,0 +1,87 @@
+/** What there is of ours in a QEMU, as QEMU tells it. */
+
+import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
+import { STEP_MS } from './commands.ts'
+import { isOurs } from './names.ts'
+
+export interface Footprint {
+  jobs: string[]
+  exports: string[]
+  snapshots: string[]
+  filters: string[]
+  targets: string[]
+  /** Where each target pushes to, as a URI. */
+  places: string[]
+  /** Devices that use one of our filters, by their QOM path, and the node that is theirs. */
+  swaps: { path: string; node: string }[]
+  /** Somebody else uses QEMU's NBD server. */
+  hasForeignExports: boolean
+}
+
+interface BlockNode {
+  'node-name'?: string
+  drv: string
+  file: string
+}
+
+type Ask = <T>(command: string, args?: object) => Promise<T>
+
+export async function footprintOf(qmp: QmpClient): Promise<Footprint> {
+  const ask: Ask = (command, args) => qmp.execute(command, args, { timeout: STEP_MS })
+  const [jobs, exports, all] = await Promise.all([
+    ask<{ id: string }[]>('query-jobs'),
+    ask<{ id: string }[]>('query-block-exports'),
+    ask<BlockNode[]>('query-named-block-nodes', { flat: true }),
+  ])
+  const nodes = all.filter((node) => isOurs(node['node-name']))
+  const ofDriver = (driver: string) => nodes.filter(({ drv }) => drv === driver).map((node) => node['node-name']!)
+  const filters = ofDriver('copy-before-write')
+  return {
+    jobs: jobs.map(({ id }) => id).filter(isOurs),
+    exports: exports.map(({ id }) => id).filter(isOurs),
+    ...{ filters, snapshots: ofDriver('snapshot-access'), targets: ofDriver('nbd') },
+    places: nodes.filter(({ drv }) => drv === 'nbd').map(({ file }) => file),
+    swaps: filters.length === 0 ? [] : await swapsOf(ask, filters),
+    hasForeignExports: exports.some(({ id }) => !isOurs(id)),
+  }
+}
+
+export function namesIn({ jobs, exports, snapshots, filters, targets }: Footprint): string[] {
+  return [...new Set([...jobs, ...exports, ...snapshots, ...filters, ...targets])]
+}
+
+async function swapsOf(ask: Ask, filters: readonly string[]): Promise<Footprint['swaps']> {
+  const below = await childrenOf(ask, filters)
+  const blocks = await guestBlocks(ask)
+  return blocks.flatMap(({ qdev, inserted }) => {
+    const node = below.get(inserted?.['node-name'] ?? '')
+    if (qdev === undefined || node === undefined) return []
+    return [{ path: qdev.includes('/') ? qdev : `/machine/peripheral/${qdev}`, node }]
+  })
+}
+
+interface Block {
+  qdev?: string
+  inserted?: { 'node-name'?: string }
+}
+
+/** qemu-storage-daemon has no guest, and does not know the question. */
+async function guestBlocks(ask: Ask): Promise<Block[]> {
+  try {
+    return await ask('query-block')
+  } catch (error) {
+    if (qmpErrorClass(error) === 'CommandNotFound') return []
+    throw error
+  }
+}
+
+/** What each filter filters. Nothing but the block graph tells it. */
+async function childrenOf(ask: Ask, filters: readonly string[]): Promise<Map<string, string>> {
+  const { nodes, edges } = await ask<{
+    nodes: { id: number; name: string }[]
+    edges: { parent: number; child: number; name: string }[]
+  }>('x-debug-query-block-graph')
+  const names = new Map(nodes.map(({ id, name }) => [id, name]))
+  const files = edges.filter(({ name, parent }) => name === 'file' && filters.includes(names.get(parent) ?? ''))
+  return new Map(files.map(({ parent, child }) => [names.get(parent)!, names.get(child)!]))
+}
