@@ -6,7 +6,8 @@ import { Budget } from '../../src/core/budget.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { planFrames } from '../../src/stages/compression/frames.ts'
 import { compressor } from '../../src/stages/compressor.ts'
-import { chunksOf, collect, cut, halfCompressible, piped, through } from '../support/stages.ts'
+import { chunksOf, collectBytes, throughBytes } from '../support/bytes.ts'
+import { cut, halfCompressible, piped } from '../support/content.ts'
 import { needs } from '../support/tools.ts'
 
 const timeout = 30_000
@@ -17,7 +18,7 @@ const sample = halfCompressible(9 * MiB + 12345)
 for (const method of METHODS) {
   describe(method, () => {
     test('the program takes it, and gives the same bytes', { ...needs(method), timeout }, async () => {
-      const compressed = await through(compressor({ method }), cut(sample, 777_777))
+      const compressed = await throughBytes(compressor({ method }), cut(sample, 777_777))
       assert.ok(compressed.length < sample.length * 0.8, `${compressed.length} bytes`)
       piped(method, ['-t'], compressed)
       assert.ok(piped(method, ['-dc'], compressed).equals(sample))
@@ -25,13 +26,13 @@ for (const method of METHODS) {
 
     test('what does not become smaller hardly becomes larger', { ...needs(method), timeout }, async () => {
       const random = randomBytes(5 * MiB + 1)
-      const compressed = await through(compressor({ method }), [random])
+      const compressed = await throughBytes(compressor({ method }), [random])
       assert.ok(compressed.length < random.length * 1.002, `${compressed.length} bytes`)
       assert.ok(piped(method, ['-dc'], compressed).equals(random))
     })
 
     test('nothing at all is a frame too', { ...needs(method), timeout }, async () => {
-      const compressed = await through(compressor({ method }), [])
+      const compressed = await throughBytes(compressor({ method }), [])
       assert.ok(compressed.length > 0)
       assert.equal(piped(method, ['-dc'], compressed).length, 0)
     })
@@ -42,13 +43,13 @@ for (const method of METHODS) {
         [],
         cut(sample.subarray(300_000), 99_999),
       ]
-      const compressed = await through(compressor({ method }), chunks)
+      const compressed = await throughBytes(compressor({ method }), chunks)
       assert.ok(piped(method, ['-dc'], compressed).equals(sample))
     })
 
     test('bytes are bounded however slow the sink is', { timeout }, async () => {
       const budget = 24 * MiB
-      const output = collect({ drop: true, onChunk: () => sleep(20) })
+      const output = collectBytes({ drop: true, onChunk: () => sleep(20) })
       const seen: number[] = []
       const source = (async function* () {
         for (let index = 0; index < 12; index++) {
@@ -68,7 +69,7 @@ for (const method of METHODS) {
 test('every level of zstd that is offered works, and others are refused', { ...needs('zstd'), timeout }, async () => {
   const small = sample.subarray(0, 200_000)
   for (const level of [-7, -1, 1, 9, 19]) {
-    assert.ok(piped('zstd', ['-dc'], await through(compressor({ method: 'zstd', level }), [small])).equals(small))
+    assert.ok(piped('zstd', ['-dc'], await throughBytes(compressor({ method: 'zstd', level }), [small])).equals(small))
   }
   for (const level of [-8, 0, 20, 1.5]) assert.throws(() => compressor({ level }), { code: 'USAGE', message: /level/ })
   assert.throws(() => compressor({ method: 'gzip', level: 10 }), { message: /1 to 9, got 10/ })
@@ -77,7 +78,8 @@ test('every level of zstd that is offered works, and others are refused', { ...n
 
 test('a higher level makes it smaller', { timeout }, async () => {
   const sizes: number[] = []
-  for (const level of [-5, 3, 12]) sizes.push((await through(compressor({ level }), [sample.subarray(0, MiB)])).length)
+  for (const level of [-5, 3, 12])
+    sizes.push((await throughBytes(compressor({ level }), [sample.subarray(0, MiB)])).length)
   assert.deepEqual(
     sizes,
     sizes.toSorted((a, b) => b - a),
@@ -86,14 +88,14 @@ test('a higher level makes it smaller', { timeout }, async () => {
 })
 
 test('a zstd frame declares its size and carries a checksum', { ...needs('zstd'), timeout }, async () => {
-  const compressed = await through(compressor(), [sample.subarray(0, 3 * MiB)])
+  const compressed = await throughBytes(compressor(), [sample.subarray(0, 3 * MiB)])
   // Frame_Header_Descriptor: content size in 4 bytes, single segment or not, checksum
   assert.equal(compressed[4] & 0xc4, 0x84)
 })
 
 test('whole chunks go into a frame as long as they fit', { timeout }, async () => {
   const frames: number[] = []
-  const output = collect({ onChunk: (chunk) => void frames.push(chunk.byteLength) })
+  const output = collectBytes({ onChunk: (chunk) => void frames.push(chunk.byteLength) })
   // 3 + 3 do not fit into 4; 1 + 1 + 1 do
   const chunks = [3, 3, 1, 1, 1].map((size) => halfCompressible(size * MiB, size))
   await definePipeline([chunksOf(chunks), compressor(), output.stage]).run()
@@ -102,7 +104,7 @@ test('whole chunks go into a frame as long as they fit', { timeout }, async () =
 
 test('frames are independent: any one of them decompresses alone', { ...needs('zstd'), timeout }, async () => {
   const frames: Buffer[] = []
-  const output = collect({ onChunk: (chunk) => void frames.push(Buffer.concat(chunk.buffers)) })
+  const output = collectBytes({ onChunk: (chunk) => void frames.push(Buffer.concat(chunk.buffers)) })
   const pieces = cut(sample, 300_000)
   await definePipeline([chunksOf(pieces), compressor({ frame: 300_000 }), output.stage]).run()
   assert.equal(frames.length, pieces.length)
@@ -112,14 +114,14 @@ test('frames are independent: any one of them decompresses alone', { ...needs('z
 test('none passes everything on as it is', { timeout }, async () => {
   const chunks = cut(sample, MiB)
   const seen: Uint8Array[] = []
-  const output = collect({ drop: true, onChunk: (chunk) => void seen.push(...chunk.buffers) })
+  const output = collectBytes({ drop: true, onChunk: (chunk) => void seen.push(...chunk.buffers) })
   await definePipeline([chunksOf(chunks), compressor({ method: 'none' }), output.stage]).run()
   assert.ok(chunks.every((chunk, index) => chunk === seen[index]))
 })
 
 test('an abort ends it, also while the sink stands still', { timeout }, async () => {
   const controller = new AbortController()
-  const output = collect({
+  const output = collectBytes({
     onChunk: async () => {
       controller.abort()
       await sleep(50)
@@ -133,13 +135,13 @@ test('an abort ends it, also while the sink stands still', { timeout }, async ()
 })
 
 test('an error of the sink ends it', { timeout }, async () => {
-  const output = collect({ onChunk: () => Promise.reject(new Error('full')) })
+  const output = collectBytes({ onChunk: () => Promise.reject(new Error('full')) })
   const endless = (async function* () {
     for (;;) yield sample.subarray(0, MiB)
   })()
   await assert.rejects(definePipeline([chunksOf(endless), compressor({ method: 'lz4' }), output.stage]).run(), {
     message: 'full',
-    stage: 'test-sink',
+    stage: 'collect',
   })
 })
 

@@ -6,7 +6,8 @@ import type { VmapipeError } from '../../src/core/errors.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { compressor } from '../../src/stages/compressor.ts'
 import { decompressor } from '../../src/stages/decompressor.ts'
-import { chunksOf, collect, cut, halfCompressible, piped, through } from '../support/stages.ts'
+import { chunksOf, collectBytes, throughBytes } from '../support/bytes.ts'
+import { cut, halfCompressible, piped } from '../support/content.ts'
 import { needs } from '../support/tools.ts'
 
 const timeout = 60_000
@@ -15,23 +16,23 @@ const large = halfCompressible(13 * MiB + 4321)
 const small = halfCompressible(700)
 const tiny = halfCompressible(150, 3)
 
-const decompress = (bytes: Uint8Array, size = MiB) => through(decompressor(), cut(bytes, size))
+const decompress = (bytes: Uint8Array, size = MiB) => throughBytes(decompressor(), cut(bytes, size))
 
 describe('what we write comes back', () => {
   for (const method of ['zstd', 'lz4', 'gzip'] as const) {
     for (const frame of [100_000, 4 * MiB, 16 * MiB]) {
       test(`${method}, frames of ${frame} bytes`, { timeout }, async () => {
-        const compressed = await through(compressor({ method, frame }), cut(large, 3 * MiB))
+        const compressed = await throughBytes(compressor({ method, frame }), cut(large, 3 * MiB))
         assert.ok((await decompress(compressed)).equals(large))
       })
     }
     test(`${method}, arriving byte by byte`, { timeout }, async () => {
-      const compressed = await through(compressor({ method, frame: 65536 }), [small, small])
+      const compressed = await throughBytes(compressor({ method, frame: 65536 }), [small, small])
       assert.deepEqual(await decompress(compressed, 1), Buffer.concat([small, small]))
     })
     test(`${method}, highly compressible: small compressed, large when it is not`, { timeout }, async () => {
       const zeroes = Buffer.alloc(40 * MiB)
-      const compressed = await through(compressor({ method, frame: 16 * MiB }), cut(zeroes, 4 * MiB), {
+      const compressed = await throughBytes(compressor({ method, frame: 16 * MiB }), cut(zeroes, 4 * MiB), {
         buffer: 256 * MiB,
       })
       assert.ok((await decompress(compressed)).equals(zeroes))
@@ -76,7 +77,7 @@ describe('what the programs write comes back', () => {
   test('a VMA archive that is not compressed passes without a copy', { timeout }, async () => {
     const chunks = [Buffer.concat([Buffer.from('VMA\0'), small]), randomBytes(1000)]
     const seen: Uint8Array[] = []
-    const output = collect({ onChunk: ({ buffers }) => void seen.push(...buffers) })
+    const output = collectBytes({ onChunk: ({ buffers }) => void seen.push(...buffers) })
     await definePipeline([chunksOf(chunks), decompressor(), output.stage]).run()
     assert.ok(seen.every(({ buffer }) => chunks.some((chunk) => chunk.buffer === buffer)))
     assert.ok(output.bytes().equals(Buffer.concat(chunks)))
@@ -112,7 +113,7 @@ describe('frames one after the other', () => {
     ...needs('gzip', 'pigz'),
     timeout,
   }, async () => {
-    const ours = await through(compressor({ method: 'gzip' }), [small])
+    const ours = await throughBytes(compressor({ method: 'gzip' }), [small])
     const padding = Buffer.alloc(3000)
     assert.ok((await decompress(Buffer.concat([ours, padding]), 1000)).equals(small))
     const members = [ours, ours, piped('gzip', ['-c'], small), ours, piped('pigz', ['-c'], small), padding]
@@ -129,7 +130,7 @@ async function archives(): Promise<{ name: string; bytes: Buffer; boundaries: nu
     return { name, bytes: Buffer.concat(frames), boundaries, checked }
   }
   const ours = async (method: 'zstd' | 'lz4' | 'gzip') => {
-    const frame = await through(compressor({ method }), [tiny])
+    const frame = await throughBytes(compressor({ method }), [tiny])
     return joined(`our ${method}`, [frame, frame])
   }
   const theirs = (program: string, args: string[], checked = true) => {
@@ -195,7 +196,7 @@ describe('damage', () => {
         await assert.rejects(result, { code }, `${name}: ${garbage}`)
       }
     }
-    const frame = await through(compressor(), [small])
+    const frame = await throughBytes(compressor(), [small])
     await assert.rejects(decompress(Buffer.concat([frame, Buffer.from('garbage')])), {
       message: 'the archive goes on after its last zstd frame with 67 61 72 62',
       where: { offset: frame.length },
@@ -207,7 +208,10 @@ describe('damage', () => {
   })
 
   test('frames of another family do not follow', { timeout }, async () => {
-    const frames = [await through(compressor(), [small]), await through(compressor({ method: 'lz4' }), [small])]
+    const frames = [
+      await throughBytes(compressor(), [small]),
+      await throughBytes(compressor({ method: 'lz4' }), [small]),
+    ]
     await assert.rejects(decompress(Buffer.concat(frames)), { code: 'DAMAGED', where: { offset: frames[0].length } })
   })
 
@@ -258,12 +262,12 @@ describe('memory', () => {
     const refused = { code: 'DAMAGED', message: /256\.0 MiB of memory/, hint: /--long=31/ }
     await assert.rejects(decompress(zstdFrame('0090')), refused)
     assert.equal((await decompress(zstdFrame('0088'))).length, 5)
-    const allowed = await through(decompressor(), [zstdFrame('0090')], { buffer: 512 * MiB })
+    const allowed = await throughBytes(decompressor(), [zstdFrame('0090')], { buffer: 512 * MiB })
     assert.equal(allowed.length, 5)
   })
 
   test('an LZ4 block is never larger than the frame says', { timeout }, async () => {
-    const lz4 = await through(compressor({ method: 'lz4' }), [small])
+    const lz4 = await throughBytes(compressor({ method: 'lz4' }), [small])
     lz4.writeUInt32LE(65537, 15)
     await assert.rejects(decompress(lz4), { code: 'DAMAGED', message: /65537 bytes long/, where: { offset: 15 } })
   })
@@ -281,7 +285,7 @@ describe('memory', () => {
     ]) {
       let most = 0
       let total = 0
-      const output = collect({
+      const output = collectBytes({
         drop: true,
         onChunk: ({ byteLength }) => {
           most = Math.max(most, byteLength)
@@ -300,7 +304,7 @@ describe('memory', () => {
     let held = 0
     let most = 0
     const waiting: (() => void)[] = []
-    const output = collect({
+    const output = collectBytes({
       onChunk: async (chunk) => {
         held += chunk.byteLength
         most = Math.max(most, held)
@@ -321,7 +325,7 @@ describe('memory', () => {
 
   for (const method of ['zstd', 'lz4', 'gzip'] as const) {
     test(`${method}: what is held at once is bounded, however slow the reader`, { timeout }, async () => {
-      const compressed = await through(compressor({ method, frame: MiB }), cut(large, MiB))
+      const compressed = await throughBytes(compressor({ method, frame: MiB }), cut(large, MiB))
       const most = await heldBack(compressed, 8 * MiB, 48 * MiB)
       assert.ok(most <= 18 * MiB, `${most} bytes`)
     })
@@ -341,7 +345,7 @@ describe('memory', () => {
   }
 
   test('a budget too small for any archive is refused at once', { timeout }, async () => {
-    const tooSmall = through(decompressor(), [large], { buffer: 8 * MiB })
+    const tooSmall = throughBytes(decompressor(), [large], { buffer: 8 * MiB })
     await assert.rejects(tooSmall, { code: 'USAGE', hint: /larger --buffer/ })
   })
 })
@@ -352,7 +356,7 @@ test('the order stays whatever the frames are like', { timeout }, async () => {
   )
   const frames: Buffer[] = []
   for (const [index, piece] of pieces.entries())
-    frames.push(await through(compressor({ level: (index % 9) + 1 }), [piece]))
+    frames.push(await throughBytes(compressor({ level: (index % 9) + 1 }), [piece]))
   const hash = (bytes: Buffer) => createHash('sha1').update(bytes).digest('hex')
   assert.equal(hash(await decompress(Buffer.concat(frames), 50_000)), hash(Buffer.concat(pieces)))
 })
@@ -367,7 +371,7 @@ describe('abort', () => {
   ]) {
     test(`ends ${program} ${args.join(' ')}`, { ...needs(program), timeout }, async () => {
       const controller = new AbortController()
-      const output = collect({
+      const output = collectBytes({
         onChunk: async () => {
           controller.abort()
           await sleep(20)
@@ -383,13 +387,13 @@ describe('abort', () => {
   }
 
   test('while it waits for input', { timeout }, async () => {
-    const compressed = await through(compressor(), [large])
+    const compressed = await throughBytes(compressor(), [large])
     const stalled = (async function* () {
       yield compressed.subarray(0, 100_000)
       await sleep(200)
       yield compressed.subarray(100_000)
     })()
-    const running = definePipeline([chunksOf(stalled), decompressor(), collect().stage])
+    const running = definePipeline([chunksOf(stalled), decompressor(), collectBytes().stage])
     await assert.rejects(running.run({ signal: AbortSignal.timeout(30) }), { code: 'ABORTED' })
   })
 })
