@@ -8,6 +8,7 @@ import { restore } from '../../src/jobs/restore.ts'
 import { verify } from '../../src/jobs/verify.ts'
 import { sha256 } from '../cli/guest.ts'
 import { writeImage } from '../support/image.ts'
+import { loopDevice, needsLoopDevice } from '../support/loop-device.ts'
 import { nbdkit, qemuNbd } from '../support/nbd-server.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
@@ -131,6 +132,25 @@ describe('a drive goes', { timeout }, () => {
       assert.equal(sha256(join(dir, 'back.raw')), sha256(disk))
     })
   }
+
+  test(
+    'through a block device, over what was there; a forced archive onto it is refused',
+    needsLoopDevice,
+    async (t) => {
+      const { dir, disk, archive } = guest(t)
+      await backup({ drives: { d: disk }, to: archive })
+      const backing = join(dir, 'backing')
+      writeFileSync(backing, Buffer.alloc(SIZE, 'old '))
+      const device = loopDevice(t, backing)
+      await restore({ from: archive, drives: { d: device } })
+      const again = join(dir, 'b.vma')
+      await backup({ drives: { d: device }, to: again })
+      await restore({ from: again, drives: { d: join(dir, 'back.raw') } })
+      assert.equal(sha256(join(dir, 'back.raw')), sha256(disk))
+      const onto = backup({ drives: { d: device }, to: device, compress: 'none', force: true })
+      await assert.rejects(onto, { code: 'USAGE', message: /read by this very run/ })
+    },
+  )
 
   test('to a target that is larger, not to one that is smaller', needs('qemu-nbd'), async (t) => {
     const { dir, disk, archive } = guest(t)

@@ -4,26 +4,13 @@ import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
+import { loopDevice, needsLoopDevice } from '../support/loop-device.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { readerContract, writerContract } from './contract.ts'
 
 const timeout = 20_000
 
-/** A loop device over this file, of at least a sector. */
-function loop(t: TestContext, path: string): string {
-  const device = execFileSync('losetup', ['--find', '--show', path], { encoding: 'utf8' }).trim()
-  t.after(() => spawnSync('losetup', ['--detach', device]))
-  return device
-}
-
-/** Loop devices need root and a kernel that has them; containers and CI machines may lack either. */
-function probe(): string | false {
-  if (process.getuid?.() !== 0) return 'needs root for loop devices'
-  const { status, stderr, error } = spawnSync('losetup', ['--find'], { encoding: 'utf8' })
-  return status === 0 ? false : `no loop devices: ${error?.message ?? stderr.trim()}`
-}
-
-const skip = probe()
+const { skip } = needsLoopDevice
 const SECTOR = 512
 
 readerContract('block device', {
@@ -31,7 +18,7 @@ readerContract('block device', {
   async open(t, image) {
     const path = join(tmpDir(t as TestContext), 'disk')
     writeFileSync(path, image)
-    return openDriveReader(loop(t as TestContext, path))
+    return openDriveReader(loopDevice(t as TestContext, path))
   },
 })
 
@@ -40,7 +27,7 @@ writerContract('block device', {
   async open(t, size) {
     const path = join(tmpDir(t as TestContext), 'disk')
     writeFileSync(path, Buffer.alloc(size, 0x5a))
-    const device = loop(t as TestContext, path)
+    const device = loopDevice(t as TestContext, path)
     return { writer: await openDriveWriter(device, { size }), content: async () => readFileSync(device) }
   },
 })
@@ -48,7 +35,7 @@ writerContract('block device', {
 test('block device: a smaller one is refused, of a larger one the rest is left alone', { timeout, skip }, async (t) => {
   const path = join(tmpDir(t), 'disk')
   writeFileSync(path, Buffer.alloc(2048 * SECTOR, 7))
-  const device = loop(t, path)
+  const device = loopDevice(t, path)
   const tooBig = { code: 'USAGE', message: /has 1048576 bytes, the drive 1048577/ }
   await assert.rejects(openDriveWriter(device, { size: 2048 * SECTOR + 1 }), tooBig)
   const size = 1000 * SECTOR + 3
@@ -65,7 +52,7 @@ test('block device: zeroing gives space back where the device can', { timeout, s
   const path = join(tmpDir(t), 'disk')
   const size = 8 * 2 ** 20
   writeFileSync(path, Buffer.alloc(size, 1))
-  const device = loop(t, path)
+  const device = loopDevice(t, path)
   const writer = await openDriveWriter(device, { size })
   await writer.zero(0, size)
   await writer.flush()
@@ -82,7 +69,7 @@ test('block device: one that is mounted is not written', { timeout, skip }, asyn
   writeFileSync(path, '')
   truncateSync(path, 16 * 2 ** 20)
   execFileSync('mkfs.ext4', ['-q', '-F', path], { stdio: 'ignore' })
-  const device = loop(t, path)
+  const device = loopDevice(t, path)
   mkdirSync(join(dir, 'mnt'))
   const { status } = spawnSync('mount', [device, join(dir, 'mnt')])
   if (status !== 0) return t.skip('cannot mount here')

@@ -1,21 +1,11 @@
 /** Tests run against real programs: one that is missing skips the test on a user's machine, and fails it in CI. */
 
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { delimiter } from 'node:path'
+import { findProgram } from '../../src/storage/child.ts'
 
 /** Where `program` is on the PATH; /usr/sbin and /sbin count too (sshd lives there). */
 export function which(program: string): string | undefined {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
-  return folders.map((folder) => join(folder, program)).find(isExecutable)
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
+  return findProgram(program, [process.env.PATH, '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter))
 }
 
 /** Options for `test()`: skips with a reason where one of the programs is missing, except in CI, where the test then runs and fails. */
