@@ -1,5 +1,6 @@
 /** Flags that several commands share, and how their values are read. */
 
+import { basename } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LEAST_BUDGET } from '../core/budget.ts'
 import { formatBytes, parseBytes } from '../core/size.ts'
@@ -82,6 +83,18 @@ export function collect(text: string, before: string[] = []): string[] {
 
 export function driveRecord(entries: [string, string][] | undefined): Record<string, string> | undefined {
   return entries === undefined ? undefined : namedOnce('drive', entries)
+}
+
+/** Paths of config files by their name in the archive. */
+export function configRecord(entries: string[] = []): Record<string, string> {
+  return namedOnce('config file', entries.map(configPair))
+}
+
+/** `qemu-server.conf=/etc/pve/100.conf`, or a path whose last part is the name. */
+function configPair(text: string): [string, string] {
+  const at = text.indexOf('=')
+  const name = text.slice(0, Math.max(at, 0))
+  return name !== '' && !name.includes('/') ? [name, text.slice(at + 1)] : [basename(text), text]
 }
 
 function size(example: string, least = 1) {

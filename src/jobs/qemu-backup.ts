@@ -1,20 +1,24 @@
 /** A backup of the guest of a stock QEMU, while it runs, by QMP. */
 
-import { VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
 import { DEFAULT_MAX_STALL } from '../live/live-backup.ts'
+import type { Attachment } from '../live/qemu/attachment.ts'
 import { chooseDrives, type DriveWish } from '../live/qemu/choose-drives.ts'
 import { QemuConnection } from '../live/qemu/connection.ts'
 import { detach } from '../live/qemu/detach.ts'
 import { discover, type GuestDrive } from '../live/qemu/discovery.ts'
+import { type FsfreezeMode, fsfreeze } from '../live/qemu/fsfreeze.ts'
 import { GuardedPush } from '../live/qemu/guarded-push.ts'
 import { guestSwitch } from '../live/qemu/guest-switch.ts'
+import { describeMachine, machineConfig } from '../live/qemu/machine.ts'
 import { chooseMode, type Mode } from '../live/qemu/mode.ts'
+import type { MonitorPlace } from '../live/qemu/monitor.ts'
 import { PlainPush } from '../live/qemu/plain-push.ts'
 import { PushBackup, type PushBackupStatus } from '../live/qemu/push-backup.ts'
-import { makePushServer, type PushServer } from '../live/qemu/push-server.ts'
+import { PushServer } from '../live/qemu/push-server.ts'
+import { socketOwner } from '../live/qemu/socket-owner.ts'
 import { copyTimeout, pushLimit } from '../live/qemu/versions.ts'
-import { QmpClient } from '../protocol/qmp/client.ts'
+import type { QmpClient } from '../protocol/qmp/client.ts'
 import { Census } from '../stages/census.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { bindStage } from '../stages/registry.ts'
@@ -22,15 +26,16 @@ import { writeInterceptor } from '../stages/write-interceptor.ts'
 import { type BackupOptions, compressorFor } from './backup.ts'
 import { type JobResult, limit, runJob } from './job.ts'
 
-export interface QemuBackupOptions extends Omit<BackupOptions, 'drives'> {
-  /** Path of a QMP socket of the guest's QEMU. */
-  qmp: string
+export interface QemuBackupOptions extends Omit<BackupOptions, 'drives'>, MonitorPlace {
   /** Which drives, and under which names; all that are worth it unless given. */
   drives?: readonly DriveWish[]
   /** Guarded push unless something stands against it, or plain push. */
   mode?: Mode
   /** Milliseconds that a write of the guest waits for the archive at most. */
   maxStall?: number
+  /** Socket of the guest agent, and whether it is asked to freeze the guest's filesystems for the point in time. */
+  agent?: string
+  fsfreeze?: FsfreezeMode
   /** Folder for the two sockets between QEMU and us; the system's for temporary files unless given. */
   socketDir?: string
   /** Is told how the guest is doing, about every second. */
@@ -46,18 +51,19 @@ const LOOK_MS = 1000
 
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. The guest goes on in every case. */
 export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackupResult> {
-  const { qmp: path, signal, socketDir } = options
-  const qmp = await QmpClient.connect(path, { signal })
+  const { signal, warn, socketDir } = options
+  const connection = await QemuConnection.open(options, { signal, warn })
+  const { qmp } = connection
   try {
     const left = await detach(qmp)
-    if (left.length > 0) options.warn?.(`a backup that was killed had left ${left.join(', ')} in QEMU: removed`)
+    if (left.length > 0) warn?.(`a backup that was killed had left ${left.join(', ')} in QEMU: removed`)
     const inventory = await discover(qmp)
     const drives = chooseDrives(inventory, options.drives)
-    for (const { name, reason } of options.drives ? [] : inventory.leftOut)
-      options.warn?.(`${name} ${reason}: left out`)
-    const server = await makePushServer(socketDir)
+    for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn?.(`${name} ${reason}: left out`)
+    const configs = await withMachine(qmp, inventory.drives, options.configs)
+    const server = await PushServer.create({ parent: socketDir, owner: await socketOwner(options) })
     try {
-      return await withServer(new QemuConnection(qmp, path), drives, server, options)
+      return await pushed(connection, drives, server, { ...options, configs })
     } finally {
       await server.close()
     }
@@ -66,26 +72,25 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
   }
 }
 
-async function withServer(
+type Configs = Record<string, string | Uint8Array<ArrayBuffer>>
+type WithConfigs = Omit<QemuBackupOptions, 'configs'> & { configs: Configs }
+
+/** What QMP tells of the machine goes in too, unless the user has a file of that name. */
+async function withMachine(qmp: QmpClient, drives: readonly GuestDrive[], configs: Configs = {}): Promise<Configs> {
+  const { name, data } = machineConfig(await describeMachine(qmp, drives))
+  return { [name]: new Uint8Array(data), ...configs }
+}
+
+async function pushed(
   connection: QemuConnection,
   guestDrives: readonly GuestDrive[],
   server: PushServer,
-  options: QemuBackupOptions,
+  options: WithConfigs,
 ): Promise<QemuBackupResult> {
-  const { qmp } = connection
-  const { maxStall = DEFAULT_MAX_STALL, onGuest, signal } = options
+  const { onGuest, signal } = options
   const drives = guestDrives.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))
-  const timeout = copyTimeout(qmp.version, maxStall)
-  const { mode: wanted = 'auto', bwlimit } = options
-  const { mode, reason } = await chooseMode(qmp, guestDrives, wanted)
-  if (reason !== null) options.warn?.(`plain push, which has no guard against this program being killed: ${reason}`)
-  const guest = await guestSwitch(qmp)
-  const attachment =
-    mode === 'guarded'
-      ? new GuardedPush({ drives, guest, ...server, timeout })
-      : new PlainPush({ drives, ...server, speed: share(bwlimit, drives.length) })
-  const stall = mode === 'guarded' ? pushLimit(timeout, maxStall) : maxStall
-  const backup = new PushBackup({ drives, connection, attachment, maxStall: stall })
+  const way = await attachmentFor(connection.qmp, guestDrives, drives, server, options)
+  const backup = new PushBackup({ drives, connection, ...way })
   await server.offer(backup.targets)
   const watch = onGuest === undefined ? null : setInterval(() => onGuest(backup.status), LOOK_MS)
   try {
@@ -97,15 +102,36 @@ async function withServer(
   }
 }
 
+/** How QEMU will push to us, and how long a push may wait for us, in milliseconds. */
+async function attachmentFor(
+  qmp: QmpClient,
+  guestDrives: readonly GuestDrive[],
+  drives: ConstructorParameters<typeof PlainPush>[0]['drives'],
+  { pushSocket, pullSocket }: PushServer,
+  options: WithConfigs,
+): Promise<{ attachment: Attachment; maxStall: number }> {
+  const { mode: wanted = 'auto', maxStall = DEFAULT_MAX_STALL, bwlimit, agent, fsfreeze: mode, warn, signal } = options
+  const around = (insert: () => Promise<void>) => fsfreeze({ mode, agent, warn, signal }, insert)
+  const choice = await chooseMode(qmp, guestDrives, wanted)
+  const guest = await guestSwitch(qmp)
+  if (choice.mode === 'guarded') {
+    const timeout = copyTimeout(qmp.version, maxStall)
+    const attachment = new GuardedPush({ drives, guest, pushSocket, pullSocket, timeout, around })
+    return { attachment, maxStall: pushLimit(timeout, maxStall) }
+  }
+  if (choice.reason !== null)
+    warn?.(`plain push, which does not guard the guest against a kill of this program: ${choice.reason}`)
+  return { attachment: new PlainPush({ drives, pushSocket, speed: share(bwlimit, drives.length), around }), maxStall }
+}
+
 /** Each drive's, where together they are not to be faster than `bwlimit`. */
 function share(bwlimit: number | string | undefined, drives: number): number | undefined {
   const bytes = typeof bwlimit === 'string' ? parseBytes(bwlimit) : bwlimit
   return bytes === undefined ? undefined : Math.max(1, Math.floor(bytes / drives))
 }
 
-function archive(backup: PushBackup, options: QemuBackupOptions): Promise<JobResult> {
-  const { configs = {}, to, force, bwlimit, compress, uuid, ctime } = options
-  if (Object.keys(backup.readers).length === 0) throw new VmapipeError('USAGE', 'nothing to back up')
+function archive(backup: PushBackup, options: WithConfigs): Promise<JobResult> {
+  const { configs, to, force, bwlimit, compress, uuid, ctime } = options
   const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
   const census = new Census()
   const stages = [

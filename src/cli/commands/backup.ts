@@ -1,17 +1,13 @@
-import { basename } from 'node:path'
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
-import { likelyName, namedOnce } from '../../jobs/names.ts'
-import type { Mode } from '../../live/qemu/mode.ts'
-import { collect, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
+import { likelyName } from '../../jobs/names.ts'
+import { collect, configRecord, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
 import { runJob } from '../run-job.ts'
-import { backupSummary, guestLine, pushLine } from '../summary.ts'
+import { backupSummary, guestLine } from '../summary.ts'
+import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags, runQemu } from './backup-qemu.ts'
 
-interface Flags extends JobFlags {
+interface Flags extends JobFlags, QemuFlags {
   attach?: string
-  qmp?: string
-  socketDir?: string
-  mode?: Mode
   maxStall?: number
   drive?: [string, string][]
   config?: string[]
@@ -35,14 +31,6 @@ export function backupCommand(program: Command): void {
     )
     .option('-d, --drive <name=source>', 'a drive; any number of times', drivePairs)
     .option('--attach <control>', 'back up the running guest behind this control socket; -d NAME picks drives')
-    .option('--qmp <socket>', 'back up the running guest of this QEMU; -d NAME picks drives, -d NAME=NODE names them')
-    .addOption(
-      new Option(
-        '--mode <how>',
-        'with --qmp: guarded push (filters; the guest is safe from us), plain push (backup jobs), or auto, which says why',
-      ).choices(['auto', 'guarded', 'push']),
-    )
-    .option('--socket-dir <folder>', 'with --qmp: where sockets between QEMU and this program are made')
     .option(
       '--max-stall <time>',
       "with --attach, --qmp: the guest's writes wait no longer; 10s, or as the service has it, unless given",
@@ -53,6 +41,7 @@ export function backupCommand(program: Command): void {
     .option('--compress <method>', 'zstd[:LEVEL], lz4, gzip[:LEVEL] or none; by the name of TARGET unless given')
     .option('-f, --force', 'replace an archive that exists')
     .action(run)
+  qemuOptions(command)
   examples(
     limited(command, 'the drives'),
     'vmapipe backup -d drive-scsi0=disk.raw -c qemu-server.conf -o vm.vma.zst',
@@ -63,14 +52,13 @@ export function backupCommand(program: Command): void {
   )
 }
 
-async function run({ attach, qmp, socketDir, mode, ...flags }: Flags): Promise<void> {
-  if (attach !== undefined && qmp !== undefined) {
-    throw new VmapipeError('USAGE', '--attach and --qmp name two guests', { hint: 'give one of them' })
+async function run({ attach, ...flags }: Flags): Promise<void> {
+  if (attach !== undefined && isOfQemu(flags)) {
+    throw new VmapipeError('USAGE', '--attach and --qmp or --libvirt name two guests', { hint: 'give one of them' })
   }
+  if (isOfQemu(flags)) return runQemu(flags)
+  refuseQemuFlags(flags)
   if (attach !== undefined) return runAttached(attach, flags)
-  if (qmp !== undefined) return runQemu(qmp, { ...flags, socketDir, mode })
-  if (socketDir !== undefined || mode !== undefined)
-    throw new VmapipeError('USAGE', '--mode and --socket-dir are for the guest of a QEMU', { hint: 'add --qmp SOCKET' })
   const { drive = [], config, output, compress, force, bwlimit, maxStall, ...runFlags } = flags
   if (maxStall !== undefined)
     throw new VmapipeError('USAGE', '--max-stall is for a running guest', {
@@ -80,7 +68,7 @@ async function run({ attach, qmp, socketDir, mode, ...flags }: Flags): Promise<v
   if (bare !== undefined)
     throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${bare[0]}=disk.raw` })
   const drives = driveRecord(drive)
-  const configs = namedOnce('config file', (config ?? []).map(configPair))
+  const configs = configRecord(config)
   const { backup } = await import('../../jobs/backup.ts')
   await runJob(
     'backup',
@@ -105,7 +93,7 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
     })
   }
   const drives = drive?.map(([name]) => name)
-  const configs = namedOnce('config file', (config ?? []).map(configPair))
+  const configs = configRecord(config)
   const { attach } = await import('../../jobs/attach.ts')
   await runJob(
     'backup',
@@ -130,30 +118,7 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
   )
 }
 
-async function runQemu(qmp: string, { drive, config, output, ...flags }: Omit<Flags, 'attach' | 'qmp'>): Promise<void> {
-  const { compress, force, bwlimit, maxStall, socketDir, mode, ...runFlags } = flags
-  const configs = namedOnce('config file', (config ?? []).map(configPair))
-  const { qemuBackup } = await import('../../jobs/qemu-backup.ts')
-  await runJob(
-    'backup',
-    runFlags,
-    (options, note) =>
-      qemuBackup({
-        ...{ ...options, qmp, drives: drive, configs, to: output, compress, force, bwlimit, maxStall, socketDir, mode },
-        onGuest: (guest) => note(pushLine(guest), { guest }),
-      }),
-    (result, whole) => [...backupSummary(result, whole), pushLine(result.guest)],
-  )
-}
-
 /** `NAME=SOURCE`, or `NAME` alone of a running guest. */
 function drivePairs(text: string, before: [string, string][] = []): [string, string][] {
   return text.includes('=') ? pairs('drive-scsi0=disk.raw')(text, before) : [...before, [text, '']]
-}
-
-/** `qemu-server.conf=/etc/pve/100.conf`, or a path whose last part is the name. */
-function configPair(text: string): [string, string] {
-  const at = text.indexOf('=')
-  const name = text.slice(0, Math.max(at, 0))
-  return name !== '' && !name.includes('/') ? [name, text.slice(at + 1)] : [basename(text), text]
 }

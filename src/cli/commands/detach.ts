@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
-import { VmapipeError } from '../../core/errors.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
+import { noteLine } from '../text.ts'
 
 interface Flags extends CommonFlags {
-  qmp: string
+  qmp?: string
+  libvirt?: string
 }
 
 export function detachCommand(program: Command): void {
@@ -15,23 +16,21 @@ export function detachCommand(program: Command): void {
       'Takes filters, exports and nodes of a `vmapipe backup --qmp` that was killed out of QEMU. The guest goes on ' +
         'all the while. A backup does the same before it begins.',
     )
-    .requiredOption('--qmp <socket>', "the guest's QMP socket")
+    .option('--qmp <socket>', "the guest's QMP socket")
+    .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
     .action(run)
   examples(common(command), 'vmapipe detach --qmp /run/vm1.qmp')
 }
 
-async function run({ qmp: path }: Flags): Promise<void> {
-  const { QmpClient } = await import('../../protocol/qmp/client.ts')
+async function run(place: Flags): Promise<void> {
+  const { openMonitor } = await import('../../live/qemu/monitor.ts')
   const { detach } = await import('../../live/qemu/detach.ts')
   const { signal, dispose } = interruptible()
+  const say = (line: string) => process.stderr.write(`${line}\n`)
   try {
-    const qmp = await QmpClient.connect(path, { signal })
+    const qmp = await openMonitor(place, { signal, warn: (message) => say(noteLine('warning', message)) })
     const removed = await detach(qmp).finally(() => qmp.close())
-    const line = removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`
-    process.stderr.write(`${line}\n`)
-  } catch (error) {
-    if (error instanceof VmapipeError) error.where.file ??= path
-    throw error
+    say(removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`)
   } finally {
     dispose()
   }

@@ -1,21 +1,22 @@
 /** The QMP connection of a backup, and another one for the clean-up where the first one was lost. */
 
 import { VmapipeError } from '../../core/errors.ts'
-import { QmpClient } from '../../protocol/qmp/client.ts'
+import type { QmpClient } from '../../protocol/qmp/client.ts'
+import { type MonitorOptions, type MonitorPlace, openMonitor } from './monitor.ts'
 
 const RECONNECT_MS = 3_000
 
 export class QemuConnection {
   readonly qmp: QmpClient
-  readonly #path: string
+  readonly #place: MonitorPlace
   readonly #gone = Promise.withResolvers<VmapipeError>()
   #shutdown = false
   #lost = false
 
-  /** `path`: where another connection can be had. */
-  constructor(qmp: QmpClient, path: string) {
+  /** `place`: where another connection can be had. */
+  private constructor(qmp: QmpClient, place: MonitorPlace) {
     this.qmp = qmp
-    this.#path = path
+    this.#place = place
     qmp.on(({ event }) => {
       if (event === 'SHUTDOWN') this.#shutdown = true
     })
@@ -24,6 +25,10 @@ export class QemuConnection {
       this.#lost = true
       this.#gone.resolve(this.#reason(error))
     })
+  }
+
+  static async open(place: MonitorPlace, options?: MonitorOptions): Promise<QemuConnection> {
+    return new QemuConnection(await openMonitor(place, options), place)
   }
 
   /** Resolves when the connection was lost; never where we closed it. */
@@ -51,7 +56,7 @@ export class QemuConnection {
 
   async #reconnect(): Promise<QmpClient | null> {
     try {
-      return await QmpClient.connect(this.#path, { timeout: RECONNECT_MS })
+      return await openMonitor(this.#place, { signal: AbortSignal.timeout(RECONNECT_MS) })
     } catch (error) {
       const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
       if (code === 'ECONNREFUSED' || code === 'ENOENT' || code === 'ECONNRESET') return null

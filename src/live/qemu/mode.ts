@@ -4,8 +4,7 @@ import { VmapipeError } from '../../core/errors.ts'
 import type { QmpClient, QmpVersion } from '../../protocol/qmp/client.ts'
 import type { GuestDrive } from './discovery.ts'
 
-export const MODES = ['auto', 'guarded', 'push'] as const
-export type Mode = (typeof MODES)[number]
+export type Mode = 'auto' | 'guarded' | 'push'
 
 export interface Choice {
   mode: 'guarded' | 'push'

@@ -1,6 +1,6 @@
 /** Our end of the push: an NBD server in a folder of its own, with an export for every drive. */
 
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chown, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { asVmapipeError } from '../../core/errors.ts'
@@ -12,36 +12,51 @@ import type { PushTarget } from './push-target.ts'
 const MAX_REQUESTS = 64
 const MAX_BYTES = 4 << 20
 
-export interface PushServer {
-  /** Where QEMU finds us, and where it may put a socket of its own. */
-  pushSocket: string
-  pullSocket: string
-  offer(targets: readonly PushTarget[]): Promise<void>
-  close(): Promise<void>
+export interface PushServerOptions {
+  /** Where its folder is made; the system's place for temporary files unless given. */
+  parent?: string
+  /** User id of QEMU, where that is not ours. */
+  owner?: number
 }
 
-/** Makes the folder, in `parent`; nobody but us may enter it. */
-export async function makePushServer(parent = tmpdir()): Promise<PushServer> {
-  const folder = await mkdtemp(join(parent, 'vmapipe-')).catch((error) => {
-    throw asVmapipeError(error, { file: parent })
-  })
-  let server: NbdServer | null = null
-  const pushSocket = join(folder, 'push')
-  return {
-    pushSocket,
-    pullSocket: join(folder, 'pull'),
-    async offer(targets) {
-      const exports = targets.map((disk, index) => ({ name: namesOf(index).target, disk }))
-      const limits = { maxConnections: 2 * targets.length, maxRequests: MAX_REQUESTS, maxBytes: MAX_BYTES }
-      server = new NbdServer(exports, limits)
-      await server.listenOnPath(pushSocket)
-    },
-    async close() {
-      try {
-        await server?.close({ grace: 500 })
-      } finally {
-        await rm(folder, { recursive: true, force: true })
-      }
-    },
+export class PushServer {
+  /** Where QEMU finds us. */
+  readonly pushSocket: string
+  /** Where QEMU may put a socket of its own. */
+  readonly pullSocket: string
+  readonly #folder: string
+  readonly #owner: number | undefined
+  #server: NbdServer | null = null
+
+  private constructor(folder: string, owner: number | undefined) {
+    this.#folder = folder
+    this.#owner = owner
+    this.pushSocket = join(folder, 'push')
+    this.pullSocket = join(folder, 'pull')
+  }
+
+  /** Makes the folder; nobody but us and QEMU may enter it. */
+  static async create({ parent = tmpdir(), owner }: PushServerOptions = {}): Promise<PushServer> {
+    const folder = await mkdtemp(join(parent, 'vmapipe-')).catch((error) => {
+      throw asVmapipeError(error, { file: parent })
+    })
+    if (owner !== undefined) await chown(folder, owner, -1)
+    return new PushServer(folder, owner)
+  }
+
+  async offer(targets: readonly PushTarget[]): Promise<void> {
+    const exports = targets.map((disk, index) => ({ name: namesOf(index).target, disk }))
+    const limits = { maxConnections: 2 * targets.length, maxRequests: MAX_REQUESTS, maxBytes: MAX_BYTES }
+    this.#server = new NbdServer(exports, limits)
+    await this.#server.listenOnPath(this.pushSocket)
+    if (this.#owner !== undefined) await chown(this.pushSocket, this.#owner, -1)
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#server?.close({ grace: 500 })
+    } finally {
+      await rm(this.#folder, { recursive: true, force: true })
+    }
   }
 }
