@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import module, { createRequire } from 'node:module'
-import { constants, homedir } from 'node:os'
+import * as os from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -15,6 +15,7 @@ if (major(process.versions.node) >= NEEDED) await start()
 else restart(newerNode())
 
 async function start() {
+  process.env.UV_THREADPOOL_SIZE ??= String(threads())
   keepCompiled()
   const source = new URL('./main.ts', import.meta.url)
   const { main } = await import(
@@ -24,12 +25,20 @@ async function start() {
 }
 
 /**
+ * Threads of libuv's pool, which reads, writes and compresses; to be said before it is first used. A processor each and
+ * some that wait for disks; a guest's disk has as many requests waiting for storage as the guest sends.
+ */
+function threads() {
+  return Math.max(process.argv[2] === 'serve' ? 16 : 4, os.availableParallelism() + 2)
+}
+
+/**
  * Compiled code is kept for the next run, which then starts in half the time. It is kept with the user's own files: Node's usual place
  * for it is a folder of temporary files, where somebody else may have put code before us.
  */
 function keepCompiled() {
   try {
-    module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'vmapipe'))
+    module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(os.homedir(), '.cache'), 'vmapipe'))
   } catch {
     // A user without a home.
   }
@@ -52,14 +61,20 @@ function newerNode() {
 
 function restart(program) {
   const child = spawn(program, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
-    stdio: 'inherit',
+    stdio: descriptors(),
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('error', (error) => {
     console.error(`vmapipe: ${program} does not start: ${error.message}`)
     process.exit(2)
   })
-  child.on('exit', (code, signal) => process.exit(code === null ? 128 + constants.signals[signal] : code))
+  child.on('exit', (code, signal) => process.exit(code === null ? 128 + os.constants.signals[signal] : code))
+}
+
+/** Standard ones, and the one of `--ready-fd`: what else is open here is not passed on. */
+function descriptors() {
+  const [, fd = 0] = /--ready-fd[= ](\d{1,4})(?: |$)/.exec(process.argv.slice(2).join(' ')) ?? []
+  return Array.from({ length: Math.max(3, Number(fd) + 1) }, (_, n) => (n < 3 || n === Number(fd) ? n : 'ignore'))
 }
 
 function major(version) {
