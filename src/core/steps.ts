@@ -1,14 +1,21 @@
 /** Pure steps, composed by stream-chain: neighbours run as one function, without a queue between them. */
 
-import { flushable, isFlushable, isMany, many, none } from 'stream-chain'
+import * as chain from 'stream-chain'
 import fun from 'stream-chain/fun.js'
 import type { Step, TransformBody } from './stage.ts'
 
-export { flushable, many, none }
+// With types of our own: those of stream-chain are not for everybody's compiler.
+/** What a step returns that gives nothing. */
+export const none: symbol = chain.none
+
+/** What a step returns that gives all of these, in order. */
+export function many(items: readonly unknown[]): object {
+  return chain.many(items as never[])
+}
 
 /** A step that keeps something back: `final` gives the rest when the input has ended. */
 export function stepWithFlush<In>(step: Step<In, unknown>, final: () => unknown): Step<In, unknown> {
-  return flushable(step as never, final as never) as unknown as Step<In, unknown>
+  return chain.flushable(step as never, final as never) as unknown as Step<In, unknown>
 }
 
 /** Neighbouring steps as one body. `blame` names the step's stage in what it throws. */
@@ -25,12 +32,12 @@ export function fuse(steps: { step: Step; blame: (error: unknown) => Error }[]):
   }
   return {
     transform: pass,
-    flush: (push) => (isFlushable(run as never) ? pass(none, push) : undefined),
+    flush: (push) => (chain.isFlushable(run as never) ? pass(none, push) : undefined),
   }
 }
 
 function manyValues(result: unknown): readonly unknown[] {
-  return isMany(result as never) ? (result as { values: unknown[] }).values : [result]
+  return chain.isMany(result as never) ? (result as { values: unknown[] }).values : [result]
 }
 
 /** The same step, whose errors say where they come from, also out of a promise or a generator. */
@@ -50,7 +57,7 @@ export function guarded(step: Step, blame: (error: unknown) => Error): Step {
       return rethrow(error)
     }
   }
-  return isFlushable(step as never) ? (flushable(guard as never) as unknown as Step) : guard
+  return chain.isFlushable(step as never) ? (chain.flushable(guard as never) as unknown as Step) : guard
 }
 
 function watchIterator(iterator: any, rethrow: (error: unknown) => never): any {

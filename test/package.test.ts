@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { tmpDir } from './support/tmp.ts'
+import { needs } from './support/tools.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const MODULES = join(ROOT, 'node_modules')
+
+/** What somebody who installed the package would write. */
+const CONSUMER = `
+import { backup, definePipeline, defineStage, type JobResult, type StageContext, restore, source, VmapipeError, verify, z } from 'vmapipe'
+
+const shout = defineStage({
+  name: 'shout',
+  summary: 'an example',
+  input: 'any',
+  output: 'same',
+  options: z.object({ times: z.number().default(1) }),
+  create: ({ times }: { times: number }, { counters }: StageContext) => (item: object) => {
+    counters.add('shouts', times)
+    return item
+  },
+})
+
+const [disk, archive, into] = process.argv.slice(2)
+console.log(definePipeline([source({ from: archive }), shout({ times: 2 })]).output)
+const made: JobResult = await backup({ drives: { 'drive-scsi0': disk }, to: archive })
+await verify({ from: archive })
+await restore({ from: archive, into })
+console.log(made.manifest.drives[0].size)
+// @ts-expect-error a number is no archive
+await verify({ from: 5 }).catch((error: unknown) => console.log(error instanceof VmapipeError && error.code))
+`
+
+describe('the package', { timeout: 120_000, ...needs('npm', 'tar') }, () => {
+  const app = tmpDir({ after })
+  const installed = join(app, 'node_modules/vmapipe')
+  const run = (args: string[]) => spawnSync(process.execPath, args, { cwd: app, encoding: 'utf8' })
+
+  // As npm installs it, but for what it depends on: that is there already, and nothing else than what it declares.
+  before(() => {
+    execFileSync('npm', ['pack', '--silent', '--pack-destination', app], { cwd: ROOT })
+    mkdirSync(installed, { recursive: true })
+    const tarball = readdirSync(app).find((name) => name.endsWith('.tgz'))!
+    execFileSync('tar', ['-xzf', join(app, tarball), '--strip-components=1', '-C', installed])
+    const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+    for (const name of [...Object.keys(dependencies), '@types/node']) {
+      mkdirSync(dirname(join(app, 'node_modules', name)), { recursive: true })
+      symlinkSync(join(MODULES, name), join(app, 'node_modules', name))
+    }
+    writeFileSync(join(app, 'package.json'), '{"type":"module"}')
+    writeFileSync(join(app, 'use.ts'), CONSUMER)
+    writeFileSync(join(app, 'disk.raw'), Buffer.alloc(100_000, 'x'))
+  })
+
+  test('has what it needs and nothing that is only for us', () => {
+    const shipped = readdirSync(installed)
+    for (const name of ['LICENSE', 'dist', 'package.json', 'pipelines', 'src']) assert.ok(shipped.includes(name), name)
+    assert.deepEqual(readdirSync(join(installed, 'src/cli')), ['vmapipe.js'])
+    for (const name of ['test', 'bench', 'node_modules']) assert.ok(!shipped.includes(name), name)
+  })
+
+  test('has types that a strict compiler takes, and that refuse what is wrong', () => {
+    const flags = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024', '--types', 'node']
+    const { status, stdout } = run([join(MODULES, 'typescript/bin/tsc'), ...flags, 'use.ts'])
+    assert.equal(status, 0, stdout)
+  })
+
+  test('works as a library', () => {
+    const { status, stdout, stderr } = run(['use.ts', 'disk.raw', 'a.vma.zst', 'out'])
+    assert.equal(status, 0, stderr)
+    assert.equal(stdout, 'bytes\n100000\nUSAGE\n')
+    assert.deepEqual(readFileSync(join(app, 'out/disk-drive-scsi0.raw')), readFileSync(join(app, 'disk.raw')))
+  })
+
+  test('works as a command, with every command there is', () => {
+    const launcher = join(installed, 'src/cli/vmapipe.js')
+    const { status, stdout } = run([launcher, '--version'])
+    assert.equal(status, 0)
+    assert.equal(stdout.trim(), JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')).version)
+    const made = run([launcher, 'backup', '-q', '-d', 'd=disk.raw', '-o', 'b.vma.lz4'])
+    assert.equal(made.status, 0, made.stderr)
+    assert.match(run([launcher, 'list', 'b.vma.lz4']).stdout, /^DEV: dev_id=1 size: 100000 devname: d$/m)
+    const config = join(installed, 'pipelines/verify.yaml')
+    const ran = run([launcher, 'run', config, '--set', 'ARCHIVE=b.vma.lz4'])
+    assert.equal(ran.status, 0, ran.stderr)
+    assert.match(run([launcher, 'serve', '--help']).stdout, /Examples:/)
+  })
+})
