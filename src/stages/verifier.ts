@@ -1,10 +1,15 @@
 /** The end of a pipeline that only checks: counts what the deframer let through, drive by drive. */
 
 import { VmapipeError } from '../core/errors.ts'
-import type { ClusterItem } from '../core/items.ts'
+import type { ClusterItem, Manifest } from '../core/items.ts'
 import { defineStage, type SinkBody, z } from '../core/stage.ts'
 import { restoreNames } from '../formats/vma/names.ts'
 import { Census, type DriveReport } from './census.ts'
+
+export interface VerifyReport {
+  manifest: Manifest
+  drives: DriveReport[]
+}
 
 export const verifier = defineStage({
   name: 'verifier',
@@ -12,22 +17,24 @@ export const verifier = defineStage({
   input: 'clusters',
   output: 'nothing',
   options: z.strictObject({
-    census: z
-      .custom<Census>((value) => value instanceof Census)
+    report: z
+      .custom<(report: VerifyReport) => void>((value) => typeof value === 'function')
       .optional()
-      .describe('in code: takes the numbers; without one, a line is said about each drive'),
+      .describe('in code: is called with the result; without it, a line is said about each drive'),
   }),
-  create({ census }, { warn }): SinkBody<ClusterItem> {
-    const counted = census ?? new Census()
+  create({ report }, { warn }): SinkBody<ClusterItem> {
+    const census = new Census()
     return {
       write(item) {
         if (item.kind === 'manifest') restoreNames(item)
-        counted.count(item)
+        census.count(item)
         item.release()
       },
       final() {
-        if (counted.manifest === null) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
-        if (census === undefined) for (const drive of counted.drives) warn(reportLine(drive))
+        const { manifest, drives } = census
+        if (manifest === null) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
+        if (report !== undefined) report({ manifest, drives })
+        else for (const drive of drives) warn(reportLine(drive))
       },
     }
   },
