@@ -190,8 +190,14 @@ export class Connection {
     this.#socket.write(header)
     for (const [i, buffer] of payload.entries()) {
       if (i < payload.length - 1) this.#socket.write(buffer)
-      else this.#socket.write(buffer, (error) => error || this.#release(request))
+      else this.#socket.write(buffer, (error) => (error ? this.#unsent(request, error) : this.#release(request)))
     }
+  }
+
+  /** Also where there was a reply before the payload was taken: nobody else knows of the request then. */
+  #unsent(request: InFlight, error: Error): void {
+    this.fail(error)
+    request.reject(this.#error!)
   }
 
   #release(request: InFlight): void {

@@ -301,3 +301,14 @@ test('a write is sent as it is, and not before the reply are the buffers given b
   assert.ok(replied)
   await client.close()
 })
+
+test('a write whose reply comes before its payload was taken fails with the connection', { timeout }, async (t) => {
+  const client = await against(t, (peer, { cookie }) => {
+    // Nobody reads the payload: it waits in the sockets.
+    peer.socket.pause()
+    peer.chunk(cookie, DONE, nbd.REPLY_TYPE_NONE)
+    setTimeout(() => peer.socket.destroy(), 50)
+  })
+  await assert.rejects(client.write([Buffer.alloc(2 ** 20)], 0), { code: 'FAILED' })
+  await client.close()
+})
