@@ -4,7 +4,7 @@ import { ByteQueue } from '../core/byte-queue.ts'
 import { ClusterSet } from '../core/cluster-set.ts'
 import type { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { BLOCK_SIZE, clusterCount, popcount16 } from '../core/geometry.ts'
+import { BLOCK_SIZE, clusterCount, clusterMask, popcount16 } from '../core/geometry.ts'
 import { type Chunk, type ClusterItem, type DriveInfo, type Manifest, Run } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { none, stepWithFlush } from '../core/steps.ts'
@@ -131,16 +131,24 @@ class Deframer {
   }
 
   #run(slots: Slot[], from: number, to: number): Run {
+    const { drive, cluster: first } = slots[from]
+    const { size } = this.#drives.get(drive)!
     const masks = new Uint16Array(to - from)
     let blocks = 0
+    let past = 0
     for (let index = from; index < to; index++) {
-      masks[index - from] = slots[index].mask
-      blocks += popcount16(slots[index].mask)
+      const { cluster, mask } = slots[index]
+      const kept = mask & clusterMask(size, cluster)
+      masks[index - from] = kept
+      blocks += popcount16(kept)
+      // Of the drive's last cluster, and so at the end of the run: readers ignore what is past the drive's end.
+      past += popcount16(mask ^ kept)
     }
-    const { drive, cluster } = slots[from]
-    if (blocks === 0) return new Run(drive, cluster, masks.length, [])
     const { buffers, leases } = this.#queue.take(blocks * BLOCK_SIZE)
-    return new Run(drive, cluster, masks.length, buffers, masks, leases)
+    this.#queue.skip(past * BLOCK_SIZE)
+    return blocks === 0
+      ? new Run(drive, first, masks.length, [])
+      : new Run(drive, first, masks.length, buffers, masks, leases)
   }
 }
 

@@ -99,7 +99,7 @@ function* stretches(run: Run, size: number): Generator<Stretch> {
     const present = clusterMask(size, cluster)
     const stored = run.isZero ? 0 : run.masks === null ? present : run.masks[index]
     if ((stored & ~present) !== 0)
-      throw new VmapipeError('DAMAGED', 'a block past the end of the drive is stored', { cluster })
+      throw new VmapipeError('STAGE', 'a block past the end of the drive is stored', { cluster })
     const whole: boolean | null = stored === 0 ? false : stored === FULL_MASK ? true : null
     const pieces = whole === null || present !== FULL_MASK ? BLOCKS_PER_CLUSTER : 1
     for (let piece = 0; piece < pieces; piece++) {

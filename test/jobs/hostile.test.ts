@@ -96,6 +96,20 @@ describe('an archive with', { timeout }, () => {
     assert.deepEqual(readdirSync(join(dir, 'out')).sort(), ['disk-d.raw', 'qemu-server.conf'])
   })
 
+  test('blocks past the end of a drive is accepted, as by the real tool, without them', async (t) => {
+    const dir = tmpDir(t)
+    const from = join(dir, 'a.vma')
+    const drives = [{ ...DRIVE, size: CLUSTER_SIZE + 4097 }, drive('e', 2)]
+    const extents = [[{ ...slot(1), mask: 0xffff }, slot(0, 2), { ...slot(0), mask: 0x8000 }, slot(1, 2)]]
+    writeFileSync(from, forge({ drives, extents }))
+    assert.equal((await verify({ from })).drives[0].stored, 3 * 4096)
+    await restore({ from, into: join(dir, 'out') })
+    const bytes = readFileSync(join(dir, 'out/disk-d.raw'))
+    assert.equal(bytes.length, CLUSTER_SIZE + 4097)
+    assert.ok(bytes.subarray(CLUSTER_SIZE).equals(Buffer.alloc(4097, 0x5a)))
+    assert.equal(bytes[CLUSTER_SIZE - 4096], 0x5a)
+  })
+
   test('drives that are called as what every object has are drives like others', async (t) => {
     const dir = tmpDir(t)
     const from = join(dir, 'a.vma')
