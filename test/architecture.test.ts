@@ -6,7 +6,17 @@ import { describe, test } from 'node:test'
 const src = join(import.meta.dirname, '../src')
 
 /** From the ground up: a room may use those of lower or the same level. */
-const LEVELS: Record<string, number> = { core: 0, formats: 1, protocol: 1, storage: 2, stages: 3, live: 4, config: 5, jobs: 5, cli: 6 }
+const LEVELS: Record<string, number> = {
+  core: 0,
+  formats: 1,
+  protocol: 1,
+  storage: 2,
+  stages: 3,
+  live: 4,
+  config: 5,
+  jobs: 5,
+  cli: 6,
+}
 
 const files = globSync('**/*.{ts,js}', { cwd: src })
 const imports = files.flatMap((file) =>
