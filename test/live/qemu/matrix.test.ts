@@ -121,7 +121,7 @@ describe(`guarded push, with a guest that writes all the time (seed ${seed})`, o
     const random = seeded(seed + 2)
     const drives = await startDaemonDrives(t, [200 * CLUSTER_SIZE + 512, 50 * CLUSTER_SIZE], random)
     for (let round = 0; round < 8; round++) {
-      let left = Math.floor(random() * 12 * 2 ** 20)
+      let left = Math.floor(random() * 6 * 2 ** 20)
       const broken = new Writable({
         write(data, _, done) {
           left -= data.length
@@ -183,7 +183,7 @@ describe('plain push', options, () => {
     const random = seeded(seed + 7)
     const drives = await startDaemonDrives(t, [300 * CLUSTER_SIZE, 50 * CLUSTER_SIZE], random)
     for (let round = 0; round < 5; round++) {
-      let left = Math.floor(random() * 10 * 2 ** 20)
+      let left = Math.floor(random() * 6 * 2 ** 20)
       const broken = new Writable({
         write(data, _, done) {
           left -= data.length
