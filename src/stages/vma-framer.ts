@@ -20,12 +20,13 @@ export const vmaFramer = defineStage({
   options: z.strictObject({
     slots: z.int().min(1).max(SLOTS).default(SLOTS_USED).describe('clusters in an extent; the real tool writes 58'),
   }),
-  create({ slots }, { counters }) {
+  create({ slots }, { counters, budget }) {
+    const mostHeld = mostHeldOf(budget.total)
     let framer: Framer | null = null
     return stepWithFlush(
       (item: ClusterItem) => {
         if (item.kind === 'manifest') {
-          framer = new Framer(item, slots, counters)
+          framer = new Framer(item, slots, mostHeld, counters)
           return framer.header()
         }
         if (framer === null) throw new VmapipeError('STAGE', 'clusters came before the manifest')
@@ -39,6 +40,14 @@ export const vmaFramer = defineStage({
   },
 })
 
+/**
+ * Memory that an extent may hold while it waits to be full. What is read next has to fit beside it, or nothing would ever
+ * come to fill it: few clusters may hold much memory, where a guest or a copy was faster with their neighbours.
+ */
+function mostHeldOf(budget: number): number {
+  return Math.max(4 << 20, Math.min(8 << 20, budget >> 3))
+}
+
 interface DriveState extends DriveInfo {
   seen: ClusterSet
   /** The last cluster, whose mask may be shorter. */
@@ -49,16 +58,20 @@ interface DriveState extends DriveInfo {
 class Framer {
   readonly #manifest: Manifest
   readonly #maxSlots: number
+  readonly #mostHeld: number
   readonly #counters: Counters
   readonly #drives = new Map<number, DriveState>()
   readonly #header: ExtentHeaderWriter
   #blocks: Uint8Array[] = []
-  #leases: Lease[] = []
+  #leases = new Set<Lease>()
+  /** Bytes of all the memory that the blocks are views of. */
+  #held = 0
   #extents = 0
 
-  constructor(manifest: Manifest, maxSlots: number, counters: Counters) {
+  constructor(manifest: Manifest, maxSlots: number, mostHeld: number, counters: Counters) {
     this.#manifest = manifest
     this.#maxSlots = maxSlots
+    this.#mostHeld = mostHeld
     this.#counters = counters
     this.#header = new ExtentHeaderWriter(manifest.uuid)
     for (const drive of manifest.drives) {
@@ -77,7 +90,7 @@ class Framer {
     return this.#emit([encodeHeader(this.#manifest)], [])
   }
 
-  /** The extents that this run fills; of a hole, those that store nothing come in one chunk. */
+  /** The extents that this run fills, or that it makes hold too much; of a hole, those that store nothing come in one chunk. */
   *frame(run: Run): Generator<Chunk> {
     const drive = this.#admit(run)
     const cursor = new BlockCursor(run.blocks)
@@ -91,6 +104,7 @@ class Framer {
       else yield this.#extent()
     }
     run.release()
+    if (this.#held > this.#mostHeld) yield this.#extent()
     if (empty.length > 0) yield this.#empty(empty)
   }
 
@@ -134,13 +148,21 @@ class Framer {
     }
     if (blocks === 0) return
     cursor.take(blocks * BLOCK_SIZE, this.#blocks)
-    for (const lease of run.leases) this.#leases.push(lease.retain())
+    for (const lease of run.leases) this.#hold(lease)
+  }
+
+  /** Several runs may be views of the same memory. */
+  #hold(lease: Lease): void {
+    if (this.#leases.has(lease)) return
+    this.#leases.add(lease.retain())
+    this.#held += lease.bytes
   }
 
   #extent(): Chunk {
-    const chunk = this.#emit([this.#header.finish(), ...this.#blocks], this.#leases)
+    const chunk = this.#emit([this.#header.finish(), ...this.#blocks], [...this.#leases])
     this.#blocks = []
-    this.#leases = []
+    this.#leases.clear()
+    this.#held = 0
     this.#extents++
     return chunk
   }
