@@ -16,7 +16,7 @@ import { seed, seeded } from '../support/random.ts'
 import { SSH_HOST, startSshd } from '../support/sshd.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
-import { MiB, makeDisk } from './images.ts'
+import { MiB, makeDisk, memoryDir } from './images.ts'
 import { type FioFigures, start, startFio } from './programs.ts'
 import { type Serving, serve } from './serving.ts'
 
@@ -78,7 +78,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
   async function asBefore(t: TestContext): Promise<void> {
     let best = 0
     for (let look = 0; look < 3 && best < idle.perSecond / 2; look++) {
-      best = Math.max(best, (await fio(t, 700)).perSecond)
+      best = Math.max(best, (await fio(t, 500)).perSecond)
     }
     assert.ok(best >= idle.perSecond / 2, `${best} writes a second, it was ${idle.perSecond} before`)
     for (let tries = 0; serving.descriptors > settled.descriptors && tries < 100; tries++) await sleep(20)
@@ -89,7 +89,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
   before(async () => {
     const t = { after: (hook: () => unknown) => hooks.push(hook) }
     dir = tmpDir(t)
-    const disk = join(dir, 'disk')
+    const disk = join(memoryDir(t, 512 * MiB), 'disk')
     makeDisk(disk, 256 * MiB)
     serving = await serve(t, { a: disk }, ['--max-stall', `${MAX_STALL}ms`, '--buffer', '16MiB'])
     idle = await fio(t, 1500)
@@ -148,7 +148,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
 
   test('when the command that takes the archive stops reading', { timeout }, async (t) => {
     let told: Promise<void> | undefined
-    const error = await underLoad(t, 4000, async () => {
+    const error = await underLoad(t, 3500, async () => {
       told = assert.rejects(
         attach(t, 'exec:head -c 30000000 >/dev/null; sleep 20').done,
         /ended with 1: .*has waited \d+ ms/s,
@@ -161,7 +161,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
 
   test('when ssh is cut', { ...needs('sshd', 'ssh', 'ssh-keygen'), timeout }, async (t) => {
     const sshd = await startSshd(t)
-    await underLoad(t, 3500, async () => {
+    await underLoad(t, 3000, async () => {
       const { done } = attach(t, `ssh://${SSH_HOST}/~/vm.vma`, '--bwlimit', '40MiB/s')
       await running()
       await sleep(between(100, 800))
@@ -171,8 +171,8 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
   })
 
   test('when the control connection is dropped, again and again', { timeout }, async (t) => {
-    const load = fio(t, 4000, 2500)
-    for (let round = 0; round < 12; round++) {
+    const load = fio(t, 2500, 2500)
+    for (let round = 0; round < 8; round++) {
       const response = await serving.ask('GET', `/backup?bwlimit=${between(10, 100)}MiB/s`)
       response.on('error', () => {})
       if (random() < 0.7) response.resume()
@@ -186,8 +186,8 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
   })
 
   test('when it is told to end the backup, again and again', { timeout }, async (t) => {
-    const load = fio(t, 4000, 2500)
-    for (let round = 0; round < 12; round++) {
+    const load = fio(t, 2500, 2500)
+    for (let round = 0; round < 8; round++) {
       const response = await serving.ask('GET', '/backup?bwlimit=30MiB/s')
       response.on('error', () => {}).resume()
       await sleep(between(0, 250))

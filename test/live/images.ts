@@ -1,7 +1,7 @@
 /** Disks for live backups, and what an archive says of them. */
 
 import assert from 'node:assert/strict'
-import { copyFileSync, readFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { Chunk, type Manifest, type Range, type RangeItem } from '../../src/core/items.ts'
@@ -21,6 +21,19 @@ type Hooks = { after(hook: () => void): void }
 export function makeDisk(path: string, size: number, { hole = 0 } = {}): void {
   const tail = 65536
   writeImage(path, size, { noise: size >> 2, text: size - (size >> 2) - tail - hole, tail })
+}
+
+/**
+ * A folder in memory where there is room for so many bytes, for disks whose times are measured: others make a real disk
+ * wait. It goes away with the test.
+ */
+export function memoryDir(t: Hooks, bytes: number): string {
+  const memory = '/dev/shm'
+  const stats = existsSync(memory) ? statfsSync(memory) : undefined
+  if (stats === undefined || stats.bavail * stats.bsize < bytes) return tmpDir(t)
+  const dir = mkdtempSync(join(memory, 'vmapipe-test-'))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
 }
 
 export function keepCopy(path: string): string {

@@ -292,7 +292,7 @@ test(`a guest that writes all the time, against a model (seed ${seed})`, { timeo
     while (!stop) await write(lane, index)
   })
 
-  const until = performance.now() + 8_000
+  const until = performance.now() + 4_000
   let whole = 0
   let copied = 0
   while (performance.now() < until) {
@@ -322,7 +322,7 @@ test(`a guest that writes all the time, against a model (seed ${seed})`, { timeo
   }
   stop = true
   await Promise.all(writers)
-  assert.ok(whole >= 3 && copied > 0, `${whole} backups came to an end, with ${copied} copies`)
+  assert.ok(whole >= 2 && copied > 0, `${whole} backups came to an end, with ${copied} copies`)
 })
 
 /** There is one m so that the images hold exactly the lane's requests 1..m, whole. */

@@ -1,7 +1,7 @@
 /** `vmapipe serve` as a child process, as its user runs it, and its control socket. */
 
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
@@ -10,6 +10,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlClient } from '../../src/live/control/client.ts'
 import type { BackupOutcome, ServiceStatus } from '../../src/live/service.ts'
+import { spawnTied } from '../../src/storage/child.ts'
 import { LAUNCHER } from '../cli/cli.ts'
 import { tmpDir } from '../support/tmp.ts'
 
@@ -28,7 +29,7 @@ export async function serve(
   const control = join(dir, 'ctl')
   const named = Object.entries(drives).flatMap(([name, source]) => ['-d', `${name}=${source}`])
   const args = [LAUNCHER, 'serve', ...named, '--socket', socket, '--control', control, '--ready-fd', '3', ...flags]
-  const child = spawn(process.execPath, args, {
+  const child = spawnTied(process.execPath, args, {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE },
   })
