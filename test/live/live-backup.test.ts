@@ -96,6 +96,24 @@ describe('a live backup', { timeout }, () => {
     assert.ok(copies.reads <= clusters.copied)
   })
 
+  test('comes to its end when the guest came first nearly everywhere where the scan had made room', async () => {
+    const disk = new MemoryDisk(600 * CLUSTER_SIZE)
+    disk.bytes.fill('o')
+    const drive = new GuestDrive(disk)
+    const gate = Promise.withResolvers<void>()
+    const { backup, done } = start({ a: disk }, { a: drive }, { to: archive(() => gate.promise), buffer: 16 << 20 })
+    await begun(backup)
+    // Two pieces of the scan fill its memory; for the next two it waits, and gets it for all of their clusters.
+    while (backup.status.clusters.scanned < 116) await tick()
+    for (let cluster = 116; cluster < 232; cluster++)
+      if (cluster % 58 !== 0) await drive.write([Buffer.from('n')], cluster * CLUSTER_SIZE)
+    // So that the two that are left come into one extent.
+    for (let cluster = 590; cluster < 600; cluster++) await drive.write([Buffer.from('n')], cluster * CLUSTER_SIZE)
+    gate.resolve()
+    await done
+    assert.deepEqual(backup.status.clusters, { total: 600, scanned: 476, copied: 124 })
+  })
+
   test('reads each cluster once, whoever comes first', async () => {
     const disk = randomDisk(300, seeded(4))
     disk.bytes.fill('o')
