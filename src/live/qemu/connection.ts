@@ -31,6 +31,11 @@ export class QemuConnection {
     return new QemuConnection(await openMonitor(place, options), place)
   }
 
+  /** QEMU has said that it is about to end. */
+  get isShuttingDown(): boolean {
+    return this.#shutdown
+  }
+
   /** Resolves when the connection was lost; never where we closed it. */
   get gone(): Promise<VmapipeError> {
     return this.#gone.promise

@@ -4,11 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { QemuConnection } from './connection.ts'
 
-/** A QEMU that ends closes all its sockets within this many milliseconds. */
+/** A QEMU that ends closes all its sockets within this many milliseconds; one that says so, in good order. */
 const SAME_END_MS = 300
+const SHUTDOWN_MS = 5000
 
 export async function explainPull(error: unknown, connection: QemuConnection): Promise<unknown> {
   const { code } = ((error as Error)?.cause ?? {}) as NodeJS.ErrnoException
+  if (connection.isShuttingDown) return Promise.race([connection.gone, sleep(SHUTDOWN_MS, error, { ref: false })])
   if (code === 'EINVAL') {
     const message =
       'QEMU has given the point in time up, so that a write of the guest could go on: its old data did not reach us in time'

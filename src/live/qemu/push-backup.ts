@@ -161,7 +161,7 @@ export class PushBackup implements PushHost {
       this.#since = Date.now() / 1000
       return await attachment.pull()
     } catch (error) {
-      throw asVmapipeError(error, { stage: 'write-interceptor' })
+      throw asVmapipeError(await explainPull(error, connection))
     }
   }
 

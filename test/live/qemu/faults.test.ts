@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { footprintOf } from '../../../src/live/qemu/footprint.ts'
+import { footprintOf, namesIn } from '../../../src/live/qemu/footprint.ts'
 import { needsGuest } from '../../support/guest/machine.ts'
 import {
   assertOneInstant,
@@ -112,6 +112,28 @@ describe('a guest under guarded push goes on, without one error and with nothing
     await assertUnharmed(busy)
     assertOneInstant(t, busy, await restore(busy, archive()), { acked, begun })
   })
+
+  test('when it is reset in the middle: the archive is of before', { timeout }, async (t) => {
+    await busy.monitor.execute('set-action', { reboot: 'reset' })
+    const { acked } = busy.guest
+    const { ended } = await startBackup(t, busy, ['-o', archive(), '-f'])
+    const begun = busy.guest.acked + 1
+    await busy.monitor.execute('system_reset')
+    const { code, log } = await ended
+    assert.equal(code, 0, log())
+    assert.equal((await busy.monitor.execute('query-status')).status, 'running')
+    assert.deepEqual(namesIn(await footprintOf(busy.monitor)), [])
+    assertOneInstant(t, busy, await restore(busy, archive()), { acked, begun })
+  })
+
+  test('until it is switched off in the middle, which the backup tells', { timeout }, async (t) => {
+    const { ended } = await startBackup(t, busy, ['-o', join(busy.dir, 'never.vma')])
+    await busy.monitor.execute('quit')
+    const { code, log } = await ended
+    assert.equal(code, 1)
+    assert.match(log(), /vmapipe: .*(the guest was switched off|QEMU ended) during the backup/)
+    assert.equal(existsSync(join(busy.dir, 'never.vma')), false)
+  })
 })
 
 describe('a guest under plain push goes on, without one error and with nothing left behind,', needsGuest(), () => {
@@ -155,7 +177,7 @@ describe('a guest under plain push goes on, without one error and with nothing l
   test('when all is well: both drives are of one instant', { timeout }, async (t) => {
     const { acked } = busy.guest
     const archive = join(busy.dir, 'whole.vma')
-    const { ended } = await startBackup(t, busy, plainly('-o', archive))
+    const { ended } = await startBackup(t, busy, plainly('-o', archive, '--bwlimit', '40MiB/s'))
     const begun = busy.guest.acked + 1
     const { code, log } = await ended
     assert.equal(code, 0, log())
