@@ -152,12 +152,13 @@ class ClusterWriter implements SinkBody<RangeItem> {
     const { into, drives, force, zeroed } = this.#options
     const { signal, warn } = this.#context
     const isZero = Array.isArray(zeroed) ? zeroed.includes(name) : zeroed
+    // A name out of an archive may be that of any property.
+    const target = Object.hasOwn(drives, name) ? drives[name] : undefined
+    if (target === undefined && into === undefined) return null
+    const path = target ?? inFolder(into!, file)
     try {
-      // A name out of an archive may be that of any property.
-      if (Object.hasOwn(drives, name)) {
-        return await openDriveWriter(drives[name], { size, force, isZero, signal, warn })
-      }
-      return into === undefined ? null : await this.#newFile(into, file, size)
+      if (target === undefined) return await this.#newFile(path, size)
+      return await openDriveWriter(path, { size, force, isZero, signal, warn })
     } catch (error) {
       const failure = asVmapipeError(error)
       failure.where.drive ??= name
@@ -166,14 +167,14 @@ class ClusterWriter implements SinkBody<RangeItem> {
   }
 
   async #writeConfig(name: string, data: Uint8Array): Promise<void> {
-    const writer = await this.#newFile(this.#options.into!, name, data.byteLength)
+    const writer = await this.#newFile(inFolder(this.#options.into!, name), data.byteLength)
     this.#files.push(writer)
     if (data.byteLength > 0) await writer.write([data], 0)
   }
 
   /** In the folder there are files alone: a link to a device that somebody planted there is not followed. */
-  #newFile(folder: string, name: string, size: number): Promise<DriveWriter> {
-    return createRawFile(inFolder(folder, name), size, { force: this.#options.force, warn: this.#context.warn })
+  #newFile(path: string, size: number): Promise<DriveWriter> {
+    return createRawFile(path, size, { force: this.#options.force, warn: this.#context.warn })
   }
 }
 
