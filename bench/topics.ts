@@ -6,5 +6,6 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   sparse: () => import('./sparse.ts'),
+  live: () => import('./live.ts'),
   micro: () => import('./micro.ts'),
 }

@@ -1,0 +1,93 @@
+/** A guest whose disk we serve: what a backup costs it, how long one takes, and what memory the server needs. */
+
+import { join } from 'node:path'
+import { MIXED_IMAGE } from './backup.ts'
+import { mebibytes, ratioGoals, timesTable } from './comparison.ts'
+import { makeMixedImage } from './images.ts'
+import { fio } from './live/fio.ts'
+import { latency } from './live/latency.ts'
+import { Serving } from './live/serving.ts'
+import { underLoad } from './live/under-load.ts'
+import { alternate } from './measure.ts'
+import { type Goal, type Section, type Settings, vmapipe } from './topic.ts'
+
+/** A slow sink must not be through with it before the guest is. */
+const QUICK_IMAGE = 2 ** 30
+const MEMORY_GOAL = 200 << 20
+
+export async function run(settings: Settings): Promise<Section> {
+  const { folder, quick } = settings
+  const image = join(folder, 'disk.raw')
+  makeMixedImage(image, quick ? QUICK_IMAGE : MIXED_IMAGE)
+  // The image is as it was made; after this the guest writes to it.
+  const quiet = await quietGuest(image, settings)
+  const load = await underLoad(image, settings)
+  const felt = await latency(image, settings)
+  const memory = await memoryOf(image, folder)
+  return {
+    title: 'A guest whose disk we serve',
+    intro: [
+      `The image has ${mebibytes(image)}, as that of the backup, in memory (tmpfs). fio is the guest, over a unix socket. ` +
+        'During backups means: one after the other, of the whole image, to /dev/null; those of qemu-storage-daemon go by NBD to ' +
+        'another one that throws them away. All of it takes part in the processors that serve the guest.',
+      'In tmpfs it takes long to find where data ends, as it is looked for page by page: whoever asks for holes often, as ' +
+        'qemu-storage-daemon does, is slower here than on the filesystem of a disk.',
+    ],
+    tables: [timesTable(quiet), load.table, felt.table],
+    goals: [
+      ...ratioGoals(quiet, [
+        {
+          job: 'backup to .vma of a guest that is idle',
+          goal: 'at most 1.3 times the time of a backup of the same image at rest',
+          ours: 'vmapipe backup --attach',
+          theirs: 'vmapipe backup -d',
+          atMost: 1.3,
+        },
+      ]),
+      ...load.goals,
+      ...felt.goals,
+      memory,
+    ],
+  }
+}
+
+async function quietGuest(image: string, { folder, runs }: Settings) {
+  const archive = join(folder, 'out.vma')
+  const serving = await Serving.start(image, folder)
+  try {
+    return await alternate(
+      [
+        {
+          name: 'vmapipe backup --attach',
+          argv: vmapipe('backup', '--attach', serving.control, '-o', archive),
+          makes: [archive],
+        },
+        {
+          name: 'vmapipe backup -d',
+          argv: vmapipe('backup', '-d', `drive-scsi0=${image}`, '-o', archive),
+          makes: [archive],
+        },
+      ],
+      runs,
+      folder,
+    )
+  } finally {
+    await serving.stop()
+  }
+}
+
+async function memoryOf(image: string, folder: string): Promise<Goal> {
+  const serving = await Serving.start(image, folder)
+  const backups = await serving.backUpAllTheTime()
+  for (const bs of ['4k', '64k', '1M'])
+    await fio(serving.target, { name: bs, rw: 'randwrite', bs, depth: 16, jobs: 8 }, 2, folder)
+  await backups.stop()
+  const { peakMemory } = serving
+  await serving.stop()
+  return {
+    job: 'peak memory of serve: 8 connections with 16 writes each of 4k, 64k and 1M, during backups',
+    goal: 'under 200 MiB',
+    measured: `${(peakMemory / 2 ** 20).toFixed(0)} MiB`,
+    met: peakMemory < MEMORY_GOAL,
+  }
+}

@@ -1,0 +1,132 @@
+/** What a guest that writes at a steady rate feels of a backup to a slow sink: until the buffer is full, and then. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { median, spread } from '../statistics.ts'
+import type { Goal, Settings, Table } from '../topic.ts'
+import { fioRequests, type Load, type Request } from './fio.ts'
+import { Serving } from './serving.ts'
+
+const LOAD: Load = { name: '10 MB/s', rw: 'randwrite', bs: '4k', depth: 4, rate: 10_000_000 }
+const SINK_RATE = 50_000_000
+const SECONDS = 6
+/** The guest writes for so long before the backup begins. */
+const ALONE_MS = 2000
+const WARM_UP_MS = 500
+/** The scan's share of the buffer comes and goes by whole extents. */
+const FULL = 0.9
+/** As `vmapipe serve` has it unless told otherwise. */
+const MAX_STALL_MS = 10_000
+
+interface Sample {
+  /** p99 in milliseconds, of requests in each phase. */
+  idle: number
+  filling: number
+  full: number
+  longest: number
+}
+
+export async function latency(image: string, { runs, folder }: Settings): Promise<{ table: Table; goals: Goal[] }> {
+  const samples: Sample[] = []
+  for (let run = 0; run < runs; run++) {
+    const serving = await Serving.start(image, folder)
+    samples.push(await measureOnce(serving, folder))
+    await serving.stop()
+    process.stderr.write(`  run ${run + 1}  latency\n`)
+  }
+  return { table: table(samples), goals: goals(samples) }
+}
+
+async function measureOnce(serving: Serving, folder: string): Promise<Sample> {
+  const load = fioRequests(serving.target, LOAD, SECONDS, folder)
+  await sleep(ALONE_MS)
+  const controller = new AbortController()
+  const ended = serving.backUpSlowly(SINK_RATE, controller.signal).then(
+    () => new Error('the backup was over before the load: the image is too small'),
+    (error) => error,
+  )
+  const { since, full } = await watchBuffer(serving, load)
+  const requests = await load
+  controller.abort()
+  const error = await ended
+  if (error.code !== 'ABORTED') throw error
+  const within = (from: number, to: number) => requests.filter(({ at, latency }) => at - latency >= from && at < to)
+  return {
+    idle: p99(within(requests[0].at + WARM_UP_MS, since)),
+    filling: p99(within(since, full)),
+    full: p99(within(full, Number.POSITIVE_INFINITY)),
+    longest: Math.max(...within(since, Number.POSITIVE_INFINITY).map(({ latency }) => latency)),
+  }
+}
+
+/**
+ * When the backup's point in time was and when its buffer was full, in milliseconds since the epoch; never (infinity),
+ * where guest and machine are too slow to fill it.
+ */
+async function watchBuffer(serving: Serving, load: Promise<unknown>): Promise<{ since: number; full: number }> {
+  let over = false
+  load.then(() => {
+    over = true
+  })
+  let since = Number.NaN
+  while (!over) {
+    const { backup } = await serving.status()
+    if (backup !== null) since = backup.since * 1000
+    if (backup !== null && backup.buffer.used > FULL * backup.buffer.size) return { since, full: Date.now() }
+    await sleep(10)
+  }
+  return { since, full: Number.POSITIVE_INFINITY }
+}
+
+function p99(requests: Request[]): number {
+  // Too few for a percentile.
+  if (requests.length < 100) return Number.NaN
+  const sorted = requests.map(({ latency }) => latency).sort((a, b) => a - b)
+  return sorted[Math.ceil(sorted.length * 0.99) - 1]
+}
+
+function table(samples: Sample[]): Table {
+  const row = (name: string, all: number[]) => {
+    const values = all.filter((value) => !Number.isNaN(value))
+    return values.length === 0 ? [name, '–', '–'] : [name, median(values).toFixed(2), spread(values)]
+  }
+  return {
+    head: ['writes of 4 KiB, 10 MB/s, spread at random', 'ms', 'min–max'],
+    rows: [
+      row(
+        'p99 without a backup',
+        samples.map(({ idle }) => idle),
+      ),
+      row(
+        'p99 during it, until the buffer is full',
+        samples.map(({ filling }) => filling),
+      ),
+      row(
+        'p99 with a full buffer',
+        samples.map(({ full }) => full),
+      ),
+      row(
+        'longest during it',
+        samples.map(({ longest }) => longest),
+      ),
+    ],
+  }
+}
+
+function goals(samples: Sample[]): Goal[] {
+  const ratios = samples.map(({ filling, idle }) => filling / idle)
+  const longest = Math.max(...samples.map(({ longest }) => longest))
+  return [
+    {
+      job: 'p99 of writes while a sink of 50 MB/s is too slow, until the buffer is full',
+      goal: 'under 3 times what it is without a backup',
+      measured: `${median(ratios).toFixed(2)} times (${spread(ratios)})`,
+      met: median(ratios) < 3,
+    },
+    {
+      job: 'longest write of them all',
+      goal: 'never beyond --max-stall, 10 s',
+      measured: `${longest.toFixed(0)} ms`,
+      met: longest <= MAX_STALL_MS,
+    },
+  ]
+}
