@@ -30,15 +30,16 @@ const runs = quick ? 1 : Number(values.runs)
 const chosen = values.only ?? Object.keys(TOPICS)
 
 check()
-const sections = new Map<string, string>()
 for (const topic of chosen) {
   console.error(`${topic}:`)
-  sections.set(topic, await section(await TOPICS[topic]()))
+  const text = await section(await TOPICS[topic]())
+  if (quick) console.log(text)
+  else keep(topic, text)
 }
-if (quick) console.log([...sections.values()].join('\n'))
-else {
+
+function keep(topic: string, text: string): void {
   const before = existsSync(RESULTS) ? readFileSync(RESULTS, 'utf8') : ''
-  writeFileSync(RESULTS, render(sections, Object.keys(TOPICS), before))
+  writeFileSync(RESULTS, render(new Map([[topic, text]]), Object.keys(TOPICS), before))
 }
 
 function check(): void {
