@@ -8,9 +8,8 @@ import { ClusterSet } from '../core/cluster-set.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../core/geometry.ts'
 import { Run } from '../core/items.ts'
 import type { Claims, Stretch } from '../stages/cluster-source/claims.ts'
-import type { Disk } from '../storage/disk.ts'
 import { Gate } from './gate.ts'
-import type { Modification } from './guest-drive.ts'
+import type { GuestDrive, Modification } from './guest-drive.ts'
 
 /** Clusters that are copied with one read at most. */
 const COPY_CLUSTERS = 16
@@ -30,7 +29,7 @@ export interface CopyHost {
 }
 
 export class DriveCopy implements Claims {
-  readonly #disk: Disk
+  readonly #disk: GuestDrive
   readonly #drive: number
   readonly #host: CopyHost
   readonly #clusters: number
@@ -43,7 +42,7 @@ export class DriveCopy implements Claims {
   #over = false
 
   /** `drive`: dev_id of the archive. */
-  constructor(disk: Disk, drive: number, host: CopyHost) {
+  constructor(disk: GuestDrive, drive: number, host: CopyHost) {
     this.#disk = disk
     this.#drive = drive
     this.#host = host
@@ -182,7 +181,7 @@ export class DriveCopy implements Claims {
   async #copy({ first, count }: Stretch): Promise<void> {
     const offset = first * CLUSTER_SIZE
     const length = Math.min(count * CLUSTER_SIZE, this.#disk.size - offset)
-    const hole = await this.#isHole(offset, length)
+    const hole = await this.#disk.isHole(offset, length)
     if (this.#over) return
     if (hole) {
       this.#host.emit(new Run(this.#drive, first, count, []))
@@ -203,10 +202,5 @@ export class DriveCopy implements Claims {
     }
     this.#settle(first, count)
     this.#host.copied(count, !hole)
-  }
-
-  async #isHole(offset: number, length: number): Promise<boolean> {
-    for await (const { zero } of this.#disk.map(offset, length)) if (!zero) return false
-    return true
   }
 }

@@ -81,6 +81,12 @@ export class GuestDrive implements Disk {
     return this.#disk.map(offset, length)
   }
 
+  async isHole(offset: number, length: number): Promise<boolean> {
+    if (this.#disk.isHole !== undefined) return this.#disk.isHole(offset, length)
+    for await (const { zero } of this.#disk.map(offset, length)) if (!zero) return false
+    return true
+  }
+
   close(): Promise<void> {
     return this.#disk.close()
   }

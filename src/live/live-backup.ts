@@ -21,6 +21,7 @@ import { sink } from '../stages/sink.ts'
 import { vmaFramer } from '../stages/vma-framer.ts'
 import { type Guest, writeInterceptor } from '../stages/write-interceptor.ts'
 import { zeroElider } from '../stages/zero-elider.ts'
+import { courtesy } from './courtesy.ts'
 import { type CopyHost, DriveCopy } from './drive-copy.ts'
 import type { GuestDrive } from './guest-drive.ts'
 import { Waiting, type WaitingFigures } from './waiting.ts'
@@ -91,6 +92,7 @@ export class LiveBackup implements CopyHost {
     await definePipeline([
       clusterSource({ drives: Object.fromEntries(readers), configs, uuid: this.#uuid }),
       ...(bwlimit === undefined ? [] : [rateLimit({ rate: bwlimit })]),
+      courtesy(),
       writeInterceptor({ guest: this.#guest() }),
       zeroElider(),
       vmaFramer(),

@@ -37,6 +37,15 @@ export async function* fileExtents(
   }
 }
 
+/**
+ * Whether there is no data at all in a range within the file. Only the beginning of data is looked for: its end some
+ * filesystems (tmpfs) find page by page, however far beyond the range it is.
+ */
+export async function isHole(fd: number, offset: number, length: number, calls = syscalls()): Promise<boolean> {
+  const end = offset + length
+  return calls !== null && (await new Seeker(calls, fd).next(offset, SEEK_DATA, end)) >= end
+}
+
 class Seeker {
   readonly #calls: SeekCalls
   readonly #fd: number

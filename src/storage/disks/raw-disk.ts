@@ -11,7 +11,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { checkBounds } from '../bounds.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../disk.ts'
 import type { DriveExtent } from '../drive.ts'
-import { fileExtents } from '../holes.ts'
+import { fileExtents, isHole } from '../holes.ts'
 import { deviceSize, openRaw } from '../raw-reader.ts'
 import { EAGAIN, syscalls } from '../syscalls.ts'
 import { writeAll } from '../write-all.ts'
@@ -110,6 +110,19 @@ class RawDisk implements Disk {
     this.#busy++
     try {
       yield* fileExtents(this.#fd, offset, length)
+    } catch (error) {
+      throw this.#explain(error)
+    } finally {
+      this.#left()
+    }
+  }
+
+  async isHole(offset: number, length: number): Promise<boolean> {
+    this.#check(offset, length)
+    if (this.#image.isDevice) return false
+    this.#busy++
+    try {
+      return await isHole(this.#fd, offset, length)
     } catch (error) {
       throw this.#explain(error)
     } finally {
