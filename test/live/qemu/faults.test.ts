@@ -36,6 +36,7 @@ describe('a guest under guarded push goes on, without one error and with nothing
   test('when the user interrupts the backup', { timeout }, async (t) => {
     const { child, ended } = await startBackup(t, busy, ['-o', archive()])
     child.kill('SIGINT')
+    t.diagnostic(`longest pause ${Math.round(await longestPause(busy, ended))} ms`)
     const { code } = await ended
     assert.equal(code, 130)
     assert.equal(existsSync(archive()), false)
@@ -44,6 +45,7 @@ describe('a guest under guarded push goes on, without one error and with nothing
 
   test('when the target ends in the middle', { timeout }, async (t) => {
     const { ended } = await startBackup(t, busy, ['-o', 'exec:head -c 3000000 >/dev/null'])
+    t.diagnostic(`longest pause ${Math.round(await longestPause(busy, ended))} ms`)
     const { code, log } = await ended
     assert.equal(code, 1, log())
     assert.match(log(), /vmapipe: sink: .*(EPIPE|ended|reads no more|broken pipe)/i)
@@ -54,6 +56,7 @@ describe('a guest under guarded push goes on, without one error and with nothing
     const args = ['-o', 'exec:exec sleep 100', '--buffer', '16MiB', '--max-stall', '2s', '--bwlimit', '1GiB/s']
     const { ended } = await startBackup(t, busy, args)
     const pause = await longestPause(busy, ended)
+    t.diagnostic(`longest pause ${Math.round(pause)} ms`)
     const { code, log } = await ended
     assert.equal(code, 1, log())
     assert.match(log(), /a guest's write has waited \d+ ms for the archive, 2000 are allowed: the backup was given up/)
@@ -66,6 +69,7 @@ describe('a guest under guarded push goes on, without one error and with nothing
     const { child, ended } = await startBackup(t, busy, ['-o', archive()])
     child.kill('SIGKILL')
     const pause = await longestPause(busy, Promise.all([ended, sleep(1000)]))
+    t.diagnostic(`longest pause ${Math.round(pause)} ms`)
     assert.ok(pause < BREATH, `the guest did not write for ${pause} ms`)
     assert.equal((await footprintOf(busy.monitor)).exports.length, 2)
     const { code, stderr } = await vmapipe(['detach', '--qmp', busy.qmp])
@@ -79,6 +83,7 @@ describe('a guest under guarded push goes on, without one error and with nothing
     child.kill('SIGSTOP')
     // The guest writes to one drive after the other, and each of them waits once: for the second that is allowed, and one.
     const pause = await longestPause(busy, sleep(6000))
+    t.diagnostic(`longest pause ${Math.round(pause)} ms`)
     assert.ok(pause < 2 * 2000 + BREATH, `the guest did not write for ${pause} ms`)
     child.kill('SIGCONT')
     const { code, log } = await ended
@@ -151,6 +156,7 @@ describe('a guest under plain push goes on, without one error and with nothing l
   test('when the user interrupts the backup', { timeout }, async (t) => {
     const { child, ended } = await startBackup(t, busy, plainly('-o', join(busy.dir, 'x.vma')))
     child.kill('SIGINT')
+    t.diagnostic(`longest pause ${Math.round(await longestPause(busy, ended))} ms`)
     const { code } = await ended
     assert.equal(code, 130)
     await assertUnharmed(busy)
@@ -158,6 +164,7 @@ describe('a guest under plain push goes on, without one error and with nothing l
 
   test('when the target ends in the middle', { timeout }, async (t) => {
     const { ended } = await startBackup(t, busy, plainly('-o', 'exec:head -c 3000000 >/dev/null'))
+    t.diagnostic(`longest pause ${Math.round(await longestPause(busy, ended))} ms`)
     const { code, log } = await ended
     assert.equal(code, 1, log())
     await assertUnharmed(busy)
@@ -167,6 +174,7 @@ describe('a guest under plain push goes on, without one error and with nothing l
     const args = ['-o', 'exec:exec sleep 100', '--buffer', '16MiB', '--max-stall', '2s', '--bwlimit', '1GiB/s']
     const { ended } = await startBackup(t, busy, plainly(...args))
     const pause = await longestPause(busy, ended)
+    t.diagnostic(`longest pause ${Math.round(pause)} ms`)
     const { code, log } = await ended
     assert.equal(code, 1, log())
     assert.match(log(), /a guest's write has waited \d+ ms for the archive, 2000 are allowed: the backup was given up/)
