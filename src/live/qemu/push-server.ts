@@ -1,12 +1,16 @@
 /** Our end of the push: an NBD server in a folder of its own, with an export for every drive. */
 
-import { chown, mkdtemp, rm } from 'node:fs/promises'
+import { chown, mkdtemp, rm, rmdir, unlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { asVmapipeError } from '../../core/errors.ts'
 import { NbdServer } from '../../protocol/nbd/server/server.ts'
 import { namesOf } from './names.ts'
 import type { PushTarget } from './push-target.ts'
+
+/** The folder's name begins so, and these are in it. */
+const FOLDER = 'vmapipe-'
+const SOCKETS = ['push', 'pull']
 
 /** What QEMU may have in flight for one drive before the rest waits in its socket: requests, and bytes of them. */
 const MAX_REQUESTS = 64
@@ -37,7 +41,7 @@ export class PushServer {
 
   /** Makes the folder; nobody but us and QEMU may enter it. */
   static async create({ parent = tmpdir(), owner }: PushServerOptions = {}): Promise<PushServer> {
-    const folder = await mkdtemp(join(parent, 'vmapipe-')).catch((error) => {
+    const folder = await mkdtemp(join(parent, FOLDER)).catch((error) => {
       throw asVmapipeError(error, { file: parent })
     })
     if (owner !== undefined) await chown(folder, owner, -1)
@@ -59,4 +63,11 @@ export class PushServer {
       await rm(this.#folder, { recursive: true, force: true })
     }
   }
+}
+
+/** That of a run which was killed. Nothing goes but what is a PushServer's, and no error comes of what stays. */
+export async function removeSocketFolder(folder: string): Promise<void> {
+  if (!basename(folder).startsWith(FOLDER)) return
+  await Promise.allSettled(SOCKETS.map((name) => unlink(join(folder, name))))
+  await rmdir(folder).catch(() => {})
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { footprintOf, namesIn } from '../../../src/live/qemu/footprint.ts'
+import { parseNbdUri } from '../../../src/protocol/nbd/uri.ts'
 import { needsGuest } from '../../support/guest/machine.ts'
 import {
   assertOneInstant,
@@ -72,9 +73,13 @@ describe('a guest under guarded push goes on, without one error and with nothing
     t.diagnostic(`longest pause ${Math.round(pause)} ms`)
     assert.ok(pause < BREATH, `the guest did not write for ${pause} ms`)
     assert.equal((await footprintOf(busy.monitor)).exports.length, 2)
+    const [place] = (await footprintOf(busy.monitor)).places
+    const address = parseNbdUri(place)
+    assert.ok('socketPath' in address && existsSync(address.socketPath))
     const { code, stderr } = await vmapipe(['detach', '--qmp', busy.qmp])
     assert.equal(code, 0, stderr)
     assert.match(stderr, /vmapipe-cbw0/)
+    assert.equal(existsSync(dirname(address.socketPath)), false)
     await assertUnharmed(busy)
   })
 
