@@ -111,8 +111,11 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
     const parts: Buffer[] = []
     const slow = random() < 0.3
     const fate = random()
-    if (fate < 0.15) setTimeout(() => response.destroy(), random() * 300)
-    else if (fate < 0.3) setTimeout(() => void serving.json('DELETE', '/backup').catch(() => {}), random() * 300)
+    const end = () => {
+      if (fate < 0.15) response.destroy()
+      else if (fate < 0.3) void serving.json('DELETE', '/backup').catch(() => {})
+    }
+    const timer = setTimeout(end, random() * 300)
     try {
       for await (const part of response) {
         parts.push(part)
@@ -120,6 +123,8 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
       }
     } catch {
       return null
+    } finally {
+      clearTimeout(timer)
     }
     return response.complete ? Buffer.concat(parts) : null
   }
