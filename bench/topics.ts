@@ -6,6 +6,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   sparse: () => import('./sparse.ts'),
+  'nbd-server': () => import('./nbd-server.ts'),
   live: () => import('./live.ts'),
   micro: () => import('./micro.ts'),
 }
