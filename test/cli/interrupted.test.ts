@@ -8,7 +8,7 @@ import { backup } from '../../src/jobs/backup.ts'
 import { processesWith, until } from '../storage/archive/processes.ts'
 import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { needs } from '../support/tools.ts'
+import { lacking, needs } from '../support/tools.ts'
 import { oneLine, startCli, vmapipe } from './cli.ts'
 
 const timeout = 60_000
@@ -112,7 +112,7 @@ describe('a full disk', { timeout, ...needs('mount') }, () => {
       const small = join(dir, 'small')
       mkdirSync(small)
       if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', small]).status !== 0) {
-        return t.skip('needs the right to mount a tmpfs')
+        return lacking(t, 'needs the right to mount a tmpfs')
       }
       try {
         const outcome = await vmapipe([...job(small, disk, archive).args, '--quiet'])

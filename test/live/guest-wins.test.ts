@@ -15,7 +15,7 @@ import { LAUNCHER } from '../cli/cli.ts'
 import { seed, seeded } from '../support/random.ts'
 import { SSH_HOST, startSshd } from '../support/sshd.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { needs } from '../support/tools.ts'
+import { lacking, needs } from '../support/tools.ts'
 import { MiB, makeDisk, memoryDir } from './images.ts'
 import { type FioFigures, type Running, start, startFio } from './programs.ts'
 import { type Serving, serve } from './serving.ts'
@@ -144,7 +144,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
     const small = join(dir, 'small')
     mkdirSync(small)
     if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=20m', 'none', small]).status !== 0) {
-      return t.skip('needs the right to mount a tmpfs')
+      return lacking(t, 'needs the right to mount a tmpfs')
     }
     t.after(() => spawnSync('umount', ['--lazy', small]))
     await underLoad(t, () => assert.rejects(attach(t, join(small, 'vm.vma')).done, /no space left on the target/))

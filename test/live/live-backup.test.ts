@@ -4,14 +4,11 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep, setImmediate as tick } from 'node:timers/promises'
 import { VmapipeError } from '../../src/core/errors.ts'
 import { CLUSTER_SIZE, clusterCount } from '../../src/core/geometry.ts'
-import { Chunk, type Manifest, type Range, type RangeItem } from '../../src/core/items.ts'
 import { GuestDrive } from '../../src/live/guest-drive.ts'
 import { LiveBackup, type LiveBackupOptions } from '../../src/live/live-backup.ts'
-import { vmaDeframer } from '../../src/stages/vma-deframer.ts'
-import { zeroExpander } from '../../src/stages/zero-expander.ts'
-import { through } from '../support/flow.ts'
 import { MemoryDisk } from '../support/memory-disk.ts'
 import { seed, seeded } from '../support/random.ts'
+import { imagesOf } from './images.ts'
 
 const timeout = 30_000
 
@@ -25,17 +22,6 @@ function archive(pace: () => Promise<unknown> = async () => {}): Writable & { by
     },
   })
   return Object.assign(stream, { bytes: () => Buffer.concat(parts) })
-}
-
-async function restored(bytes: Buffer): Promise<Map<string, Buffer>> {
-  const items = await through<RangeItem>('bytes', [new Chunk([bytes])], [vmaDeframer(), zeroExpander()])
-  const { drives } = items[0] as Manifest
-  const images = new Map(drives.map(({ id, size }) => [id, Buffer.alloc(size, 0xee)]))
-  for (const { drive, offset, length, data } of items.slice(1) as Range[]) {
-    if (data === null) images.get(drive)!.fill(0, offset, offset + length)
-    else Buffer.concat(data).copy(images.get(drive)!, offset)
-  }
-  return new Map(drives.map(({ id, name }) => [name, images.get(id)!]))
 }
 
 function randomDisk(clusters: number, random: () => number, tail = 0): MemoryDisk {
@@ -71,7 +57,7 @@ describe('a live backup', { timeout }, () => {
     const to = archive()
     const { done, before, backup } = start(disks, drives, { to, configs: { 'vm.conf': Buffer.from('x') } })
     await done
-    assert.deepEqual(await restored(to.bytes()), before)
+    assert.deepEqual(await imagesOf(to.bytes()), before)
     const { clusters } = backup.status
     assert.deepEqual(clusters, { total: 74, scanned: 74, copied: 0 })
   })
@@ -89,7 +75,7 @@ describe('a live backup', { timeout }, () => {
     await drive.trim(400 * CLUSTER_SIZE, CLUSTER_SIZE)
     assert.equal(disk.bytes.toString('latin1', 499 * CLUSTER_SIZE + 4095, 499 * CLUSTER_SIZE + 4098), 'onn')
     await done
-    assert.deepEqual(await restored(to.bytes()), before)
+    assert.deepEqual(await imagesOf(to.bytes()), before)
     const { clusters, copies } = backup.status
     assert.equal(clusters.scanned + clusters.copied, clusters.total)
     assert.ok(clusters.copied >= 3, 'the guest was there before the scan')
@@ -177,7 +163,7 @@ describe('a live backup', { timeout }, () => {
       await begun(backup)
       const second = drive.write([Buffer.alloc(8192, '2')], 4096)
       await Promise.all([first, second, done])
-      const image = (await restored(to.bytes())).get('a')!
+      const image = (await imagesOf(to.bytes())).get('a')!
       assert.equal(image.toString('latin1', 0, 8192), '1'.repeat(8192))
       assert.equal(image.toString('latin1', 8192, 16384), 'o'.repeat(8192))
       assert.equal(disk.bytes.toString('latin1', 4096, 12288), '2'.repeat(8192))
@@ -335,7 +321,7 @@ test(`a guest that writes all the time, against a model (seed ${seed})`, { timeo
       clusters.total,
       names.reduce((sum, name) => sum + clusterCount(disks[name].size), 0),
     )
-    const images = await restored(to.bytes())
+    const images = await imagesOf(to.bytes())
     for (const [index, lane] of lanes.entries()) assertInstant(index, lane, bounds[index], images, original)
   }
   stop = true

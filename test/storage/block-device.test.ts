@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
 import { loopDevice, needsLoopDevice } from '../support/loop-device.ts'
 import { tmpDir } from '../support/tmp.ts'
+import { lacking } from '../support/tools.ts'
 import { readerContract, writerContract } from './contract.ts'
 
 const timeout = 20_000
@@ -63,7 +64,7 @@ test('block device: zeroing gives space back where the device can', { timeout, s
 })
 
 test('block device: one that is mounted is not written', { timeout, skip }, async (t) => {
-  if (spawnSync('mkfs.ext4', ['-V']).error) return t.skip('needs mkfs.ext4')
+  if (spawnSync('mkfs.ext4', ['-V']).error) return lacking(t, 'needs mkfs.ext4')
   const dir = tmpDir(t)
   const path = join(dir, 'disk')
   writeFileSync(path, '')
@@ -72,7 +73,7 @@ test('block device: one that is mounted is not written', { timeout, skip }, asyn
   const device = loopDevice(t, path)
   mkdirSync(join(dir, 'mnt'))
   const { status } = spawnSync('mount', [device, join(dir, 'mnt')])
-  if (status !== 0) return t.skip('cannot mount here')
+  if (status !== 0) return lacking(t, 'cannot mount here')
   try {
     await assert.rejects(openDriveWriter(device, { size: 1000 }), { message: /in use/, hint: /mounted/ })
   } finally {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { archiveTarget } from '../../../src/storage/archive/target.ts'
 import { tmpDir } from '../../support/tmp.ts'
+import { lacking } from '../../support/tools.ts'
 import { outcome, partialIn, processesWith, shellCopy, startCopy } from './processes.ts'
 
 const bytes = (text: string) => [Buffer.from(text)]
@@ -139,7 +140,7 @@ test('a file size limit is a clear error with exit code 1, and leaves nothing', 
 test('a full disk is a clear error with exit code 1, and leaves nothing', { timeout: 20_000 }, async (t) => {
   const disk = tmpDir(t)
   if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'none', disk]).status !== 0) {
-    return t.skip('needs the right to mount a tmpfs')
+    return lacking(t, 'needs the right to mount a tmpfs')
   }
   try {
     const { code, stderr } = await outcome(startCopy('/dev/zero', join(disk, 'vm.vma')))
