@@ -22,7 +22,10 @@ export class PipeSource implements ArchiveSource {
   #stream: Readable | null = null
   #slab: Slab | null = null
   #filled = 0
-  /** What came when there was no room; the stream is paused then, so these bytes stay as they are. */
+  /**
+   * What came when there was no room; the stream is paused then, so these bytes stay as they are. More may come
+   * nevertheless: Node resumes the standard output of a process that has ended.
+   */
   #rest = nothing
   #state: 'flowing' | 'ended' | Error = 'flowing'
   #wake: () => void = () => {}
@@ -90,8 +93,12 @@ export class PipeSource implements ArchiveSource {
       if (this.#filled < this.#slab.buffer.byteLength) return true
       this.#wake()
     }
-    if (taken < bytes.byteLength) this.#rest = bytes.subarray(taken)
+    if (taken < bytes.byteLength) this.#keep(bytes.subarray(taken))
     return false
+  }
+
+  #keep(bytes: Uint8Array): void {
+    this.#rest = this.#rest.byteLength === 0 ? bytes : Buffer.concat([this.#rest, bytes])
   }
 
   #end(state: 'ended' | Error): void {

@@ -68,6 +68,23 @@ test('a FIFO waits for its writer', { timeout: 20_000 }, async (t) => {
   await source.close()
 })
 
+test('a program that ends while nobody reads loses none of its output', { timeout: 20_000 }, async (t) => {
+  const file = join(tmpDir(t), 'in')
+  const all = numbered(160_000)
+  writeFileSync(file, all)
+  // A short piece first, so that the first slab ends within another one.
+  const child = spawn('/bin/sh', ['-c', `head -c 1001 '${file}'; sleep 0.1; tail -c +1002 '${file}'`])
+  const source = archiveSource(child.stdout, { budget: new Budget(MIB) })
+  await source.open()
+  const first = (await source.read())!
+  const begin = Buffer.concat(first.buffers)
+  first.release()
+  if (child.exitCode === null) await once(child, 'exit')
+  await sleep(50)
+  assert.ok(Buffer.concat([begin, await readAll(source)]).equals(all))
+  await source.close()
+})
+
 test('an abort ends a read at once, and gives the memory back', { timeout: 20_000 }, async () => {
   const controller = new AbortController()
   const budget = new Budget(32 * MIB)

@@ -61,6 +61,6 @@ test('a reader that stops early leaves no process behind', options, async (t) =>
   await source.open()
   ;(await source.read())!.release()
   await source.close()
-  assert.deepEqual(processesWith(`${SSH_HOST} exec sh`), [])
+  await until(() => processesWith(`${SSH_HOST} exec sh`).length === 0, 'our ssh has ended')
   await until(() => processesIn(home).length === 0, 'the remote end has ended')
 })
