@@ -54,6 +54,18 @@ export class ByteQueue {
     return copy
   }
 
+  /** Views of the next `bytes` bytes, which stay in the queue. They must be there. */
+  look(bytes: number): Buffer[] {
+    const views: Buffer[] = []
+    let left = bytes
+    for (const { buffer } of this.#parts) {
+      if (left === 0) break
+      views.push(buffer.subarray(0, left))
+      left -= views.at(-1)!.length
+    }
+    return views
+  }
+
   /** Removes the next `bytes` bytes and gives views of them. They must be there. */
   take(bytes: number): Taken {
     const buffers: Buffer[] = []

@@ -15,7 +15,7 @@ import { Watch } from '../live/control/watch.ts'
 import type { LiveBackupStatus } from '../live/live-backup.ts'
 import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
-import { type BackupOptions, compressorFor } from './backup.ts'
+import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
 import { type JobResult, runJob } from './job.ts'
 
 export interface AttachOptions extends Omit<BackupOptions, 'drives' | 'bwlimit' | 'buffer' | 'uuid' | 'ctime'> {
@@ -76,7 +76,7 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
         bindStage('vma-deframer'),
         census.stage,
         progress(),
-        bindStage('vma-framer'),
+        framerFor(options),
         ...compressor,
         bindStage('sink', { to, ...(force && { force }) }),
       ],

@@ -23,6 +23,10 @@ export interface BackupOptions extends JobOptions {
   uuid?: string
   /** Time of the archive in seconds since the epoch; now unless given. */
   ctime?: number
+  /** A checksum of the data in every extent, and an end that says what the archive has; true unless given. */
+  checksums?: boolean
+  /** Where every cluster is, at the end of the archive; true unless given. */
+  index?: boolean
 }
 
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
@@ -42,10 +46,15 @@ function backupStages(options: BackupOptions, census: Census): BoundStage[] {
     ...limit(bwlimit),
     bindStage('zero-elider', {}),
     census.stage,
-    bindStage('vma-framer', {}),
+    framerFor(options),
     ...compressorFor(compress, to),
     bindStage('sink', { to, ...(force && { force }) }),
   ]
+}
+
+/** The framer, with all that makes an archive one to trust and to find things in unless that is not wanted. */
+export function framerFor({ checksums = true, index = true }: Pick<BackupOptions, 'checksums' | 'index'>): BoundStage {
+  return bindStage('vma-framer', { checksums, index })
 }
 
 /** The compressor that is wanted, or told by the archive's name; none where that is `none`. */

@@ -23,7 +23,7 @@ import { Census } from '../stages/census.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { bindStage } from '../stages/registry.ts'
 import { writeInterceptor } from '../stages/write-interceptor.ts'
-import { type BackupOptions, compressorFor } from './backup.ts'
+import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
 import { type JobResult, limit, runJob } from './job.ts'
 
 export interface QemuBackupOptions extends Omit<BackupOptions, 'drives'>, MonitorPlace {
@@ -140,7 +140,7 @@ function archive(backup: PushBackup, options: WithConfigs): Promise<JobResult> {
     writeInterceptor({ guest: backup.guest }),
     bindStage('zero-elider', {}),
     census.stage,
-    bindStage('vma-framer', {}),
+    framerFor(options),
     ...compressorFor(compress, to),
     bindStage('sink', { to, ...(force && { force }) }),
   ]

@@ -8,6 +8,8 @@ import { BLOCK_SIZE, clusterCount, clusterMask, popcount16 } from '../core/geome
 import { type Chunk, type ClusterItem, type DriveInfo, type Manifest, Run } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { none, stepWithFlush } from '../core/steps.ts'
+import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
+import { EndingCheck } from '../formats/vma/ending-check.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader, type Slot } from '../formats/vma/extent.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 
@@ -35,6 +37,9 @@ class Deframer {
   #manifest: Manifest | null = null
   readonly #drives = new Map<number, DriveInfo & { seen: ClusterSet }>()
   #extent: (ExtentHeader & { offset: number }) | null = null
+  #ending: EndingCheck | null = null
+  /** Told by the first extent: an archive that has checksums has an end. */
+  #hasChecksums: boolean | null = null
 
   constructor(counters: Counters) {
     this.#counters = counters
@@ -70,6 +75,8 @@ class Deframer {
       const message = `the archive ends with ${seen.size - seen.count} of ${seen.size} clusters missing, the first of them here`
       throw new VmapipeError('INCOMPLETE', message, { drive: name, cluster: missing, offset })
     }
+    if (this.#hasChecksums && !this.#ending!.isClosed)
+      throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut behind the last cluster', { offset })
     return none
   }
 
@@ -81,6 +88,7 @@ class Deframer {
     const manifest = decodeHeader(this.#queue.peek(size))
     this.#queue.skip(size)
     this.#counters.add('archive', size)
+    this.#ending = new EndingCheck(manifest)
     for (const drive of manifest.drives) {
       this.#drives.set(drive.id, { ...drive, seen: new ClusterSet(clusterCount(drive.size)) })
     }
@@ -101,9 +109,11 @@ class Deframer {
 
   /** The runs of the extent: neighbouring slots of one drive together. */
   *#runs(): Generator<Run> {
-    const { slots, blocks, offset } = this.#extent!
+    const extent = this.#extent!
+    const { slots, blocks, offset } = extent
     this.#extent = null
     this.#counters.add('archive', EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE)
+    this.#check(extent)
     for (let from = 0; from < slots.length; ) {
       let to = from + 1
       while (to < slots.length && follows(slots[to - 1], slots[to])) to++
@@ -111,6 +121,22 @@ class Deframer {
       yield this.#run(slots, from, to)
       from = to
     }
+  }
+
+  /** Its data, and its place before the end of the archive. */
+  #check({ slots, blocks, checksum, record, offset }: ExtentHeader & { offset: number }): void {
+    this.#hasChecksums ??= checksum !== null
+    if (record !== null) {
+      this.#ending!.see(record, offset)
+      return
+    }
+    if (checksum?.algorithm === CRC32) {
+      const actual = checksumOf(this.#queue.look(blocks * BLOCK_SIZE))
+      if (actual !== checksum.value)
+        throw new VmapipeError('DAMAGED', 'the checksum of the data of this extent is wrong', { offset })
+    }
+    for (const { drive, cluster, mask } of slots) if (this.#drives.has(drive)) this.#ending!.add(drive, cluster, mask)
+    this.#ending!.endExtent(offset)
   }
 
   #admit({ drive: id, cluster }: Slot, count: number, offset: number): void {

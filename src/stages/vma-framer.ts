@@ -6,27 +6,43 @@ import { ClusterSet } from '../core/cluster-set.ts'
 import type { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, clusterCount, clusterMask, FULL_MASK, popcount16 } from '../core/geometry.ts'
-import { Chunk, type ClusterItem, type DriveInfo, type Manifest, type Run } from '../core/items.ts'
+import { Chunk, type ClusterItem, type DriveInfo, type Manifest, type Run, totalLength } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
-import { none, stepWithFlush } from '../core/steps.ts'
+import { stepWithFlush } from '../core/steps.ts'
+import { checksumOf } from '../formats/vma/checksum.ts'
+import { ArchiveEnding } from '../formats/vma/ending.ts'
 import { ExtentHeaderWriter, SLOTS, SLOTS_USED } from '../formats/vma/extent.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
+
+const options = z
+  .strictObject({
+    slots: z.int().min(1).max(SLOTS).default(SLOTS_USED).describe('clusters in an extent; the real tool writes 58'),
+    checksums: z
+      .boolean()
+      .default(true)
+      .describe('a checksum of the data in every extent, where other readers skip it'),
+    index: z.boolean().default(true).describe('where every cluster is, at the end of the archive'),
+  })
+  .refine(({ slots, checksums }) => slots < SLOTS || !checksums, {
+    path: ['slots'],
+    message: `with checksums at most ${SLOTS_USED}: they take the last slot`,
+  })
+
+type Options = z.output<typeof options>
 
 export const vmaFramer = defineStage({
   name: 'vma-framer',
   summary: 'makes a VMA archive out of clusters',
   input: 'clusters',
   output: 'bytes',
-  options: z.strictObject({
-    slots: z.int().min(1).max(SLOTS).default(SLOTS_USED).describe('clusters in an extent; the real tool writes 58'),
-  }),
-  create({ slots }, { counters, budget }) {
+  options,
+  create(options: Options, { counters, budget }) {
     const mostHeld = mostHeldOf(budget.total)
     let framer: Framer | null = null
     return stepWithFlush(
       (item: ClusterItem) => {
         if (item.kind === 'manifest') {
-          framer = new Framer(item, slots, mostHeld, counters)
+          framer = new Framer(item, options, mostHeld, counters)
           return framer.header()
         }
         if (framer === null) throw new VmapipeError('STAGE', 'clusters came before the manifest')
@@ -56,11 +72,13 @@ interface DriveState extends DriveInfo {
 }
 
 class Framer {
-  readonly #manifest: Manifest
   readonly #maxSlots: number
+  readonly #checksums: boolean
+  readonly #ending: ArchiveEnding | null
   readonly #mostHeld: number
   readonly #counters: Counters
   readonly #drives = new Map<number, DriveState>()
+  readonly #archiveHeader: Buffer
   readonly #header: ExtentHeaderWriter
   #blocks: Uint8Array[] = []
   #leases = new Set<Lease>()
@@ -68,9 +86,12 @@ class Framer {
   #held = 0
   #extents = 0
 
-  constructor(manifest: Manifest, maxSlots: number, mostHeld: number, counters: Counters) {
-    this.#manifest = manifest
-    this.#maxSlots = maxSlots
+  constructor(manifest: Manifest, { slots, checksums, index }: Options, mostHeld: number, counters: Counters) {
+    this.#maxSlots = slots
+    this.#checksums = checksums
+    this.#archiveHeader = encodeHeader(manifest)
+    // What has a checksum has an end, whether or not it has an index.
+    this.#ending = checksums || index ? new ArchiveEnding(manifest, this.#archiveHeader.length, { index }) : null
     this.#mostHeld = mostHeld
     this.#counters = counters
     this.#header = new ExtentHeaderWriter(manifest.uuid)
@@ -87,7 +108,7 @@ class Framer {
   }
 
   header(): Chunk {
-    return this.#emit([encodeHeader(this.#manifest)], [])
+    return this.#emit([this.#archiveHeader], [])
   }
 
   /** The extents that this run fills, or that it makes hold too much; of a hole, those that store nothing come in one chunk. */
@@ -100,7 +121,7 @@ class Framer {
       this.#add(run, drive, done, count, cursor)
       done += count
       if (this.#header.slots < this.#maxSlots) break
-      if (run.isZero && this.#blocks.length === 0) empty.push(this.#header.finish())
+      if (run.isZero && this.#blocks.length === 0) empty.push(this.#finishHeader())
       else yield this.#extent()
     }
     run.release()
@@ -108,7 +129,8 @@ class Framer {
     if (empty.length > 0) yield this.#empty(empty)
   }
 
-  finish(): Chunk | typeof none {
+  /** The last extent, and the end of the archive. */
+  *finish(): Generator<Chunk> {
     for (const { name, seen } of this.#drives.values()) {
       const missing = seen.firstMissing()
       if (missing >= 0) {
@@ -119,7 +141,8 @@ class Framer {
       }
     }
     // An archive without drives has one empty extent.
-    return this.#header.slots > 0 || this.#extents === 0 ? this.#extent() : none
+    if (this.#header.slots > 0 || this.#extents === 0) yield this.#extent()
+    for (const bytes of this.#ending?.finish() ?? []) yield this.#emit([bytes], [])
   }
 
   #admit(run: Run): DriveState {
@@ -144,6 +167,7 @@ class Framer {
       const present = cluster === drive.last ? drive.lastMask : FULL_MASK
       const mask = run.isZero ? 0 : run.masks === null ? present : run.masks[index] & present
       this.#header.add(run.drive, cluster, mask)
+      this.#ending?.add(run.drive, cluster, mask)
       blocks += popcount16(mask)
     }
     if (blocks === 0) return
@@ -159,16 +183,22 @@ class Framer {
   }
 
   #extent(): Chunk {
-    const chunk = this.#emit([this.#header.finish(), ...this.#blocks], [...this.#leases])
+    const chunk = this.#emit([this.#finishHeader(), ...this.#blocks], [...this.#leases])
     this.#blocks = []
     this.#leases.clear()
     this.#held = 0
-    this.#extents++
     return chunk
   }
 
+  /** Of the blocks that there are. */
+  #finishHeader(): Buffer {
+    const header = this.#header.finish(this.#checksums ? checksumOf(this.#blocks) : null)
+    this.#ending?.endExtent(header.length + totalLength(this.#blocks))
+    this.#extents++
+    return header
+  }
+
   #empty(headers: Buffer[]): Chunk {
-    this.#extents += headers.length
     return this.#emit(headers, [])
   }
 

@@ -12,8 +12,18 @@ import { golden, goldenBytes, needsGolden } from '../support/golden.ts'
 
 const timeout = 30_000
 
-async function frame(items: Item[], slots = 58): Promise<Buffer> {
-  const chunks = await through<Chunk>('clusters', items, [vmaFramer({ slots })])
+/** As the real tool would. */
+function frame(items: Item[], slots = 58): Promise<Buffer> {
+  return framed(items, { slots, checksums: false, index: false })
+}
+
+/** With checksums and an end; of so few slots that there are several extents. */
+function frameChecked(items: Item[], options: { index?: boolean } = {}): Promise<Buffer> {
+  return framed(items, { slots: 2, ...options })
+}
+
+async function framed(items: Item[], options: Parameters<typeof vmaFramer>[0]): Promise<Buffer> {
+  const chunks = await through<Chunk>('clusters', items, [vmaFramer(options)])
   return Buffer.concat(chunks.flatMap(({ buffers }) => buffers))
 }
 
@@ -64,7 +74,10 @@ describe('framer and deframer', { timeout }, () => {
   }
 
   test('zeroes found by the elider are not stored', async () => {
-    const chunks = await through<Chunk>('clusters', sample(), [zeroElider(), vmaFramer()])
+    const chunks = await through<Chunk>('clusters', sample(), [
+      zeroElider(),
+      vmaFramer({ checksums: false, index: false }),
+    ])
     // Header, one extent header, and the four blocks that hold something.
     assert.equal(
       chunks.reduce((sum, { byteLength }) => sum + byteLength, 0),
@@ -158,6 +171,72 @@ test('slots of dev_id 0 are passed over, wherever they are', { timeout }, async 
   extra.set(hash('md5', extra, 'buffer'), 24)
   const mixed = Buffer.concat([archive.subarray(0, 12800), extra, archive.subarray(12800), extra])
   assert.ok((await frame(await deframe(mixed))).equals(archive))
+})
+
+describe('an archive with checksums', { timeout }, () => {
+  for (const index of [true, false]) {
+    test(`${index ? 'and' : 'without'} an index comes back, and is the same to who does not know of either`, async () => {
+      const archive = await frameChecked(sample(), { index })
+      assert.ok((await frameChecked(await deframe(archive, 999), { index })).equals(archive))
+      const plain = await frame(sample(), 2)
+      const extents = headersIn(archive)
+      const known = headersIn(plain)
+      assert.equal(extents.length, known.length + 2)
+      for (const [n, at] of known.entries()) {
+        // But for the slot of the checksum, and the header's own.
+        assert.equal(extents[n], at)
+        assert.ok(archive.subarray(at, at + 24).equals(plain.subarray(at, at + 24)))
+        assert.ok(archive.subarray(at + 40, at + 504).equals(plain.subarray(at + 40, at + 504)))
+      }
+    })
+  }
+
+  test('is refused with any byte changed', async () => {
+    const archive = await frameChecked(sample())
+    for (let at = 0; at < archive.length; at += 13) {
+      archive[at] ^= 0x10
+      await assert.rejects(
+        deframe(archive),
+        (e: VmapipeError) => ['DAMAGED', 'INCOMPLETE'].includes(e.code),
+        `byte ${at}`,
+      )
+      archive[at] ^= 0x10
+    }
+    await deframe(archive)
+  })
+
+  test('is refused when it is cut anywhere, behind its last cluster too, and when anything follows', async () => {
+    const archive = await frameChecked(sample())
+    for (const cut of [...headersIn(archive).slice(1), archive.length - 1])
+      await assert.rejects(deframe(archive.subarray(0, cut)), { code: 'INCOMPLETE' }, `cut at ${cut}`)
+    const last = archive.subarray(-512)
+    await assert.rejects(deframe(Buffer.concat([archive, last])), { code: 'DAMAGED', message: /behind the end/ })
+  })
+
+  test('says where data is damaged', async () => {
+    const archive = await frameChecked(sample())
+    const [, second] = headersIn(archive)
+    archive[second + 512 + 5000] ^= 1
+    await assert.rejects(deframe(archive), {
+      code: 'DAMAGED',
+      message: /checksum of the data/,
+      where: { offset: second },
+    })
+  })
+
+  test('of an algorithm that nobody knows yet is taken without a look at its data', async () => {
+    const archive = await frameChecked(sample())
+    const extent = archive.subarray(12800, 13312)
+    extent[40 + 58 * 8 + 2] = 99
+    extent.fill(0, 24, 40)
+    extent.set(hash('md5', extent, 'buffer'), 24)
+    archive[13312] ^= 1
+    assert.ok((await deframe(archive)).length > 1)
+  })
+
+  test('has no room for 59 clusters in an extent', () => {
+    assert.throws(() => vmaFramer({ slots: 59 }), { code: 'USAGE', message: /at most 58/ })
+  })
 })
 
 describe('archives of the real tool', { ...needsGolden, timeout: 60_000 }, () => {

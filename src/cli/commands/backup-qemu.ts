@@ -24,6 +24,8 @@ interface BackupFlags extends JobFlags, QemuFlags {
   output: string
   compress?: string
   force?: boolean
+  checksums: boolean
+  index: boolean
 }
 
 const MODES: readonly Mode[] = ['auto', 'guarded', 'push']

@@ -14,6 +14,8 @@ interface Flags extends JobFlags, QemuFlags {
   output: string
   compress?: string
   force?: boolean
+  checksums: boolean
+  index: boolean
 }
 
 export function backupCommand(program: Command): void {
@@ -40,6 +42,8 @@ export function backupCommand(program: Command): void {
     .requiredOption('-o, --output <target>', 'where the archive goes')
     .option('--compress <method>', 'zstd[:LEVEL], lz4, gzip[:LEVEL] or none; by the name of TARGET unless given')
     .option('-f, --force', 'replace an archive that exists')
+    .option('--no-checksums', 'leave out the checksums of the data')
+    .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .action(run)
   qemuOptions(command)
   examples(
@@ -59,7 +63,7 @@ async function run({ attach, ...flags }: Flags): Promise<void> {
   if (isOfQemu(flags)) return runQemu(flags)
   refuseQemuFlags(flags)
   if (attach !== undefined) return runAttached(attach, flags)
-  const { drive = [], config, output, compress, force, bwlimit, maxStall, ...runFlags } = flags
+  const { drive = [], config, output, compress, force, bwlimit, maxStall, checksums, index, ...runFlags } = flags
   if (maxStall !== undefined)
     throw new VmapipeError('USAGE', '--max-stall is for a running guest', {
       hint: 'add --attach CONTROL or --qmp SOCKET',
@@ -78,14 +82,14 @@ async function run({ attach, ...flags }: Flags): Promise<void> {
         const likely = likelyName(name)
         if (likely) options.warn?.(`drive ${name}: Proxmox will not find it under this name, it looks for ${likely}`)
       }
-      return backup({ ...options, drives, configs, to: output, compress, force, bwlimit })
+      return backup({ ...options, drives, configs, to: output, compress, force, bwlimit, checksums, index })
     },
     backupSummary,
   )
 }
 
 async function runAttached(control: string, { drive, config, output, ...flags }: Omit<Flags, 'attach'>): Promise<void> {
-  const { compress, force, bwlimit, maxStall, buffer, ...runFlags } = flags
+  const { compress, force, bwlimit, maxStall, buffer, checksums, index, ...runFlags } = flags
   const sourced = drive?.find(([, source]) => source !== '')
   if (sourced !== undefined) {
     throw new VmapipeError('USAGE', `drive ${sourced[0]} is the running guest's`, {
@@ -111,6 +115,8 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
           bwlimit,
           maxStall,
           guestBuffer: buffer,
+          checksums,
+          index,
         },
         onGuest: (guest) => note(guestLine(guest), { guest }),
       }),

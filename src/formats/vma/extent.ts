@@ -1,25 +1,31 @@
 /**
  * The extents of a VMA archive (vma_spec.txt, "VMA Extent Header"): a header of 512 bytes with 59 slots, then the
- * stored blocks in the order of the slots.
- *
- *   0 magic  4 reserved  6 block_count  8 uuid  24 md5  40 slots[59]: mask(2) reserved(1) dev_id(1) cluster_num(4)
+ * stored blocks in the order of the slots. What we put into slots that readers pass over is in README.md.
  */
 
-import { hash } from 'node:crypto'
 import { VmapipeError } from '../../core/errors.ts'
 import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, popcount16 } from '../../core/geometry.ts'
+import { decodeChecksum, type ExtentChecksum, encodeChecksum } from './checksum.ts'
+import {
+  BLOCK_COUNT,
+  digestMatches,
+  EXTENT_HEADER_SIZE,
+  EXTENT_MAGIC,
+  SLOT_TABLE,
+  SLOTS,
+  sealExtent,
+  startExtent,
+  UUID,
+} from './extent-header.ts'
+import { decodeRecord, type RecordExtent } from './records.ts'
 
-export const EXTENT_MAGIC = 0x564d4145 // "VMAE"
-export const EXTENT_HEADER_SIZE = 512
-export const SLOTS = 59
-/** The real writer leaves the last slot free. */
+export { EXTENT_HEADER_SIZE, SLOTS }
+
+/** The real writer leaves the last slot free; our checksums are in it. */
 export const SLOTS_USED = 58
 export const MAX_EXTENT_SIZE = EXTENT_HEADER_SIZE + SLOTS * BLOCKS_PER_CLUSTER * BLOCK_SIZE
 
-const BLOCK_COUNT = 6
-const UUID = 8
-const MD5 = 24
-const SLOT_TABLE = 40
+const LAST_SLOT = SLOT_TABLE + (SLOTS - 1) * 8
 
 /** An extent header in the making. */
 export class ExtentHeaderWriter {
@@ -30,9 +36,10 @@ export class ExtentHeaderWriter {
 
   constructor(uuid: Uint8Array) {
     this.#uuid = uuid
-    this.#header = this.#blank()
+    this.#header = startExtent(uuid)
   }
 
+  /** Those in use so far. */
   get slots(): number {
     return this.#slots
   }
@@ -44,21 +51,14 @@ export class ExtentHeaderWriter {
     this.#blocks += popcount16(mask)
   }
 
-  /** The finished 512 bytes; the writer begins anew. */
-  finish(): Buffer {
+  /** The finished 512 bytes, with the checksum of the blocks where there is one to tell; the writer begins anew. */
+  finish(checksum: number | null = null): Buffer {
     const header = this.#header
-    header.writeUInt16BE(this.#blocks, BLOCK_COUNT)
-    header.set(hash('md5', header, 'buffer'), MD5)
-    this.#header = this.#blank()
+    if (checksum !== null) encodeChecksum(header, LAST_SLOT, checksum)
+    sealExtent(header, this.#blocks)
+    this.#header = startExtent(this.#uuid)
     this.#slots = 0
     this.#blocks = 0
-    return header
-  }
-
-  #blank(): Buffer {
-    const header = Buffer.alloc(EXTENT_HEADER_SIZE)
-    header.writeUInt32BE(EXTENT_MAGIC, 0)
-    header.set(this.#uuid, UUID)
     return header
   }
 }
@@ -74,6 +74,10 @@ export interface ExtentHeader {
   blocks: number
   /** The slots in use, in order; slots with dev_id 0 are left out. */
   slots: Slot[]
+  /** Of the blocks; null where there is none. */
+  checksum: ExtentChecksum | null
+  /** What is no extent of clusters but carries a piece of the archive's table, or its end. */
+  record: RecordExtent | null
 }
 
 /**
@@ -84,7 +88,7 @@ export function decodeExtentHeader(header: Buffer, uuid: Uint8Array, offset: num
   const damaged = (message: string) => new VmapipeError('DAMAGED', message, { offset })
   const magic = header.readUInt32BE(0)
   if (magic !== EXTENT_MAGIC) throw damaged(`no extent begins here: it reads ${header.toString('hex', 0, 4)}`)
-  checkDigest(header, damaged)
+  if (!digestMatches(header)) throw damaged('the checksum of the extent header is wrong')
   if (header.compare(uuid, 0, 16, UUID, UUID + 16) !== 0)
     throw damaged('this extent belongs to another archive: its uuid differs')
   if (header.readUInt16BE(4) !== 0) throw damaged('reserved bytes of the extent are not zero')
@@ -100,15 +104,10 @@ export function decodeExtentHeader(header: Buffer, uuid: Uint8Array, offset: num
   }
   const claimed = header.readUInt16BE(BLOCK_COUNT)
   if (claimed !== blocks) throw damaged(`the extent claims ${claimed} blocks, its slots have ${blocks}`)
-  return { blocks, slots }
-}
-
-const DIGEST = Buffer.alloc(16)
-
-function checkDigest(header: Buffer, damaged: (message: string) => VmapipeError): void {
-  header.copy(DIGEST, 0, MD5, MD5 + 16)
-  header.fill(0, MD5, MD5 + 16)
-  const digest = hash('md5', header, 'buffer')
-  header.set(DIGEST, MD5)
-  if (!digest.equals(DIGEST)) throw damaged('the checksum of the extent header is wrong')
+  return {
+    blocks,
+    slots,
+    checksum: decodeChecksum(header, LAST_SLOT),
+    record: slots.length > 0 ? null : decodeRecord(header),
+  }
 }

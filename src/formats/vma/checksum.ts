@@ -1,0 +1,33 @@
+/** The checksum of an extent's blocks in its last slot (README.md beside this file, section 1). */
+
+import { crc32 } from 'node:zlib'
+
+const MARK = 0x5643 // "VC"
+export const CRC32 = 1
+
+export interface ExtentChecksum {
+  /** Known is 1, CRC-32. */
+  algorithm: number
+  value: number
+}
+
+/** Of buffers that lie one behind the other in the archive. */
+export function checksumOf(buffers: readonly Uint8Array[]): number {
+  let value = 0
+  for (const bytes of buffers) value = crc32(bytes, value)
+  return value
+}
+
+/** Writes the 8 bytes of the slot at `at`. */
+export function encodeChecksum(header: Buffer, at: number, value: number): void {
+  header.writeUInt16BE(MARK, at)
+  header[at + 2] = CRC32
+  header[at + 3] = 0
+  header.writeUInt32BE(value, at + 4)
+}
+
+/** What the slot at `at` says, or null where it is no checksum. */
+export function decodeChecksum(header: Buffer, at: number): ExtentChecksum | null {
+  if (header.readUInt16BE(at) !== MARK || header[at + 3] !== 0) return null
+  return { algorithm: header[at + 2], value: header.readUInt32BE(at + 4) }
+}

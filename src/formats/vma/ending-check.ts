@@ -1,0 +1,94 @@
+/** Holds the end of an archive against what came before it (README.md beside this file, section 2). */
+
+import { crc32 } from 'node:zlib'
+import { VmapipeError } from '../../core/errors.ts'
+import type { Manifest } from '../../core/items.ts'
+import { type Closing, decodeClosing } from './closing.ts'
+import { EXTENT_HEADER_SIZE } from './extent-header.ts'
+import { CLOSING, PAGE, RECORD_BYTES, type RecordExtent } from './records.ts'
+import { TableEncoder } from './table.ts'
+
+/** The encoded index is not kept: so many bytes of it at most. */
+const KEPT = 1 << 16
+
+export class EndingCheck {
+  /** Our own table: the one that the archive has must be the same. */
+  readonly #table: TableEncoder
+  /** Of the index so far. */
+  #index = { checksum: 0, bytes: 0 }
+  #extents = 0
+  #pages = 0
+  #checksum = 0
+  /** Of the last page, which may be longer than what is left of the table. */
+  #lastPage: Uint8Array = Buffer.alloc(0)
+  #closed = false
+
+  constructor({ drives }: Manifest) {
+    this.#table = new TableEncoder(drives.map(({ id }) => id))
+  }
+
+  /** The closing extent has come, and agrees. */
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  /** A slot of the extent at hand. */
+  add(drive: number, cluster: number, mask: number): void {
+    this.#table.add(drive, cluster, mask)
+  }
+
+  /** An extent that is no record, at byte `offset`, is complete. Throws DAMAGED behind the end. */
+  endExtent(offset: number): void {
+    if (this.#pages > 0 || this.#closed) throw damaged('an extent comes behind the end of the archive', offset)
+    this.#table.endExtent()
+    this.#extents++
+    if (this.#table.entries.bytes.length >= KEPT) this.#digest()
+  }
+
+  /** A record extent at byte `offset`. Throws DAMAGED where it does not agree with the archive before it. */
+  see(record: RecordExtent, offset: number): void {
+    if (this.#closed) throw damaged('an extent comes behind the end of the archive', offset)
+    if (record.kind === PAGE) this.#page(record, offset)
+    else if (record.kind === CLOSING) this.#close(record, offset)
+  }
+
+  #page({ number, bytes }: RecordExtent, offset: number): void {
+    if (number !== this.#pages) throw damaged(`page ${this.#pages} of its table is missing`, offset)
+    this.#checksum = crc32(this.#lastPage, this.#checksum)
+    this.#lastPage = bytes
+    this.#pages++
+  }
+
+  #close(record: RecordExtent, offset: number): void {
+    const closing = decodeClosing(record)
+    this.#closed = true
+    if (closing === null) return
+    const begin = offset - this.#pages * EXTENT_HEADER_SIZE
+    if (closing.pages !== this.#pages || closing.extents !== this.#extents || closing.bytes !== begin) {
+      const message = `the archive says that it has ${closing.extents} extents and ${closing.bytes} bytes before ${closing.pages} pages of its table; there are ${this.#extents}, ${begin} and ${this.#pages}`
+      throw damaged(message, offset)
+    }
+    this.#compare(closing, offset)
+  }
+
+  #compare({ hasIndex, pages, tableBytes, tableChecksum }: Closing, offset: number): void {
+    const rest = tableBytes - (pages - 1) * RECORD_BYTES
+    if (pages > 0) this.#checksum = crc32(this.#lastPage.subarray(0, rest), this.#checksum)
+    if (this.#checksum !== tableChecksum) throw damaged('the checksum of its table is wrong', offset)
+    this.#digest()
+    const totals = this.#table.totals()
+    const { checksum, bytes } = hasIndex ? this.#index : { checksum: 0, bytes: 0 }
+    if (tableBytes !== bytes + totals.length || tableChecksum !== crc32(totals, checksum))
+      throw damaged('its table does not agree with its extents', offset)
+  }
+
+  #digest(): void {
+    const { bytes } = this.#table.entries
+    this.#index = { checksum: crc32(bytes, this.#index.checksum), bytes: this.#index.bytes + bytes.length }
+    this.#table.entries.clear()
+  }
+}
+
+function damaged(message: string, offset: number): VmapipeError {
+  return new VmapipeError('DAMAGED', message, { offset })
+}

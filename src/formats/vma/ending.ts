@@ -1,0 +1,63 @@
+/** The end of an archive in the making: its table in pages, and the closing extent (README.md beside this file, section 2). */
+
+import { crc32 } from 'node:zlib'
+import type { Manifest } from '../../core/items.ts'
+import { encodeClosing } from './closing.ts'
+import { EXTENT_HEADER_SIZE } from './extent-header.ts'
+import { encodeRecord, PAGE, RECORD_BYTES } from './records.ts'
+import { TableEncoder } from './table.ts'
+
+/** Record extents that are made at once. */
+const PAGES_AT_ONCE = 2048
+
+export class ArchiveEnding {
+  readonly #uuid: Uint8Array
+  readonly #table: TableEncoder
+  readonly #hasIndex: boolean
+  #extents = 0
+  #bytes: number
+
+  /** `headerSize` is what the archive has before its first extent, in bytes. */
+  constructor({ uuid, drives }: Manifest, headerSize: number, { index }: { index: boolean }) {
+    this.#uuid = uuid
+    this.#table = new TableEncoder(drives.map(({ id }) => id))
+    this.#hasIndex = index
+    this.#bytes = headerSize
+  }
+
+  /** A slot of the extent at hand. */
+  add(drive: number, cluster: number, mask: number): void {
+    this.#table.add(drive, cluster, mask)
+  }
+
+  /** The extent is this long, its header included. */
+  endExtent(bytes: number): void {
+    this.#table.endExtent()
+    if (!this.#hasIndex) this.#table.entries.clear()
+    this.#extents++
+    this.#bytes += bytes
+  }
+
+  /** The record extents, in buffers of at most 1 MiB. */
+  *finish(): Generator<Buffer> {
+    const table = Buffer.concat([this.#table.entries.bytes, this.#table.totals()])
+    const pages = Math.ceil(table.length / RECORD_BYTES)
+    for (let first = 0; first < pages; first += PAGES_AT_ONCE) {
+      const count = Math.min(PAGES_AT_ONCE, pages - first)
+      const records = Buffer.allocUnsafe(count * EXTENT_HEADER_SIZE)
+      for (let number = first; number < first + count; number++) {
+        const bytes = table.subarray(number * RECORD_BYTES, (number + 1) * RECORD_BYTES)
+        records.set(encodeRecord(this.#uuid, { kind: PAGE, number, bytes }), (number - first) * EXTENT_HEADER_SIZE)
+      }
+      yield records
+    }
+    yield encodeClosing(this.#uuid, {
+      hasIndex: this.#hasIndex,
+      pages,
+      tableBytes: table.length,
+      tableChecksum: crc32(table),
+      extents: this.#extents,
+      bytes: this.#bytes,
+    })
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * The 512 bytes before the blocks of an extent (vma_spec.txt, "VMA Extent Header"), big endian:
+ *
+ *   0 magic  4 reserved  6 block_count  8 uuid  24 md5  40 slots[59]: mask(2) reserved(1) dev_id(1) cluster_num(4)
+ */
+
+import { hash } from 'node:crypto'
+
+export const EXTENT_MAGIC = 0x564d4145 // "VMAE"
+export const EXTENT_HEADER_SIZE = 512
+export const SLOTS = 59
+export const BLOCK_COUNT = 6
+export const UUID = 8
+export const SLOT_TABLE = 40
+const MD5 = 24
+
+const digest = Buffer.alloc(16)
+
+/** Of no slots yet. */
+export function startExtent(uuid: Uint8Array): Buffer {
+  const header = Buffer.alloc(EXTENT_HEADER_SIZE)
+  header.writeUInt32BE(EXTENT_MAGIC, 0)
+  header.set(uuid, UUID)
+  return header
+}
+
+/** The last that is done to a header; returns it. */
+export function sealExtent(header: Buffer, blocks: number): Buffer {
+  header.writeUInt16BE(blocks, BLOCK_COUNT)
+  header.set(hash('md5', header, 'buffer'), MD5)
+  return header
+}
+
+/** The MD5 is over all of the header, with zeroes in its own place. */
+export function digestMatches(header: Buffer): boolean {
+  header.copy(digest, 0, MD5, MD5 + 16)
+  header.fill(0, MD5, MD5 + 16)
+  const actual = hash('md5', header, 'buffer')
+  header.set(digest, MD5)
+  return actual.equals(digest)
+}

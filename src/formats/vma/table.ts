@@ -1,0 +1,116 @@
+/** What an archive says of itself at its end: its drives, and where their clusters are (README.md beside this file, "The table"). */
+
+import { VmapipeError } from '../../core/errors.ts'
+import { BLOCKS_PER_CLUSTER, popcount16 } from '../../core/geometry.ts'
+import { SLOTS } from './extent-header.ts'
+import { VarintReader, VarintWriter } from './varint.ts'
+
+export interface DriveTotal {
+  drive: number
+  clusters: number
+  /** 4 KiB blocks that are stored. */
+  blocks: number
+}
+
+/** Clusters that follow each other in a drive and in an extent, all with blocks stored or all without. */
+export interface IndexRun {
+  drive: number
+  first: number
+  count: number
+  stored: boolean
+}
+
+export interface IndexEntry {
+  /** 4 KiB blocks of the extent. */
+  blocks: number
+  runs: IndexRun[]
+}
+
+/** Encodes the table of an archive: is told of every cluster in the order of the slots, and of every extent's end. */
+export class TableEncoder {
+  readonly #totals = new Map<number, DriveTotal>()
+  /** Behind each drive's last run. */
+  readonly #expected = new Map<number, number>()
+  readonly #entries = new VarintWriter()
+  #runs: IndexRun[] = []
+  #blocks = 0
+
+  constructor(drives: readonly number[]) {
+    for (const drive of [...drives].sort((a, b) => a - b)) this.#totals.set(drive, { drive, clusters: 0, blocks: 0 })
+  }
+
+  add(drive: number, cluster: number, mask: number): void {
+    const total = this.#totals.get(drive)!
+    const blocks = popcount16(mask)
+    total.clusters++
+    total.blocks += blocks
+    this.#blocks += blocks
+    const last = this.#runs.at(-1)
+    const stored = blocks > 0
+    if (last?.drive === drive && last.stored === stored && last.first + last.count === cluster) last.count++
+    else this.#runs.push({ drive, first: cluster, count: 1, stored })
+  }
+
+  endExtent(): void {
+    this.#entries.add(this.#blocks, this.#runs.length)
+    for (const { drive, first, count, stored } of this.#runs) {
+      this.#entries.add(drive)
+      this.#entries.addSigned(first - (this.#expected.get(drive) ?? 0))
+      this.#entries.add(2 * (count - 1) + (stored ? 1 : 0))
+      this.#expected.set(drive, first + count)
+    }
+    this.#runs = []
+    this.#blocks = 0
+  }
+
+  /** The index so far, but for what `clear` has taken away. */
+  get entries(): VarintWriter {
+    return this.#entries
+  }
+
+  /** What the table ends with. */
+  totals(): Buffer {
+    const totals = new VarintWriter()
+    totals.add(this.#totals.size)
+    for (const { drive, clusters, blocks } of this.#totals.values()) totals.add(drive, clusters, blocks)
+    return totals.bytes
+  }
+}
+
+/** Goes through a table once, without keeping it; returns its totals. `extents` is how many entries there must be. Throws DAMAGED. */
+export function* readTable(bytes: Uint8Array, extents: number): Generator<IndexEntry, DriveTotal[]> {
+  const reader = new VarintReader(bytes)
+  yield* readEntries(reader, extents)
+  const drives = reader.next()
+  if (drives > 255) throw lies(`names ${drives} drives`)
+  const totals: DriveTotal[] = []
+  for (let index = 0; index < drives; index++)
+    totals.push({ drive: reader.next(), clusters: reader.next(), blocks: reader.next() })
+  if (!reader.isAtEnd) throw lies('goes on behind its end')
+  return totals
+}
+function* readEntries(reader: VarintReader, extents: number): Generator<IndexEntry> {
+  const expected = new Map<number, number>()
+  for (let entry = 0; entry < extents; entry++) {
+    const blocks = reader.next()
+    const runs: IndexRun[] = []
+    let slots = 0
+    for (let left = reader.next(); left > 0; left--) {
+      const drive = reader.next()
+      const first = (expected.get(drive) ?? 0) + reader.nextSigned()
+      const shape = reader.next()
+      const count = Math.floor(shape / 2) + 1
+      slots += count
+      if (slots > SLOTS) throw lies(`has ${slots} clusters in an extent`)
+      if (first < 0) throw lies('has a cluster before the first')
+      expected.set(drive, first + count)
+      runs.push({ drive, first, count, stored: shape % 2 === 1 })
+    }
+    if (blocks > slots * BLOCKS_PER_CLUSTER) throw lies(`has ${blocks} blocks in an extent of ${slots} clusters`)
+    yield { blocks, runs }
+  }
+}
+
+function lies(what: string): VmapipeError {
+  return new VmapipeError('DAMAGED', `the table of the archive ${what}`)
+}

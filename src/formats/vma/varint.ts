@@ -1,0 +1,70 @@
+/** LEB128 numbers of at most 2^53 - 1 (README.md beside this file, "The table"). */
+
+import { VmapipeError } from '../../core/errors.ts'
+
+const LARGEST_BYTES = 8
+
+/** A buffer that grows as numbers are added. */
+export class VarintWriter {
+  #bytes = Buffer.alloc(1024)
+  #length = 0
+
+  get bytes(): Buffer {
+    return this.#bytes.subarray(0, this.#length)
+  }
+
+  add(...values: number[]): void {
+    if (this.#length + values.length * LARGEST_BYTES > this.#bytes.length) this.#grow(values.length * LARGEST_BYTES)
+    for (let value of values) {
+      for (; value >= 128; value = Math.floor(value / 128)) this.#bytes[this.#length++] = (value % 128) | 128
+      this.#bytes[this.#length++] = value
+    }
+  }
+
+  addSigned(value: number): void {
+    this.add(value < 0 ? -2 * value - 1 : 2 * value)
+  }
+
+  clear(): void {
+    this.#length = 0
+  }
+
+  #grow(by: number): void {
+    if (this.#length + by <= this.#bytes.length) return
+    const larger = Buffer.alloc(Math.max(this.#bytes.length * 2, this.#length + by))
+    larger.set(this.bytes)
+    this.#bytes = larger
+  }
+}
+
+/** Throws DAMAGED where there is no number. */
+export class VarintReader {
+  readonly #bytes: Uint8Array
+  #at = 0
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at === this.#bytes.length
+  }
+
+  next(): number {
+    let value = 0
+    for (let scale = 1; scale < 2 ** 53; scale *= 128) {
+      if (this.isAtEnd) break
+      const byte = this.#bytes[this.#at++]
+      value += (byte & 127) * scale
+      if (byte < 128 && value <= Number.MAX_SAFE_INTEGER) return value
+    }
+    throw new VmapipeError('DAMAGED', 'the table of the archive holds something that is no number', {
+      offset: this.#at,
+    })
+  }
+
+  nextSigned(): number {
+    const value = this.next()
+    return value % 2 === 1 ? -(value + 1) / 2 : value / 2
+  }
+}

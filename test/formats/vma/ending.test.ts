@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { crc32 } from 'node:zlib'
+import fc from 'fast-check'
+import { Manifest } from '../../../src/core/items.ts'
+import { decodeClosing } from '../../../src/formats/vma/closing.ts'
+import { ArchiveEnding } from '../../../src/formats/vma/ending.ts'
+import { EndingCheck } from '../../../src/formats/vma/ending-check.ts'
+import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../../../src/formats/vma/extent.ts'
+import {
+  CLOSING,
+  decodeRecord,
+  encodeRecord,
+  PAGE,
+  RECORD_BYTES,
+  type RecordExtent,
+} from '../../../src/formats/vma/records.ts'
+import { type IndexEntry, readTable, TableEncoder } from '../../../src/formats/vma/table.ts'
+import { VarintReader, VarintWriter } from '../../../src/formats/vma/varint.ts'
+
+const UUID = Buffer.alloc(16, 9)
+const DRIVES = [
+  { id: 3, name: 'b', size: 2 ** 40 },
+  { id: 1, name: 'a', size: 2 ** 40 },
+]
+const MANIFEST = new Manifest({ uuid: UUID, ctime: 0, configs: [], drives: DRIVES })
+
+/** Slots of extents: drive, cluster, mask. */
+type Slots = [number, number, number][]
+
+const slots = fc.array(
+  fc.tuple(
+    fc.constantFrom(1, 3),
+    fc.oneof(fc.nat(20), fc.nat(2 ** 24 - 1)),
+    fc.constantFrom(0, 0, 1, 0xff00, 0xffff),
+  ) as fc.Arbitrary<Slots[number]>,
+  { minLength: 1, maxLength: 58 },
+)
+const archives = fc.array(slots, { maxLength: 100 })
+
+function blocksOf(extent: Slots): number {
+  return extent.reduce((sum, [, , mask]) => sum + mask.toString(2).replaceAll('0', '').length, 0)
+}
+
+/** The record extents that an archive with these extents ends with, and what comes before them. */
+function endingOf(extents: Slots[], index: boolean): { records: Buffer; bytes: number } {
+  const ending = new ArchiveEnding(MANIFEST, 12800, { index })
+  let bytes = 12800
+  for (const extent of extents) {
+    for (const slot of extent) ending.add(...slot)
+    const length = EXTENT_HEADER_SIZE + blocksOf(extent) * 4096
+    ending.endExtent(length)
+    bytes += length
+  }
+  return { records: Buffer.concat([...ending.finish()]), bytes }
+}
+
+function decode(records: Buffer): RecordExtent[] {
+  return Array.from({ length: records.length / EXTENT_HEADER_SIZE }, (_, number) => {
+    const header = records.subarray(number * EXTENT_HEADER_SIZE, (number + 1) * EXTENT_HEADER_SIZE)
+    const { slots, blocks, record } = decodeExtentHeader(header, UUID, 0)
+    assert.deepEqual([slots, blocks], [[], 0])
+    return record!
+  })
+}
+
+function check(extents: Slots[], records: RecordExtent[], begin: number): EndingCheck {
+  const ending = new EndingCheck(MANIFEST)
+  for (const extent of extents) {
+    for (const slot of extent) ending.add(...slot)
+    ending.endExtent(0)
+  }
+  for (const [number, record] of records.entries()) ending.see(record, begin + number * EXTENT_HEADER_SIZE)
+  return ending
+}
+
+test('numbers of any size survive, and nothing else is one', () => {
+  fc.assert(
+    fc.property(fc.array(fc.maxSafeNat()), fc.array(fc.integer()), (naturals, integers) => {
+      const writer = new VarintWriter()
+      writer.add(...naturals)
+      for (const value of integers) writer.addSigned(value)
+      const reader = new VarintReader(writer.bytes)
+      assert.deepEqual(
+        naturals.map(() => reader.next()),
+        naturals,
+      )
+      assert.deepEqual(
+        integers.map(() => reader.nextSigned()),
+        integers,
+      )
+      assert.ok(reader.isAtEnd)
+    }),
+  )
+  for (const bytes of ['80', '', 'ffffffffffffffff7f', 'ffffffffffffff1f'])
+    assert.throws(() => new VarintReader(Buffer.from(bytes, 'hex')).next(), { code: 'DAMAGED' }, bytes)
+})
+
+test('a record extent carries what it was given, and is one of no clusters to others', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: RECORD_BYTES }), fc.nat(2 ** 32 - 1), (bytes, number) => {
+      const header = encodeRecord(UUID, { kind: PAGE, number, bytes: Buffer.from(bytes) })
+      const [record] = decode(header)
+      assert.deepEqual([record.kind, record.number], [PAGE, number])
+      assert.deepEqual(record.bytes.subarray(0, bytes.length), Buffer.from(bytes))
+      assert.ok(record.bytes.subarray(bytes.length).every((byte) => byte === 0))
+    }),
+  )
+  assert.equal(decodeRecord(Buffer.alloc(512)), null)
+})
+
+describe('the end of an archive', () => {
+  for (const index of [true, false]) {
+    test(`${index ? 'with' : 'without'} an index agrees with what came before it, and tells it`, () => {
+      fc.assert(
+        fc.property(archives, (extents) => {
+          const { records: bytes, bytes: begin } = endingOf(extents, index)
+          const records = decode(bytes)
+          assert.ok(check(extents, records, begin).isClosed)
+          const closing = decodeClosing(records.at(-1)!)!
+          const table = Buffer.concat(records.slice(0, -1).map(({ bytes }) => bytes)).subarray(0, closing.tableBytes)
+          assert.deepEqual(closing, {
+            hasIndex: index,
+            pages: records.length - 1,
+            tableBytes: table.length,
+            tableChecksum: crc32(table),
+            extents: extents.length,
+            bytes: begin,
+          })
+          const reading = readTable(table, index ? extents.length : 0)
+          const entries: IndexEntry[] = []
+          let next = reading.next()
+          for (; !next.done; next = reading.next()) entries.push(next.value)
+          assert.deepEqual(
+            next.value.map(({ drive }) => drive),
+            [1, 3],
+          )
+          for (const { drive, clusters } of next.value)
+            assert.equal(clusters, extents.flat().filter(([id]) => id === drive).length)
+          if (index)
+            assert.deepEqual(
+              entries.map(clustersOf),
+              extents.map((extent) => extent.map(([drive, cluster, mask]) => [drive, cluster, mask > 0])),
+            )
+          if (index)
+            assert.deepEqual(
+              entries.map(({ blocks }) => blocks),
+              extents.map(blocksOf),
+            )
+        }),
+        { numRuns: 50 },
+      )
+    })
+  }
+
+  test('of a large drive in order takes some bytes for each extent', () => {
+    const table = new TableEncoder([1])
+    const extents = 2000
+    for (let extent = 0; extent < extents; extent++) {
+      for (let slot = 0; slot < 58; slot++) table.add(1, extent * 58 + slot, 0xffff)
+      table.endExtent()
+    }
+    // 290 thousand of them are a drive of 1 TiB.
+    assert.ok(table.entries.bytes.length <= extents * 7)
+  })
+
+  test('that does not agree is damage: another extent, a missing page, one too many, anything behind it', () => {
+    const extents: Slots[] = Array.from({ length: 200 }, (_, n) => [
+      [1, n * 7, 0xffff],
+      [3, n * 1000, 0],
+    ])
+    const { records: bytes, bytes: begin } = endingOf(extents, true)
+    const records = decode(bytes)
+    assert.ok(records.length > 3)
+    const other = structuredClone(extents)
+    other[100][0][1]++
+    const damage: [RegExp, Slots[], RecordExtent[]][] = [
+      [/does not agree with its extents/, other, records],
+      [/page 1 of its table is missing/, extents, records.toSpliced(1, 1)],
+      [/there are 200, \d+ and \d/, extents, records.toSpliced(-2, 1)],
+      [/the archive says that it has 200 extents .* there are 199/, extents.slice(1), records],
+      [
+        /checksum of its table is wrong/,
+        extents,
+        records.map((record, n) => (n === 1 ? { ...record, bytes: Buffer.alloc(RECORD_BYTES, 1) } : record)),
+      ],
+      [/behind the end of the archive/, extents, [...records, records[0]]],
+      [/claims 0 pages for a table/, extents, records.with(-1, { ...records.at(-1)!, number: 0 })],
+    ]
+    for (const [message, before, after] of damage)
+      assert.throws(() => check(before, after, begin), { code: 'DAMAGED', message })
+    const ended = check(extents, records, begin)
+    assert.throws(() => ended.endExtent(0), { code: 'DAMAGED', message: /behind the end/ })
+  })
+
+  test('of a version that nobody knows yet is an end all the same', () => {
+    const bytes = Buffer.alloc(32, 2)
+    assert.ok(check([], [{ kind: CLOSING, number: 0, bytes }], 0).isClosed)
+  })
+})
+
+test('a table that lies is damage, not a crash or an endless loop', () => {
+  const lies = [[1], [0, 1, 1, 0, 2 * 59], [0, 60, ...Array(180).fill(0)], [0, 1, 1, 1, 0], [17, 1, 1, 0, 0]]
+  for (const numbers of lies) {
+    const writer = new VarintWriter()
+    writer.add(...numbers)
+    assert.throws(() => [...readTable(writer.bytes, 1)], { code: 'DAMAGED' }, String(numbers))
+  }
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 500 }), fc.nat(1000), (bytes, extents) => {
+      try {
+        for (const { runs } of readTable(bytes, extents)) assert.ok(runs.length <= 59)
+      } catch (error: any) {
+        assert.equal(error.code, 'DAMAGED')
+      }
+    }),
+  )
+})
+
+/** Drive, cluster, whether stored. */
+function clustersOf({ runs }: IndexEntry): [number, number, boolean][] {
+  return runs.flatMap(({ drive, first, count, stored }) =>
+    Array.from({ length: count }, (_, n): [number, number, boolean] => [drive, first + n, stored]),
+  )
+}
