@@ -59,9 +59,9 @@ const progress = defineStage({
 export async function attach({ control, onGuest, ...options }: AttachOptions): Promise<AttachResult> {
   const client = new ControlClient(control)
   const census = new Census()
-  const { to, force, compress, guestBuffer, signal, uuid = randomUUID() } = options
+  const { to, force, guestBuffer, signal, uuid = randomUUID() } = options
   // Before the point in time: it may be refused.
-  const compressor = compressorFor(compress, to)
+  const compressor = compressorFor(options)
   const archive = new AbortController()
   const response = await client.backup(
     { ...options, uuid, buffer: guestBuffer, configs: await contents(options.configs) },

@@ -36,7 +36,7 @@ export async function backup(options: BackupOptions): Promise<JobResult> {
 }
 
 function backupStages(options: BackupOptions, census: Census): BoundStage[] {
-  const { drives = {}, configs = {}, to, force, bwlimit, compress, uuid, ctime } = options
+  const { drives = {}, configs = {}, to, force, bwlimit, uuid, ctime } = options
   const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
   if (Object.keys(drives).length + Object.keys(configs).length === 0) {
     throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
@@ -47,7 +47,7 @@ function backupStages(options: BackupOptions, census: Census): BoundStage[] {
     bindStage('zero-elider', {}),
     census.stage,
     framerFor(options),
-    ...compressorFor(compress, to),
+    ...compressorFor(options),
     bindStage('sink', { to, ...(force && { force }) }),
   ]
 }
@@ -57,9 +57,11 @@ export function framerFor({ checksums = true, index = true }: Pick<BackupOptions
   return bindStage('vma-framer', { checksums, index })
 }
 
+type CompressorOptions = Pick<BackupOptions, 'compress' | 'to' | 'index'>
+
 /** The compressor that is wanted, or told by the archive's name; none where that is `none`. */
-export function compressorFor(compress: string | Compression | undefined, to: string | Writable): BoundStage[] {
+export function compressorFor({ compress, to, index = true }: CompressorOptions): BoundStage[] {
   const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
   const chosen = typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
-  return chosen.method === 'none' ? [] : [bindStage('compressor', chosen)]
+  return chosen.method === 'none' ? [] : [bindStage('compressor', { ...chosen, map: index })]
 }

@@ -131,7 +131,7 @@ function share(bwlimit: number | string | undefined, drives: number): number | u
 }
 
 function archive(backup: PushBackup, options: WithConfigs): Promise<JobResult> {
-  const { configs, to, force, bwlimit, compress, uuid, ctime } = options
+  const { configs, to, force, bwlimit, uuid, ctime } = options
   const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
   const census = new Census()
   const stages = [
@@ -141,7 +141,7 @@ function archive(backup: PushBackup, options: WithConfigs): Promise<JobResult> {
     bindStage('zero-elider', {}),
     census.stage,
     framerFor(options),
-    ...compressorFor(compress, to),
+    ...compressorFor(options),
     bindStage('sink', { to, ...(force && { force }) }),
   ]
   return runJob(stages, census, options)

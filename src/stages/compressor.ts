@@ -4,9 +4,10 @@
  */
 
 import type { Budget, Slab } from '../core/budget.ts'
-import type { Chunk } from '../core/items.ts'
+import { Chunk } from '../core/items.ts'
 import { byteSize } from '../core/size.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
+import { FrameMapWriter } from '../formats/frame-map/frame-map.ts'
 import type { FrameEncoder } from './compression/encoder.ts'
 import { planFrames } from './compression/frames.ts'
 import { gzipEncoder } from './compression/gzip-encoder.ts'
@@ -30,6 +31,7 @@ const options = z
     frame: byteSize({ min: 1 << 16, example: '4MiB' })
       .default(4 << 20)
       .describe('bytes of the archive that one independent frame holds'),
+    map: z.boolean().default(true).describe('which frames there are, at the end of the archive'),
   })
   .superRefine(({ method, level }, context) => {
     if (level === undefined || METHODS[method].allowed(level)) return
@@ -47,7 +49,7 @@ export const compressor = defineStage({
   options,
   create(options: Options, context) {
     const encoder = encoderFor(options)
-    return encoder === null ? (chunk: Chunk) => chunk : new Compressor(encoder, options.frame, context)
+    return encoder === null ? (chunk: Chunk) => chunk : new Compressor(encoder, options, context)
   },
 })
 
@@ -66,13 +68,14 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   readonly #inputs: Budget
   readonly #outputs: Budget
   readonly #signal: AbortSignal
+  readonly #map: FrameMapWriter | null
   #order: InOrder | null = null
   #frame: Slab | null = null
   #filled = 0
   readonly #abort = () => this.#stop(this.#signal.reason)
 
-  constructor(encoder: FrameEncoder, wanted: number, { budget, name, threads, signal }: StageContext) {
-    const { frameSize, inFlight } = planFrames(budget, wanted, threads, (bytes) => encoder.bound(bytes))
+  constructor(encoder: FrameEncoder, { frame, map, method }: Options, { budget, name, threads, signal }: StageContext) {
+    const { frameSize, inFlight } = planFrames(budget, frame, threads, (bytes) => encoder.bound(bytes))
     this.#encoder = encoder
     this.#frameSize = frameSize
     this.#bound = encoder.bound(frameSize)
@@ -81,6 +84,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     this.#inputs = budget.carve(inFlight * frameSize, name)
     this.#outputs = budget.carve((inFlight + 1) * this.#bound, name)
     this.#signal = signal
+    this.#map = map ? new FrameMapWriter(method === 'gzip' ? 'gzip' : 'skippable') : null
     signal.addEventListener('abort', this.#abort, { once: true })
   }
 
@@ -97,6 +101,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     // Nothing at all is a frame too: no tool takes an empty file.
     if (this.#filled > 0 || this.#order === null) await this.#dispatch(push)
     await this.#order!.drain()
+    if (this.#map !== null) push(new Chunk(this.#map.finish()))
   }
 
   async close(error: Error | null): Promise<void> {
@@ -121,7 +126,10 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     const bytes = frame.buffer.subarray(0, this.#filled)
     this.#frame = null
     this.#filled = 0
-    await this.#order.add(() => this.#encoder.encode(bytes, this.#outputs, this.#bound).finally(() => frame.release()))
+    await this.#order.add(
+      () => this.#encoder.encode(bytes, this.#outputs, this.#bound).finally(() => frame.release()),
+      ({ buffers }) => this.#map?.add(buffers, bytes.length),
+    )
   }
 
   async #stop(error: Error): Promise<void> {

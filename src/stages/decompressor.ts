@@ -10,6 +10,7 @@ import { decodeArchive } from './compression/decode.ts'
 import { type DecoderContext, type DecodingPlan, planDecoding } from './compression/decoder.ts'
 import { InOrder } from './compression/in-order.ts'
 import { Inlet } from './compression/inlet.ts'
+import { StreamCheck } from './compression/stream-check.ts'
 
 export const decompressor = defineStage({
   name: 'decompressor',
@@ -22,6 +23,7 @@ export const decompressor = defineStage({
 
 class Decompressor implements TransformBody<Chunk, Chunk> {
   readonly #input = new Inlet()
+  readonly #check = new StreamCheck()
   readonly #plan: DecodingPlan
   readonly #signal: AbortSignal
   #order: InOrder | null = null
@@ -36,6 +38,7 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
 
   async transform(chunk: Chunk, push: Push<Chunk>): Promise<void> {
     this.#begin(push)
+    this.#check.add(chunk)
     await this.#input.feed(chunk)
   }
 
@@ -43,6 +46,7 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     this.#begin(push)
     this.#input.end()
     await this.#decoding
+    this.#check.finish()
   }
 
   async close(error: Error | null): Promise<void> {

@@ -98,7 +98,7 @@ test('whole chunks go into a frame as long as they fit', { timeout }, async () =
   const output = collectBytes({ onChunk: (chunk) => void frames.push(chunk.byteLength) })
   // 3 + 3 do not fit into 4; 1 + 1 + 1 do
   const chunks = [3, 3, 1, 1, 1].map((size) => halfCompressible(size * MiB, size))
-  await definePipeline([chunksOf(chunks), compressor(), output.stage]).run()
+  await definePipeline([chunksOf(chunks), compressor({ map: false }), output.stage]).run()
   assert.equal(frames.length, 3)
 })
 
@@ -106,7 +106,7 @@ test('frames are independent: any one of them decompresses alone', { ...needs('z
   const frames: Buffer[] = []
   const output = collectBytes({ onChunk: (chunk) => void frames.push(Buffer.concat(chunk.buffers)) })
   const pieces = cut(sample, 300_000)
-  await definePipeline([chunksOf(pieces), compressor({ frame: 300_000 }), output.stage]).run()
+  await definePipeline([chunksOf(pieces), compressor({ frame: 300_000, map: false }), output.stage]).run()
   assert.equal(frames.length, pieces.length)
   for (const index of [7, 0, 3]) assert.ok(piped('zstd', ['-dc'], frames[index]).equals(pieces[index]))
 })

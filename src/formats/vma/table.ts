@@ -2,8 +2,8 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import { BLOCKS_PER_CLUSTER, popcount16 } from '../../core/geometry.ts'
+import { VarintReader, VarintWriter } from '../varint.ts'
 import { SLOTS } from './extent-header.ts'
-import { VarintReader, VarintWriter } from './varint.ts'
 
 export interface DriveTotal {
   drive: number

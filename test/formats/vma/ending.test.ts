@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { Manifest } from '../../../src/core/items.ts'
+import { VarintReader, VarintWriter } from '../../../src/formats/varint.ts'
 import { decodeClosing } from '../../../src/formats/vma/closing.ts'
 import { ArchiveEnding } from '../../../src/formats/vma/ending.ts'
 import { EndingCheck } from '../../../src/formats/vma/ending-check.ts'
@@ -16,7 +17,6 @@ import {
   type RecordExtent,
 } from '../../../src/formats/vma/records.ts'
 import { type IndexEntry, readTable, TableEncoder } from '../../../src/formats/vma/table.ts'
-import { VarintReader, VarintWriter } from '../../../src/formats/vma/varint.ts'
 
 const UUID = Buffer.alloc(16, 9)
 const DRIVES = [

@@ -1,6 +1,6 @@
-/** LEB128 numbers of at most 2^53 - 1 (README.md beside this file, "The table"). */
+/** LEB128 numbers: seven bits a byte, lowest first, the high bit set in all bytes but the last; at most 2^53 - 1. */
 
-import { VmapipeError } from '../../core/errors.ts'
+import { VmapipeError } from '../core/errors.ts'
 
 const LARGEST_BYTES = 8
 
@@ -58,7 +58,7 @@ export class VarintReader {
       value += (byte & 127) * scale
       if (byte < 128 && value <= Number.MAX_SAFE_INTEGER) return value
     }
-    throw new VmapipeError('DAMAGED', 'the table of the archive holds something that is no number', {
+    throw new VmapipeError('DAMAGED', 'a table of the archive holds something that is no number', {
       offset: this.#at,
     })
   }

@@ -1,0 +1,92 @@
+/** What decompressors pass over (README.md beside this file): skippable frames, and empty gzip members. */
+
+export type Container = 'skippable' | 'gzip'
+
+export const FOOTER_SIZE = 40
+
+const SKIPPABLE_MAGIC = 0x184d2a56
+const SKIPPABLE_HEADER = 8
+
+/** RFC 1952, section 2.3: magic, CM = deflate, FLG = FEXTRA, no MTIME, XFL 0, OS unknown. */
+const MEMBER_START = Buffer.from([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255])
+/** An empty final block with fixed codes, CRC32 0, ISIZE 0. */
+const MEMBER_END = Buffer.from([3, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+/** XLEN, and SI1, SI2 and LEN of the subfield. */
+const EXTRA_HEADER = 6
+const MEMBER_OVERHEAD = MEMBER_START.length + EXTRA_HEADER + MEMBER_END.length
+const MEMBER_PIECE = 65_000
+
+/** The most that a footer takes with what holds it. */
+export const TAIL_SIZE = FOOTER_SIZE + MEMBER_OVERHEAD
+
+export function enclose(bytes: Buffer, container: Container): Buffer[] {
+  if (container === 'skippable') return [skippableHeader(bytes.length), bytes]
+  const members: Buffer[] = []
+  for (let at = 0; at < bytes.length; at += MEMBER_PIECE) {
+    const piece = bytes.subarray(at, at + MEMBER_PIECE)
+    members.push(memberHeader(piece.length), piece, MEMBER_END)
+  }
+  return members
+}
+
+/** Bytes that `enclose` makes of so many. */
+export function heldBytes(bytes: number, container: Container): number {
+  return bytes + (container === 'skippable' ? SKIPPABLE_HEADER : Math.ceil(bytes / MEMBER_PIECE) * MEMBER_OVERHEAD)
+}
+
+/** The `bytes` bytes that were enclosed so; null where `held` is anything else. */
+export function open(held: Buffer, bytes: number, container: Container): Buffer | null {
+  if (held.length !== heldBytes(bytes, container)) return null
+  const pieces: Buffer[] = []
+  const piece = container === 'skippable' ? bytes : MEMBER_PIECE
+  for (let at = 0, left = bytes; left > 0; left -= piece) {
+    const length = Math.min(left, piece)
+    const header = container === 'skippable' ? skippableHeader(length) : memberHeader(length)
+    if (!held.subarray(at, at + header.length).equals(header)) return null
+    pieces.push(held.subarray(at + header.length, at + header.length + length))
+    at += heldBytes(length, container)
+  }
+  return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces)
+}
+
+export interface FoundFooter {
+  footer: Buffer
+  container: Container
+  /** What holds it is as it must be. */
+  intact: boolean
+  /** Bytes of both. */
+  length: number
+}
+
+/** What ends like a footer: has its magic, or what holds a footer around it. */
+export function footerIn(tail: Buffer, magic: Buffer): FoundFooter | null {
+  for (const container of ['skippable', 'gzip'] as const) {
+    const length = heldBytes(FOOTER_SIZE, container)
+    if (tail.length < length) continue
+    const held = tail.subarray(tail.length - length)
+    const header = container === 'skippable' ? skippableHeader(FOOTER_SIZE) : memberHeader(FOOTER_SIZE)
+    const footer = held.subarray(header.length, header.length + FOOTER_SIZE)
+    const headed = held.subarray(0, header.length).equals(header)
+    const ended = container === 'skippable' || held.subarray(-MEMBER_END.length).equals(MEMBER_END)
+    if (headed || footer.subarray(0, magic.length).equals(magic))
+      return { footer, container, intact: headed && ended, length }
+  }
+  return null
+}
+
+function skippableHeader(bytes: number): Buffer {
+  const header = Buffer.alloc(SKIPPABLE_HEADER)
+  header.writeUInt32LE(SKIPPABLE_MAGIC, 0)
+  header.writeUInt32LE(bytes, 4)
+  return header
+}
+
+/** RFC 1952, section 2.3.1.1. */
+function memberHeader(bytes: number): Buffer {
+  const header = Buffer.alloc(MEMBER_START.length + EXTRA_HEADER)
+  MEMBER_START.copy(header)
+  header.writeUInt16LE(bytes + 4, MEMBER_START.length)
+  header.write('VM', MEMBER_START.length + 2, 'latin1')
+  header.writeUInt16LE(bytes, MEMBER_START.length + 4)
+  return header
+}
