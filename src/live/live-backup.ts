@@ -40,6 +40,8 @@ export interface LiveBackupOptions {
   maxStall?: number
   /** Bytes a second that are scanned at most; the guest is never limited. */
   bwlimit?: number
+  /** Checksums and an index in the stream; true unless given. */
+  checksums?: boolean
   signal?: AbortSignal
 }
 
@@ -86,7 +88,7 @@ export class LiveBackup implements CopyHost {
 
   /** Resolves when the archive is complete. Errors as of any pipeline; the guest goes on in every case. */
   async run(): Promise<void> {
-    const { drives, bwlimit, to, configs = {}, buffer = DEFAULT_BUDGET, signal } = this.#options
+    const { drives, bwlimit, to, configs = {}, buffer = DEFAULT_BUDGET, checksums = true, signal } = this.#options
     const readers = Object.keys(drives).map((name, index) => [name, readerOf(this.#copies[index])])
     const signals = [this.#controller.signal, ...(signal === undefined ? [] : [signal])]
     await definePipeline([
@@ -95,7 +97,7 @@ export class LiveBackup implements CopyHost {
       courtesy(),
       writeInterceptor({ guest: this.#guest() }),
       zeroElider(),
-      vmaFramer(),
+      vmaFramer({ checksums, index: checksums }),
       sink({ to }),
     ]).run({ buffer, counters: this.#counters, signal: AbortSignal.any(signals) })
   }

@@ -14,6 +14,8 @@ export interface BackupWish {
   maxStall?: number
   bwlimit?: number
   uuid?: string
+  /** Checksums and an index in the stream; true unless given. */
+  checksums?: boolean
 }
 
 /** The largest answer that is no archive. */
@@ -44,6 +46,7 @@ export class ControlClient {
     if (wish.maxStall !== undefined) query.set('max-stall', String(wish.maxStall))
     if (wish.bwlimit !== undefined) query.set('bwlimit', String(wish.bwlimit))
     if (wish.uuid !== undefined) query.set('uuid', wish.uuid)
+    if (wish.checksums === false) query.set('checksums', 'no')
     const named = Object.entries(configs).map(([name, data]) => [name, Buffer.from(data).toString('base64')])
     const body = JSON.stringify({ configs: Object.fromEntries(named) })
     const answer = await ArchiveResponse.request(this.#path, `/backup?${query}`, body, signal)

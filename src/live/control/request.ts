@@ -6,6 +6,7 @@
  *   max-stall=MS     how long a guest's request may wait for the backup
  *   bwlimit=RATE     what is scanned a second
  *   uuid=UUID        of the archive
+ *   checksums=no     neither checksums nor an index: who asks makes them itself
  *
  * and in its body, if it has one, JSON: {"configs": {"NAME": "base64 of the content"}}.
  */
@@ -26,6 +27,10 @@ const query = z.strictObject({
   'max-stall': z.coerce.number().int().min(100).max(3_600_000).optional(),
   bwlimit: byteRate().optional(),
   uuid: z.uuid().optional(),
+  checksums: z
+    .enum(['yes', 'no'])
+    .transform((word) => word === 'yes')
+    .optional(),
 })
 
 const body = z.strictObject({ configs: z.record(z.string().min(1), z.base64()).default({}) })
