@@ -66,6 +66,24 @@ export class ByteQueue {
     return views
   }
 
+  /** How many bytes lie before the first `needle`, which may be spread over chunks; -1 where there is none. */
+  indexOf(needle: Buffer): number {
+    const overlap = needle.length - 1
+    let before = 0
+    let tail: Buffer = Buffer.alloc(0)
+    for (const { buffer } of this.#parts) {
+      const seam = Buffer.concat([tail, buffer.subarray(0, overlap)])
+      const across = seam.indexOf(needle)
+      if (across >= 0) return before - tail.length + across
+      const within = buffer.indexOf(needle)
+      if (within >= 0) return before + within
+      before += buffer.length
+      const end = buffer.length >= overlap ? buffer : seam
+      tail = Buffer.from(end.subarray(Math.max(0, end.length - overlap)))
+    }
+    return -1
+  }
+
   /** Removes the next `bytes` bytes and gives views of them. They must be there. */
   take(bytes: number): Taken {
     const buffers: Buffer[] = []

@@ -10,6 +10,11 @@ const PAGE_WORDS = PAGE_CLUSTERS / 32
 /** Partly filled pages that may exist at once; a page takes about 0.6 KiB. */
 const MAX_PAGES = 200_000
 
+export interface ClusterRange {
+  first: number
+  count: number
+}
+
 interface Page {
   count: number
   words: Uint32Array
@@ -81,13 +86,39 @@ export class ClusterSet {
     return page
   }
 
+  /** Adds one that may be there already. */
+  add(cluster: number): void {
+    if (!this.has(cluster)) this.addRange(cluster, 1)
+  }
+
   /** The first cluster that is not in the set, or -1. */
   firstMissing(): number {
     if (this.#count === this.size) return -1
-    for (let cluster = 0; cluster < this.size; cluster++) {
-      if (this.#pages[Math.floor(cluster / PAGE_CLUSTERS)] === FULL) cluster += PAGE_CLUSTERS - 1
-      else if (!this.has(cluster)) return cluster
+    const [first] = this.ranges(false)
+    return first.first
+  }
+
+  /** The clusters that are in the set, or those that are not: in order, as few ranges as possible. */
+  *ranges(present = true): Generator<ClusterRange> {
+    let open: ClusterRange | null = null
+    for (const { first, count, filled } of this.#stretches()) {
+      if (filled !== present) {
+        if (open !== null) yield open
+        open = null
+      } else if (open === null) open = { first, count }
+      else open.count += count
     }
-    return -1
+    if (open !== null) yield open
+  }
+
+  /** The drive from its beginning to its end; a page that is empty or full in one. */
+  *#stretches(): Generator<ClusterRange & { filled: boolean }> {
+    for (let cluster = 0; cluster < this.size; ) {
+      const page = this.#pages[Math.floor(cluster / PAGE_CLUSTERS)]
+      const whole = page === undefined || page === FULL
+      const count = whole ? Math.min(PAGE_CLUSTERS, this.size - cluster) : 1
+      yield { first: cluster, count, filled: page === FULL || (page !== undefined && this.has(cluster)) }
+      cluster += count
+    }
   }
 }

@@ -7,6 +7,7 @@
  */
 
 import type { Lease } from './budget.ts'
+import type { VmapipeError } from './errors.ts'
 
 export interface DriveInfo {
   /** dev_id of the archive: 1 to 254. */
@@ -117,17 +118,30 @@ export class Range {
   }
 }
 
+/** Damage that a stage went on behind, told to the next one at its place in the stream. */
+export interface Gap {
+  /** What is wrong, as it was reported. */
+  error: VmapipeError
+  /** Bytes are missing here, nobody knows how many. */
+  lost: boolean
+  /** So many bytes right before the gap are not to be trusted. */
+  doubtful: number
+}
+
 /** Bytes of a stream, gathered from several buffers so that nobody has to copy them together. */
 export class Chunk {
   readonly kind = 'chunk'
   readonly buffers: readonly Uint8Array[]
   readonly byteLength: number
   readonly leases: readonly Lease[]
+  /** Of a chunk without bytes, from a stage that was asked to go on behind damage. */
+  readonly gap: Gap | null
 
-  constructor(buffers: readonly Uint8Array[], leases: readonly Lease[] = []) {
+  constructor(buffers: readonly Uint8Array[], leases: readonly Lease[] = [], gap: Gap | null = null) {
     this.buffers = buffers
     this.byteLength = totalLength(buffers)
     this.leases = leases
+    this.gap = gap
   }
 
   release(): void {

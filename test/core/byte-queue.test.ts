@@ -36,3 +36,16 @@ test('a byte queue gives the bytes in order, whatever the pieces, and every leas
     { interruptAfterTimeLimit: 5_000 },
   )
 })
+
+test('a byte queue finds what is spread over any number of pieces', { timeout: 20_000 }, () => {
+  const letters = fc.array(fc.constantFrom('a', 'b'), { maxLength: 6 }).map((all) => all.join(''))
+  const needles = fc.array(fc.constantFrom('a', 'b'), { minLength: 1, maxLength: 5 }).map((all) => all.join(''))
+  fc.assert(
+    fc.property(fc.array(letters, { maxLength: 12 }), needles, (pieces, needle) => {
+      const queue = new ByteQueue()
+      queue.push(new Chunk(pieces.map((piece) => Buffer.from(piece))))
+      assert.equal(queue.indexOf(Buffer.from(needle)), pieces.join('').indexOf(needle))
+    }),
+    { interruptAfterTimeLimit: 5_000, numRuns: 2000 },
+  )
+})

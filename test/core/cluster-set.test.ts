@@ -21,6 +21,16 @@ describe('a set of clusters', { timeout: 20_000 }, () => {
         }
         const missing = Array.from({ length: size }, (_, index) => index).find((cluster) => !model.has(cluster)) ?? -1
         assert.equal(set.firstMissing(), missing)
+        for (const present of [true, false]) {
+          const covered = [...set.ranges(present)].flatMap(({ first, count }, index, all) => {
+            assert.ok(index === 0 || first > all[index - 1].first + all[index - 1].count, 'ranges do not touch')
+            return Array.from({ length: count }, (_, at) => first + at)
+          })
+          assert.deepEqual(
+            covered,
+            Array.from({ length: size }, (_, index) => index).filter((cluster) => model.has(cluster) === present),
+          )
+        }
       }),
       { interruptAfterTimeLimit: 5_000, numRuns: 200 },
     )
