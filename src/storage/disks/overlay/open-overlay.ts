@@ -1,0 +1,95 @@
+/** The two files of an overlay: `PATH`, sparse and as large as the drive, and its map `PATH-map`. */
+
+import { constants, type Stats } from 'node:fs'
+import { lstat, open, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
+import type { Disk } from '../../disk.ts'
+import { syncFolder } from '../../folder.ts'
+import { PartialFile } from '../../partial-file.ts'
+import { openRawDisk } from '../raw-disk.ts'
+import { BlockMap } from './block-map.ts'
+import { BLOCK, MapFile, type OverlayIdentity } from './map-file.ts'
+import type { OverlayFiles } from './overlay-disk.ts'
+
+export function mapPath(path: string): string {
+  return `${path}-map`
+}
+
+/** The overlay that is at `path`, or a new one. Throws where what is there is damaged, of another drive, or in use. */
+export async function openOverlay(path: string, identity: OverlayIdentity): Promise<OverlayFiles> {
+  const stats = await lookAt(path)
+  const isNew = (await lookAt(mapPath(path))) === null
+  if (isNew) await makeBlocks(path, stats, identity.size)
+  else checkBlocks(path, stats, identity.size)
+  // Its lock keeps everybody else from both files.
+  const blocks = await openRawDisk(path)
+  try {
+    if (isNew) await makeMap(path, identity)
+    return await openFiles(path, blocks, identity)
+  } catch (error) {
+    await blocks.close()
+    throw asVmapipeError(error, { file: path })
+  }
+}
+
+async function openFiles(path: string, blocks: Disk, identity: OverlayIdentity): Promise<OverlayFiles> {
+  const map = new BlockMap(Math.ceil(identity.size / BLOCK))
+  const mapFile = await MapFile.open(mapPath(path))
+  try {
+    await mapFile.load(identity, map)
+    return { blocks, map, mapFile }
+  } catch (error) {
+    await mapFile.close()
+    throw error
+  }
+}
+
+/** Removes the map, durably: what is at `path` is no overlay any more but a plain image. */
+export async function removeMap(path: string): Promise<void> {
+  await rm(mapPath(path), { force: true })
+  await syncFolder(dirname(path))
+}
+
+async function lookAt(path: string): Promise<Stats | null> {
+  return lstat(path).catch((error) => {
+    if (error.code === 'ENOENT') return null
+    throw asVmapipeError(error, { file: path })
+  })
+}
+
+/** One that was killed before it had a map has nothing in it: it is taken for new. */
+async function makeBlocks(path: string, existing: Stats | null, size: number): Promise<void> {
+  if (existing !== null && !(existing.isFile() && existing.blocks === 0)) {
+    throw new VmapipeError('USAGE', 'it exists, and has no map that would say what is in it', {
+      file: path,
+      hint: 'remove it, or name another folder',
+    })
+  }
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+  const file = await open(path, flags, 0o600)
+  try {
+    await file.truncate(size)
+    await file.sync()
+  } catch (error) {
+    throw asVmapipeError(error, { file: path, hint: `the drive has ${size} bytes` })
+  } finally {
+    await file.close()
+  }
+}
+
+function checkBlocks(path: string, stats: Stats | null, size: number): void {
+  if (stats?.isFile() && stats.size === size) return
+  const what = stats === null ? 'is not there, but its map is' : `has ${stats.size} bytes, and the drive ${size}`
+  throw new VmapipeError('DAMAGED', `this overlay's file ${what}`, { file: path, hint: 'name another folder' })
+}
+
+async function makeMap(path: string, identity: OverlayIdentity): Promise<void> {
+  const partial = await PartialFile.create(mapPath(path), {}, { mode: 0o600 })
+  try {
+    await new MapFile(partial.path, partial.handle).create(identity)
+    await partial.publish()
+  } finally {
+    await partial.close()
+  }
+}

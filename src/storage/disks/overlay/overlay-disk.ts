@@ -1,0 +1,239 @@
+/**
+ * A disk over a drive that is only read: blocks that were written are in a file of our own, all others are the drive's.
+ * Which ones the file has is in a map that is durable when a flush has ended: first the blocks, then the map, so that
+ * the map never tells of a block that a power failure took. Nothing is ever taken out of the map.
+ *
+ * A block that is not there yet is written by one at a time, whole: a guest's write to a part of it comes after the rest
+ * of it (`adopt`). So a guest's write is never overwritten by what was there before.
+ */
+
+import { VmapipeError } from '../../../core/errors.ts'
+import { checkBounds } from '../../bounds.ts'
+import type { Disk, Done, WriteOptions, ZeroOptions } from '../../disk.ts'
+import type { DriveExtent, DriveReader } from '../../drive.ts'
+import { FlushGate } from '../flush-gate.ts'
+import type { BlockMap } from './block-map.ts'
+import { Claims } from './claims.ts'
+import { BLOCK, type MapFile } from './map-file.ts'
+
+/** The file that has the blocks, the map of them, and where the map is kept. */
+export interface OverlayFiles {
+  blocks: Disk
+  map: BlockMap
+  mapFile: MapFile
+}
+
+/** Bytes of the disk that are all in the overlay, or all not. */
+interface Stretch {
+  offset: number
+  length: number
+  there: boolean
+}
+
+export class OverlayDisk implements Disk {
+  readonly readOnly = false
+  /** Told of reads that went to the drive below: of bytes that the overlay does not have. Must not throw. */
+  onMiss: (offset: number, length: number) => void = () => {}
+  readonly #base: DriveReader
+  readonly #blocks: Disk
+  readonly #map: BlockMap
+  readonly #claims = new Claims()
+  readonly #gate: FlushGate
+  #mapFile: MapFile | null
+  /** Pages of the map are on their way to its file, or will never arrive there. */
+  #syncing = false
+  #closed: Promise<void> | null = null
+
+  /** All of them are the overlay's from now on. */
+  constructor(base: DriveReader, { blocks, map, mapFile }: OverlayFiles) {
+    this.#base = base
+    this.#blocks = blocks
+    this.#map = map
+    this.#mapFile = mapFile
+    this.#gate = new FlushGate(() => this.#sync())
+  }
+
+  get size(): number {
+    return this.#base.size
+  }
+
+  /** Nothing is left for which the drive below is needed. */
+  get isComplete(): boolean {
+    return this.#map.isComplete
+  }
+
+  read(buffer: Uint8Array, offset: number): Done {
+    const length = buffer.byteLength
+    this.#check(offset, length)
+    const [first, ...rest] = this.stretches(offset, length)
+    if (first === undefined) return undefined
+    if (rest.length === 0) return this.#readStretch(buffer, first)
+    const parts = [first, ...rest].map(async (stretch) => {
+      const from = stretch.offset - offset
+      await this.#readStretch(buffer.subarray(from, from + stretch.length), stretch)
+    })
+    return Promise.all(parts).then(() => {})
+  }
+
+  write(buffers: readonly Uint8Array[], offset: number, { fua = false }: WriteOptions = {}): Done {
+    let length = 0
+    for (const { byteLength } of buffers) length += byteLength
+    return this.#change(offset, length, fua, (durably) => this.#blocks.write(buffers, offset, { fua: durably }))
+  }
+
+  zero(offset: number, length: number, { fua = false, noHole, fast }: ZeroOptions = {}): Done {
+    if (fast && !this.#isWhole(offset, length)) {
+      throw Object.assign(new Error('a part of a block would have to be read'), { code: 'ENOTSUP' })
+    }
+    return this.#change(offset, length, fua, (durably) =>
+      this.#blocks.zero(offset, length, { fua: durably, noHole, fast }),
+    )
+  }
+
+  /** Of whole blocks: these need no place any more, in the overlay or below. */
+  trim(offset: number, length: number, { fua = false }: WriteOptions = {}): Done {
+    this.#check(offset, length)
+    const end = offset + length
+    const from = Math.ceil(offset / BLOCK) * BLOCK
+    const to = end === this.size ? end : Math.floor(end / BLOCK) * BLOCK
+    if (from >= to) return fua ? this.flush() : undefined
+    return this.#change(from, to - from, fua, (durably) => this.#blocks.trim(from, to - from, { fua: durably }))
+  }
+
+  flush(): Done {
+    return this.#gate.flush()
+  }
+
+  async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    this.#check(offset, length)
+    for (const stretch of this.stretches(offset, length)) {
+      yield* (stretch.there ? this.#blocks : this.#base).map(stretch.offset, stretch.length)
+    }
+  }
+
+  /** The range as the map has it now, in stretches that are as long as can be; each is looked for when it is asked for. */
+  *stretches(offset: number, length: number): Generator<Stretch> {
+    const end = offset + length
+    const to = Math.ceil(end / BLOCK)
+    for (let from = offset; from < end; ) {
+      const block = Math.floor(from / BLOCK)
+      const there = this.#map.has(block)
+      const next = Math.min(end, this.#map.runEnd(block, to) * BLOCK)
+      yield { offset: from, length: next - from, there }
+      from = next
+    }
+  }
+
+  /**
+   * Puts what the drive below has from `offset` on, whole blocks, into the overlay, where it is not there yet. Null for
+   * `bytes`: these are zeroes.
+   */
+  async adopt(offset: number, length: number, bytes: Uint8Array | null): Promise<void> {
+    const release = await this.#claims.take(Math.floor(offset / BLOCK), Math.ceil((offset + length) / BLOCK))
+    try {
+      for (const { offset: from, length: count, there } of this.stretches(offset, length)) {
+        if (there) continue
+        if (bytes === null) await this.#blocks.zero(from, count)
+        else await this.#blocks.write([bytes.subarray(from - offset, from - offset + count)], from)
+        this.#add(from, count)
+      }
+    } finally {
+      release()
+    }
+  }
+
+  /** Everything is in the overlay, durably: it is the drive from now on, and the map's file is not needed any more. */
+  async detach(): Promise<void> {
+    await this.flush()
+    const file = this.#mapFile
+    this.#mapFile = null
+    await file?.close()
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    await this.#claims.idle()
+    await this.#blocks.close()
+    await this.#mapFile?.close()
+    await this.#base.close()
+  }
+
+  #readStretch(buffer: Uint8Array, { offset, length, there }: Stretch): Done {
+    if (there) return this.#blocks.read(buffer, offset)
+    this.onMiss(offset, length)
+    return this.#base.read(buffer, offset)
+  }
+
+  /** Does what changes the whole range; `act` is told whether it has to be durable by itself. */
+  #change(offset: number, length: number, fua: boolean, act: (durably: boolean) => Done): Done {
+    this.#check(offset, length)
+    const from = Math.floor(offset / BLOCK)
+    const to = Math.ceil((offset + length) / BLOCK)
+    if (length === 0) return fua ? this.flush() : undefined
+    if (!this.#map.hasAll(from, to)) return this.#changeNew(offset, length, fua, act)
+    if (!fua || this.#isMapped(from, to)) return act(fua)
+    return this.#thenFlush(act(false))
+  }
+
+  async #changeNew(offset: number, length: number, fua: boolean, act: (durably: boolean) => Done): Promise<void> {
+    const end = offset + length
+    const from = Math.floor(offset / BLOCK)
+    const to = Math.ceil(end / BLOCK)
+    if (offset % BLOCK !== 0) await this.#secure(from)
+    if (end % BLOCK !== 0 && end !== this.size) await this.#secure(to - 1)
+    const release = await this.#claims.take(from, to)
+    try {
+      await act(false)
+      this.#map.add(from, to)
+    } finally {
+      release()
+    }
+    if (fua) await this.flush()
+  }
+
+  /** The block is there, as it is below unless somebody wrote to it. */
+  async #secure(block: number): Promise<void> {
+    if (this.#map.has(block)) return
+    const offset = block * BLOCK
+    const bytes = Buffer.allocUnsafe(Math.min(BLOCK, this.size - offset))
+    await this.#base.read(bytes, offset)
+    await this.adopt(offset, bytes.length, bytes)
+  }
+
+  #add(offset: number, length: number): void {
+    this.#map.add(Math.floor(offset / BLOCK), Math.ceil((offset + length) / BLOCK))
+  }
+
+  #check(offset: number, length: number): void {
+    if (this.#closed) throw new VmapipeError('FAILED', 'the disk is closed')
+    checkBounds(this.size, offset, length)
+  }
+
+  #isWhole(offset: number, length: number): boolean {
+    const end = offset + length
+    return offset % BLOCK === 0 && (end % BLOCK === 0 || end === this.size)
+  }
+
+  /** Whether the map's file says of these blocks that they are there. */
+  #isMapped(from: number, to: number): boolean {
+    return !this.#syncing && this.#map.isUnchanged(from, to)
+  }
+
+  async #thenFlush(done: Done): Promise<void> {
+    await done
+    await this.flush()
+  }
+
+  /** The map goes as it was before the blocks were made durable: a block that comes meanwhile may be none of them. */
+  async #sync(): Promise<void> {
+    this.#syncing = true
+    const pages = this.#mapFile?.encode(this.#map, this.#map.takeChanged()) ?? []
+    await this.#blocks.flush()
+    if (pages.length > 0) await this.#mapFile?.write(pages)
+    this.#syncing = false
+  }
+}
