@@ -1,20 +1,12 @@
-import { closeSync, fstatSync, writeSync } from 'node:fs'
-import { type Command, InvalidArgumentError } from 'commander'
-import { VmapipeError } from '../../core/errors.ts'
-import { formatBytes } from '../../core/size.ts'
+import type { Command } from 'commander'
 import { bufferFlag, common, driveRecord, examples, milliseconds, pairs, rateFlag } from '../flags.ts'
-import { interruptible } from '../signals.ts'
+import { checkServing, type ServingFlags, serveUntilStopped, servingFlags, speaker } from '../serving.ts'
 
-interface Flags {
+interface Flags extends ServingFlags {
   drive: [string, string][]
-  socket?: string
-  listen?: { host: string; port: number }
-  control?: string
   buffer?: number
   maxStall?: number
   bwlimit?: number
-  readyFd?: number
-  quiet?: boolean
 }
 
 export function serveCommand(program: Command): void {
@@ -29,16 +21,12 @@ export function serveCommand(program: Command): void {
         'SIGTERM ends it: what was taken is answered, everything is durable, then it closes.',
     )
     .requiredOption('-d, --drive <name=source>', 'a drive; any number of times', pairs('drive-scsi0=disk.raw'))
-    .option('--socket <path>', 'unix socket for guests (mode 0600)')
-    .option('--listen <host:port>', 'TCP address for guests; no encryption, no authentication', address)
-    .option('--control <path>', 'control socket (mode 0600)')
-    .option('--ready-fd <n>', 'write a line to this descriptor when guests can connect', descriptor)
+  servingFlags(command)
     .option(
       '--max-stall <time>',
       'a request of the guest waits for a backup no longer than this; 10s unless given',
       milliseconds,
     )
-    .option('-q, --quiet', 'nothing but errors')
     .action(run)
   examples(
     common(
@@ -50,66 +38,16 @@ export function serveCommand(program: Command): void {
   )
 }
 
-async function run({ drive, socket, listen, control, readyFd, quiet, ...defaults }: Flags): Promise<void> {
+async function run({ drive, buffer, maxStall, bwlimit, ...flags }: Flags): Promise<void> {
   const drives = driveRecord(drive) ?? {}
-  if (socket === undefined && listen === undefined) {
-    throw new VmapipeError('USAGE', 'nothing says where guests connect', {
-      hint: 'give --socket PATH, --listen HOST:PORT, or both',
-    })
-  }
-  if (readyFd !== undefined) checkOpen(readyFd)
+  checkServing(flags)
+  const { socket, listen, control } = flags
   const { Service } = await import('../../live/service.ts')
+  const defaults = {
+    ...(buffer !== undefined && { buffer }),
+    ...(maxStall !== undefined && { maxStall }),
+    ...(bwlimit !== undefined && { bwlimit }),
+  }
   const service = new Service({ drives, socket, listen, control, defaults })
-  const { signal, dispose } = interruptible()
-  try {
-    await service.start()
-    const say = (line: string) => quiet || process.stderr.write(`${line}\n`)
-    for (const { name, size } of service.status.drives) say(`drive ${name}: ${formatBytes(size)}`)
-    const places = [socket, listen && `${listen.host}:${service.port}`].filter((place) => place !== undefined)
-    say(`ready: guests at ${places.join(' and ')}${control === undefined ? '' : `, control at ${control}`}`)
-    if (readyFd !== undefined) tellReady(readyFd)
-    await aborted(signal)
-    say('stopping')
-    await service.stop()
-    say('stopped: everything is durable')
-  } finally {
-    dispose()
-  }
-}
-
-/** Also where that was before anybody asked. */
-function aborted(signal: AbortSignal): Promise<unknown> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-}
-
-/** Before any file is opened, which might then get this number. */
-function checkOpen(fd: number): void {
-  try {
-    fstatSync(fd)
-  } catch {
-    throw new VmapipeError('USAGE', `--ready-fd ${fd}: no such descriptor is open`, {
-      hint: `whoever starts the server opens it, such as a shell with ${fd}>file`,
-    })
-  }
-}
-
-/** Whoever waits may have gone; the guest is served all the same. */
-function tellReady(fd: number): void {
-  try {
-    writeSync(fd, 'READY=1\n')
-    if (fd > 2) closeSync(fd)
-  } catch {}
-}
-
-function address(text: string): { host: string; port: number } {
-  const [, host, port] = /^(.+):(\d{1,5})$/.exec(text) ?? []
-  if (host === undefined || Number(port) > 65535)
-    throw new InvalidArgumentError('write it as 127.0.0.1:10809 or [::1]:10809')
-  return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(port) }
-}
-
-function descriptor(text: string): number {
-  if (!/^\d{1,4}$/.test(text) || Number(text) < 1) throw new InvalidArgumentError('write it as 3')
-  return Number(text)
+  await serveUntilStopped(() => service, flags, speaker(flags))
 }

@@ -1,0 +1,113 @@
+/** What commands have in common that serve disks until they are told to end. */
+
+import { closeSync, fstatSync, writeSync } from 'node:fs'
+import { type Command, InvalidArgumentError } from 'commander'
+import { printable, VmapipeError } from '../core/errors.ts'
+import { formatBytes } from '../core/size.ts'
+import type { ServiceStatus } from '../live/service.ts'
+import { interruptible } from './signals.ts'
+
+export interface ServingFlags {
+  socket?: string
+  listen?: { host: string; port: number }
+  control?: string
+  readyFd?: number
+  quiet?: boolean
+}
+
+export function servingFlags(command: Command): Command {
+  return command
+    .option('--socket <path>', 'unix socket for guests (mode 0600)')
+    .option('--listen <host:port>', 'TCP address for guests; no encryption, no authentication', address)
+    .option('--control <path>', 'control socket (mode 0600)')
+    .option('--ready-fd <n>', 'write a line to this descriptor when guests can connect', descriptor)
+    .option('-q, --quiet', 'nothing but errors')
+}
+
+export interface Served {
+  start(): Promise<void>
+  stop(): Promise<void>
+  readonly port: number | undefined
+  readonly status: Pick<ServiceStatus, 'drives'>
+}
+
+export type Say = (line: string) => void
+
+/** Throws USAGE where nobody could connect, or be told. Before any file is opened. */
+export function checkServing({ socket, listen, readyFd }: ServingFlags): void {
+  if (socket === undefined && listen === undefined) {
+    throw new VmapipeError('USAGE', 'nothing says where guests connect', {
+      hint: 'give --socket PATH, --listen HOST:PORT, or both',
+    })
+  }
+  if (readyFd !== undefined) checkOpen(readyFd)
+}
+
+/** Lines for people on standard error. */
+export function speaker({ quiet }: Pick<ServingFlags, 'quiet'>): Say {
+  return (line) => void (quiet || process.stderr.write(`${printable(line)}\n`))
+}
+
+/** Makes the service, starts it, says that it is ready, and stops it in good order on a signal. */
+export async function serveUntilStopped(
+  make: (signal: AbortSignal) => Promise<Served> | Served,
+  flags: ServingFlags,
+  say: Say,
+): Promise<void> {
+  const { signal, dispose } = interruptible()
+  try {
+    const service = await make(signal)
+    await service.start()
+    sayReady(service, flags, say)
+    await aborted(signal)
+    say('stopping')
+    await service.stop()
+    say('stopped: everything is durable')
+  } finally {
+    dispose()
+  }
+}
+
+function sayReady(service: Served, { socket, listen, control, readyFd }: ServingFlags, say: Say): void {
+  for (const { name, size } of service.status.drives) say(`drive ${name}: ${formatBytes(size)}`)
+  const places = [socket, listen && `${listen.host}:${service.port}`].filter((place) => place !== undefined)
+  say(`ready: guests at ${places.join(' and ')}${control === undefined ? '' : `, control at ${control}`}`)
+  if (readyFd !== undefined) tellReady(readyFd)
+}
+
+/** Also where that was before anybody asked. */
+function aborted(signal: AbortSignal): Promise<unknown> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}
+
+/** Before any file is opened, which might then get this number. */
+function checkOpen(fd: number): void {
+  try {
+    fstatSync(fd)
+  } catch {
+    throw new VmapipeError('USAGE', `--ready-fd ${fd}: no such descriptor is open`, {
+      hint: `whoever starts the server opens it, such as a shell with ${fd}>file`,
+    })
+  }
+}
+
+/** Whoever waits may have gone; the guest is served all the same. */
+function tellReady(fd: number): void {
+  try {
+    writeSync(fd, 'READY=1\n')
+    if (fd > 2) closeSync(fd)
+  } catch {}
+}
+
+function address(text: string): { host: string; port: number } {
+  const [, host, port] = /^(.+):(\d{1,5})$/.exec(text) ?? []
+  if (host === undefined || Number(port) > 65535)
+    throw new InvalidArgumentError('write it as 127.0.0.1:10809 or [::1]:10809')
+  return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(port) }
+}
+
+function descriptor(text: string): number {
+  if (!/^\d{1,4}$/.test(text) || Number(text) < 1) throw new InvalidArgumentError('write it as 3')
+  return Number(text)
+}
