@@ -1,0 +1,161 @@
+/** A drive of an archive, to read in any order. Damage is an error of the bytes that it touches, and of no others. */
+
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
+import { Chunk, type DriveInfo } from '../core/items.ts'
+import { zeroes } from '../core/zero.ts'
+import { checkBounds } from '../storage/bounds.ts'
+import type { DriveExtent, DriveReader } from '../storage/drive.ts'
+import type { ClusterIndex, PlacedRun } from './cluster-index.ts'
+import type { ExtentData } from './extent-data.ts'
+import type { ExtentHeaders } from './extent-headers.ts'
+import type { View } from './piece-cache.ts'
+import { ReadAhead } from './read-ahead.ts'
+import { segmentsOf } from './segments.ts'
+
+/** What the drives of an archive share. */
+export interface ArchiveParts {
+  index: ClusterIndex
+  headers: ExtentHeaders
+  data: ExtentData
+}
+
+/** Zeroes where there is no view. The holder releases the view's lease. */
+interface Part {
+  length: number
+  view: View | null
+}
+
+/** Zeroes of a chunk at most. */
+const ZERO_CHUNK = 1 << 20
+
+export class ArchiveDrive implements DriveReader {
+  readonly size: number
+  readonly info: DriveInfo
+  readonly #parts: ArchiveParts
+  readonly #ahead: ReadAhead
+  #closed = false
+
+  constructor(info: DriveInfo, parts: ArchiveParts) {
+    this.info = info
+    this.size = info.size
+    this.#parts = parts
+    this.#ahead = new ReadAhead(info, parts)
+  }
+
+  /** A zero that is not certain, as the extent which tells it is damaged, is told as data. */
+  async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    this.#check(offset, length)
+    let open = null as DriveExtent | null
+    for (const run of this.#runs(offset, length)) {
+      const zero = !run.stored && (await this.#isCertain(run))
+      const [from, to] = this.#within(run, offset, length)
+      if (open?.zero === zero) open.length += to - from
+      else {
+        if (open !== null) yield open
+        open = { offset: from, length: to - from, zero }
+      }
+    }
+    if (open !== null) yield open
+  }
+
+  async read(buffer: Uint8Array, offset: number): Promise<void> {
+    this.#check(offset, buffer.byteLength)
+    let filled = 0
+    for await (const { length, view } of this.#each(offset, buffer.byteLength)) {
+      if (view === null) buffer.fill(0, filled, filled + length)
+      else {
+        buffer.set(view.bytes, filled)
+        view.lease.release()
+      }
+      filled += length
+    }
+  }
+
+  /**
+   * The same without a copy: the bytes in order, in chunks of any size up to a few MiB. Each is to be released before the
+   * next is asked for. What comes behind them is read meanwhile.
+   */
+  async *chunks(offset: number, length: number): AsyncGenerator<Chunk> {
+    this.#check(offset, length)
+    for await (const part of this.#each(offset, length)) {
+      if (part.view !== null) yield new Chunk([part.view.bytes], [part.view.lease])
+      else
+        for (let left = part.length; left > 0; left -= ZERO_CHUNK)
+          yield new Chunk(zeroBuffers(Math.min(left, ZERO_CHUNK)))
+    }
+  }
+
+  /** The archive stays open for the other drives. */
+  async close(): Promise<void> {
+    this.#closed = true
+  }
+
+  #check(offset: number, length: number): void {
+    if (this.#closed) throw new VmapipeError('FAILED', 'the drive is closed', { drive: this.info.name })
+    checkBounds(this.size, offset, length)
+  }
+
+  async *#each(offset: number, length: number): AsyncGenerator<Part> {
+    for (const run of this.#runs(offset, length)) {
+      const [from, to] = this.#within(run, offset, length)
+      this.#ahead.see(from, to)
+      try {
+        if (run.extent < 0) throw new VmapipeError('INCOMPLETE', 'the archive was cut, and does not have this cluster')
+        if (run.stored) yield* this.#stored(run.extent, from, to)
+        else {
+          await this.#parts.headers.check(run.extent)
+          yield { length: to - from, view: null }
+        }
+      } catch (error) {
+        throw this.#explain(error, Math.floor(from / CLUSTER_SIZE))
+      }
+    }
+  }
+
+  async *#stored(extent: number, from: number, to: number): AsyncGenerator<Part> {
+    const { headers, data } = this.#parts
+    const header = await headers.get(extent)
+    for (const { at, length } of segmentsOf(header, this.info.id, from, to)) {
+      if (at < 0) yield { length, view: null }
+      else
+        for (let done = 0; done < length; ) {
+          const view = await data.view(extent, header, at + done, length - done)
+          done += view.bytes.length
+          yield { length: view.bytes.length, view }
+        }
+    }
+  }
+
+  #runs(offset: number, length: number): Generator<PlacedRun> {
+    const from = Math.floor(offset / CLUSTER_SIZE)
+    return this.#parts.index.runs(this.info.id, from, Math.min(clusterCount(offset + length), clusterCount(this.size)))
+  }
+
+  /** The bytes of a run that lie in a range, and in the drive. */
+  #within({ first, end }: PlacedRun, offset: number, length: number): [from: number, to: number] {
+    return [Math.max(offset, first * CLUSTER_SIZE), Math.min(offset + length, end * CLUSTER_SIZE)]
+  }
+
+  async #isCertain({ extent }: PlacedRun): Promise<boolean> {
+    try {
+      await this.#parts.headers.check(extent)
+      return true
+    } catch (error) {
+      if (asVmapipeError(error).code === 'DAMAGED') return false
+      throw error
+    }
+  }
+
+  /** Many may be told of one damage, each of the cluster that it wanted. */
+  #explain(error: unknown, cluster: number): VmapipeError {
+    const { code, message, where, hint, cause } = asVmapipeError(error)
+    return new VmapipeError(code, message, { cluster, ...where, drive: this.info.name, hint, cause: cause ?? error })
+  }
+}
+
+function zeroBuffers(length: number): Buffer[] {
+  const buffers: Buffer[] = []
+  for (let left = length; left > 0; left -= buffers.at(-1)!.length) buffers.push(zeroes(left))
+  return buffers
+}

@@ -1,0 +1,71 @@
+/** The index that an archive of ours ends with (formats/vma/README.md, section 2), read from its last bytes. */
+
+import { crc32 } from 'node:zlib'
+import { VmapipeError } from '../core/errors.ts'
+import type { Manifest } from '../core/items.ts'
+import { type Closing, decodeClosing } from '../formats/vma/closing.ts'
+import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
+import { CLOSING, PAGE, RECORD_BYTES, type RecordExtent } from '../formats/vma/records.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
+import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
+
+/** Record extents that are read at once. */
+const PAGES_AT_ONCE = 2048
+
+export interface Ending extends TableOf {
+  /** Where the extents with clusters end. */
+  end: number
+}
+
+/** Null where the archive does not end as ours do, or has no index. Throws DAMAGED where what it ends with contradicts itself. */
+export async function readEnding(bytes: ArchiveBytes, { uuid }: Manifest, headerSize: number): Promise<Ending | null> {
+  const offset = bytes.size - EXTENT_HEADER_SIZE
+  if (offset < headerSize) return null
+  const last = Buffer.allocUnsafe(EXTENT_HEADER_SIZE)
+  await bytes.read(last, offset)
+  const record = recordIn(last, uuid, offset)
+  if (record?.kind !== CLOSING) return null
+  const closing = decodeClosing(record)
+  if (closing === null || !closing.hasIndex) return null
+  checkPlace(closing, offset, headerSize)
+  const table = await readTablePages(bytes, uuid, closing)
+  return { table, extents: closing.extents, headerSize, end: closing.bytes }
+}
+
+/** An archive that was cut ends with anything. */
+function recordIn(header: Buffer, uuid: Uint8Array, offset: number): RecordExtent | null {
+  try {
+    return decodeExtentHeader(header, uuid, offset).record
+  } catch {
+    return null
+  }
+}
+
+function checkPlace({ bytes, pages, extents, tableBytes }: Closing, offset: number, headerSize: number): void {
+  if (bytes + pages * EXTENT_HEADER_SIZE !== offset || bytes < headerSize + extents * EXTENT_HEADER_SIZE)
+    throw new VmapipeError('DAMAGED', 'the closing extent does not fit into the archive', { offset })
+  if (tableBytes > INDEX_LIMIT)
+    throw new VmapipeError('DAMAGED', `a table of ${tableBytes} bytes is too large`, { offset })
+}
+
+async function readTablePages(bytes: ArchiveBytes, uuid: Uint8Array, closing: Closing): Promise<Buffer> {
+  const { bytes: begin, pages, tableBytes, tableChecksum } = closing
+  const table = Buffer.allocUnsafe(pages * RECORD_BYTES)
+  const buffer = Buffer.allocUnsafe(Math.min(pages, PAGES_AT_ONCE) * EXTENT_HEADER_SIZE)
+  for (let first = 0; first < pages; first += PAGES_AT_ONCE) {
+    const count = Math.min(PAGES_AT_ONCE, pages - first)
+    const headers = buffer.subarray(0, count * EXTENT_HEADER_SIZE)
+    await bytes.read(headers, begin + first * EXTENT_HEADER_SIZE)
+    for (let number = first; number < first + count; number++) {
+      const at = (number - first) * EXTENT_HEADER_SIZE
+      const offset = begin + number * EXTENT_HEADER_SIZE
+      const { record } = decodeExtentHeader(headers.subarray(at, at + EXTENT_HEADER_SIZE), uuid, offset)
+      if (record?.kind !== PAGE || record.number !== number)
+        throw new VmapipeError('DAMAGED', `page ${number} of the table is missing`, { offset })
+      table.set(record.bytes, number * RECORD_BYTES)
+    }
+  }
+  const whole = table.subarray(0, tableBytes)
+  if (crc32(whole) === tableChecksum) return whole
+  throw new VmapipeError('DAMAGED', 'the checksum of the table is wrong', { offset: begin })
+}

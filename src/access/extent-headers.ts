@@ -1,0 +1,105 @@
+/** The headers of extents, each checked against the index once: that has exactly its clusters, or the extent is not believed. */
+
+import { VmapipeError } from '../core/errors.ts'
+import { BLOCK_SIZE } from '../core/geometry.ts'
+import type { Manifest } from '../core/items.ts'
+import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../formats/vma/extent.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ClusterIndex } from './cluster-index.ts'
+
+/** Decoded headers that are kept; each takes about 4 KiB. */
+const KEPT = 2048
+/** Headers that are read at once where nothing lies between them. */
+const AT_ONCE = 128
+
+export class ExtentHeaders {
+  readonly #bytes: ArchiveBytes
+  readonly #index: ClusterIndex
+  readonly #uuid: Uint8Array
+  readonly #drives: ReadonlySet<number>
+  /** 1 for those that agree with the index. */
+  readonly #checked: Uint8Array
+  /** The longest unused one first. */
+  readonly #kept = new Map<number, Promise<ExtentHeader>>()
+  readonly #checking = new Map<number, Promise<void>>()
+
+  constructor(bytes: ArchiveBytes, index: ClusterIndex, { uuid, drives }: Manifest) {
+    this.#bytes = bytes
+    this.#index = index
+    this.#uuid = uuid
+    this.#drives = new Set(drives.map(({ id }) => id))
+    this.#checked = new Uint8Array(index.extents)
+  }
+
+  /** Throws DAMAGED where the header is damaged, or does not agree with the index. */
+  get(extent: number): Promise<ExtentHeader> {
+    const kept = this.#kept.get(extent)
+    const header = kept ?? this.#load(extent)
+    if (kept !== undefined) this.#kept.delete(extent)
+    else if (this.#kept.size >= KEPT) this.#kept.delete(this.#kept.keys().next().value!)
+    this.#kept.set(extent, header)
+    return header
+  }
+
+  /** The same for who does not want the header itself; undefined where it was checked before. */
+  check(extent: number): Promise<void> | undefined {
+    if (this.#checked[extent] === 1) return undefined
+    const group = this.#groupFrom(extent)
+    if (group === 1) return this.get(extent).then(() => {})
+    const checking =
+      this.#checking.get(extent) ?? this.#checkGroup(extent, group).finally(() => this.#checking.delete(extent))
+    this.#checking.set(extent, checking)
+    return checking
+  }
+
+  async #load(extent: number): Promise<ExtentHeader> {
+    const header = Buffer.allocUnsafe(EXTENT_HEADER_SIZE)
+    try {
+      await this.#bytes.read(header, this.#index.offsets[extent])
+      return this.#decode(header, extent)
+    } catch (error) {
+      this.#kept.delete(extent)
+      throw error
+    }
+  }
+
+  /** How many extents from this one on are nothing but headers; at least 1. */
+  #groupFrom(extent: number): number {
+    const { offsets, extents } = this.#index
+    const most = Math.min(AT_ONCE, extents - extent)
+    let count = 1
+    while (count < most && offsets[extent + count] - offsets[extent] === count * EXTENT_HEADER_SIZE) count++
+    return count
+  }
+
+  /** Of the others what is wrong is told when they are wanted themselves. */
+  async #checkGroup(extent: number, count: number): Promise<void> {
+    const headers = Buffer.allocUnsafe(count * EXTENT_HEADER_SIZE)
+    await this.#bytes.read(headers, this.#index.offsets[extent])
+    const header = (at: number) => headers.subarray(at * EXTENT_HEADER_SIZE, (at + 1) * EXTENT_HEADER_SIZE)
+    this.#decode(header(0), extent)
+    for (let at = 1; at < count; at++) {
+      try {
+        this.#decode(header(at), extent + at)
+      } catch {}
+    }
+  }
+
+  #decode(bytes: Buffer, extent: number): ExtentHeader {
+    const offset = this.#index.offsets[extent]
+    const header = decodeExtentHeader(bytes, this.#uuid, offset)
+    if (this.#checked[extent] === 0 && !this.#agrees(header, extent))
+      throw new VmapipeError('DAMAGED', 'the extent and the index of the archive contradict each other', { offset })
+    this.#checked[extent] = 1
+    return header
+  }
+
+  #agrees({ slots, blocks }: ExtentHeader, extent: number): boolean {
+    const { offsets, counts } = this.#index
+    if (offsets[extent + 1] - offsets[extent] !== EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE) return false
+    const known = slots.filter(({ drive }) => this.#drives.has(drive))
+    const different = new Set(known.map(({ drive, cluster }) => cluster * 256 + drive))
+    if (known.length !== slots.length || different.size !== counts[extent]) return false
+    return known.every(({ drive, cluster, mask }) => this.#index.agrees(drive, cluster, extent, mask !== 0))
+  }
+}

@@ -1,0 +1,155 @@
+/** An index out of the table of an archive (formats/vma/README.md, "The table"). Whatever it says is checked first. */
+
+import { VmapipeError } from '../core/errors.ts'
+import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, clusterCount } from '../core/geometry.ts'
+import type { Manifest } from '../core/items.ts'
+import { formatBytes } from '../core/size.ts'
+import { EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
+import { type DriveTotal, type IndexEntry, readTable } from '../formats/vma/table.ts'
+import { ClusterIndex, type DriveRuns, MAX_EXTENTS, placeOf, withGaps } from './cluster-index.ts'
+import { GrowingNumbers } from './growing.ts'
+
+/** What an index may take in memory: that of a drive of 64 TiB in order, or of 1 TiB in no order at all. */
+export const INDEX_LIMIT = 256 << 20
+const EXTENT_BYTES = 11
+const RUN_BYTES = 12
+
+export interface TableOf {
+  table: Uint8Array
+  extents: number
+  /** Bytes of the archive before its first extent. */
+  headerSize: number
+}
+
+export interface BuildOptions {
+  /** Where the extents end; not known of an archive that has no end. */
+  end?: number
+  /** Clusters may lack: the archive was cut. */
+  gaps?: boolean
+}
+
+/** Throws DAMAGED where the table contradicts itself, the manifest or `end`. */
+export function buildIndex(
+  manifest: Manifest,
+  { table, extents, headerSize }: TableOf,
+  options: BuildOptions = {},
+): ClusterIndex {
+  if (extents > MAX_EXTENTS || extents * EXTENT_BYTES > INDEX_LIMIT) throw tooLarge()
+  const builder = new IndexBuilder(manifest, extents, headerSize)
+  const entries = readTable(table, extents)
+  let next = entries.next()
+  for (; !next.done; next = entries.next()) builder.add(next.value)
+  return builder.finish(next.value, options)
+}
+
+interface Collected {
+  firsts: GrowingNumbers
+  counts: GrowingNumbers
+  places: GrowingNumbers
+  clusters: number
+  total: number
+}
+
+class IndexBuilder {
+  readonly #offsets: Float64Array
+  readonly #counts: Uint8Array
+  readonly #drives = new Map<number, Collected>()
+  #extent = 0
+  #runs = 0
+  #blocks = 0
+
+  constructor({ drives }: Manifest, extents: number, start: number) {
+    this.#offsets = new Float64Array(extents + 1)
+    this.#counts = new Uint8Array(extents)
+    this.#offsets[0] = start
+    for (const { id, size } of drives) {
+      const [firsts, counts, places] = [new GrowingNumbers(), new GrowingNumbers(), new GrowingNumbers()]
+      this.#drives.set(id, { firsts, counts, places, clusters: clusterCount(size), total: 0 })
+    }
+  }
+
+  add({ blocks, runs }: IndexEntry): void {
+    const extent = this.#extent++
+    let stored = 0
+    let clusters = 0
+    for (const run of runs) {
+      const drive = this.#drives.get(run.drive)
+      if (drive === undefined) throw lies(`names a drive ${run.drive}, which the header does not have`)
+      if (run.first + run.count > drive.clusters) throw lies(`has a cluster past the end of drive ${run.drive}`)
+      drive.total += run.count
+      if (drive.total > drive.clusters) throw lies(`has a cluster of drive ${run.drive} twice`)
+      drive.firsts.push(run.first)
+      drive.counts.push(run.count)
+      drive.places.push(placeOf(extent, run.stored))
+      clusters += run.count
+      if (run.stored) stored += run.count
+    }
+    this.#runs += runs.length
+    if (this.#runs * RUN_BYTES > INDEX_LIMIT) throw tooLarge()
+    if (blocks < stored || blocks > stored * BLOCKS_PER_CLUSTER)
+      throw lies(`has ${blocks} blocks for ${stored} clusters in an extent`)
+    this.#blocks += blocks
+    this.#counts[extent] = clusters
+    this.#offsets[extent + 1] = this.#offsets[extent] + EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE
+  }
+
+  finish(totals: DriveTotal[], { end, gaps = false }: BuildOptions): ClusterIndex {
+    if (end !== undefined && this.#offsets[this.#extent] !== end)
+      throw lies(`makes its extents end at byte ${this.#offsets[this.#extent]}, not ${end}`)
+    this.#checkTotals(totals)
+    const drives = new Map<number, DriveRuns>()
+    for (const [id, collected] of this.#drives) drives.set(id, runsOf(id, collected, gaps))
+    return new ClusterIndex(this.#offsets, this.#counts, drives)
+  }
+
+  #checkTotals(totals: DriveTotal[]): void {
+    const blocks = totals.reduce((sum, total) => sum + total.blocks, 0)
+    const agree = totals.every(({ drive, clusters }) => this.#drives.get(drive)?.total === clusters)
+    const drives = new Set(totals.map(({ drive }) => drive))
+    if (!agree || blocks !== this.#blocks || drives.size !== totals.length || drives.size !== this.#drives.size)
+      throw lies('has other totals than its extents')
+  }
+}
+
+/** In the order of the clusters; every one of them once. */
+function runsOf(id: number, { firsts, counts, places, clusters, total }: Collected, gaps: boolean): DriveRuns {
+  const order = orderOf(firsts.all)
+  const sorted = (numbers: GrowingNumbers) =>
+    order === null ? numbers.all.slice() : numbers.all.map((_, at, all) => all[order[at]])
+  const runs = { firsts: sorted(firsts), places: sorted(places), clusters }
+  const lengths = sorted(counts)
+  let end = 0
+  for (let at = 0; at < lengths.length; at++) {
+    if (runs.firsts[at] < end) throw lies(`has cluster ${runs.firsts[at]} of drive ${id} twice`)
+    end = runs.firsts[at] + lengths[at]
+  }
+  if (total === clusters) return runs
+  if (!gaps) throw lies(`lacks ${clusters - total} clusters of drive ${id}`)
+  return withGaps(runs, lengths)
+}
+
+/** Which number comes first, second, and so on, by radix sort; null where they are in order already. */
+function orderOf(numbers: Uint32Array): Uint32Array | null {
+  if (numbers.every((value, at) => at === 0 || value >= numbers[at - 1])) return null
+  let order = Uint32Array.from(numbers, (_, at) => at)
+  for (const shift of [0, 16]) {
+    const ends = new Uint32Array(65537)
+    for (const value of numbers) ends[((value >>> shift) & 0xffff) + 1]++
+    for (let digit = 1; digit < ends.length; digit++) ends[digit] += ends[digit - 1]
+    const next = new Uint32Array(order.length)
+    for (const at of order) next[ends[(numbers[at] >>> shift) & 0xffff]++] = at
+    order = next
+  }
+  return order
+}
+
+function lies(what: string): VmapipeError {
+  return new VmapipeError('DAMAGED', `the index of the archive ${what}`)
+}
+
+function tooLarge(): VmapipeError {
+  return new VmapipeError(
+    'DAMAGED',
+    `the index of the archive would take more than ${formatBytes(INDEX_LIMIT)} of memory`,
+  )
+}

@@ -1,0 +1,80 @@
+/**
+ * Extents of an archive that is not compressed. One that has a checksum is read as a whole and checked when its data is
+ * first wanted, and kept; what was checked before and is not kept any more is read directly.
+ */
+
+import { VmapipeError } from '../core/errors.ts'
+import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
+import { EXTENT_HEADER_SIZE, type ExtentHeader, MAX_EXTENT_SIZE } from '../formats/vma/extent.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ClusterIndex } from './cluster-index.ts'
+import type { ExtentData } from './extent-data.ts'
+import type { ExtentHeaders } from './extent-headers.ts'
+import type { Load, PieceCache, View } from './piece-cache.ts'
+
+/** Extents that are read ahead at most. */
+const WINDOW = 4
+
+export class PlainExtents implements ExtentData {
+  readonly window: number
+  readonly #bytes: ArchiveBytes
+  readonly #index: ClusterIndex
+  readonly #headers: ExtentHeaders
+  readonly #cache: PieceCache
+  /** 1 for those whose data was found to be right. */
+  readonly #checked: Uint8Array
+
+  constructor(bytes: ArchiveBytes, index: ClusterIndex, headers: ExtentHeaders, cache: PieceCache) {
+    this.#bytes = bytes
+    this.#index = index
+    this.#headers = headers
+    this.#cache = cache
+    this.#checked = new Uint8Array(index.extents)
+    this.window = Math.min(WINDOW, Math.floor(cache.capacity / MAX_EXTENT_SIZE / 2))
+  }
+
+  async view(extent: number, header: ExtentHeader, at: number, length: number): Promise<View> {
+    const mustCheck = header.checksum?.algorithm === CRC32 && this.#checked[extent] === 0
+    const whole = mustCheck ? await this.#cache.get(extent, this.#load(extent)) : this.#cache.peek(extent)
+    if (whole === null) return this.#direct(extent, at, length)
+    const from = at - EXTENT_HEADER_SIZE
+    return { bytes: whole.bytes.subarray(from, from + length), lease: whole.lease }
+  }
+
+  ahead(extents: readonly number[]): void {
+    this.#cache.ahead(extents.map((extent) => ({ key: extent, load: this.#load(extent) })))
+  }
+
+  async close(): Promise<void> {
+    await this.#cache.close()
+    await this.#bytes.close()
+  }
+
+  async #direct(extent: number, at: number, length: number): Promise<View> {
+    const slab = await this.#cache.room(length, (memory) => memory.take(length))
+    try {
+      await this.#bytes.read(slab.buffer, this.#index.offsets[extent] + at)
+      return { bytes: slab.buffer, lease: slab }
+    } catch (error) {
+      slab.release()
+      throw error
+    }
+  }
+
+  /** All data of the extent. */
+  #load(extent: number): Load {
+    return async () => {
+      const { offsets } = this.#index
+      const header = await this.#headers.get(extent)
+      const length = offsets[extent + 1] - offsets[extent] - EXTENT_HEADER_SIZE
+      const view = await this.#direct(extent, EXTENT_HEADER_SIZE, length)
+      if (header.checksum?.algorithm === CRC32 && checksumOf([view.bytes]) !== header.checksum.value) {
+        view.lease.release()
+        const offset = offsets[extent]
+        throw new VmapipeError('DAMAGED', 'the checksum of the data of this extent is wrong', { offset })
+      }
+      this.#checked[extent] = 1
+      return view
+    }
+  }
+}
