@@ -10,14 +10,15 @@ import { encodeHeader } from '../formats/vma/header.ts'
 import { nameProblem } from '../formats/vma/names.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
 import type { ServerStats } from '../protocol/nbd/server/stats.ts'
+import type { Disk } from '../storage/disk.ts'
 import { openDisk } from '../storage/open-disk.ts'
 import { ControlServer } from './control/server.ts'
 import { GuestDrive } from './guest-drive.ts'
 import { LiveBackup, type LiveBackupOptions, type LiveBackupStatus } from './live-backup.ts'
 
 export interface ServiceOptions {
-  /** SOURCE by name; the names are those of the NBD exports and of the drives in archives. */
-  drives: Record<string, string>
+  /** SOURCE by name, or a disk that is open; the names are those of the NBD exports and of the drives in archives. */
+  drives: Record<string, string | Disk>
   /** Unix socket of the NBD server. */
   socket?: string
   /** TCP address of the NBD server. Without encryption or authentication. */
@@ -194,9 +195,9 @@ function checkManifest(
   encodeHeader(manifest)
 }
 
-async function openNamed(name: string, spec: string) {
+async function openNamed(name: string, spec: string | Disk) {
   try {
-    return await openDisk(spec)
+    return typeof spec === 'string' ? await openDisk(spec) : spec
   } catch (error) {
     if (error instanceof VmapipeError) error.where.drive ??= name
     throw error
