@@ -57,15 +57,23 @@ export class VmapipeError extends Error {
     const { file, drive, cluster, offset } = this.where
     const where = [
       file !== undefined && `file ${file}`,
-      drive !== undefined && `drive ${drive}`,
+      drive !== undefined && `drive ${clipped(drive, LONGEST_NAME)}`,
       cluster !== undefined && `cluster ${cluster}`,
       offset !== undefined && `byte ${offset}`,
     ].filter(Boolean)
     const place = where.length > 0 ? ` (${where.join(', ')})` : ''
     const stage = this.stage === undefined ? '' : `${this.stage}: `
-    const hint = this.hint === undefined ? '' : `; ${this.hint}`
-    return printable(`${stage}${this.message}${place}${hint}`)
+    const hint = this.hint === undefined ? '' : `; ${clipped(this.hint, LONGEST_TEXT)}`
+    return printable(`${stage}${clipped(this.message, LONGEST_TEXT)}${place}${hint}`)
   }
+}
+
+/** What is quoted may be as long as an archive or a peer likes: a name 64 KiB, an answer of QEMU's 16 MiB. */
+const LONGEST_TEXT = 1000
+const LONGEST_NAME = 200
+
+function clipped(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most)}…` : text
 }
 
 /** Names come out of archives and from peers: nothing of them may move a terminal's cursor or break the one line. */
