@@ -43,6 +43,13 @@ export class ByteQueue {
     chunk.release()
   }
 
+  /** Puts back what was taken right before, as the caller's copy of it. */
+  unshift(bytes: Buffer): void {
+    if (bytes.length > 0) this.#parts.unshift({ buffer: bytes, leases: [] })
+    this.#length += bytes.length
+    this.#position -= bytes.length
+  }
+
   /** A copy of the next `bytes` bytes, which stay in the queue. They must be there. */
   peek(bytes: number): Buffer {
     const copy = Buffer.allocUnsafe(bytes)

@@ -1,26 +1,38 @@
-/** The bytes of a VMA archive into clusters, as views of the bytes that came. Everything the archive claims is checked. */
+/**
+ * The bytes of a VMA archive into clusters, as views of the bytes that came. Everything the archive claims is checked. Given
+ * `findings`, it goes on behind damage: data that does not match its checksum is passed on and noted as suspect; behind a
+ * broken extent or a gap it looks for the next one; a cluster that cannot be is left out.
+ */
 
 import { ByteQueue } from '../core/byte-queue.ts'
-import { ClusterSet } from '../core/cluster-set.ts'
 import type { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { BLOCK_SIZE, clusterCount, clusterMask, popcount16 } from '../core/geometry.ts'
-import { type Chunk, type ClusterItem, type DriveInfo, type Manifest, Run } from '../core/items.ts'
-import { defineStage, z } from '../core/stage.ts'
+import { BLOCK_SIZE } from '../core/geometry.ts'
+import { type Chunk, type ClusterItem, type Gap, type Manifest, Run } from '../core/items.ts'
+import { defineStage, type StageContext, z } from '../core/stage.ts'
 import { none, stepWithFlush } from '../core/steps.ts'
 import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
 import { EndingCheck } from '../formats/vma/ending-check.ts'
-import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader, type Slot } from '../formats/vma/extent.ts'
+import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
+import { type ClusterSpan, Findings, NoFindings } from './findings.ts'
+import { type Extent, ExtentReader } from './vma-deframer/extent-reader.ts'
+import { clustersOf, keptBlocks, refusal, slotRuns, spanText, storedBytes } from './vma-deframer/slot-runs.ts'
+import { Unchecked } from './vma-deframer/unchecked.ts'
 
 export const vmaDeframer = defineStage({
   name: 'vma-deframer',
   summary: 'makes clusters out of a VMA archive, and checks it',
   input: 'bytes',
   output: 'clusters',
-  options: z.strictObject({}),
-  create(_, { counters }) {
-    const deframer = new Deframer(counters)
+  options: z.strictObject({
+    findings: z
+      .instanceof(Findings)
+      .optional()
+      .describe('in code: takes what is wrong; without it, damage is an error'),
+  }),
+  create({ findings = new NoFindings() }, context) {
+    const deframer = new Deframer(findings, context)
     return stepWithFlush(
       (chunk: Chunk) => deframer.push(chunk),
       () => deframer.finish(),
@@ -34,50 +46,58 @@ const HEADER_START = 60
 class Deframer {
   readonly #queue = new ByteQueue()
   readonly #counters: Counters
-  #manifest: Manifest | null = null
-  readonly #drives = new Map<number, DriveInfo & { seen: ClusterSet }>()
-  #extent: (ExtentHeader & { offset: number }) | null = null
+  readonly #stage: string
+  readonly #findings: Findings
+  readonly #unchecked = new Unchecked()
+  /** Both are there once the header has come. */
+  #extents: ExtentReader | null = null
   #ending: EndingCheck | null = null
   /** Told by the first extent: an archive that has checksums has an end. */
   #hasChecksums: boolean | null = null
 
-  constructor(counters: Counters) {
+  constructor(findings: Findings, { counters, name }: StageContext) {
+    this.#findings = findings
     this.#counters = counters
+    this.#stage = name
   }
 
   *push(chunk: Chunk): Generator<ClusterItem> {
-    this.#queue.push(chunk)
-    if (this.#manifest === null) {
-      this.#manifest = this.#header()
-      if (this.#manifest === null) return
-      yield this.#manifest
+    if (chunk.gap !== null) {
+      this.#passOver(chunk.gap)
+      return
     }
-    while (this.#nextExtent(this.#manifest)) yield* this.#runs()
+    this.#queue.push(chunk)
+    if (this.#extents === null) {
+      const manifest = this.#header()
+      if (manifest === null) return
+      yield manifest
+    }
+    for (let extent = this.#extents!.next(); extent !== null; extent = this.#extents!.next()) yield* this.#runs(extent)
   }
 
   /** Nothing more comes: everything must have come. */
   finish(): typeof none {
     const { length, position } = this.#queue
     const offset = position + length
+    if (this.#extents === null) throw headerMissing(offset)
+    const incomplete = (message: string, where: { drive?: string; cluster?: number } = {}) =>
+      this.#report(new VmapipeError('INCOMPLETE', message, { ...where, offset }))
+    const cut = this.#extents.isWithin
     this.#queue.clear()
-    if (this.#manifest === null) {
-      throw new VmapipeError(
-        'INCOMPLETE',
-        offset === 0 ? 'the archive is empty' : 'the archive ends within its header',
-        { offset },
-      )
-    }
-    if (length > 0 || this.#extent !== null)
-      throw new VmapipeError('INCOMPLETE', 'the archive ends within an extent', { offset })
-    for (const { name, seen } of this.#drives.values()) {
-      const missing = seen.firstMissing()
-      if (missing < 0) continue
+    if (cut) incomplete('the archive ends within an extent')
+    for (const { info, seen } of this.#findings.drives.values()) {
+      const cluster = seen.firstMissing()
+      if (cluster < 0) continue
       const message = `the archive ends with ${seen.size - seen.count} of ${seen.size} clusters missing, the first of them here`
-      throw new VmapipeError('INCOMPLETE', message, { drive: name, cluster: missing, offset })
+      incomplete(message, { drive: info.name, cluster })
     }
-    if (this.#hasChecksums && !this.#ending!.isClosed)
-      throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut behind the last cluster', { offset })
+    if (this.#hasChecksums && !this.#ending!.isClosed && !cut)
+      incomplete('the archive has no end: it was cut behind the last cluster')
     return none
+  }
+
+  #report(error: unknown, clusters?: readonly ClusterSpan[]): void {
+    this.#findings.report(this.#stage, error, clusters)
   }
 
   #header(): Manifest | null {
@@ -88,96 +108,105 @@ class Deframer {
     const manifest = decodeHeader(this.#queue.peek(size))
     this.#queue.skip(size)
     this.#counters.add('archive', size)
-    this.#ending = new EndingCheck(manifest)
-    for (const drive of manifest.drives) {
-      this.#drives.set(drive.id, { ...drive, seen: new ClusterSet(clusterCount(drive.size)) })
-    }
+    const ending = new EndingCheck(manifest)
+    this.#ending = ending
+    this.#extents = new ExtentReader(this.#queue, manifest.uuid, (error) => {
+      this.#report(error)
+      ending.forgive()
+    })
+    this.#findings.begin(manifest)
     return manifest
   }
 
-  /** True when a whole extent has come: its header is decoded, its blocks are in the queue. */
-  #nextExtent(manifest: Manifest): boolean {
-    if (this.#extent === null) {
-      if (this.#queue.length < EXTENT_HEADER_SIZE) return false
-      const offset = this.#queue.position
-      const header = this.#queue.peek(EXTENT_HEADER_SIZE)
-      this.#extent = { ...decodeExtentHeader(header, manifest.uuid, offset), offset }
-      this.#queue.skip(EXTENT_HEADER_SIZE)
-    }
-    return this.#queue.length >= this.#extent.blocks * BLOCK_SIZE
+  /** Bytes are missing here, or those before are not what they should be. */
+  #passOver({ error, lost, doubtful }: Gap): void {
+    if (this.#extents === null) throw error
+    const { position, length } = this.#queue
+    this.#unchecked.doubt(position + length - doubtful, this.#findings)
+    if (!lost) return
+    this.#extents.drop()
+    this.#ending!.forgive()
   }
 
-  /** The runs of the extent: neighbouring slots of one drive together. */
-  *#runs(): Generator<Run> {
-    const extent = this.#extent!
-    const { slots, blocks, offset } = extent
-    this.#extent = null
+  *#runs(extent: Extent): Generator<Run> {
+    const { slots, blocks, checksum, record, offset } = extent
     this.#counters.add('archive', EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE)
-    this.#check(extent)
-    for (let from = 0; from < slots.length; ) {
-      let to = from + 1
-      while (to < slots.length && follows(slots[to - 1], slots[to])) to++
-      this.#admit(slots[from], to - from, offset)
-      yield this.#run(slots, from, to)
-      from = to
-    }
-  }
-
-  /** Its data, and its place before the end of the archive. */
-  #check({ slots, blocks, checksum, record, offset }: ExtentHeader & { offset: number }): void {
     this.#hasChecksums ??= checksum !== null
-    if (record !== null) {
-      this.#ending!.see(record, offset)
-      return
-    }
-    if (checksum?.algorithm === CRC32) {
-      const actual = checksumOf(this.#queue.look(blocks * BLOCK_SIZE))
-      if (actual !== checksum.value)
-        throw new VmapipeError('DAMAGED', 'the checksum of the data of this extent is wrong', { offset })
-    }
-    for (const { drive, cluster, mask } of slots) if (this.#drives.has(drive)) this.#ending!.add(drive, cluster, mask)
-    this.#ending!.endExtent(offset)
+    if (record !== null) return this.#atEnd((ending) => ending.see(record, offset))
+    if (checksum?.algorithm !== CRC32) this.#leaveUnchecked(extent)
+    else if (!this.#matches(extent, checksum.value) && this.#isLost(extent)) return
+    this.#account(extent)
+    for (const run of slotRuns(slots)) yield* this.#pass(run, extent)
   }
 
-  #admit({ drive: id, cluster }: Slot, count: number, offset: number): void {
-    const drive = this.#drives.get(id)
-    if (drive === undefined)
-      throw new VmapipeError(
-        'DAMAGED',
-        `the extent holds clusters of dev_id ${id}, which the header does not declare`,
-        { offset },
-      )
-    if (cluster + count > drive.seen.size) {
-      const message = `the extent holds a cluster past the end of the drive, which has ${drive.seen.size}`
-      throw new VmapipeError('DAMAGED', message, { drive: drive.name, cluster: cluster + count - 1, offset })
+  /** Tells the end's check something; what it finds wrong, it finds once. */
+  #atEnd(tell: (ending: EndingCheck) => void): void {
+    try {
+      tell(this.#ending!)
+    } catch (error) {
+      this.#report(error)
+      this.#ending!.forgive()
     }
-    const twice = drive.seen.addRange(cluster, count)
-    if (twice >= 0)
-      throw new VmapipeError('DAMAGED', 'a cluster comes twice', { drive: drive.name, cluster: twice, offset })
   }
 
-  #run(slots: Slot[], from: number, to: number): Run {
-    const { drive, cluster: first } = slots[from]
-    const { size } = this.#drives.get(drive)!
-    const masks = new Uint16Array(to - from)
-    let blocks = 0
-    let past = 0
-    for (let index = from; index < to; index++) {
-      const { cluster, mask } = slots[index]
-      const kept = mask & clusterMask(size, cluster)
-      masks[index - from] = kept
-      blocks += popcount16(kept)
-      // Of the drive's last cluster, and so at the end of the run: readers ignore what is past the drive's end.
-      past += popcount16(mask ^ kept)
-    }
-    const { buffers, leases } = this.#queue.take(blocks * BLOCK_SIZE)
-    this.#queue.skip(past * BLOCK_SIZE)
-    return blocks === 0
-      ? new Run(drive, first, masks.length, [])
-      : new Run(drive, first, masks.length, buffers, masks, leases)
+  #leaveUnchecked({ slots, blocks }: Extent): void {
+    const end = this.#queue.position + blocks * BLOCK_SIZE
+    this.#unchecked.add({ end, clusters: clustersOf(slots, this.#findings.drives) })
+  }
+
+  #matches({ slots, blocks, offset }: Extent, checksum: number): boolean {
+    if (checksumOf(this.#queue.look(blocks * BLOCK_SIZE)) === checksum) return true
+    const clusters = clustersOf(slots, this.#findings.drives)
+    const message = `the checksum of the data of this extent is wrong (clusters: ${spanText(clusters)})`
+    this.#report(new VmapipeError('DAMAGED', message, { offset }), clusters)
+    return false
+  }
+
+  /** Of an extent whose data is damaged: whether it lacks bytes, and so its clusters. Otherwise they are passed on as suspect. */
+  #isLost(extent: Extent): boolean {
+    const { drives } = this.#findings
+    const short = this.#extents!.isShort(extent)
+    if (short) this.#ending!.forgive()
+    else for (const { id, first, count } of clustersOf(extent.slots, drives)) drives.get(id)!.suspectRange(first, count)
+    return short
+  }
+
+  #account({ slots, offset }: Extent): void {
+    const { drives } = this.#findings
+    this.#atEnd((ending) => {
+      for (const { drive, cluster, mask } of slots) if (drives.has(drive)) ending.add(drive, cluster, mask)
+      ending.endExtent(offset)
+    })
+  }
+
+  /** The slots as one run; where the drive cannot have it all, one by one. */
+  *#pass(run: readonly Slot[], extent: Extent): Generator<Run> {
+    const refused = refusal(this.#findings.drives, run, extent.offset)
+    if (refused === null) yield this.#run(run, extent)
+    else if (run.length > 1) for (const slot of run) yield* this.#pass([slot], extent)
+    else this.#leaveOut(run[0], refused)
+  }
+
+  #leaveOut(slot: Slot, refused: VmapipeError): void {
+    this.#report(refused)
+    const drive = this.#findings.drives.get(slot.drive)
+    // Of two copies nobody knows which is right.
+    if (drive?.seen.has(slot.cluster)) drive.suspect.add(slot.cluster)
+    this.#queue.skip(storedBytes([slot]))
+  }
+
+  #run(run: readonly Slot[], { checksum }: Extent): Run {
+    const [{ drive: id, cluster: first }] = run
+    const drive = this.#findings.drives.get(id)!
+    if (checksum?.algorithm === CRC32) drive.checked += run.length
+    const { masks, kept, past } = keptBlocks(run, drive)
+    const { buffers, leases } = this.#queue.take(kept)
+    this.#queue.skip(past)
+    return kept === 0 ? new Run(id, first, run.length, []) : new Run(id, first, run.length, buffers, masks, leases)
   }
 }
 
-function follows(a: Slot, b: Slot): boolean {
-  return a.drive === b.drive && a.cluster + 1 === b.cluster
+function headerMissing(offset: number): VmapipeError {
+  const message = offset === 0 ? 'the archive is empty' : 'the archive ends within its header'
+  return new VmapipeError('INCOMPLETE', message, { offset })
 }

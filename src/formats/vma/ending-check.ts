@@ -22,6 +22,7 @@ export class EndingCheck {
   /** Of the last page, which may be longer than what is left of the table. */
   #lastPage: Uint8Array = Buffer.alloc(0)
   #closed = false
+  #forgiving = false
 
   constructor({ drives }: Manifest) {
     this.#table = new TableEncoder(drives.map(({ id }) => id))
@@ -32,13 +33,21 @@ export class EndingCheck {
     return this.#closed
   }
 
+  /** Something before was not as it should be, which is known: from here on it matters only whether there is an end. */
+  forgive(): void {
+    this.#forgiving = true
+    this.#table.entries.clear()
+  }
+
   /** A slot of the extent at hand. */
   add(drive: number, cluster: number, mask: number): void {
+    if (this.#forgiving) return
     this.#table.add(drive, cluster, mask)
   }
 
   /** An extent that is no record, at byte `offset`, is complete. Throws DAMAGED behind the end. */
   endExtent(offset: number): void {
+    if (this.#forgiving) return
     if (this.#pages > 0 || this.#closed) throw damaged('an extent comes behind the end of the archive', offset)
     this.#table.endExtent()
     this.#extents++
@@ -47,6 +56,10 @@ export class EndingCheck {
 
   /** A record extent at byte `offset`. Throws DAMAGED where it does not agree with the archive before it. */
   see(record: RecordExtent, offset: number): void {
+    if (this.#forgiving) {
+      this.#closed ||= record.kind === CLOSING
+      return
+    }
     if (this.#closed) throw damaged('an extent comes behind the end of the archive', offset)
     if (record.kind === PAGE) this.#page(record, offset)
     else if (record.kind === CLOSING) this.#close(record, offset)

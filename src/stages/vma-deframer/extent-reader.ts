@@ -1,0 +1,82 @@
+/** Extent after extent out of the bytes behind the header; behind damage, the next one wherever it is. */
+
+import type { ByteQueue } from '../../core/byte-queue.ts'
+import { BLOCK_SIZE } from '../../core/geometry.ts'
+import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../../formats/vma/extent.ts'
+import { extentWithin, skipToExtent } from './find-extent.ts'
+
+/** An extent whose header is decoded; `offset` is where in the archive it begins. */
+export type Extent = ExtentHeader & { offset: number }
+
+const EMPTY = Buffer.alloc(0)
+
+export class ExtentReader {
+  readonly #queue: ByteQueue
+  readonly #uuid: Buffer
+  readonly #onDamage: (error: unknown) => void
+  #extent: Extent | null = null
+  /** No extent need begin where the last one ended. */
+  #searching = false
+  /** The end of an extent whose data was wrong: where nothing follows it as it should, the next one may begin in there. */
+  #tail: Buffer = EMPTY
+
+  /** `onDamage` is told of every header that is none; where it returns, the next extent is looked for. */
+  constructor(queue: ByteQueue, uuid: Uint8Array, onDamage: (error: unknown) => void) {
+    this.#queue = queue
+    this.#uuid = Buffer.from(uuid)
+    this.#onDamage = onDamage
+  }
+
+  /** Whether what is there now is the beginning of an extent. */
+  get isWithin(): boolean {
+    return !this.#searching && (this.#extent !== null || this.#queue.length > 0)
+  }
+
+  /** The next extent, whose blocks are in the queue; null where more must come first. */
+  next(): Extent | null {
+    while (this.#extent === null) {
+      if (this.#searching && !skipToExtent(this.#queue, this.#uuid)) return null
+      if (this.#queue.length < EXTENT_HEADER_SIZE) return null
+      this.#searching = false
+      this.#extent = this.#header()
+    }
+    const extent = this.#extent
+    if (this.#queue.length < extent.blocks * BLOCK_SIZE) return null
+    this.#extent = null
+    return extent
+  }
+
+  #header(): Extent | null {
+    const offset = this.#queue.position
+    try {
+      const extent = { ...decodeExtentHeader(this.#queue.peek(EXTENT_HEADER_SIZE), this.#uuid, offset), offset }
+      this.#queue.skip(EXTENT_HEADER_SIZE)
+      return extent
+    } catch (error) {
+      this.#onDamage(error)
+      if (this.#tail === EMPTY) this.#queue.skip(1)
+      else this.#queue.unshift(this.#tail)
+      this.#searching = true
+      return null
+    } finally {
+      this.#tail = EMPTY
+    }
+  }
+
+  /** What has come of an extent is worthless. */
+  drop(): void {
+    this.#tail = EMPTY
+    this.#extent = null
+    this.#queue.clear()
+    this.#searching = true
+  }
+
+  /** Whether another extent begins within the data of this one, because bytes of it are missing; that is then the next. */
+  isShort({ blocks }: Extent): boolean {
+    const bytes = Buffer.concat(this.#queue.look(blocks * BLOCK_SIZE))
+    const at = extentWithin(bytes, this.#uuid)
+    if (at >= 0) this.#queue.skip(at)
+    else this.#tail = Buffer.from(bytes.subarray(1 - EXTENT_HEADER_SIZE))
+    return at >= 0
+  }
+}
