@@ -28,6 +28,9 @@ import { Waiting, type WaitingFigures } from './waiting.ts'
 
 export const DEFAULT_MAX_STALL = 10_000
 
+/** Clusters of an extent: while it is looked through, and its checksum made, no request of the guest is answered. */
+const PIECE_CLUSTERS = 16
+
 export interface LiveBackupOptions {
   drives: Record<string, GuestDrive>
   /** Contents by name. */
@@ -97,7 +100,7 @@ export class LiveBackup implements CopyHost {
       courtesy(),
       writeInterceptor({ guest: this.#guest() }),
       zeroElider(),
-      vmaFramer({ checksums, index: checksums }),
+      vmaFramer({ slots: PIECE_CLUSTERS, checksums, index: checksums }),
       sink({ to }),
     ]).run({ buffer, counters: this.#counters, signal: AbortSignal.any(signals) })
   }

@@ -15,6 +15,7 @@ import { openDisk } from '../storage/open-disk.ts'
 import { ControlServer } from './control/server.ts'
 import { GuestDrive } from './guest-drive.ts'
 import { LiveBackup, type LiveBackupOptions, type LiveBackupStatus } from './live-backup.ts'
+import { rehearse } from './rehearsal.ts'
 
 export interface ServiceOptions {
   /** SOURCE by name, or a disk that is open; the names are those of the NBD exports and of the drives in archives. */
@@ -55,8 +56,8 @@ export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to'> & {
   drives?: string[]
 }
 
-/** Writes of one client that may be held at once; beyond that its reads, too, are not seen until one goes on. */
-const HELD_BYTES = 32 << 20
+/** Writes that may be held at once, of one client and of all; beyond that a client's reads, too, are not seen until one goes on. */
+const HELD_BYTES = { maxBytes: 32 << 20, maxTotalBytes: 48 << 20 }
 
 export class Service {
   readonly #options: ServiceOptions
@@ -80,7 +81,8 @@ export class Service {
       for (const [name, spec] of Object.entries(drives))
         this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
-      this.#nbd = new NbdServer(exports, { maxBytes: HELD_BYTES, ...nbd })
+      this.#nbd = new NbdServer(exports, { ...HELD_BYTES, ...nbd })
+      if (control !== undefined) await rehearse()
       // The control socket first: who can connect as a guest can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)

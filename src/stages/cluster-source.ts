@@ -47,6 +47,12 @@ export const clusterSource = defineStage({
 /** Reads in flight, each up to one extent. */
 const DEPTH = 4
 
+/**
+ * Clusters that are read at once of a drive that a guest writes to: each piece is then looked through in one go, and
+ * meanwhile the guest is not answered.
+ */
+const CLAIMED_CLUSTERS = 16
+
 /** What the scan of a guest's drives may hold of the budget: enough for a disk to be busy, the rest is the guest's. */
 function scanShare(budget: number): number {
   return Math.max(8 << 20, Math.min(16 << 20, budget >> 2))
@@ -200,7 +206,10 @@ interface Planned extends Piece {
 
 /** A piece of each drive in turn, until all are through. */
 async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
-  const all = drives.map((drive) => ({ drive, plan: pieces(drive.reader) }))
+  const all = drives.map((drive) => ({
+    drive,
+    plan: pieces(drive.reader, drive.claims === UNCLAIMED ? undefined : CLAIMED_CLUSTERS),
+  }))
   try {
     let open = all
     while (open.length > 0) {

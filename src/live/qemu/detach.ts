@@ -7,6 +7,7 @@ import { parseNbdUri } from '../../protocol/nbd/uri.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
 import { footprintOf, namesIn } from './footprint.ts'
 import { removeSocketFolder } from './push-server.ts'
+import { disarmRam } from './ram-snapshot.ts'
 import { remove } from './removal.ts'
 
 /** What was removed, by name; nothing where there was nothing. FAILED where a backup is still running, or something stays. */
@@ -16,6 +17,7 @@ export async function detach(qmp: QmpClient): Promise<string[]> {
   const sockets = footprint.places.flatMap(socketOf)
   await refuseWhereAlive(sockets)
   // Only guarded push has QEMU serve something, and the filters come before the server.
+  await disarmRam(qmp)
   const removed = await remove(qmp, { server: footprint.filters.length + footprint.snapshots.length > 0 })
   for (const folder of new Set(sockets.map(dirname))) await removeSocketFolder(folder)
   return removed

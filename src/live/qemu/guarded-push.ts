@@ -16,6 +16,7 @@ import { type Command, executeAll, wasRefused } from './commands.ts'
 import type { GuestSwitch } from './guest-switch.ts'
 import { namesOf } from './names.ts'
 import { addTargets } from './push-nodes.ts'
+import type { RamSnapshot } from './ram-snapshot.ts'
 import { remove } from './removal.ts'
 
 export interface GuardedPushOptions {
@@ -26,6 +27,8 @@ export interface GuardedPushOptions {
   pullSocket: string
   /** Seconds after which QEMU gives the point in time up rather than let a write wait. */
   timeout: number
+  /** The guest's memory is part of the point in time. */
+  ram?: RamSnapshot | null
   /** Runs the switch of the devices, with whatever has to be before and after it. */
   around?: (insert: () => Promise<void>) => Promise<void>
 }
@@ -49,8 +52,9 @@ export class GuardedPush implements Attachment {
   }
 
   async insert(qmp: QmpClient): Promise<void> {
-    const { drives, pushSocket, around = (insert) => insert() } = this.#options
+    const { drives, pushSocket, ram, around = (insert) => insert() } = this.#options
     await addTargets(qmp, drives.length, pushSocket)
+    await ram?.arm(qmp)
     await around(() => this.#switch(qmp))
   }
 
@@ -59,7 +63,11 @@ export class GuardedPush implements Attachment {
   }
 
   async remove(qmp: QmpClient): Promise<void> {
-    await remove(qmp, { server: this.#server })
+    try {
+      await this.#options.ram?.remove(qmp)
+    } finally {
+      await remove(qmp, { server: this.#server })
+    }
   }
 
   /**
@@ -68,24 +76,30 @@ export class GuardedPush implements Attachment {
    * node aborts QEMU 7.2.
    */
   async #switch(qmp: QmpClient): Promise<void> {
+    const { drives, guest, ram } = this.#options
+    const commands = [...guest.pause, ...this.#insertion(), ...(ram ? [ram.start] : guest.resume)]
+    const results = await executeAll(qmp, commands)
+    this.#server = !wasRefused(results[commands.findIndex(([name]) => name === 'nbd-server-start')])
+    const failed = results.findIndex((result) => result.status === 'rejected')
+    try {
+      if (failed === -1) await ram?.saved(qmp)
+    } finally {
+      // The guest above all.
+      if (ram || results.at(-1)!.status === 'rejected') await executeAll(qmp, guest.resume)
+    }
+    if (failed !== -1) throw explained(commands[failed], (results[failed] as PromiseRejectedResult).reason, drives)
+  }
+
+  #insertion(): Command[] {
     const { drives, guest, pullSocket } = this.#options
     const named = drives.map((drive, index) => ({ ...drive, ...namesOf(index) }))
-    const commands: Command[] = [
-      ...guest.pause,
+    return [
       ...named.map((_, index) => this.#filter(index)),
       ...named.map(({ device, filter }) => guest.attach(device, filter)),
       ...named.map(({ snapshot, filter }) => snapshotNode(snapshot, filter)),
       ['nbd-server-start', { addr: { type: 'unix', data: { path: pullSocket } } }],
       ...named.map(({ snapshot }) => snapshotExport(snapshot)),
-      ...guest.resume,
     ]
-    const results = await executeAll(qmp, commands)
-    this.#server = !wasRefused(results[commands.findIndex(([name]) => name === 'nbd-server-start')])
-    const failed = results.findIndex((result) => result.status === 'rejected')
-    if (failed === -1) return
-    // The guest above all.
-    if (results.at(-1)!.status === 'rejected') await executeAll(qmp, guest.resume)
-    throw explained(commands[failed], (results[failed] as PromiseRejectedResult).reason, drives)
   }
 
   #filter(index: number): Command {
@@ -130,6 +144,8 @@ async function connectAll(drives: readonly PushDrive[], socketPath: string): Pro
 function explained([command, args]: Command, error: unknown, drives: readonly PushDrive[]): VmapipeError {
   const { message, code } = asVmapipeError(error)
   if (qmpErrorClass(error) === undefined) return asVmapipeError(error)
+  if (command === 'migrate')
+    return new VmapipeError(code, `the guest's memory cannot be had: ${message}`, { cause: error })
   if (command === 'nbd-server-start') {
     const hint =
       'QEMU has one NBD server, and it runs already: end it with nbd-server-stop if nobody needs it, or use --mode push'

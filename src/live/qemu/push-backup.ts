@@ -22,6 +22,8 @@ import type { Attachment, PushDrive } from './attachment.ts'
 import type { QemuConnection } from './connection.ts'
 import { explainPull } from './pull-errors.ts'
 import { type PushHost, PushTarget } from './push-target.ts'
+import { RAM_NAME, type RamSnapshot } from './ram-snapshot.ts'
+import { RamStream } from './ram-stream.ts'
 import { SnapshotReader } from './snapshot-reader.ts'
 
 /** As of a disk that we serve. `copied`: pushed by QEMU before a write of the guest. */
@@ -31,6 +33,8 @@ export interface PushBackupOptions {
   drives: readonly PushDrive[]
   connection: QemuConnection
   attachment: Attachment
+  /** The guest's memory, where that is to be had too; `attachment` starts it. */
+  ram?: RamSnapshot | null
   /** Milliseconds that a push waits at most. */
   maxStall: number
 }
@@ -40,6 +44,7 @@ export class PushBackup implements PushHost {
   readonly readers: Record<string, ClaimedReader>
   /** By drive, for the server that QEMU pushes to. */
   readonly targets: readonly PushTarget[]
+  readonly ram: RamStream | null
   readonly #options: PushBackupOptions
   readonly #waiting = new Waiting()
   readonly #controller = new AbortController()
@@ -56,11 +61,13 @@ export class PushBackup implements PushHost {
 
   constructor(options: PushBackupOptions) {
     this.#options = options
-    const { drives } = options
+    const { drives, ram } = options
+    this.ram = ram ? this.#ramStream(ram) : null
     this.targets = drives.map(({ size }, index) => new PushTarget(index + 1, size, this))
     this.readers = Object.fromEntries(
       this.targets.map((target, index) => [drives[index].name, new SnapshotReader(target, this.#puller(index))]),
     )
+    if (this.ram !== null) this.readers[RAM_NAME] = this.ram.reader
   }
 
   /** Aborted, with the reason, when the backup cannot go on. */
@@ -71,7 +78,7 @@ export class PushBackup implements PushHost {
   get status(): PushBackupStatus {
     const budget = this.#context?.budget
     const { figures } = this.#waiting
-    const total = this.targets.reduce((sum, { size }) => sum + clusterCount(size), 0)
+    const total = this.#parts.reduce((sum, { size }) => sum + clusterCount(size), 0)
     return {
       since: this.#since,
       clusters: { total, scanned: this.#scanned, copied: this.#pushed },
@@ -91,16 +98,21 @@ export class PushBackup implements PushHost {
     }
   }
 
+  get #parts(): readonly (PushTarget | RamStream)[] {
+    return this.ram === null ? this.targets : [...this.targets, this.ram]
+  }
+
   #begin(context: StageContext, emit: (run: Run) => void): void {
     this.#context = context
     this.#emit = emit
+    this.ram?.begin(context.budget)
     context.signal.addEventListener('abort', () => this.#letGo(), { once: true })
     void this.#options.connection.gone.then((error) => this.#ended || this.fail(error))
   }
 
   /** Everything has come; the guest is rid of us while the archive is still being written. */
   async #settled(): Promise<void> {
-    await Promise.race([Promise.all(this.targets.map(({ whole }) => whole)), this.#over.promise])
+    await Promise.race([Promise.all(this.#parts.map(({ whole }) => whole)), this.#over.promise])
     if (this.#ended) return
     this.#letGo()
     await this.#detach().catch((error) => this.#context!.warn(`the archive is whole, but ${(error as Error).message}`))
@@ -119,7 +131,7 @@ export class PushBackup implements PushHost {
   /** First the guest: whoever waits goes on, and nobody waits any more. */
   #letGo(): void {
     this.#ended = true
-    for (const target of this.targets) target.end()
+    for (const part of this.#parts) part.end()
     this.#waiting.unwatch()
     this.#over.resolve()
   }
@@ -135,6 +147,15 @@ export class PushBackup implements PushHost {
     await Promise.all((clients ?? []).map((client) => client.close()))
     const { connection, attachment } = this.#options
     await connection.lastly((qmp) => attachment.remove(qmp))
+  }
+
+  #ramStream(ram: RamSnapshot): RamStream {
+    const { drives, connection } = this.#options
+    const outcome = () =>
+      ram.outcome(connection.qmp).catch(async (error) => {
+        throw await explainPull(error, connection)
+      })
+    return new RamStream({ drive: drives.length + 1, size: ram.size, host: this, outcome })
   }
 
   // What the readers need

@@ -1,16 +1,18 @@
 /** Our end of the push: an NBD server in a folder of its own, with an export for every drive. */
 
 import { chown, mkdtemp, rm, rmdir, unlink } from 'node:fs/promises'
+import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { asVmapipeError } from '../../core/errors.ts'
 import { NbdServer } from '../../protocol/nbd/server/server.ts'
+import { listenOnPath } from '../../protocol/nbd/server/socket-file.ts'
 import { namesOf } from './names.ts'
 import type { PushTarget } from './push-target.ts'
 
 /** The folder's name begins so, and these are in it. */
 const FOLDER = 'vmapipe-'
-const SOCKETS = ['push', 'pull']
+const SOCKETS = ['push', 'pull', 'ram']
 
 /** What QEMU may have in flight for one drive before the rest waits in its socket: requests, and bytes of them. */
 const MAX_REQUESTS = 64
@@ -28,15 +30,19 @@ export class PushServer {
   readonly pushSocket: string
   /** Where QEMU may put a socket of its own. */
   readonly pullSocket: string
+  /** Where QEMU sends the guest's memory. */
+  readonly ramSocket: string
   readonly #folder: string
   readonly #owner: number | undefined
   #server: NbdServer | null = null
+  #ramServer: Server | null = null
 
   private constructor(folder: string, owner: number | undefined) {
     this.#folder = folder
     this.#owner = owner
     this.pushSocket = join(folder, 'push')
     this.pullSocket = join(folder, 'pull')
+    this.ramSocket = join(folder, 'ram')
   }
 
   /** Makes the folder; nobody but us and QEMU may enter it. */
@@ -56,7 +62,14 @@ export class PushServer {
     if (this.#owner !== undefined) await chown(this.pushSocket, this.#owner, -1)
   }
 
+  async takeRam(accept: (connection: Socket) => void): Promise<void> {
+    this.#ramServer = createServer({ pauseOnConnect: true }, accept)
+    await listenOnPath(this.#ramServer, this.ramSocket)
+    if (this.#owner !== undefined) await chown(this.ramSocket, this.#owner, -1)
+  }
+
   async close(): Promise<void> {
+    this.#ramServer?.close()
     try {
       await this.#server?.close({ grace: 500 })
     } finally {

@@ -16,8 +16,8 @@ const DATA_CLUSTERS = SLOTS_USED
 /** A hole costs nothing but its slots: in pieces of 64 extents, so that the drives still take turns. */
 const ZERO_CLUSTERS = SLOTS_USED * 64
 
-/** All clusters of the drive in order. A cluster is zero where no data reaches into it. */
-export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>): AsyncGenerator<Piece> {
+/** All clusters of the drive in order, data in pieces of at most `most` clusters. A cluster is zero where no data reaches into it. */
+export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>, most = DATA_CLUSTERS): AsyncGenerator<Piece> {
   const clusters = clusterCount(reader.size)
   // Data that is still to be handed out: extents that touch, or share a cluster, become one stretch.
   let from = 0
@@ -26,22 +26,21 @@ export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>): AsyncG
     if (zero) continue
     const first = Math.floor(offset / CLUSTER_SIZE)
     if (first > to) {
-      yield* cut(from, to, false)
-      yield* cut(to, first, true)
+      yield* cut(from, to, false, most)
+      yield* cut(to, first, true, ZERO_CLUSTERS)
       from = first
     }
     to = Math.max(to, Math.ceil((offset + length) / CLUSTER_SIZE))
     // A long stretch is not held back until it ends.
-    while (to - from > DATA_CLUSTERS) {
-      yield { first: from, count: DATA_CLUSTERS, zero: false }
-      from += DATA_CLUSTERS
+    while (to - from > most) {
+      yield { first: from, count: most, zero: false }
+      from += most
     }
   }
-  yield* cut(from, to, false)
-  yield* cut(to, clusters, true)
+  yield* cut(from, to, false, most)
+  yield* cut(to, clusters, true, ZERO_CLUSTERS)
 }
 
-function* cut(from: number, to: number, zero: boolean): Generator<Piece> {
-  const most = zero ? ZERO_CLUSTERS : DATA_CLUSTERS
+function* cut(from: number, to: number, zero: boolean, most: number): Generator<Piece> {
   for (let first = from; first < to; first += most) yield { first, count: Math.min(most, to - first), zero }
 }

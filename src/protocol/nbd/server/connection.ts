@@ -12,7 +12,7 @@ import { Negotiation } from './negotiation.ts'
 import { Outbox } from './outbox.ts'
 import type { ServerStats } from './stats.ts'
 import { type DiskFailure, Transmission } from './transmission.ts'
-import { Window } from './window.ts'
+import { type SharedBytes, Window } from './window.ts'
 
 export interface ConnectionContext {
   exports: Exports
@@ -22,6 +22,8 @@ export interface ConnectionContext {
   maxRequests: number
   /** Bytes of payload of one client in memory at most; a single larger request is taken too. */
   maxBytes: number
+  /** Of all clients together. */
+  shared: SharedBytes
   /** How long a client may take to come to the transmission phase, in milliseconds. */
   handshakeTimeout: number
   onDiskError: (failure: DiskFailure) => void
@@ -35,6 +37,7 @@ export class ServerConnection {
   readonly #outbox: Outbox
   readonly #handshake: NodeJS.Timeout
   #transmission: Transmission | null = null
+  #window: Window | null = null
   /** No more requests are read. */
   #ending = false
   #closed = false
@@ -75,8 +78,9 @@ export class ServerConnection {
     const agreement = yield* new Negotiation(this.#context.exports, (bytes) => this.#socket.write(bytes)).run()
     clearTimeout(this.#handshake)
     if (agreement !== null) {
-      const { buffers, stats, maxRequests, maxBytes, onDiskError } = this.#context
-      const window = new Window(maxRequests, maxBytes)
+      const { buffers, stats, maxRequests, maxBytes, shared, onDiskError } = this.#context
+      const window = new Window(maxRequests, maxBytes, shared)
+      this.#window = window
       this.#transmission = new Transmission({
         ...{ agreement, window, buffers, stats, onDiskError },
         outbox: this.#outbox,
@@ -121,6 +125,7 @@ export class ServerConnection {
   #gone(): void {
     this.#closed = true
     this.#ending = true
+    this.#window?.close()
     clearTimeout(this.#handshake)
     this.#outbox.flush()
     this.#settle()

@@ -17,6 +17,8 @@ export interface NbdServerOptions {
   maxConnections?: number
   maxRequests?: number
   maxBytes?: number
+  /** Bytes of payload of all clients in memory; each of them may have one request, or 1 MiB, however many the others have. */
+  maxTotalBytes?: number
   handshakeTimeout?: number
   /** Told of every request that a disk failed, besides its client. Must not throw. */
   onDiskError?: (failure: DiskFailure) => void
@@ -39,13 +41,14 @@ export class NbdServer {
 
   constructor(exports: readonly NbdExport[], options: NbdServerOptions = {}) {
     const { maxConnections = 64, maxRequests = 128, maxBytes = 4 * 2 ** 20, handshakeTimeout = 10_000 } = options
-    const { onDiskError = () => {} } = options
+    const { onDiskError = () => {}, maxTotalBytes = 64 * 2 ** 20 } = options
     this.#exports = new Exports(exports)
     this.#maxConnections = maxConnections
     this.#context = {
       exports: this.#exports,
       buffers: new PayloadBuffers(),
       stats: this.stats,
+      shared: { used: 0, total: maxTotalBytes },
       ...{ maxRequests, maxBytes, handshakeTimeout, onDiskError },
     }
   }
