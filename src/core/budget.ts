@@ -74,6 +74,7 @@ export class Budget {
   readonly #waiting: Waiter[] = []
   #closed: Error | null = null
   #carved = 0
+  #isPart = false
   readonly #parts: Budget[] = []
 
   constructor(total: number, name = 'the budget') {
@@ -108,6 +109,7 @@ export class Budget {
     this.require(bytes, name)
     this.#carved += bytes
     const part = new Budget(bytes, name)
+    part.#isPart = true
     this.#parts.push(part)
     return part
   }
@@ -116,9 +118,9 @@ export class Budget {
   require(bytes: number, name: string): void {
     if (bytes <= this.capacity) return
     const message = `${name} needs ${formatBytes(bytes)} of memory, ${formatBytes(this.capacity)} are left of ${this.name}`
-    throw new VmapipeError('USAGE', message, {
-      hint: `allow a larger --buffer, at least ${formatBytes(this.#carved + bytes)}, or fewer threads`,
-    })
+    // How large a part is, is its stage's affair: nobody here knows of what total it would be large enough.
+    const least = this.#isPart ? '' : `, at least ${formatBytes(this.#carved + bytes)}`
+    throw new VmapipeError('USAGE', message, { hint: `allow a larger --buffer${least}, or fewer threads` })
   }
 
   /** A buffer of exactly `bytes` bytes, when there is room for it. */

@@ -64,6 +64,13 @@ describe('the budget', { timeout }, () => {
     assert.throws(() => new Budget(10).carve(11, 'a stage'), { code: 'USAGE' })
   })
 
+  test('says how large the whole must be, and of a part only that it is too small', () => {
+    const budget = new Budget(100)
+    const part = budget.carve(60, 'a stage')
+    assert.throws(() => budget.require(50, 'x'), { code: 'USAGE', hint: /a larger --buffer, at least 110 B, or/ })
+    assert.throws(() => part.require(61, 'x'), { code: 'USAGE', hint: 'allow a larger --buffer, or fewer threads' })
+  })
+
   test('a part that is carved off is not there for others', async () => {
     const budget = new Budget(100)
     const part = budget.carve(60, 'a stage')
