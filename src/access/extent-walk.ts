@@ -14,6 +14,8 @@ import type { TableOf } from './index-builder.ts'
 
 /** Read at once where headers follow each other without data between them. */
 const STRETCH = 64 << 10
+/** So much of a compressed archive is worked on at once, if there is memory for it. */
+const AHEAD = 32 << 20
 
 export interface Walked extends TableOf {
   /** Why it ended before the end of the archive: extents behind this could not be found. */
@@ -32,6 +34,7 @@ export async function walkExtents(
   try {
     for (let offset = headerSize; offset < bytes.size; ) {
       signal?.throwIfAborted()
+      bytes.ahead?.([{ offset, length: AHEAD }])
       const header = decodeExtentHeader(await headers.read(offset), manifest.uuid, offset)
       const next = offset + EXTENT_HEADER_SIZE + header.blocks * BLOCK_SIZE
       if (next > bytes.size)

@@ -5,13 +5,18 @@ import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
+import { MAGIC_LIMIT, recognise } from '../formats/compression.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
-import { type ArchiveBytes, openPlainBytes } from './archive-bytes.ts'
+import { openRawReader, type RawReader } from '../storage/raw-reader.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
 import { ArchiveDrive, type ArchiveParts } from './archive-drive.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import { readEnding } from './ending.ts'
 import { ExtentHeaders } from './extent-headers.ts'
 import { walkExtents } from './extent-walk.ts'
+import { readFrameTable } from './frame-table.ts'
+import { FramedExtents } from './framed-extents.ts'
+import { Frames } from './frames.ts'
 import { buildIndex } from './index-builder.ts'
 import { PieceCache } from './piece-cache.ts'
 import { PlainExtents } from './plain-extents.ts'
@@ -39,13 +44,16 @@ export interface Archive {
 export async function openArchive(path: string, options: OpenArchiveOptions = {}): Promise<Archive> {
   const { budget = new Budget(DEFAULT_BUDGET), threads = availableParallelism(), signal, warn = () => {} } = options
   signal?.throwIfAborted()
-  const bytes = await openPlainBytes(path)
+  const file = await openRawReader(path)
+  let bytes: ArchiveBytes = file
   try {
+    const frames = await openFrames(file, budget, threads, warn)
+    bytes = frames ?? file
     const { manifest, size } = await readHeader(bytes)
     const index = await findIndex(bytes, manifest, size, { signal, warn })
     const headers = new ExtentHeaders(bytes, index, manifest)
-    const cache = new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
-    const data = new PlainExtents(bytes, index, headers, cache)
+    const plain = () => new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
+    const data = frames ? new FramedExtents(frames, index) : new PlainExtents(file, index, headers, plain())
     return new OpenArchive(manifest, { index, headers, data })
   } catch (error) {
     await bytes.close()
@@ -53,6 +61,23 @@ export async function openArchive(path: string, options: OpenArchiveOptions = {}
     failure.where.file ??= path
     throw failure
   }
+}
+
+/** Null for an archive that is not compressed. */
+async function openFrames(file: RawReader, budget: Budget, threads: number, warn: (message: string) => void) {
+  const start = Buffer.alloc(Math.min(MAGIC_LIMIT, file.size))
+  await file.read(start, 0)
+  const format = recognise(start)
+  if (format === undefined || format === 'vma') return null
+  const table = await readFrameTable(file).catch((error) => {
+    if (asVmapipeError(error).code !== 'DAMAGED') throw error
+    warn(`the map of the archive's frames is not used: ${error.line}`)
+    return null
+  })
+  if (table !== null) return new Frames(file, table, budget, threads)
+  throw new VmapipeError('USAGE', `nothing tells where in this ${format} archive anything is`, {
+    hint: 'give a folder with --spool for what is unpacked on the way',
+  })
 }
 
 class OpenArchive implements Archive {

@@ -20,6 +20,9 @@ async function driveOf(t: Hooks, image: Buffer, made: object): Promise<DriveRead
 }
 
 const KINDS: Record<string, object> = {
+  'an archive of zstd frames': { compress: 'zstd' },
+  'an archive of LZ4 frames': { compress: 'lz4' },
+  'an archive of gzip members': { compress: 'gzip' },
   'an archive with checksums': {},
   'an archive without index': { index: false },
   'an archive as others make them': { checksums: false, index: false },

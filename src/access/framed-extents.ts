@@ -1,0 +1,33 @@
+/** Extents of a compressed archive. Its frames have checksums of their own. */
+
+import type { ExtentHeader } from '../formats/vma/extent.ts'
+import type { ClusterIndex } from './cluster-index.ts'
+import type { ExtentData } from './extent-data.ts'
+import type { Frames } from './frames.ts'
+import type { View } from './piece-cache.ts'
+
+export class FramedExtents implements ExtentData {
+  readonly window = 16
+  readonly #frames: Frames
+  readonly #index: ClusterIndex
+
+  constructor(frames: Frames, index: ClusterIndex) {
+    this.#frames = frames
+    this.#index = index
+  }
+
+  view(extent: number, _header: ExtentHeader, at: number, length: number): Promise<View> {
+    return this.#frames.view(this.#index.offsets[extent] + at, length)
+  }
+
+  ahead(extents: readonly number[]): void {
+    const { offsets } = this.#index
+    this.#frames.ahead(
+      extents.map((extent) => ({ offset: offsets[extent], length: offsets[extent + 1] - offsets[extent] })),
+    )
+  }
+
+  close(): Promise<void> {
+    return this.#frames.close()
+  }
+}

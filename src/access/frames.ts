@@ -1,0 +1,110 @@
+/** A compressed archive whose frames are known: each is read and decoded when it is wanted, several at once, and kept. */
+
+import type { Budget } from '../core/budget.ts'
+import { discard } from '../core/budget.ts'
+import { VmapipeError } from '../core/errors.ts'
+import { formatBytes } from '../core/size.ts'
+import { checkBounds } from '../storage/bounds.ts'
+import type { ArchiveBytes, StreamRange } from './archive-bytes.ts'
+import { decodeFrame } from './frame-codecs.ts'
+import type { FrameTable } from './frame-table.ts'
+import { type Load, PieceCache, type View } from './piece-cache.ts'
+
+/** Frames that must fit into the memory for content. */
+const LEAST_FRAMES = 3
+
+export class Frames implements ArchiveBytes {
+  readonly size: number
+  readonly #file: ArchiveBytes
+  readonly #table: FrameTable
+  readonly #inputs: Budget
+  readonly #inputSize: number
+  readonly #cache: PieceCache
+  /** The content that is asked for ahead at most. */
+  readonly #window: number
+
+  /** Takes all of the budget. Throws USAGE where it is too small for frames so large. */
+  constructor(file: ArchiveBytes, table: FrameTable, budget: Budget, threads: number) {
+    const { bytes, contentBytes } = table.largest
+    const wanted = threads + 2
+    const atOnce = Math.max(1, Math.min(wanted, Math.floor(budget.capacity / 3 / bytes)))
+    if (bytes * atOnce + LEAST_FRAMES * contentBytes > budget.capacity)
+      throw new VmapipeError('USAGE', `frames of ${formatBytes(contentBytes)} do not fit into memory`, {
+        hint: `allow a --buffer of ${formatBytes(bytes * 3 + LEAST_FRAMES * contentBytes)}`,
+      })
+    this.#file = file
+    this.#table = table
+    this.size = table.contentBytes
+    this.#inputSize = bytes
+    this.#inputs = budget.carve(bytes * atOnce, 'reading compressed frames')
+    this.#cache = new PieceCache(budget.carve(budget.capacity, 'the content of frames'), atOnce)
+    this.#window = this.#cache.capacity / 2
+  }
+
+  async read(buffer: Uint8Array, offset: number): Promise<void> {
+    for (let filled = 0; filled < buffer.byteLength; ) {
+      const { bytes, lease } = await this.view(offset + filled, buffer.byteLength - filled)
+      buffer.set(bytes, filled)
+      lease.release()
+      filled += bytes.length
+    }
+  }
+
+  /** At most `length` bytes from `offset`: as many as are in one frame. */
+  async view(offset: number, length: number): Promise<View> {
+    checkBounds(this.size, offset, length)
+    const frame = this.#table.frameAt(offset)
+    const { bytes, lease } = await this.#cache.get(frame, this.#load(frame))
+    const from = offset - this.#table.contents[frame]
+    return { bytes: bytes.subarray(from, from + length), lease }
+  }
+
+  /** These ranges of the stream are wanted soon. */
+  ahead(ranges: readonly StreamRange[]): void {
+    const frames = new Set<number>()
+    let content = 0
+    for (const { offset, length } of ranges) {
+      for (let at = offset; at < Math.min(offset + length, this.size) && content < this.#window; ) {
+        const frame = this.#table.frameAt(at)
+        at = this.#table.contents[frame + 1]
+        if (frames.has(frame)) continue
+        content += at - this.#table.contents[frame]
+        if (content <= this.#window) frames.add(frame)
+      }
+    }
+    this.#cache.ahead(Array.from(frames, (key) => ({ key, load: this.#load(key) })))
+  }
+
+  async close(): Promise<void> {
+    await this.#cache.close()
+    await this.#file.close()
+  }
+
+  #load(frame: number): Load {
+    return async () => {
+      const { starts, contents } = this.#table
+      const [offset, contentBytes] = [starts[frame], contents[frame + 1] - contents[frame]]
+      const input = await this.#inputs.take(this.#inputSize)
+      try {
+        const bytes = input.buffer.subarray(0, starts[frame + 1] - offset)
+        await this.#file.read(bytes, offset)
+        return await this.#decode(bytes, contentBytes, offset)
+      } finally {
+        input.release()
+      }
+    }
+  }
+
+  async #decode(bytes: Buffer, contentBytes: number, offset: number): Promise<View> {
+    let content: Buffer | null = null
+    const dispose = () => content && discard(content)
+    const lease = await this.#cache.room(contentBytes, (memory) => memory.charge(contentBytes, dispose))
+    try {
+      content = await decodeFrame(bytes, contentBytes, offset)
+      return { bytes: content, lease }
+    } catch (error) {
+      lease.release()
+      throw error
+    }
+  }
+}
