@@ -11,6 +11,7 @@ import { configCommand } from './commands/config.ts'
 import { demoCommand } from './commands/demo.ts'
 import { detachCommand } from './commands/detach.ts'
 import { drivesCommand } from './commands/drives.ts'
+import { exportCommand } from './commands/export.ts'
 import { listCommand } from './commands/list.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { runCommand } from './commands/run.ts'
@@ -38,6 +39,7 @@ export function makeProgram(): Command {
     verifyCommand,
     listCommand,
     configCommand,
+    exportCommand,
     serveCommand,
     detachCommand,
     drivesCommand,

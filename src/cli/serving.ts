@@ -43,9 +43,9 @@ export function checkServing({ socket, listen, readyFd }: ServingFlags): void {
   if (readyFd !== undefined) checkOpen(readyFd)
 }
 
-/** Lines for people on standard error. */
+/** Lines for people on standard error. What comes from outside is made harmless before. */
 export function speaker({ quiet }: Pick<ServingFlags, 'quiet'>): Say {
-  return (line) => void (quiet || process.stderr.write(`${printable(line)}\n`))
+  return (line) => void (quiet || process.stderr.write(`${line}\n`))
 }
 
 /** Makes the service, starts it, says that it is ready, and stops it in good order on a signal. */
@@ -69,7 +69,7 @@ export async function serveUntilStopped(
 }
 
 function sayReady(service: Served, { socket, listen, control, readyFd }: ServingFlags, say: Say): void {
-  for (const { name, size } of service.status.drives) say(`drive ${name}: ${formatBytes(size)}`)
+  for (const { name, size } of service.status.drives) say(`drive ${printable(name)}: ${formatBytes(size)}`)
   const places = [socket, listen && `${listen.host}:${service.port}`].filter((place) => place !== undefined)
   say(`ready: guests at ${places.join(' and ')}${control === undefined ? '' : `, control at ${control}`}`)
   if (readyFd !== undefined) tellReady(readyFd)

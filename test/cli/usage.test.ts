@@ -5,7 +5,20 @@ import { tmpDir } from '../support/tmp.ts'
 import { oneLine, vmapipe } from './cli.ts'
 
 const limits = { timeout: 30_000 }
-const COMMANDS = ['backup', 'restore', 'verify', 'list', 'config', 'serve', 'drives', 'detach', 'run', 'stages', 'demo']
+const COMMANDS = [
+  'backup',
+  'restore',
+  'verify',
+  'list',
+  'config',
+  'export',
+  'serve',
+  'drives',
+  'detach',
+  'run',
+  'stages',
+  'demo',
+]
 
 test('every command has help with an example and the exit codes', limits, async () => {
   const texts = await Promise.all(COMMANDS.map((command) => vmapipe([command, '--help'])))

@@ -25,10 +25,15 @@ export async function serve(
   flags: string[] = [],
   dir = tmpDir(t),
 ): Promise<Serving> {
+  const named = Object.entries(drives).flatMap(([name, source]) => ['-d', `${name}=${source}`])
+  return serveBy(t, ['serve', ...named, ...flags], dir)
+}
+
+/** The same with any command that serves. */
+export async function serveBy(t: Hooks, command: string[], dir = tmpDir(t)): Promise<Serving> {
   const socket = join(dir, 'nbd')
   const control = join(dir, 'ctl')
-  const named = Object.entries(drives).flatMap(([name, source]) => ['-d', `${name}=${source}`])
-  const args = [LAUNCHER, 'serve', ...named, '--socket', socket, '--control', control, '--ready-fd', '3', ...flags]
+  const args = [LAUNCHER, ...command, '--socket', socket, '--control', control, '--ready-fd', '3']
   const child = spawnTied(process.execPath, args, {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE },

@@ -1,0 +1,44 @@
+import type { Command } from 'commander'
+import { bufferFlag, collect, common, examples } from '../flags.ts'
+import { checkServing, type ServingFlags, serveUntilStopped, servingFlags, speaker } from '../serving.ts'
+import { noteLine } from '../text.ts'
+
+interface Flags extends ServingFlags {
+  drive?: string[]
+  overlay?: string
+  buffer?: number
+}
+
+export function exportCommand(program: Command): void {
+  const command = program
+    .command('export')
+    .summary('serve the drives of an archive, to look into or to boot from')
+    .description(
+      'Serves every drive of an archive as an NBD export, without unpacking it: read-only, or with --overlay writable, ' +
+        'so that a guest boots from its backup. The archive is never changed. Damage is an error of the bytes that it ' +
+        'touches, and of no others.\n\n' +
+        'An overlay is a sparse file for each drive and a map of what is in it. It can be used again, by one export at ' +
+        'a time, with the same archive. SIGTERM ends the export in good order.',
+    )
+    .argument('<archive>', 'path of the archive')
+    .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
+    .option('--overlay <dir>', 'exports can be written to: what is, goes into files in this folder')
+  servingFlags(command).action(run)
+  examples(
+    common(bufferFlag(command, 'memory for what is read of the archive')),
+    'vmapipe export vm.vma.zst --socket /run/vm1.nbd',
+    "nbdcopy 'nbd+unix:///drive-scsi0?socket=/run/vm1.nbd' disk.raw",
+    'vmapipe export vm.vma.zst --overlay changes/ --socket /run/vm1.nbd',
+  )
+}
+
+async function run(archive: string, { drive, overlay, buffer, ...flags }: Flags): Promise<void> {
+  checkServing(flags)
+  const { socket, listen, control } = flags
+  const { exportArchive } = await import('../../jobs/export.ts')
+  const say = speaker(flags)
+  const warn = (message: string) => say(noteLine('warning', message))
+  const make = (signal: AbortSignal) =>
+    exportArchive({ from: archive, drives: drive, overlay, buffer, socket, listen, control, signal, warn })
+  await serveUntilStopped(make, flags, say)
+}

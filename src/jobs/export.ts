@@ -1,0 +1,122 @@
+/** The drives of an archive as NBD exports: read-only, or writable where changes go to an overlay of their own. */
+
+import { join } from 'node:path'
+import { type Archive, openArchive } from '../access/open-archive.ts'
+import { Budget } from '../core/budget.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import type { DriveInfo, Manifest } from '../core/items.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
+import { restoreNames } from '../formats/vma/names.ts'
+import { DiskFailures } from '../live/disk-failures.ts'
+import { Service, type ServiceOptions, type ServiceStatus } from '../live/service.ts'
+import type { Disk } from '../storage/disk.ts'
+import { openOverlay } from '../storage/disks/overlay/open-overlay.ts'
+import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
+import { ReaderDisk } from '../storage/disks/reader-disk.ts'
+import { makeFolder } from '../storage/folder.ts'
+
+export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
+  /** Path of the archive. */
+  from: string
+  /** Names of the drives; all unless given. */
+  drives?: string[]
+  /** Folder for what is written to each drive; made if need be. Without it nobody can write. */
+  overlay?: string
+  /** Bytes of memory for what is read of the archive. */
+  buffer?: number
+  signal?: AbortSignal
+  warn?: (message: string) => void
+}
+
+/** Opens everything. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
+export async function exportArchive(options: ExportOptions): Promise<ArchiveExport> {
+  const { from, buffer = DEFAULT_BUDGET, signal, warn = () => {} } = options
+  const archive = await openArchive(from, { budget: new Budget(buffer), signal, warn })
+  const disks = new Map<string, Disk>()
+  try {
+    const chosen = chooseDrives(archive.manifest, options.drives)
+    if (options.overlay !== undefined) await makeFolder(options.overlay)
+    for (const drive of chosen) disks.set(drive.name, await openExport(archive, drive, options.overlay))
+    return new ArchiveExport(archive, disks, options)
+  } catch (error) {
+    for (const disk of disks.values()) await disk.close()
+    await archive.close()
+    throw error
+  }
+}
+
+export class ArchiveExport {
+  readonly #archive: Archive
+  readonly #disks: ReadonlyMap<string, Disk>
+  readonly #service: Service
+
+  constructor(archive: Archive, disks: ReadonlyMap<string, Disk>, { socket, listen, control, warn }: ExportOptions) {
+    this.#archive = archive
+    this.#disks = disks
+    const failures = new DiskFailures(warn)
+    const nbd = { onDiskError: failures.note.bind(failures) }
+    this.#service = new Service({ drives: Object.fromEntries(disks), socket, listen, control, nbd })
+  }
+
+  get manifest(): Manifest {
+    return this.#archive.manifest
+  }
+
+  /** Resolves when guests can connect. Where it fails, nothing is left open. */
+  async start(): Promise<void> {
+    await this.#service.start().catch(async (error) => {
+      await this.#close()
+      throw error
+    })
+  }
+
+  get port(): number | undefined {
+    return this.#service.port
+  }
+
+  get status(): ServiceStatus {
+    return this.#service.status
+  }
+
+  /** What was taken is answered, what was written is durable, then all is closed. */
+  async stop(): Promise<void> {
+    try {
+      await this.#service.stop()
+    } finally {
+      await this.#close()
+    }
+  }
+
+  async #close(): Promise<void> {
+    for (const disk of this.#disks.values()) await disk.close()
+    await this.#archive.close()
+  }
+}
+
+/** The drives of these names, in the order of the archive. */
+export function chooseDrives({ drives }: Manifest, names: readonly string[] | undefined): DriveInfo[] {
+  const known = drives.map(({ name }) => name)
+  const unknown = names?.find((name) => !known.includes(name))
+  if (unknown !== undefined) {
+    throw new VmapipeError('USAGE', `the archive has no drive '${unknown}'`, {
+      hint: `it has ${known.join(', ') || 'none'}`,
+    })
+  }
+  const chosen = names === undefined ? drives : drives.filter(({ name }) => names.includes(name))
+  if (chosen.length === 0) throw new VmapipeError('USAGE', 'the archive has no drives')
+  return chosen
+}
+
+async function openExport(archive: Archive, { id, name, size }: DriveInfo, overlay?: string): Promise<Disk> {
+  const reader = archive.drive(name)
+  if (overlay === undefined) return new ReaderDisk(reader)
+  const { uuid } = archive.manifest
+  const file = join(overlay, `${restoreNames(archive.manifest).drives.get(id)}.overlay`)
+  try {
+    return new OverlayDisk(reader, await openOverlay(file, { purpose: 'overlay', uuid, drive: id, size }))
+  } catch (error) {
+    const failure = asVmapipeError(error)
+    failure.where.drive ??= name
+    throw failure
+  }
+}
