@@ -7,12 +7,14 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { printable } from '../core/errors.ts'
 import { backupCommand } from './commands/backup.ts'
+import { catCommand } from './commands/cat.ts'
 import { configCommand } from './commands/config.ts'
 import { demoCommand } from './commands/demo.ts'
 import { detachCommand } from './commands/detach.ts'
 import { drivesCommand } from './commands/drives.ts'
 import { exportCommand } from './commands/export.ts'
 import { listCommand } from './commands/list.ts'
+import { repackCommand } from './commands/repack.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { runCommand } from './commands/run.ts'
 import { serveCommand } from './commands/serve.ts'
@@ -38,8 +40,10 @@ export function makeProgram(): Command {
     restoreCommand,
     verifyCommand,
     listCommand,
+    catCommand,
     configCommand,
     exportCommand,
+    repackCommand,
     serveCommand,
     detachCommand,
     drivesCommand,

@@ -24,6 +24,14 @@ export function restoreSummary({ drives }: JobResult, whole: Snapshot): string[]
   ]
 }
 
+export function repackSummary({ drives }: JobResult, whole: Snapshot): string[] {
+  const size = drives.reduce((sum, drive) => sum + drive.size, 0)
+  return [
+    `repacked ${count(drives.length, 'drive')} of ${formatBytes(size)} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
+    `archive of ${formatBytes(whole.written)}${ratio(size, whole.written)}`,
+  ]
+}
+
 /** For pipelines of which nothing more is known. */
 export function runSummary(whole: Snapshot): string[] {
   const { read, written, elapsed } = whole

@@ -29,7 +29,13 @@ const options = z.strictObject({
     .union([z.array(z.string()), z.record(z.string().min(1), z.union([z.string(), z.instanceof(Uint8Array)]))])
     .default([])
     .describe('config files to put in: their paths, or names and paths (in code, also their bytes)'),
-  uuid: z.uuid().optional().describe('of the archive; a new one unless given'),
+  inTurn: z
+    .boolean()
+    .default(true)
+    .describe(
+      'a piece of each drive in turn; if not, one drive after the other, so that a change in one moves nothing of another',
+    ),
+  uuid: z.guid().optional().describe('of the archive; a new one unless given'),
   ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now unless given'),
 })
 
@@ -90,7 +96,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
     })
     if (this.#drives.some(({ claims }) => claims !== UNCLAIMED))
       this.#budget = this.#context.budget.carve(scanShare(this.#context.budget.capacity), 'the scan')
-    this.#plan = interleave(this.#drives)
+    this.#plan = this.#options.inTurn ? interleave(this.#drives) : oneByOne(this.#drives)
     this.#context.counters.set(
       'total',
       this.#drives.reduce((sum, { size }) => sum + size, 0),
@@ -202,6 +208,10 @@ function isReader(value: unknown): boolean {
 
 interface Planned extends Piece {
   drive: OpenDrive
+}
+
+async function* oneByOne(drives: OpenDrive[]): AsyncGenerator<Planned> {
+  for (const drive of drives) yield* interleave([drive])
 }
 
 /** A piece of each drive in turn, until all are through. */

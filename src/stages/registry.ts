@@ -6,6 +6,7 @@ import { clusterSource } from './cluster-source.ts'
 import { clusterWriter } from './cluster-writer.ts'
 import { compressor } from './compressor.ts'
 import { decompressor } from './decompressor.ts'
+import { driveFilter } from './drive-filter.ts'
 import { rateLimit } from './rate-limit.ts'
 import { sink } from './sink.ts'
 import { source } from './source.ts'
@@ -30,6 +31,7 @@ const ALL = [
   zeroExpander,
   clusterWriter,
   verifier,
+  driveFilter,
   rateLimit,
 ] as unknown as StageFactory[]
 

@@ -42,6 +42,7 @@ const cases: Record<string, ContractCase> = {
       }),
   },
   'write-interceptor': { stage: () => make('write-interceptor'), input: clusters },
+  'drive-filter': { stage: () => make('drive-filter'), input: clusters },
   'zero-elider': { stage: () => make('zero-elider'), input: clusters },
   'vma-framer': { stage: () => make('vma-framer'), input: clusters, empty: 'STAGE' },
   compressor: { stage: () => make('compressor'), input: chunks },

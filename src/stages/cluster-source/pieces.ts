@@ -16,7 +16,11 @@ const DATA_CLUSTERS = SLOTS_USED
 /** A hole costs nothing but its slots: in pieces of 64 extents, so that the drives still take turns. */
 const ZERO_CLUSTERS = SLOTS_USED * 64
 
-/** All clusters of the drive in order, data in pieces of at most `most` clusters. A cluster is zero where no data reaches into it. */
+/**
+ * All clusters of the drive in order, data in pieces of at most `most` clusters. A cluster is zero where no data reaches into it.
+ * Pieces end where a multiple of `most` does: what changes in one place of a drive moves nothing elsewhere, in which extent
+ * clusters are, and an extent is filled by one piece.
+ */
 export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>, most = DATA_CLUSTERS): AsyncGenerator<Piece> {
   const clusters = clusterCount(reader.size)
   // Data that is still to be handed out: extents that touch, or share a cluster, become one stretch.
@@ -33,8 +37,9 @@ export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>, most = 
     to = Math.max(to, Math.ceil((offset + length) / CLUSTER_SIZE))
     // A long stretch is not held back until it ends.
     while (to - from > most) {
-      yield { first: from, count: most, zero: false }
-      from += most
+      const count = most - (from % most)
+      yield { first: from, count, zero: false }
+      from += count
     }
   }
   yield* cut(from, to, false, most)
@@ -42,5 +47,8 @@ export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>, most = 
 }
 
 function* cut(from: number, to: number, zero: boolean, most: number): Generator<Piece> {
-  for (let first = from; first < to; first += most) yield { first, count: Math.min(most, to - first), zero }
+  for (let first = from, count = 0; first < to; first += count) {
+    count = Math.min(most - (first % most), to - first)
+    yield { first, count, zero }
+  }
 }

@@ -1,0 +1,69 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { collect, examples, type JobFlags, limited } from '../flags.ts'
+import { runJob } from '../run-job.ts'
+import { repackSummary } from '../summary.ts'
+
+interface Flags extends JobFlags {
+  output: string
+  compress?: string
+  drive?: string[]
+  without?: string[]
+  uuid?: string
+  ctime?: number
+  keepOrder?: boolean
+  force?: boolean
+  checksums: boolean
+  index: boolean
+}
+
+export function repackCommand(program: Command): void {
+  const command = program
+    .command('repack')
+    .summary('rewrite an archive: in order, otherwise compressed, with fewer drives')
+    .description(
+      'Rewrites an archive: the clusters of each drive in order, one drive after the other, with checksums and an ' +
+        'index, in any compression. What changes in one place of a drive then moves nothing elsewhere, which is what ' +
+        'stores that find duplicates want; they find most in an archive that is not compressed.\n\n' +
+        'ARCHIVE is a path; with --keep-order it may also be - for standard input, ssh://user@host/path or exec:COMMAND.',
+    )
+    .argument('<archive>', 'where the archive is read from')
+    .requiredOption('-o, --output <target>', 'where the new one goes')
+    .option('--compress <method>', 'zstd[:LEVEL], lz4, gzip[:LEVEL] or none; by the name of TARGET unless given')
+    .option('-d, --drive <name>', 'only this drive; any number of times', collect)
+    .option('--without <name>', 'all drives but this one; any number of times', collect)
+    .option('--uuid <uuid>', "of the new archive; the old one's unless given", uuid)
+    .option('--ctime <seconds>', "time of the new archive since the epoch; the old one's unless given", seconds)
+    .option('--keep-order', 'leave clusters in the order in which they are')
+    .option('-f, --force', 'replace an archive that exists')
+    .option('--no-checksums', 'leave out the checksums of the data')
+    .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
+    .action(run)
+  examples(
+    limited(command, 'the archive'),
+    'vmapipe repack vm.vma.lzo -o vm.vma.zst',
+    'vmapipe repack vm.vma.zst --without drive-scsi1 --compress zstd:19 -o small.vma.zst',
+    'vmapipe repack vm.vma.zst --uuid 00000000-0000-4000-8000-000000000000 --ctime 0 -o - | restic backup --stdin',
+  )
+}
+
+async function run(archive: string, { output, drive, without, bwlimit, ...flags }: Flags): Promise<void> {
+  const { buffer, threads, progress, quiet, verbose, ...wishes } = flags
+  const { repack } = await import('../../jobs/repack.ts')
+  await runJob(
+    'repack',
+    { buffer, threads, progress, quiet, verbose },
+    (options) => repack({ ...options, ...wishes, from: archive, to: output, bwlimit, keep: drive, leaveOut: without }),
+    repackSummary,
+  )
+}
+
+function uuid(text: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
+    throw new InvalidArgumentError('write it as 01234567-89ab-4cde-8f01-23456789abcd')
+  return text.toLowerCase()
+}
+
+function seconds(text: string): number {
+  if (!/^\d{1,12}$/.test(text)) throw new InvalidArgumentError('write it as 1700000000')
+  return Number(text)
+}

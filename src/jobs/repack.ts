@@ -1,0 +1,90 @@
+/** An archive into another one: in the order of its drives' clusters, otherwise compressed, with fewer drives, with checksums. */
+
+import { openArchive } from '../access/open-archive.ts'
+import { Budget } from '../core/budget.ts'
+import { VmapipeError } from '../core/errors.ts'
+import { type ClusterItem, Manifest } from '../core/items.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
+import { type BoundStage, defineStage, z } from '../core/stage.ts'
+import { Census } from '../stages/census.ts'
+import { clusterSource } from '../stages/cluster-source.ts'
+import { driveFilter, filtered } from '../stages/drive-filter.ts'
+import { bindStage } from '../stages/registry.ts'
+import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
+import { type JobResult, limit, runJob } from './job.ts'
+import { reading } from './restore.ts'
+
+export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs'> {
+  /** A path; `-`, `ssh://user@host/path` or `exec:COMMAND` with `keepOrder` only. */
+  from: string
+  /** Clusters stay in the order in which they are: nothing has to be found, and the archive may come through a pipe. */
+  keepOrder?: boolean
+  /** Names of the drives that are wanted, or of those that are not; all of them unless given. */
+  keep?: string[]
+  leaveOut?: string[]
+}
+
+/** Resolves when the new archive is complete and durable. UUID and time stay unless given. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+export async function repack(options: RepackOptions): Promise<JobResult> {
+  const census = new Census()
+  if (options.keepOrder) return runJob([...passing(options), ...writing(options, census)], census, options)
+  if (options.from === '-' || /^(ssh:\/\/|exec:)/.test(options.from)) {
+    throw new VmapipeError('USAGE', 'clusters can be put in order only where the archive is a file', {
+      hint: 'store it first, or add --keep-order',
+    })
+  }
+  // Half of the memory finds and unpacks, the other half packs.
+  const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
+  const { from, keep, leaveOut, threads, signal, warn } = options
+  const archive = await openArchive(from, { budget: new Budget(buffer), threads, signal, warn })
+  try {
+    const manifest = filtered(archive.manifest, { keep, leaveOut })
+    const source = clusterSource({
+      drives: Object.fromEntries(manifest.drives.map(({ name }) => [name, archive.drive(name)])),
+      configs: Object.fromEntries(manifest.configs.map(({ name, data }) => [name, new Uint8Array(data)])),
+      inTurn: false,
+      ...identity(manifest, options),
+    })
+    const stages = [source, ...limit(options.bwlimit), bindStage('zero-elider'), ...writing(options, census)]
+    return await runJob(stages, census, { ...options, buffer })
+  } finally {
+    await archive.close()
+  }
+}
+
+/** From the archive to the clusters that are wanted, as they come. */
+function passing(options: RepackOptions): BoundStage[] {
+  const { keep, leaveOut } = options
+  const renamed = defineStage({
+    name: 'identity',
+    summary: 'gives the archive another UUID or time',
+    input: 'clusters',
+    output: 'clusters',
+    options: z.strictObject({}),
+    create: () => (item: ClusterItem) => {
+      if (item.kind !== 'manifest') return item
+      const { uuid, ctime } = identity(item, options)
+      return new Manifest({ ...item, uuid: Buffer.from(uuid.replaceAll('-', ''), 'hex'), ctime })
+    },
+  })
+  return [...reading(options), driveFilter({ keep, leaveOut }), renamed()]
+}
+
+function writing(options: RepackOptions, census: Census): BoundStage[] {
+  const { to, force } = options
+  return [
+    census.stage,
+    framerFor(options),
+    ...compressorFor(options),
+    bindStage('sink', { to, ...(force && { force }) }),
+  ]
+}
+
+/** That of the archive, unless another one is wanted. */
+function identity(manifest: Manifest, { uuid, ctime }: RepackOptions): { uuid: string; ctime: number } {
+  const hex = Buffer.from(manifest.uuid).toString('hex')
+  return {
+    uuid: uuid ?? hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    ctime: ctime ?? manifest.ctime,
+  }
+}

@@ -1,0 +1,52 @@
+/** Lets the clusters of some drives pass, and drops the others. */
+
+import { VmapipeError } from '../core/errors.ts'
+import { type ClusterItem, Manifest } from '../core/items.ts'
+import { defineStage, z } from '../core/stage.ts'
+import { none } from '../core/steps.ts'
+
+const names = z.array(z.string().min(1))
+
+const options = z
+  .strictObject({
+    keep: names.optional().describe('names of the drives that pass; all but those left out unless given'),
+    leaveOut: names.optional().describe('names of the drives that do not'),
+  })
+  .refine(({ keep, leaveOut }) => keep === undefined || leaveOut === undefined, {
+    message: 'keep and leaveOut are two ways to say the same: give one of them',
+  })
+
+type Options = z.output<typeof options>
+
+export const driveFilter = defineStage({
+  name: 'drive-filter',
+  summary: 'lets some drives pass, and drops the others',
+  input: 'clusters',
+  output: 'clusters',
+  options,
+  create(options: Options) {
+    let kept: Set<number> | null = null
+    return (item: ClusterItem): ClusterItem | typeof none => {
+      if (item.kind === 'manifest') {
+        const manifest = filtered(item, options)
+        kept = new Set(manifest.drives.map(({ id }) => id))
+        return manifest
+      }
+      if (kept === null) throw new VmapipeError('STAGE', 'clusters came before the manifest')
+      if (kept.has(item.drive)) return item
+      item.release()
+      return none
+    }
+  },
+})
+
+/** The same archive with fewer drives. Throws USAGE for a name that it does not have. */
+export function filtered({ uuid, ctime, configs, drives }: Manifest, { keep, leaveOut }: Options): Manifest {
+  for (const name of [...(keep ?? []), ...(leaveOut ?? [])]) {
+    if (drives.some((drive) => drive.name === name)) continue
+    const known = drives.map((drive) => drive.name).join(', ')
+    throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
+  }
+  const passes = (name: string) => (keep === undefined ? !leaveOut?.includes(name) : keep.includes(name))
+  return new Manifest({ uuid, ctime, configs, drives: drives.filter(({ name }) => passes(name)) })
+}
