@@ -3,12 +3,12 @@
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import { Chunk, type DriveInfo } from '../core/items.ts'
-import { zeroes } from '../core/zero.ts'
 import { checkBounds } from '../storage/bounds.ts'
-import type { DriveExtent, DriveReader } from '../storage/drive.ts'
+import type { DriveExtent } from '../storage/drive.ts'
 import type { ClusterIndex, PlacedRun } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
 import type { ExtentHeaders } from './extent-headers.ts'
+import { type ImageReader, zeroChunks } from './image-reader.ts'
 import type { View } from './piece-cache.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { segmentsOf } from './segments.ts'
@@ -26,10 +26,7 @@ interface Part {
   view: View | null
 }
 
-/** Zeroes of a chunk at most. */
-const ZERO_CHUNK = 1 << 20
-
-export class ArchiveDrive implements DriveReader {
+export class ArchiveDrive implements ImageReader {
   readonly size: number
   readonly info: DriveInfo
   readonly #parts: ArchiveParts
@@ -72,17 +69,12 @@ export class ArchiveDrive implements DriveReader {
     }
   }
 
-  /**
-   * The same without a copy: the bytes in order, in chunks of any size up to a few MiB. Each is to be released before the
-   * next is asked for. What comes behind them is read meanwhile.
-   */
+  /** Views of what is kept in memory: nothing is copied. */
   async *chunks(offset: number, length: number): AsyncGenerator<Chunk> {
     this.#check(offset, length)
-    for await (const part of this.#each(offset, length)) {
-      if (part.view !== null) yield new Chunk([part.view.bytes], [part.view.lease])
-      else
-        for (let left = part.length; left > 0; left -= ZERO_CHUNK)
-          yield new Chunk(zeroBuffers(Math.min(left, ZERO_CHUNK)))
+    for await (const { length: bytes, view } of this.#each(offset, length)) {
+      if (view === null) yield* zeroChunks(bytes)
+      else yield new Chunk([view.bytes], [view.lease])
     }
   }
 
@@ -152,10 +144,4 @@ export class ArchiveDrive implements DriveReader {
     const { code, message, where, hint, cause } = asVmapipeError(error)
     return new VmapipeError(code, message, { cluster, ...where, drive: this.info.name, hint, cause: cause ?? error })
   }
-}
-
-function zeroBuffers(length: number): Buffer[] {
-  const buffers: Buffer[] = []
-  for (let left = length; left > 0; left -= buffers.at(-1)!.length) buffers.push(zeroes(left))
-  return buffers
 }

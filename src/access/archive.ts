@@ -1,0 +1,45 @@
+/** An archive whose drives can be read in any order. */
+
+import { VmapipeError } from '../core/errors.ts'
+import type { DriveInfo, Manifest } from '../core/items.ts'
+import type { ImageReader } from './image-reader.ts'
+
+export interface Archive {
+  readonly manifest: Manifest
+  /**
+   * The drive of this name, for one who reads it from front to back or for many who read anywhere; each call gives another
+   * one. Throws USAGE where there is none.
+   */
+  drive(name: string): ImageReader
+  /** Waits for what is in flight, or lets it fail. May be called more than once. */
+  close(): Promise<void>
+}
+
+export class OpenArchive implements Archive {
+  readonly manifest: Manifest
+  readonly #open: (info: DriveInfo) => ImageReader
+  readonly #release: () => Promise<void>
+  #closed: Promise<void> | null = null
+
+  constructor(manifest: Manifest, open: (info: DriveInfo) => ImageReader, release: () => Promise<void>) {
+    this.manifest = manifest
+    this.#open = open
+    this.#release = release
+  }
+
+  drive(name: string): ImageReader {
+    return this.#open(driveNamed(this.manifest, name))
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#release()
+    return this.#closed
+  }
+}
+
+function driveNamed({ drives }: Manifest, name: string): DriveInfo {
+  const found = drives.find((drive) => drive.name === name)
+  if (found !== undefined) return found
+  const known = drives.map((drive) => drive.name).join(', ')
+  throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
+}

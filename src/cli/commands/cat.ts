@@ -1,0 +1,64 @@
+import { isatty } from 'node:tty'
+import { type Command, InvalidArgumentError } from 'commander'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { parseBytes } from '../../core/size.ts'
+import { examples, type RunFlags, running } from '../flags.ts'
+import { runJob } from '../run-job.ts'
+
+interface Flags extends RunFlags {
+  offset?: number
+  length?: number
+  spool?: string
+}
+
+export function catCommand(program: Command): void {
+  const command = program
+    .command('cat')
+    .summary('write a drive of an archive to standard output')
+    .description(
+      'Writes a drive of an archive as a raw image to standard output, in order, holes as zeroes; or a part of it, for ' +
+        'which little more is read than that.\n\n' +
+        'ARCHIVE is a path. What can only be read from front to back (- for standard input, ssh://user@host/path, ' +
+        'exec:COMMAND, a compressed archive of another tool) is unpacked into a sparse temporary file first.',
+    )
+    .argument('<archive>', 'where the archive is')
+    .argument('<drive>', 'name of the drive; `vmapipe list` shows them')
+    .option('--offset <size>', 'where to begin', bytes)
+    .option('--length <size>', 'how much to write', bytes)
+    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
+    .action(run)
+  examples(
+    running(command),
+    'vmapipe cat vm.vma.zst drive-scsi0 | sha256sum',
+    'vmapipe cat vm.vma.zst drive-scsi0 | ssh nas dd of=/dev/vg/vm',
+    'vmapipe cat vm.vma.zst drive-scsi0 --offset 1MiB --length 512MiB > esp.img',
+    'ssh nas cat vm.vma.zst | vmapipe cat - drive-scsi0 --spool /var/tmp > disk.raw',
+  )
+}
+
+/** What a write says when nobody reads any more. */
+const NOBODY_READS = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE'])
+
+async function run(archive: string, drive: string, flags: Flags): Promise<void> {
+  const { offset, length, spool, ...rest } = flags
+  if (isatty(1))
+    throw new VmapipeError('USAGE', 'a disk image is no text for a terminal', {
+      hint: 'redirect standard output into a file or a pipe',
+    })
+  const part = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) }
+  const { cat } = await import('../../jobs/cat.ts')
+  try {
+    await runJob('cat', rest, (options) => cat({ ...options, ...part, from: archive, drive, ...(spool && { spool }) }))
+  } catch (error) {
+    // As after `| head`: whoever reads has enough.
+    const { cause } = asVmapipeError(error)
+    if (!NOBODY_READS.has((cause as NodeJS.ErrnoException)?.code ?? '')) throw error
+    process.exitCode = 1
+  }
+}
+
+function bytes(text: string): number {
+  const number = parseBytes(text)
+  if (number === undefined) throw new InvalidArgumentError('write it as 1MiB')
+  return number
+}

@@ -1,0 +1,64 @@
+/** One drive of an archive as a raw image, in order. */
+
+import type { Readable, Writable } from 'node:stream'
+import { openArchive } from '../access/open-archive.ts'
+import { Budget } from '../core/budget.ts'
+import { Counters } from '../core/counters.ts'
+import { VmapipeError } from '../core/errors.ts'
+import type { RunOptions } from '../core/pipeline.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
+import { archiveTarget } from '../storage/archive/target.ts'
+
+export interface CatOptions extends RunOptions {
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
+  from: string | Readable
+  /** Its name in the archive. */
+  drive: string
+  /** Where the image goes: `-` unless given, a path, or a Node stream. */
+  to?: string | Writable
+  /** The first byte; 0 unless given. */
+  offset?: number
+  /** How many bytes; all that follow unless given. */
+  length?: number
+  /** A folder for what is unpacked, of an archive that can only be read once. */
+  spool?: string
+}
+
+/** Gives how many bytes were written. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+export async function cat({ from, drive, to = '-', offset = 0, length, ...options }: CatOptions): Promise<number> {
+  const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal } = options
+  const target = archiveTarget(to, options)
+  await target.open()
+  try {
+    const archive = await openArchive(from, { ...options, counters, budget: new Budget(buffer), only: [drive] })
+    try {
+      const image = archive.drive(drive)
+      const bytes = wanted(image.size, drive, offset, length)
+      counters.set('total', bytes)
+      counters.set('done', 0)
+      for await (const chunk of image.chunks(offset, bytes)) {
+        try {
+          signal?.throwIfAborted()
+          await target.write(chunk.buffers)
+        } finally {
+          chunk.release()
+        }
+        counters.add('done', chunk.byteLength)
+        counters.add('written', chunk.byteLength)
+      }
+      await target.finish()
+      return bytes
+    } finally {
+      await archive.close()
+    }
+  } finally {
+    await target.abort()
+  }
+}
+
+/** How many bytes are to be written, of those that there are. */
+function wanted(size: number, drive: string, offset: number, length = size - offset): number {
+  if (offset <= size && length >= 0 && offset + length <= size) return length
+  const range = `bytes ${offset} to ${offset + length}`
+  throw new VmapipeError('USAGE', `the drive has ${size} bytes, and not ${range}`, { drive })
+}
