@@ -2,7 +2,7 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { loadavg, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeMixedImage } from './images.ts'
@@ -152,16 +152,4 @@ function goal(load: Load, figures: Figures): Goal {
     measured: `${ratio.toFixed(2)} times`,
     met: ratio >= 0.8,
   }
-}
-
-if (import.meta.main) {
-  const [{ renderSection }, { commit, machine, versions }] = await Promise.all([
-    import('./report.ts'),
-    import('./machine.ts'),
-  ])
-  const runs = Number(process.argv[2] ?? 3)
-  const section = await run({ runs, quick: false, folder: tmpdir() })
-  const date = new Date().toISOString().slice(0, 10)
-  const load = loadavg()[0].toFixed(1)
-  console.log(renderSection(section, { machine: machine(), versions: versions(), commit: commit(), date, runs, load }))
 }

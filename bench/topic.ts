@@ -10,6 +10,8 @@ export interface Settings {
   runs: number
   /** A small image, to see whether it works at all. */
   quick: boolean
+  /** How long the soak takes. */
+  minutes: number
   /** An empty folder in memory for the files of the topic; what is left in it is removed. */
   folder: string
 }

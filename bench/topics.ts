@@ -2,11 +2,15 @@
 
 import type { RunTopic } from './topic.ts'
 
+/** Those that take very long: only when they are asked for. */
+export const LONG: readonly string[] = ['soak']
+
 export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   sparse: () => import('./sparse.ts'),
   'nbd-server': () => import('./nbd-server.ts'),
   live: () => import('./live.ts'),
+  soak: () => import('./soak.ts'),
   micro: () => import('./micro.ts'),
 }

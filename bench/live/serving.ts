@@ -80,6 +80,10 @@ export class Serving {
     return this.client.status()
   }
 
+  get pid(): number {
+    return this.#child.pid!
+  }
+
   /** Peak resident bytes, by proc(5). */
   get peakMemory(): number {
     const [, kib] = /^VmHWM:\s*(\d+) kB$/m.exec(readFileSync(`/proc/${this.#child.pid}/status`, 'utf8'))!
