@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { firmwareArgs, INSTALLED, type QemuBuild, qemuProgram } from './qemu-builds.ts'
 import { tmpDir } from './tmp.ts'
 
 type Hooks = { after(hook: () => void | Promise<void>): void }
@@ -15,17 +16,22 @@ export interface StockQemu {
 }
 
 /** A paused machine without a guest in it; `args` bring its drives. Give the suite's hooks where tests share it. */
-export function startQemu(t: Hooks, args: readonly string[]): Promise<StockQemu> {
+export function startQemu(t: Hooks, args: readonly string[], build = INSTALLED): Promise<StockQemu> {
   const qmp = join(tmpDir(t), 'qmp')
-  const machine = ['-S', '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none']
-  return start(t, 'qemu-system-x86_64', [...machine, '-qmp', `unix:${qmp},server=on,wait=off`, ...args], qmp)
+  const machine = [...firmwareArgs(build), '-S', '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none']
+  const program = qemuProgram(build, 'qemu-system-x86_64')
+  return start(t, program, [...machine, '-qmp', `unix:${qmp},server=on,wait=off`, ...args], qmp)
 }
 
 /** The same block nodes, jobs and exports, without a machine. */
-export function startStorageDaemon(t: Hooks, args: readonly string[] = []): Promise<StockQemu> {
+export function startStorageDaemon(
+  t: Hooks,
+  args: readonly string[] = [],
+  build: QemuBuild = INSTALLED,
+): Promise<StockQemu> {
   const qmp = join(tmpDir(t), 'qmp')
   const monitor = ['--chardev', `socket,id=m,path=${qmp},server=on,wait=off`, '--monitor', 'm']
-  return start(t, 'qemu-storage-daemon', [...args, ...monitor], qmp)
+  return start(t, qemuProgram(build, 'qemu-storage-daemon'), [...args, ...monitor], qmp)
 }
 
 async function start(t: Hooks, program: string, args: readonly string[], qmp: string): Promise<StockQemu> {

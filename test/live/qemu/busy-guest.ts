@@ -1,17 +1,23 @@
-/** A real guest of a stock QEMU that writes to its disks all the time, and looks from outside at how it does. */
+/**
+ * A real guest of a stock QEMU that writes to its disks all the time, and looks from outside at how it does. It has two:
+ * a raw one on virtio-blk, and a qcow2 one on virtio-scsi.
+ */
 
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { footprintOf, namesIn } from '../../../src/live/qemu/footprint.ts'
 import { QmpClient } from '../../../src/protocol/qmp/client.ts'
-import { startCli, vmapipe } from '../../cli/cli.ts'
+import { type CliOptions, startCli, vmapipe } from '../../cli/cli.ts'
 import { makeGuestDisk } from '../../support/guest/disk.ts'
 import { assertRestoredDisk } from '../../support/guest/filesystem.ts'
 import { type Guest, startGuest } from '../../support/guest/guest.ts'
+import type { GuestDisk } from '../../support/guest/machine.ts'
 import { type Bounds, checkOneInstant } from '../../support/guest/records.ts'
+import type { QemuBuild } from '../../support/qemu-builds.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
 export interface BusyGuest {
@@ -21,45 +27,44 @@ export interface BusyGuest {
   qmp: string
   /** A monitor of the test's own. */
   monitor: QmpClient
-  /** What the images are called in archives. */
-  drives: string[]
+  qemu: QemuBuild
 }
 
-export interface BusyGuestOptions {
-  disks?: number
-  args?: readonly string[]
-  /** The disks are worked on by a thread of their own. */
-  iothread?: boolean
-}
+/** What the disks are called in archives. */
+const RAW = 'drive-disk0'
+const QCOW2 = 'drive-disk1'
 
 type After = { after(hook: () => void): void }
 
-export async function startBusyGuest(
-  t: After,
-  { disks = 2, args = [], iothread = false }: BusyGuestOptions = {},
-): Promise<BusyGuest> {
+export async function startBusyGuest(t: After, qemu: QemuBuild): Promise<BusyGuest> {
   const dir = tmpDir(t)
-  const images = Array.from({ length: disks }, (_, index) => join(dir, `disk${index}`))
-  for (const image of images) makeGuestDisk(image, 'busy')
   const [qmp, own, second] = ['qmp', 'own', 'second'].map((name) => join(dir, name))
-  const sockets = [qmp, own, second].flatMap((path) => ['-qmp', `unix:${path},server=on,wait=off`])
   const guest = await startGuest(t, {
-    role: 'writer',
-    disks: iothread ? [] : images.map((file) => ({ file })),
-    args: [...sockets, ...(iothread ? withIothread(images) : []), ...args],
+    ...{ role: 'writer', disks: makeDisks(dir), qemu },
+    args: [qmp, own, second].flatMap((path) => ['-qmp', `unix:${path},server=on,wait=off`]),
   })
   await guest.waitFor('ACK 20')
   const monitor = await QmpClient.connect(own)
   t.after(() => monitor.close())
-  return { guest, dir, qmp, monitor, drives: images.map((_, index) => `drive-disk${index}`) }
+  return { guest, dir, qmp, monitor, qemu }
 }
 
-function withIothread(images: readonly string[]): string[] {
-  const disks = images.flatMap((filename, index) => [
-    ...['-blockdev', JSON.stringify({ driver: 'file', filename, 'node-name': `disk${index}` })],
-    ...['-device', `virtio-blk-pci,id=disk${index},drive=disk${index},iothread=io`],
-  ])
-  return ['-object', 'iothread,id=io', ...disks]
+function makeDisks(dir: string): GuestDisk[] {
+  const [raw, made, qcow2] = ['disk0.raw', 'disk1.raw', 'disk1.qcow2'].map((name) => join(dir, name))
+  makeGuestDisk(raw, 'raw')
+  makeGuestDisk(made, 'qcow2')
+  convert(made, 'qcow2', qcow2)
+  rmSync(made)
+  return disksOf(raw, qcow2)
+}
+
+function disksOf(raw: string, qcow2: string): GuestDisk[] {
+  return [{ file: raw }, { file: qcow2, format: 'qcow2', bus: 'virtio-scsi' }]
+}
+
+function convert(from: string, format: 'raw' | 'qcow2', to: string): void {
+  const other = format === 'raw' ? 'qcow2' : 'raw'
+  execFileSync('qemu-img', ['convert', '-f', other, '-O', format, from, to])
 }
 
 /** The guest goes on: it wrote on, none of its requests failed, and nothing of ours is left in QEMU. */
@@ -69,6 +74,12 @@ export async function assertUnharmed({ guest, monitor }: BusyGuest): Promise<voi
   assert.deepEqual(guest.console.diskErrors, [])
   assert.deepEqual(namesIn(await footprintOf(monitor)), [])
   assert.equal((await monitor.execute('query-status')).status, 'running')
+}
+
+/** The guest of a machine that was reset has started again, and writes; it counts its records anew. */
+export async function restarted({ guest }: BusyGuest): Promise<void> {
+  await guest.waitFor('READY(?=\\n[^]*\\nREADY\\n[^]*\\nACK 3)')
+  assert.deepEqual(guest.console.diskErrors, [])
 }
 
 /** The longest time that the guest did not write while `work` went on, in milliseconds. */
@@ -89,8 +100,13 @@ export async function longestPause<T>({ guest }: BusyGuest, work: Promise<T>): P
 }
 
 /** Starts a backup that takes some seconds, and waits until it has switched the guest's drives. */
-export async function startBackup(t: After, { qmp, monitor }: BusyGuest, args: readonly string[]) {
-  const child = startCli(['backup', '--qmp', qmp, '--bwlimit', '12MiB/s', ...args])
+export async function startBackup(
+  t: After,
+  { qmp, monitor }: BusyGuest,
+  args: readonly string[],
+  options: CliOptions = {},
+) {
+  const child = startCli(['backup', '--qmp', qmp, '--bwlimit', '12MiB/s', ...args], options)
   t.after(() => child.kill('SIGKILL'))
   let log = ''
   child.stderr.on('data', (data) => {
@@ -106,17 +122,47 @@ export async function startBackup(t: After, { qmp, monitor }: BusyGuest, args: r
   return { child, ended }
 }
 
-/** Restores an archive; the folder with the images. */
-export async function restore({ dir }: BusyGuest, archive: string): Promise<string> {
+/** Restores an archive, each drive to the kind of image that the guest had; paths of the raw and of the qcow2. */
+export async function restore({ dir }: BusyGuest, archive: string): Promise<{ raw: string; qcow2: string }> {
   const folder = mkdtempSync(join(dir, 'restored-'))
-  const { code, stderr } = await vmapipe(['restore', archive, folder, '--quiet'])
+  const [raw, qcow2] = ['disk0.raw', 'disk1.qcow2'].map((name) => join(folder, name))
+  const { code, stderr } = await vmapipe([
+    'restore',
+    archive,
+    '--drive',
+    `${RAW}=${raw}`,
+    '--drive',
+    `${QCOW2}=qcow2:${qcow2}`,
+    '--quiet',
+  ])
   assert.equal(code, 0, stderr)
-  return folder
+  return { raw, qcow2 }
 }
 
-/** Every drive holds exactly the writes of before one instant, which was between `acked` and `begun`. */
-export function assertOneInstant(t: After, { drives }: BusyGuest, folder: string, bounds: Bounds): void {
-  checkOneInstant(drives.map((name) => assertRestoredDisk(t, join(folder, `disk-${name}.raw`), bounds)))
+export interface Restored {
+  raw: string
+  qcow2: string
+  /** The last record on each of them. */
+  lasts: number[]
+}
+
+/** Both drives of an archive hold exactly the writes of before one instant, which was between `acked` and `begun`. */
+export async function assertOneInstant(t: After, busy: BusyGuest, archive: string, bounds: Bounds): Promise<Restored> {
+  const { raw, qcow2 } = await restore(busy, archive)
+  const converted = `${qcow2}.raw`
+  convert(qcow2, 'raw', converted)
+  const lasts = [raw, converted].map((image) => assertRestoredDisk(t, image, bounds))
+  checkOneInstant(lasts)
+  return { raw, qcow2, lasts }
+}
+
+/** A machine with both disks starts from one of them, and finds the same records on both. */
+export async function assertBoots(t: After, { qemu }: BusyGuest, { raw, qcow2, lasts }: Restored, root: 'vda' | 'sda') {
+  const guest = await startGuest(t, { role: 'boot', root, disks: disksOf(raw, qcow2), qemu })
+  const [first, second] = root === 'vda' ? ['BOOTED', 'FOUND'] : ['FOUND', 'BOOTED']
+  await guest.waitFor(`${first} raw records ${lasts[0]} last 0*${lasts[0]}`)
+  await guest.waitFor(`${second} qcow2 records ${lasts[1]} last 0*${lasts[1]}`)
+  await guest.poweredOff()
 }
 
 export { vmapipe }

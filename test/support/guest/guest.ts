@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { spawnTied } from '../../../src/storage/child.ts'
+import { INSTALLED, qemuProgram } from '../qemu-builds.ts'
 import { tmpDir } from '../tmp.ts'
 import { type Accelerator, accelerator } from './accelerator.ts'
 import { Console } from './console.ts'
@@ -26,7 +27,8 @@ async function launch(t: Pick<TestContext, 'after'>, options: GuestOptions, acce
   // What QEMU itself has to say goes where the guest's words are: a failed test shows both.
   const fd = openSync(log, 'a')
   const args = machine({ log, initramfs: join(dir, 'initramfs') }, options, accel)
-  const qemu = spawnTied('qemu-system-x86_64', args, { stdio: ['pipe', 'ignore', fd] })
+  const program = qemuProgram(options.qemu ?? INSTALLED, 'qemu-system-x86_64')
+  const qemu = spawnTied(program, args, { stdio: ['pipe', 'ignore', fd] })
   closeSync(fd)
   t.after(() => qemu.kill('SIGKILL'))
   qemu.stdin!.on('error', () => {})

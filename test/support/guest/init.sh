@@ -18,20 +18,28 @@ while read -r module; do
   insmod "/modules/$module.ko" || fail "module $module"
 done </modules/order
 
-role=idle trim=0
+role=idle trim=0 expected=0 root=vda
 for word in $(cat /proc/cmdline); do
   case $word in
   vmapipe.role=*) role=${word#*=} ;;
   vmapipe.trim=*) trim=${word#*=} ;;
+  vmapipe.disks=*) expected=${word#*=} ;;
+  vmapipe.root=*) root=${word#*=} ;;
   esac
 done
 
 (read -r line </dev/ttyS1 && : >/stop) &
 
-disks=
-for device in /dev/vd?; do
-  [ -b "$device" ] && disks="$disks ${device#/dev/}"
-done
+# Disks on a SCSI bus are found a while after their module is loaded.
+find_disks() {
+  set --
+  for device in /dev/vd? /dev/sd?; do
+    [ -b "$device" ] && set -- "$@" "${device#/dev/}"
+  done
+  disks=$*
+  [ $# -ge "$expected" ]
+}
+until find_disks; do sleep 0.05; done
 
 # Nothing but to be there.
 idle() {
@@ -79,9 +87,15 @@ trim_disks() {
   echo "TRIMMED $n"
 }
 
-# The system on the first disk takes over; nothing of this one stays.
+# It says what is on the other disks, then the system on the root disk takes over; nothing of this one stays.
 boot() {
-  mount -t ext4 -o ro /dev/vda /mnt || fail "mount the root filesystem"
+  for disk in $disks; do
+    [ "$disk" = "$root" ] && continue
+    mount -t ext4 -o ro "/dev/$disk" /mnt || fail "mount $disk"
+    echo "FOUND $(cat /mnt/etc/marker) records $(wc -l </mnt/log) last $(tail -n 1 /mnt/log)"
+    umount /mnt
+  done
+  mount -t ext4 -o ro "/dev/$root" /mnt || fail "mount the root filesystem"
   mount -o move /dev /mnt/dev
   umount /proc
   exec switch_root /mnt /sbin/init || fail "switch to the root filesystem"

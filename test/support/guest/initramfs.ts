@@ -1,4 +1,4 @@
-/** The initramfs: busybox, the modules for virtio disks, and init.sh, which knows the roles. */
+/** The initramfs: busybox, the modules for virtio disks and SCSI ones, and init.sh, which knows the roles. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { APPLETS } from './busybox.ts'
 import { cpio, type Entry } from './cpio.ts'
 import { loadModules } from './modules.ts'
 
-const MODULES = ['virtio_pci', 'virtio_blk']
+const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod']
 
 /** Its bytes, not compressed: handing 2 MB to the guest takes less time than unpacking them there. */
 export function buildInitramfs(modules: string, busybox: Buffer): Buffer {

@@ -1,31 +1,38 @@
 /** The guest's machine, as QEMU's command line. */
 
 import { writeFileSync } from 'node:fs'
+import { firmwareArgs, INSTALLED, needsQemu, type QemuBuild } from '../qemu-builds.ts'
 import { needs } from '../tools.ts'
 import type { Accelerator } from './accelerator.ts'
 import { findBusybox } from './busybox.ts'
 import { buildInitramfs } from './initramfs.ts'
 import { findKernel } from './kernel.ts'
 
-/** A disk: an NBD export on a unix socket, or a raw image file. The first is /dev/vda, the node and the device `disk0`. */
-export type GuestDisk = ({ socket: string; name: string } | { file: string }) & {
+/** A disk: an NBD export on a unix socket, or an image file. The node and the device of the first are `disk0`. */
+export type GuestDisk = ({ socket: string; name: string } | { file: string; format?: 'raw' | 'qcow2' }) & {
+  /** What the guest finds it on: /dev/vda (unless told otherwise), or /dev/sda. */
+  bus?: 'virtio-blk' | 'virtio-scsi'
   /** The guest sees no write cache: each of its writes is then durable before it is answered. */
   writeThrough?: boolean
 }
 
 export interface GuestOptions {
-  /** `writer` writes records to all disks, `boot` boots from the first, `idle` is just there. */
+  /** `writer` writes records to all disks, `boot` boots from one and looks at the others, `idle` is just there. */
   role: 'writer' | 'boot' | 'idle'
   disks?: readonly GuestDisk[]
+  /** Which one it boots from: /dev/vda unless given. */
+  root?: 'vda' | 'sda'
   /** After this record the writer removes the ballast and trims. */
   trim?: number
+  /** The one that is installed unless given. */
+  qemu?: QemuBuild
   /** More arguments for QEMU, such as a QMP socket. */
   args?: readonly string[]
 }
 
 /** Options for `test()`. */
-export function needsGuest(): { skip: string | false } {
-  return { skip: (!process.env.CI && missing()) || false }
+export function needsGuest(build = INSTALLED): { skip: string | false } {
+  return { skip: (!process.env.CI && missing(build)) || false }
 }
 
 /** Where this machine writes its console, and where its initramfs is to be put. */
@@ -36,22 +43,26 @@ export interface MachineFiles {
 
 /** QEMU's arguments; writes the initramfs. */
 export function machine({ log, initramfs }: MachineFiles, options: GuestOptions, accel: Accelerator): string[] {
-  const lack = missing()
+  const { qemu = INSTALLED, disks = [] } = options
+  const lack = missing(qemu)
   if (lack !== undefined) throw new Error(`a test guest ${lack}`)
   const { modules, vmlinuz } = findKernel()!
   writeFileSync(initramfs, buildInitramfs(modules, findBusybox()!))
   return [
+    ...firmwareArgs(qemu),
     ...['-accel', accel, '-cpu', 'qemu64', '-m', '256', '-nodefaults', '-display', 'none', '-no-reboot'],
     ...['-kernel', vmlinuz, '-initrd', initramfs, '-append', commandLine(options)],
     ...['-chardev', `file,id=log,path=${log},append=on`, '-serial', 'chardev:log', '-serial', 'stdio'],
-    ...(options.disks ?? []).flatMap(diskArgs),
+    ...(disks.some(({ bus }) => bus === 'virtio-scsi') ? ['-device', 'virtio-scsi-pci'] : []),
+    ...disks.flatMap(diskArgs),
     ...(options.args ?? []),
   ]
 }
 
-function missing(): string | undefined {
-  const { skip } = needs('qemu-system-x86_64', 'busybox', 'mkfs.ext4', 'e2fsck', 'debugfs')
-  if (skip) return skip
+function missing(build: QemuBuild): string | undefined {
+  for (const { skip } of [needsQemu(build, 'qemu-system-x86_64'), needs('busybox', 'mkfs.ext4', 'e2fsck', 'debugfs')]) {
+    if (skip) return skip
+  }
   if (process.arch !== 'x64') return 'needs an x86-64 host, for its busybox'
   if (findBusybox() === undefined) return 'needs a busybox that is linked statically'
   if (findKernel() === undefined) return 'needs a kernel: node test/support/guest/fetch-kernel.ts'
@@ -62,23 +73,28 @@ function missing(): string | undefined {
  * printk.devkmsg=on: the kernel would else limit how much a process may say. no_timer_check: on a busy host the kernel
  * would else find at times that its timer does not work.
  */
-function commandLine({ role, trim }: GuestOptions): string {
+function commandLine({ role, trim, disks = [], root = 'vda' }: GuestOptions): string {
   return [
     'console=ttyS0 panic=-1 nokaslr no_timer_check printk.time=0 printk.devkmsg=on',
-    `vmapipe.role=${role}`,
+    `vmapipe.role=${role} vmapipe.disks=${disks.length} vmapipe.root=${root}`,
     trim === undefined ? '' : `vmapipe.trim=${trim}`,
   ].join(' ')
 }
 
 function diskArgs(disk: GuestDisk, index: number): string[] {
   const node = `disk${index}`
-  const backend =
-    'file' in disk
-      ? { driver: 'file', filename: disk.file }
-      : { driver: 'nbd', server: { type: 'unix', path: disk.socket }, export: disk.name, 'reconnect-delay': 30 }
-  const device = { driver: 'virtio-blk-pci', id: node, drive: node, 'write-cache': disk.writeThrough ? 'off' : 'on' }
+  const driver = disk.bus === 'virtio-scsi' ? 'scsi-hd' : 'virtio-blk-pci'
+  const device = { driver, id: node, drive: node, 'write-cache': disk.writeThrough ? 'off' : 'on' }
   return [
-    ...['-blockdev', JSON.stringify({ ...backend, 'node-name': node, discard: 'unmap' })],
+    ...['-blockdev', JSON.stringify({ ...backend(disk), 'node-name': node, discard: 'unmap' })],
     ...['-device', JSON.stringify(device)],
   ]
+}
+
+function backend(disk: GuestDisk): object {
+  if (!('file' in disk)) {
+    return { driver: 'nbd', server: { type: 'unix', path: disk.socket }, export: disk.name, 'reconnect-delay': 30 }
+  }
+  const file = { driver: 'file', filename: disk.file, discard: 'unmap' }
+  return disk.format === 'qcow2' ? { driver: 'qcow2', file } : file
 }
