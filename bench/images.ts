@@ -100,8 +100,8 @@ export class Content {
   }
 }
 
-/** Marsaglia's xorshift32. */
-function xorshift(seed: number): () => number {
+/** Marsaglia's xorshift32: numbers below 2^32. */
+export function xorshift(seed: number): () => number {
   let state = seed * 2654435761
   return () => {
     state ^= state << 13
