@@ -14,6 +14,7 @@ import { detachCommand } from './commands/detach.ts'
 import { drivesCommand } from './commands/drives.ts'
 import { exportCommand } from './commands/export.ts'
 import { listCommand } from './commands/list.ts'
+import { partitionsCommand } from './commands/partitions.ts'
 import { repackCommand } from './commands/repack.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { runCommand } from './commands/run.ts'
@@ -42,6 +43,7 @@ export function makeProgram(): Command {
     listCommand,
     catCommand,
     configCommand,
+    partitionsCommand,
     exportCommand,
     repackCommand,
     serveCommand,

@@ -16,12 +16,14 @@ import { ReaderDisk } from '../storage/disks/reader-disk.ts'
 import { makeFolder } from '../storage/folder.ts'
 
 export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
-  /** Path of the archive. */
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
   from: string
   /** Names of the drives; all unless given. */
   drives?: string[]
   /** Folder for what is written to each drive; made if need be. Without it nobody can write. */
   overlay?: string
+  /** A folder for what is unpacked, of an archive that can only be read once. */
+  spool?: string
   /** Bytes of memory for what is read of the archive. */
   buffer?: number
   signal?: AbortSignal
@@ -30,11 +32,11 @@ export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' 
 
 /** Opens everything. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
 export async function exportArchive(options: ExportOptions): Promise<ArchiveExport> {
-  const { from, buffer = DEFAULT_BUDGET, signal, warn = () => {} } = options
-  const archive = await openArchive(from, { budget: new Budget(buffer), signal, warn })
+  const { from, drives, spool, buffer = DEFAULT_BUDGET, signal, warn } = options
+  const archive = await openArchive(from, { budget: new Budget(buffer), only: drives, spool, signal, warn })
   const disks = new Map<string, Disk>()
   try {
-    const chosen = chooseDrives(archive.manifest, options.drives)
+    const chosen = chooseDrives(archive.manifest, drives)
     if (options.overlay !== undefined) await makeFolder(options.overlay)
     for (const drive of chosen) disks.set(drive.name, await openExport(archive, drive, options.overlay))
     return new ArchiveExport(archive, disks, options)

@@ -38,7 +38,7 @@ function clientOf({ socket }: Serving, exportName: string): Promise<NbdClient> {
 }
 
 describe('export', () => {
-  for (const extension of ['vma']) {
+  for (const extension of ['vma', 'vma.zst', 'vma.lz4', 'vma.gz']) {
     test(`serves the drives of a .${extension} as they were`, {
       ...limits,
       ...needs('qemu-img', 'nbdcopy'),
@@ -60,6 +60,22 @@ describe('export', () => {
       assert.ok(readFileSync(archive).equals(before))
     })
   }
+
+  test('unpacks what can only be read once, where it is told to', {
+    ...limits,
+    ...needs('zstd', 'qemu-img'),
+  }, async (t) => {
+    const { dir, archive, images } = await makeArchive(t)
+    const [foreign, spool] = [join(dir, 'foreign.vma.zst'), join(dir, 'spool')]
+    execFileSync('zstd', ['-q', archive, '-o', foreign])
+    const refused = await vmapipe(['export', foreign, '--socket', join(dir, 's')])
+    assert.equal(refused.code, 2)
+    assert.match(oneLine(refused), /--spool/)
+    const serving = await serveBy(t, ['export', foreign, '--spool', spool], dir)
+    execFileSync('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', serving.uri('b'), images.b], { stdio: 'pipe' })
+    assert.equal(await serving.stop(), 0)
+    assert.deepEqual(readdirSync(spool), [])
+  })
 
   test('names its exports, tells their holes and lets nobody write', { ...limits, ...needs('nbdinfo') }, async (t) => {
     const { dir, archive, images } = await makeArchive(t)

@@ -11,6 +11,7 @@ const COMMANDS = [
   'verify',
   'list',
   'config',
+  'partitions',
   'export',
   'serve',
   'drives',

@@ -6,6 +6,7 @@ import { noteLine } from '../text.ts'
 interface Flags extends ServingFlags {
   drive?: string[]
   overlay?: string
+  spool?: string
   buffer?: number
 }
 
@@ -20,9 +21,10 @@ export function exportCommand(program: Command): void {
         'An overlay is a sparse file for each drive and a map of what is in it. It can be used again, by one export at ' +
         'a time, with the same archive. SIGTERM ends the export in good order.',
     )
-    .argument('<archive>', 'path of the archive')
+    .argument('<archive>', 'where the archive is')
     .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
     .option('--overlay <dir>', 'exports can be written to: what is, goes into files in this folder')
+    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
   servingFlags(command).action(run)
   examples(
     common(bufferFlag(command, 'memory for what is read of the archive')),
@@ -32,13 +34,13 @@ export function exportCommand(program: Command): void {
   )
 }
 
-async function run(archive: string, { drive, overlay, buffer, ...flags }: Flags): Promise<void> {
+async function run(archive: string, { drive, overlay, spool, buffer, ...flags }: Flags): Promise<void> {
   checkServing(flags)
   const { socket, listen, control } = flags
   const { exportArchive } = await import('../../jobs/export.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
   const make = (signal: AbortSignal) =>
-    exportArchive({ from: archive, drives: drive, overlay, buffer, socket, listen, control, signal, warn })
+    exportArchive({ from: archive, drives: drive, overlay, spool, buffer, socket, listen, control, signal, warn })
   await serveUntilStopped(make, flags, say)
 }

@@ -1,0 +1,62 @@
+import type { Command } from 'commander'
+import { printable } from '../../core/errors.ts'
+import { formatBytes } from '../../core/size.ts'
+import type { PartitionTable } from '../../jobs/partitions.ts'
+import { type CommonFlags, common, examples } from '../flags.ts'
+import { interruptible } from '../signals.ts'
+import { columns, noteLine, print, styled } from '../text.ts'
+
+interface Flags extends CommonFlags {
+  json?: boolean
+  spool?: string
+}
+
+export function partitionsCommand(program: Command): void {
+  const command = program
+    .command('partitions')
+    .summary('print the partition table of a drive in an archive')
+    .description(
+      'Prints the partitions of a drive in an archive, GPT or MBR, and the command that gives the filesystem in each. ' +
+        'Only the table is read.',
+    )
+    .argument('<archive>', 'where the archive is')
+    .argument('<drive>', 'name of the drive, as `vmapipe list` prints it')
+    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
+    .option('--json', 'as JSON, offsets and lengths in bytes')
+    .action(run)
+  examples(
+    common(command),
+    'vmapipe partitions vm.vma.zst drive-scsi0',
+    "vmapipe partitions --json vm.vma.zst drive-scsi0 | jq '.partitions[].offset'",
+  )
+}
+
+async function run(archive: string, drive: string, { json, spool }: Flags): Promise<void> {
+  const { readPartitions } = await import('../../jobs/partitions.ts')
+  const { signal, dispose } = interruptible()
+  const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
+  const table = await readPartitions({ from: archive, drive, signal, warn, ...(spool && { spool }) }).finally(dispose)
+  for (const problem of table.problems) warn(`${drive}: ${problem}`)
+  print(...(json ? [JSON.stringify(table, null, 2)] : tableLines(table, archive, drive)))
+}
+
+function tableLines({ scheme, partitions }: PartitionTable, archive: string, drive: string): string[] {
+  if (scheme === null) return [`${printable(drive)} has no partition table; it may be a filesystem as it is`]
+  const rows = partitions.map(({ number, offset, length, typeName, name = '' }) => [
+    ...[String(number), String(offset), String(length), formatBytes(length)],
+    ...[typeName, printable(name)],
+  ])
+  const [heads, ...lines] = columns([['NUMBER', 'OFFSET', 'LENGTH', 'SIZE', 'TYPE', 'NAME'], ...rows])
+  const commands = partitions
+    .filter(({ extended }) => !extended)
+    .map(({ number, offset, length }) => {
+      const what = [archive, drive].map(quoted).join(' ')
+      return `vmapipe cat ${what} --offset ${offset} --length ${length} > partition-${number}.img`
+    })
+  return [styled('bold', heads), ...lines, '', ...commands.map(printable)]
+}
+
+/** As a shell wants it. */
+function quoted(word: string): string {
+  return /^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}

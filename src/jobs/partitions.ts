@@ -1,0 +1,181 @@
+/** The partition table of a drive in an archive: MBR with logical partitions, or GPT. Nothing else of the drive is read. */
+
+import { openArchive } from '../access/open-archive.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { roundUp } from '../core/geometry.ts'
+import {
+  decodeGptEntries,
+  decodeGptHeader,
+  type GptHeader,
+  gptTypeName,
+  isGptHeader,
+} from '../formats/partitions/gpt.ts'
+import { decodeMbr, isExtended, MBR_BYTES, type MbrEntry, mbrTypeName, PROTECTIVE } from '../formats/partitions/mbr.ts'
+import type { DriveReader } from '../storage/drive.ts'
+
+export interface Partition {
+  /** As Linux numbers them: logical ones from 5 on. */
+  number: number
+  /** Bytes from the start of the drive, and how many. */
+  offset: number
+  length: number
+  /** Two hexadecimal digits of an MBR's type, or a GPT's GUID. */
+  type: string
+  typeName: string
+  /** GPT only. */
+  name?: string
+  guid?: string
+  /** MBR only. */
+  bootable?: boolean
+  /** Holds logical partitions, and no filesystem. */
+  extended?: boolean
+}
+
+export interface PartitionTable {
+  /** Null where the drive has none that we know. */
+  scheme: 'mbr' | 'gpt' | null
+  sectorSize: number
+  partitions: Partition[]
+  /** What is wrong with it, a line each; what could be read is told all the same. */
+  problems: string[]
+}
+
+export interface PartitionsOptions {
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
+  from: string
+  drive: string
+  /** A folder for what is unpacked, of an archive that can only be read once. */
+  spool?: string
+  signal?: AbortSignal
+  warn?: (message: string) => void
+}
+
+/** Errors: USAGE, FAILED, DAMAGED (no table can be had of what is there), INCOMPLETE, ABORTED. */
+export async function readPartitions({ from, drive, ...options }: PartitionsOptions): Promise<PartitionTable> {
+  const archive = await openArchive(from, { ...options, only: [drive] })
+  try {
+    const reader = archive.drive(drive)
+    return await partitionsOf(reader).catch((error) => {
+      const failure = asVmapipeError(error)
+      failure.where.drive ??= drive
+      throw failure
+    })
+  } finally {
+    await archive.close()
+  }
+}
+
+/** GPT counts where the MBR says so, as for every system, or where there is no MBR at all. */
+export async function partitionsOf(drive: DriveReader): Promise<PartitionTable> {
+  const none = { scheme: null, sectorSize: 512, partitions: [], problems: [] }
+  if (drive.size < MBR_BYTES) return none
+  const entries = decodeMbr(await readBytes(drive, 0, MBR_BYTES))
+  if (entries?.some(({ type }) => type === PROTECTIVE)) return readGpt(drive)
+  if (entries?.some(({ type }) => type !== 0)) return readMbr(drive, entries)
+  return (await gptSectorSize(drive)) === null ? none : readGpt(drive)
+}
+
+/** Logical partitions at most: what a system shows. A chain of records could go on for ever. */
+const MAX_LOGICAL = 256
+
+async function readMbr(drive: DriveReader, entries: readonly MbrEntry[]): Promise<PartitionTable> {
+  const table: PartitionTable = { scheme: 'mbr', sectorSize: 512, partitions: [], problems: [] }
+  for (const [index, entry] of entries.entries()) {
+    if (entry.type !== 0) addMbr(table, drive, index + 1, entry, 0)
+  }
+  let number = 5
+  for (const entry of entries) if (isExtended(entry.type)) number = await addLogical(table, drive, entry, number)
+  return table
+}
+
+/** Follows the chain of extended boot records. Gives the number for the next partition. */
+async function addLogical(table: PartitionTable, drive: DriveReader, within: MbrEntry, from: number): Promise<number> {
+  const seen = new Set<number>()
+  let number = from
+  for (let record = within.first; ; ) {
+    if (seen.has(record) || seen.size >= MAX_LOGICAL || (record + 1) * 512 > drive.size) {
+      table.problems.push(`the logical partitions from number ${number} on cannot be found: sector ${record} is next`)
+      return number
+    }
+    seen.add(record)
+    const entries = decodeMbr(await readBytes(drive, record * 512, MBR_BYTES))
+    if (entries === null) {
+      table.problems.push(`the record of logical partition ${number} in sector ${record} is damaged`)
+      return number
+    }
+    const logical = entries.find(({ type }) => type !== 0 && !isExtended(type))
+    if (logical) addMbr(table, drive, number++, logical, record)
+    const next = entries.find(({ type }) => isExtended(type))
+    if (next === undefined) return number
+    record = within.first + next.first
+  }
+}
+
+function addMbr(table: PartitionTable, drive: DriveReader, number: number, entry: MbrEntry, base: number): void {
+  const { type, bootable, first, count } = entry
+  const more = isExtended(type) ? { bootable, extended: true } : { bootable }
+  const partition = {
+    ...{ number, offset: (base + first) * 512, length: count * 512 },
+    ...{ type: type.toString(16).padStart(2, '0'), typeName: mbrTypeName(type), ...more },
+  }
+  add(table, drive, partition)
+}
+
+async function readGpt(drive: DriveReader): Promise<PartitionTable> {
+  const sectorSize = (await gptSectorSize(drive)) ?? 512
+  const table: PartitionTable = { scheme: 'gpt', sectorSize, partitions: [], problems: [] }
+  const last = Math.floor(drive.size / sectorSize) - 1
+  for (const place of last > 1 ? [1, last] : [1]) {
+    try {
+      return await addGpt(table, drive, place)
+    } catch (error) {
+      const { code, message } = asVmapipeError(error)
+      if (code !== 'DAMAGED') throw error
+      table.problems.push(message)
+    }
+  }
+  throw new VmapipeError('DAMAGED', `there is a GPT, but none to be read: ${table.problems.join('; ')}`)
+}
+
+async function addGpt(table: PartitionTable, drive: DriveReader, place: number): Promise<PartitionTable> {
+  const { sectorSize } = table
+  const header = decodeGptHeader(await readBytes(drive, place * sectorSize, sectorSize), place)
+  const found = decodeGptEntries(await readArray(drive, header, sectorSize), header)
+  for (const { number, type, guid, first, last, name } of found) {
+    const place = { offset: first * sectorSize, length: (last - first + 1) * sectorSize }
+    add(table, drive, { number, ...place, type, typeName: gptTypeName(type), name, guid })
+  }
+  return table
+}
+
+async function readArray(drive: DriveReader, header: GptHeader, sectorSize: number): Promise<Buffer> {
+  const length = header.entries * header.entryBytes
+  const offset = header.array * sectorSize
+  if (offset + roundUp(length, sectorSize) > drive.size) {
+    throw new VmapipeError('DAMAGED', `the GPT header in sector ${header.self} says that its entries are past the end`)
+  }
+  return readBytes(drive, offset, length)
+}
+
+/** The sector size with which a header is where it belongs; null where there is none. */
+async function gptSectorSize(drive: DriveReader): Promise<number | null> {
+  for (const size of [512, 4096]) {
+    const sectors = Math.floor(drive.size / size)
+    for (const sector of sectors > 2 ? [1, sectors - 1] : []) {
+      if (isGptHeader(await readBytes(drive, sector * size, size))) return size
+    }
+  }
+  return null
+}
+
+function add(table: PartitionTable, drive: DriveReader, partition: Partition): void {
+  const { number, offset, length } = partition
+  if (length > 0 && offset + length <= drive.size) table.partitions.push(partition)
+  else table.problems.push(`partition ${number} does not lie within the drive: ${length} bytes at ${offset}`)
+}
+
+async function readBytes(drive: DriveReader, offset: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.alloc(length)
+  await drive.read(bytes, offset)
+  return bytes
+}
