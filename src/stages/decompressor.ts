@@ -1,7 +1,7 @@
 /**
  * Undoes any compression of an archive, told from its content. Frames that are small and say so, such as ours, are
  * decoded side by side; anything else in a stream. However it is compressed, memory is bounded and an archive that is
- * cut short or damaged is an error.
+ * cut short or damaged is an error. Given `findings`, it goes on with the next frame behind damage, and passes on a gap.
  */
 
 import type { Chunk } from '../core/items.ts'
@@ -10,15 +10,22 @@ import { decodeArchive } from './compression/decode.ts'
 import { type DecoderContext, type DecodingPlan, planDecoding } from './compression/decoder.ts'
 import { InOrder } from './compression/in-order.ts'
 import { Inlet } from './compression/inlet.ts'
+import { Recovery } from './compression/recovery.ts'
 import { StreamCheck } from './compression/stream-check.ts'
+import { Findings, NoFindings } from './findings.ts'
 
 export const decompressor = defineStage({
   name: 'decompressor',
   summary: 'undoes zstd, LZ4, gzip or lzop, whichever it is',
   input: 'bytes',
   output: 'bytes',
-  options: z.strictObject({}),
-  create: (_, context) => new Decompressor(context),
+  options: z.strictObject({
+    findings: z
+      .instanceof(Findings)
+      .optional()
+      .describe('in code: takes what is wrong; without it, damage is an error'),
+  }),
+  create: ({ findings = new NoFindings() }, context) => new Decompressor(findings, context),
 })
 
 class Decompressor implements TransformBody<Chunk, Chunk> {
@@ -26,12 +33,17 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
   readonly #check = new StreamCheck()
   readonly #plan: DecodingPlan
   readonly #signal: AbortSignal
+  readonly #findings: Findings
+  readonly #name: string
   #order: InOrder | null = null
+  #recovery: Recovery | null = null
   #decoding: Promise<void> = Promise.resolve()
   readonly #abort = () => this.#stop(this.#signal.reason)
 
-  constructor({ budget, name, threads, signal }: StageContext) {
+  constructor(findings: Findings, { budget, name, threads, signal }: StageContext) {
     this.#plan = planDecoding(budget, name, threads)
+    this.#findings = findings
+    this.#name = name
     this.#signal = signal
     signal.addEventListener('abort', this.#abort, { once: true })
   }
@@ -46,7 +58,11 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     this.#begin(push)
     this.#input.end()
     await this.#decoding
-    this.#check.finish()
+    try {
+      this.#check.finish()
+    } catch (error) {
+      this.#recovery!.reportUnknown(error)
+    }
   }
 
   async close(error: Error | null): Promise<void> {
@@ -57,7 +73,13 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
   #begin(push: Push<Chunk>): void {
     if (this.#order !== null) return
     this.#order = new InOrder(this.#plan.inFlight, push)
-    const context: DecoderContext = { ...this.#plan, input: this.#input, order: this.#order }
+    this.#recovery = new Recovery(this.#findings, this.#name, this.#order)
+    const context: DecoderContext = {
+      ...{ ...this.#plan, input: this.#input, order: this.#order, recovery: this.#recovery },
+      onFormat: (format) => {
+        this.#findings.compression = format === 'vma' ? null : { format, frames: 0, checked: 0 }
+      },
+    }
     this.#decoding = decodeArchive(context)
     this.#decoding.catch((error) => this.#input.fail(error))
   }

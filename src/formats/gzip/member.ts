@@ -12,7 +12,8 @@ export const MEMBER_HEADER_SIZE = 20
 /** CRC32 and ISIZE. */
 export const MEMBER_TRAILER_SIZE = 8
 
-const HEADER_START = Buffer.from([
+/** What every member begins with that tells its length. */
+export const HEADER_START = Buffer.from([
   ...[0x1f, 0x8b, 8, 4], // magic, CM = deflate, FLG = FEXTRA
   ...[0, 0, 0, 0, 0, 255], // MTIME = none, XFL = 0, OS = unknown
   ...[8, 0], // XLEN

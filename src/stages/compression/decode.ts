@@ -3,9 +3,11 @@
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import { couldBecome, type Format, MAGIC_LIMIT, recognise } from '../../formats/compression.ts'
+import { decodeLz4Header, lz4HeaderLength } from '../../formats/lz4/frame.ts'
+import { decodeZstdHeader, zstdHeaderLength } from '../../formats/zstd/frame.ts'
 import type { Decoder, DecoderContext } from './decoder.ts'
 import { decodeGzip } from './gzip-decoder.ts'
-import type { Inlet } from './inlet.ts'
+import type { FrameStart, Inlet } from './inlet.ts'
 import { decodeLz4Frame } from './lz4-decoder.ts'
 import { decodeLegacyFrame } from './lz4-legacy-decoder.ts'
 import { decodeLzop } from './lzop-decoder.ts'
@@ -16,9 +18,10 @@ export async function decodeArchive(context: DecoderContext): Promise<void> {
   const start = await context.input.peek(MAGIC_LIMIT)
   const format = recognise(start)
   if (format === undefined) throw unknown(start)
+  context.onFormat(format)
   if (format === 'vma') await passThrough(context)
   else if (format === 'gzip') await decodeGzip(context)
-  else if (format === 'lzop') await decodeLzop(context)
+  else if (format === 'lzop') await decodeLzopStream(context)
   else await decodeFrames(context)
   await context.order.drain()
 }
@@ -45,6 +48,13 @@ async function passThrough({ input, order }: DecoderContext): Promise<void> {
   }
 }
 
+/** Nothing of it can be decoded behind damage. */
+async function decodeLzopStream(context: DecoderContext): Promise<void> {
+  const { input, recovery } = context
+  recovery.sawFrame(true)
+  await recovery.attempt(input, () => decodeLzop(context), { magic: [], couldBe: () => false })
+}
+
 const FRAMES = {
   zstd: { family: 'zstd', decode: decodeZstdFrame },
   lz4: { family: 'LZ4', decode: decodeLz4Frame },
@@ -54,16 +64,34 @@ const FRAMES = {
 
 /** Frames of one family to the end, skippable ones between them. */
 async function decodeFrames(context: DecoderContext): Promise<void> {
-  const { input } = context
+  const { input, recovery } = context
   let current: string | undefined
   for (;;) {
     const start = await input.peek(4)
     if (start.length === 0 && current !== undefined) return
     if (start.length === 0) throw input.endsWithin('skippable frames')
-    const { family, decode } = frameKind(start, input, current)
-    current ??= family
-    await decode(context)
+    const next = async () => {
+      const { family, decode } = frameKind(start, input, current)
+      current ??= family
+      await decode(context)
+    }
+    await recovery.attempt(input, next, FRAME_START)
   }
+}
+
+/** Of frames of any family: those that cannot follow are refused as they come. */
+const FRAME_START: FrameStart = {
+  magic: ['28b52ffd', '04224d18', '02214c18', '562a4d18'].map((hex) => Buffer.from(hex, 'hex')),
+  couldBe(start) {
+    const format = recognise(start)
+    try {
+      if (format === 'zstd') decodeZstdHeader(start.subarray(0, zstdHeaderLength(start[4])), 0)
+      if (format === 'lz4') decodeLz4Header(start.subarray(0, lz4HeaderLength(start)), 0)
+      return true
+    } catch {
+      return false
+    }
+  },
 }
 
 function frameKind(start: Buffer, input: Inlet, current: string | undefined) {

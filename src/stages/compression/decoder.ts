@@ -1,8 +1,10 @@
 /** What a decoder works with, and how much memory it has for it. */
 
 import type { Budget } from '../../core/budget.ts'
+import type { Format } from '../../formats/compression.ts'
 import type { InOrder } from './in-order.ts'
 import type { Inlet } from './inlet.ts'
+import type { Recovery } from './recovery.ts'
 
 export interface DecodingPlan {
   /** Memory for compressed bytes that must lie in one piece. */
@@ -16,10 +18,13 @@ export interface DecodingPlan {
   readonly inFlight: number
 }
 
-/** A decoder reads from `input` what is its own, and hands chunks to `order`. */
+/** A decoder reads from `input` what is its own, and hands chunks to `order`. It leaves nothing on lease where it throws. */
 export interface DecoderContext extends DecodingPlan {
   readonly input: Inlet
   readonly order: InOrder
+  readonly recovery: Recovery
+  /** Is told what the archive is compressed with. */
+  readonly onFormat: (format: Format) => void
 }
 
 export type Decoder = (context: DecoderContext) => Promise<void>

@@ -43,6 +43,9 @@ export async function runEngine(
     await feeding
     return total
   } catch (error) {
+    engine.destroy(error as Error)
+    // Nobody but us reads the input from here on.
+    await feeding.catch(() => {})
     throw damagedFrame(format, error, offset)
   } finally {
     engine.destroy()
@@ -51,23 +54,33 @@ export async function runEngine(
 
 /**
  * zlib fills one buffer after the other, and may give one in several pieces. A buffer's memory can be freed when all its
- * pieces are used and zlib has gone on to the next. After an error zlib may still be writing: then nothing is freed here.
+ * pieces are used and zlib has gone on to the next. After an error zlib may still be writing: then the garbage collector
+ * frees it.
  */
 async function passOn({ order, outputs }: DecoderContext, engine: Engine): Promise<number> {
   let memory: ArrayBufferLike | null = null
   let lease: Lease | null = null
   let total = 0
-  for await (const bytes of engine as AsyncIterable<Buffer>) {
-    if (bytes.buffer !== memory) {
-      lease?.release()
-      memory = bytes.buffer
-      lease = await outputs.charge(memory.byteLength, () => discard(bytes))
+  let ended = false
+  try {
+    for await (const bytes of engine as AsyncIterable<Buffer>) {
+      if (bytes.buffer !== memory) {
+        const own: ArrayBufferLike = bytes.buffer
+        memory = own
+        lease?.release()
+        lease = null
+        lease = await outputs.charge(own.byteLength, () => {
+          if (memory !== own || ended) discard(bytes)
+        })
+      }
+      total += bytes.length
+      await order.pass(new Chunk([bytes], [lease!.retain()]))
     }
-    total += bytes.length
-    await order.pass(new Chunk([bytes], [lease!.retain()]))
+    ended = true
+    return total
+  } finally {
+    lease?.release()
   }
-  lease?.release()
-  return total
 }
 
 /** An error of a codec, in our words: what it says is about the data, unless memory ran out. */

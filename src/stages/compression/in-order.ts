@@ -1,12 +1,14 @@
 /** Work that is under way several pieces at once, and whose results go on in the order in which it was begun. */
 
-import type { Chunk } from '../../core/items.ts'
+import { Chunk } from '../../core/items.ts'
 import type { Push } from '../../core/stage.ts'
 
 export class InOrder {
   readonly #push: Push<Chunk>
   readonly #limit: number
   #underWay = 0
+  #emitted = 0
+  #passed = 0
   #last: Promise<void> = Promise.resolve()
   #wake: (() => void) | null = null
   #failure: { error: unknown } | null = null
@@ -15,6 +17,16 @@ export class InOrder {
   constructor(limit: number, push: Push<Chunk>) {
     this.#limit = limit
     this.#push = push
+  }
+
+  /** Bytes that have gone on. */
+  get emitted(): number {
+    return this.#emitted
+  }
+
+  /** Bytes that were given to `pass`, whether their turn has come or not. */
+  get passed(): number {
+    return this.#passed
   }
 
   /**
@@ -28,6 +40,7 @@ export class InOrder {
 
   /** The same for a chunk that is there already. */
   async pass(chunk: Chunk, look?: (chunk: Chunk) => void): Promise<void> {
+    this.#passed += chunk.byteLength
     try {
       await this.#room()
     } catch (error) {
@@ -37,9 +50,13 @@ export class InOrder {
     this.#begin(Promise.resolve(chunk), look)
   }
 
-  /** Runs `check` when everything begun before it has gone on. */
-  afterwards(check: () => void): void {
-    this.#last = this.#last.then(() => this.#attempt(check))
+  /** Runs `check` when everything begun before it has gone on, and passes on the chunk that it may give. */
+  afterwards(check: () => unknown): void {
+    const action = () => {
+      const chunk = check()
+      if (chunk instanceof Chunk) this.#push(chunk)
+    }
+    this.#last = this.#last.then(() => this.#attempt(action))
   }
 
   /** Resolves when everything has gone on; throws what went wrong. */
@@ -89,6 +106,7 @@ export class InOrder {
       chunk.release()
       throw error
     }
+    this.#emitted += chunk.byteLength
     this.#push(chunk)
   }
 

@@ -7,6 +7,15 @@ import { ByteQueue, type Taken } from '../../core/byte-queue.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
 
+/** How a frame begins that is looked for behind damage. */
+export interface FrameStart {
+  magic: readonly Buffer[]
+  /** Whether a frame could begin with these bytes, LOOK of them or what there is. */
+  couldBe(start: Buffer): boolean
+}
+
+const LOOK = 32
+
 /** A view is taken of at most this many bytes at once. */
 const PIECE = 1 << 20
 
@@ -76,6 +85,35 @@ export class Inlet {
   async take(limit = PIECE): Promise<Taken | null> {
     if (!(await this.#has(1))) return null
     return this.#queue.take(Math.min(limit, this.#queue.length))
+  }
+
+  /** Puts back what was read last, as a copy that stays as it is. */
+  giveBack(bytes: Buffer): void {
+    this.#queue.unshift(bytes)
+  }
+
+  /** Passes over so many bytes, or over what there is. */
+  async skip(bytes: number): Promise<void> {
+    await this.#has(bytes)
+    this.#queue.skip(Math.min(bytes, this.#queue.length))
+  }
+
+  /** Passes over everything until such a frame begins, or to the end. */
+  async skipTo({ magic, couldBe }: FrameStart): Promise<void> {
+    const overlap = Math.max(0, ...magic.map(({ length }) => length - 1))
+    for (;;) {
+      const found = magic.map((bytes) => this.#queue.indexOf(bytes)).filter((at) => at >= 0)
+      if (found.length > 0) {
+        this.#queue.skip(Math.min(...found))
+        if (couldBe(await this.peek(LOOK))) return
+        this.#queue.skip(1)
+        continue
+      }
+      this.#queue.skip(Math.max(0, this.#queue.length - overlap))
+      if (await this.#has(this.#queue.length + 1)) continue
+      this.#queue.clear()
+      return
+    }
   }
 
   endsWithin(what: string): VmapipeError {

@@ -26,7 +26,10 @@ export async function readInteger(input: Inlet): Promise<number> {
   return bytes.readUInt32LE()
 }
 
-/** The next block of a frame ("Data Blocks"), read into `target`; null at the end mark. INCOMPLETE, DAMAGED. */
+/**
+ * The next block of a frame ("Data Blocks"), read into `target`; null at the end mark. INCOMPLETE, DAMAGED: a length that lies is
+ * the input's again.
+ */
 export async function readBlock(
   input: Inlet,
   { blockSize, blockChecksums }: Pick<Lz4FrameHeader, 'blockSize' | 'blockChecksums'>,
@@ -37,8 +40,12 @@ export async function readBlock(
   if (word === END_MARK) return null
   const stored = word >= STORED
   const length = stored ? word - STORED : word
-  if (length > blockSize)
+  if (length > blockSize) {
+    const bytes = Buffer.alloc(4)
+    bytes.writeUInt32LE(word)
+    input.giveBack(bytes)
     throw new VmapipeError('DAMAGED', `an LZ4 block claims to be ${length} bytes long`, { offset })
+  }
   const bytes = target.subarray(0, PREFIX + length)
   bytes.writeUInt32LE(blockSize, 0)
   const data = bytes.subarray(PREFIX)

@@ -19,12 +19,14 @@ import { type DecoderContext, STREAM_PIECE } from './decoder.ts'
 import { Gatherer } from './gatherer.ts'
 import type { Inlet } from './inlet.ts'
 import { decodeBlock, decodeBlockSync, free, type Lz4Block, PREFIX, readBlock, readInteger } from './lz4-block.ts'
+import { Content, type Recovery } from './recovery.ts'
 
 export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
-  const { input, order } = context
+  const { input, order, recovery } = context
   const offset = input.position
   const header = await readHeader(input, offset)
-  const check = new ContentCheck(header, offset)
+  recovery.sawFrame(header.contentChecksum || header.blockChecksums)
+  const check = new ContentCheck(header, offset, context)
   const batches = header.independent && header.blockSize <= OUR_BLOCK_SIZE
   if (batches) await decodeBatches(context, header, check)
   else await decodeBlocks(context, (slab) => readBlock(input, header, slab), header, check)
@@ -43,19 +45,41 @@ async function readHeader(input: Inlet, offset: number): Promise<Lz4FrameHeader>
 const BATCH = STREAM_PIECE / OUR_BLOCK_SIZE
 
 async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, check: ContentCheck): Promise<void> {
-  const { input, order, inputs, outputs } = context
+  const { order, inputs, outputs, recovery } = context
   for (let more = true; more; ) {
     const slab = await inputs.take(BATCH * (PREFIX + OUR_BLOCK_SIZE))
-    const blocks: Lz4Block[] = []
-    for (let at = 0; more && blocks.length < BATCH; at += PREFIX + OUR_BLOCK_SIZE) {
-      const block = await readBlock(input, header, slab.buffer.subarray(at))
-      if (block === null) more = false
-      else blocks.push(block)
+    try {
+      const blocks = await readBatch(context, header, slab.buffer)
+      more = blocks.length === BATCH
+      const content = await outputs.take(STREAM_PIECE)
+      slab.retain()
+      const work = () =>
+        decodeBatch(blocks, content)
+          .catch((error) => recovery.gap(error))
+          .finally(() => slab.release())
+      await order.add(work, (chunk) => check.add(chunk))
+    } finally {
+      slab.release()
     }
-    const content = await outputs.take(STREAM_PIECE)
-    const work = () => decodeBatch(blocks, content).finally(() => slab.release())
-    await order.add(work, (chunk) => check.add(chunk))
   }
+}
+
+/**
+ * The next blocks of the frame, BATCH of them unless it ends. A length that lies shows at the block behind it: where that is
+ * none, the last one is the input's again (unless it had a checksum, and so the right length).
+ */
+async function readBatch({ input }: DecoderContext, header: Lz4FrameHeader, slab: Buffer): Promise<Lz4Block[]> {
+  const blocks: Lz4Block[] = []
+  for (let at = 0; blocks.length < BATCH; at += PREFIX + OUR_BLOCK_SIZE) {
+    const block = await readBlock(input, header, slab.subarray(at)).catch((error) => {
+      const last = blocks.at(-1)
+      if (last !== undefined && !header.blockChecksums) input.giveBack(Buffer.from(last.bytes.subarray(PREFIX)))
+      throw error
+    })
+    if (block === null) break
+    blocks.push(block)
+  }
+  return blocks
 }
 
 /** The blocks' content side by side in `content`, which goes with the chunk. */
@@ -84,17 +108,20 @@ export async function decodeBlocks(
   const output = new Gatherer(context, check && ((chunk) => check.add(chunk)))
   const history = independent ? null : new History()
   let decoded = 0
-  for (let block = await next(slab.buffer); block !== null; block = await next(slab.buffer)) {
-    const content = decodeBlockSync(block, history?.view)
-    history?.add(content)
-    await output.append(content)
-    if (!block.stored) free(content)
-    // Memory of lz4-napi is freed when the event loop comes round.
-    decoded += content.length
-    if (decoded >= STREAM_PIECE) decoded = await turn(0)
+  try {
+    for (let block = await next(slab.buffer); block !== null; block = await next(slab.buffer)) {
+      const content = decodeBlockSync(block, history?.view)
+      history?.add(content)
+      await output.append(content)
+      if (!block.stored) free(content)
+      // Memory of lz4-napi is freed when the event loop comes round.
+      decoded += content.length
+      if (decoded >= STREAM_PIECE) decoded = await turn(0)
+    }
+  } finally {
+    slab.release()
+    await output.flush()
   }
-  await output.flush()
-  slab.release()
 }
 
 /** What linked blocks may refer to: the last 64 KiB of content. */
@@ -121,24 +148,37 @@ class ContentCheck {
   readonly #declared: number | undefined
   readonly #hash: Xxh32 | null
   readonly #offset: number
+  readonly #recovery: Recovery
+  readonly #content: Content
   #total = 0
+  /** Of a part of the content, reported already. */
+  #damage: VmapipeError | null = null
 
-  constructor({ contentSize, contentChecksum }: Lz4FrameHeader, offset: number) {
+  constructor({ contentSize, contentChecksum }: Lz4FrameHeader, offset: number, context: DecoderContext) {
     this.#declared = contentSize
     this.#hash = contentChecksum ? new Xxh32() : null
     this.#offset = offset
+    this.#recovery = context.recovery
+    this.#content = new Content(context.order)
   }
 
-  add({ buffers, byteLength }: Chunk): void {
+  add({ buffers, byteLength, gap }: Chunk): void {
+    this.#damage ??= gap?.error ?? null
     this.#total += byteLength
     for (const bytes of buffers) this.#hash?.update(bytes)
   }
 
-  finish(checksum: number | undefined): void {
+  /** Null where it agrees, and what is to follow the content where it does not. */
+  finish(checksum: number | undefined): Chunk | null {
+    const problem = this.#damage === null ? this.#problem(checksum) : null
+    if (problem !== null) this.#damage = this.#recovery.report(problem)
+    return this.#damage && this.#content.gap(this.#damage, false)
+  }
+
+  #problem(checksum: number | undefined): VmapipeError | null {
     const damaged = (what: string) => new VmapipeError('DAMAGED', `an LZ4 frame ${what}`, { offset: this.#offset })
-    if (this.#declared !== undefined && this.#total !== this.#declared) {
-      throw damaged(`declares ${this.#declared} bytes and holds ${this.#total}`)
-    }
-    if (this.#hash !== null && this.#hash.digest() !== checksum) throw damaged('does not match its checksum')
+    if (this.#declared !== undefined && this.#total !== this.#declared)
+      return damaged(`declares ${this.#declared} bytes and holds ${this.#total}`)
+    return this.#hash !== null && this.#hash.digest() !== checksum ? damaged('does not match its checksum') : null
   }
 }

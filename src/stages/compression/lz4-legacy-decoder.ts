@@ -11,7 +11,8 @@ import { decodeBlocks } from './lz4-decoder.ts'
 const BLOCK_LIMIT = LEGACY_BLOCK_SIZE + Math.floor(LEGACY_BLOCK_SIZE / 255) + 16
 
 export async function decodeLegacyFrame(context: DecoderContext): Promise<void> {
-  const { input } = context
+  const { input, recovery } = context
+  recovery.sawFrame(false)
   await readInteger(input)
   // Nothing marks the end of such a frame, but one without a block makes no sense.
   if ((await input.peek(1)).length === 0) throw input.endsWithin('an LZ4 frame')

@@ -22,9 +22,10 @@ import type { Inlet } from './inlet.ts'
 const decompress = promisify(zstdDecompress)
 
 export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
-  const { input, inputs, maxContent } = context
+  const { input, inputs, maxContent, recovery } = context
   const offset = input.position
   const header = await readHeader(input, offset)
+  recovery.sawFrame(header.checksum)
   const walk = new FrameWalk(input, header)
   const small = header.contentSize !== undefined && header.contentSize <= maxContent
   const slab = await inputs.take(small ? collectSize(maxContent) : STREAM_PIECE)
@@ -44,6 +45,8 @@ async function readHeader(input: Inlet, offset: number): Promise<ZstdFrameHeader
   return decodeZstdHeader(start.subarray(0, length), offset)
 }
 
+const MAGIC_SIZE = 4
+
 /** Goes through a frame part by part: header, blocks, checksum. */
 class FrameWalk {
   readonly #input: Inlet
@@ -62,13 +65,21 @@ class FrameWalk {
     return this.#next === 0
   }
 
-  /** Reads whole parts as long as they fit, and gives how many bytes that are. INCOMPLETE, DAMAGED. */
+  /**
+   * Reads whole parts as long as they fit, and gives how many bytes that are. INCOMPLETE, DAMAGED: what was read is then the
+   * input's again but for the magic number, as a length that lies may have led into frames behind this one.
+   */
   async fill(target: Buffer): Promise<number> {
     let filled = 0
-    while (this.#next > 0 && filled + this.#next <= target.length) {
-      await this.#input.readWhole(target.subarray(filled, filled + this.#next), 'a zstd frame')
-      filled += this.#next
-      this.#next = await this.#partAfter()
+    try {
+      while (this.#next > 0 && filled + this.#next <= target.length) {
+        await this.#input.readWhole(target.subarray(filled, filled + this.#next), 'a zstd frame')
+        filled += this.#next
+        this.#next = await this.#partAfter()
+      }
+    } catch (error) {
+      this.#input.giveBack(Buffer.from(target.subarray(MAGIC_SIZE, filled)))
+      throw error
     }
     return filled
   }
@@ -90,7 +101,7 @@ class FrameWalk {
 const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax
 
 async function decodeWhole(
-  { order, outputs }: DecoderContext,
+  { order, outputs, recovery }: DecoderContext,
   contentSize: number,
   slab: Slab,
   filled: number,
@@ -109,7 +120,7 @@ async function decodeWhole(
       return new Chunk([content], [lease])
     } catch (error) {
       lease.release()
-      throw damagedFrame('zstd', error, offset)
+      return recovery.gap(damagedFrame('zstd', error, offset))
     } finally {
       slab.release()
     }

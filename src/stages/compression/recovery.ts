@@ -1,0 +1,79 @@
+/** What a decoder does about damage: reports it, says to the next stage that there is a gap, and goes on with the next frame. */
+
+import type { VmapipeError } from '../../core/errors.ts'
+import { Chunk } from '../../core/items.ts'
+import type { Findings } from '../findings.ts'
+import type { InOrder } from './in-order.ts'
+import type { FrameStart, Inlet } from './inlet.ts'
+
+export class Recovery {
+  readonly #findings: Findings
+  readonly #stage: string
+  readonly #order: InOrder
+  #reports = 0
+
+  constructor(findings: Findings, stage: string, order: InOrder) {
+    this.#findings = findings
+    this.#stage = stage
+    this.#order = order
+  }
+
+  /** Reports damage; throws it where it is to end the run. */
+  report(error: unknown): VmapipeError {
+    this.#reports++
+    return this.#findings.report(this.#stage, error)
+  }
+
+  /** The same for what was found wrong at the end, which may be said already. */
+  reportUnknown(error: unknown): void {
+    if (this.#reports === 0) this.report(error)
+  }
+
+  /** Reports damage, and gives what takes the place of the content. */
+  gap(error: unknown): Chunk {
+    return new Chunk([], [], { error: this.report(error), lost: true, doubtful: 0 })
+  }
+
+  /** Of every frame that is read: whether it has a checksum of its content. */
+  sawFrame(checked: boolean): void {
+    const { compression } = this.#findings
+    if (compression === null) return
+    compression.frames++
+    if (checked) compression.checked++
+  }
+
+  /**
+   * Decodes a frame. Where it is damaged, its content ends with a gap, all of it that has gone on is in doubt, and the
+   * input is taken to what could be the next frame.
+   */
+  async attempt(input: Inlet, decode: () => Promise<void>, next: FrameStart): Promise<void> {
+    const offset = input.position
+    const content = new Content(this.#order)
+    try {
+      await decode()
+    } catch (error) {
+      const damage = this.report(error)
+      this.#order.afterwards(() => content.gap(damage, true))
+      if (input.position === offset) await input.skip(1)
+      await input.skipTo(next)
+    }
+  }
+}
+
+/** The content of a frame, as it goes on. */
+export class Content {
+  readonly #order: InOrder
+  #start = 0
+
+  constructor(order: InOrder) {
+    this.#order = order
+    order.afterwards(() => {
+      this.#start = order.emitted
+    })
+  }
+
+  /** What is to follow it where it is in doubt. To be called in its turn. */
+  gap(error: VmapipeError, lost: boolean): Chunk {
+    return new Chunk([], [], { error, lost, doubtful: this.#order.emitted - this.#start })
+  }
+}
