@@ -10,10 +10,10 @@ import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../fo
 import type { RecordExtent } from '../formats/vma/records.ts'
 import { TableEncoder } from '../formats/vma/table.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
+import { HopReader } from './hop-reader.ts'
 import type { TableOf } from './index-builder.ts'
 
-/** Read at once where headers follow each other without data between them. */
-const STRETCH = 64 << 10
+const EXTENT = 'an extent'
 /** So much of a compressed archive is worked on at once, if there is memory for it. */
 const AHEAD = 32 << 20
 
@@ -29,16 +29,16 @@ export async function walkExtents(
   signal?: AbortSignal,
 ): Promise<Walked> {
   const collector = new TableCollector(manifest)
-  const headers = new HeaderReader(bytes)
+  const headers = new HopReader(bytes)
   let problem: VmapipeError | null = null
   try {
     for (let offset = headerSize; offset < bytes.size; ) {
       signal?.throwIfAborted()
       bytes.ahead?.([{ offset, length: AHEAD }])
-      const header = decodeExtentHeader(await headers.read(offset), manifest.uuid, offset)
+      const header = decodeExtentHeader(await headers.read(offset, EXTENT_HEADER_SIZE, EXTENT), manifest.uuid, offset)
       const next = offset + EXTENT_HEADER_SIZE + header.blocks * BLOCK_SIZE
       if (next > bytes.size)
-        throw new VmapipeError('INCOMPLETE', 'the archive ends within an extent', { offset: bytes.size })
+        throw new VmapipeError('INCOMPLETE', `the archive ends within ${EXTENT}`, { offset: bytes.size })
       if (!collector.add(header, offset)) break
       offset = next
     }
@@ -76,33 +76,5 @@ export class TableCollector {
 
   finish(): Pick<TableOf, 'table' | 'extents'> {
     return { table: Buffer.concat([this.#table.entries.bytes, this.#table.totals()]), extents: this.#extents }
-  }
-}
-
-/** Reads one header where data follows, many where the last one was followed by none. */
-class HeaderReader {
-  readonly #bytes: ArchiveBytes
-  readonly #buffer = Buffer.allocUnsafe(STRETCH)
-  #start = 0
-  #length = 0
-
-  constructor(bytes: ArchiveBytes) {
-    this.#bytes = bytes
-  }
-
-  /** Good until the next call. */
-  async read(offset: number): Promise<Buffer> {
-    const follows = offset === this.#start + this.#length
-    if (offset < this.#start || offset + EXTENT_HEADER_SIZE > this.#start + this.#length) {
-      const wanted = follows ? STRETCH : EXTENT_HEADER_SIZE
-      const length = Math.min(wanted, this.#bytes.size - offset)
-      if (length < EXTENT_HEADER_SIZE)
-        throw new VmapipeError('INCOMPLETE', 'the archive ends within an extent', { offset: this.#bytes.size })
-      this.#start = offset
-      this.#length = length
-      await this.#bytes.read(this.#buffer.subarray(0, length), offset)
-    }
-    const at = offset - this.#start
-    return this.#buffer.subarray(at, at + EXTENT_HEADER_SIZE)
   }
 }

@@ -64,6 +64,16 @@ async function decodeZstd(frame: Buffer, contentBytes: number, offset: number): 
   return unzstd(frame, { ...settings(contentBytes), params: { [constants.ZSTD_d_windowLogMax]: 31 } })
 }
 
+/** How much content a zstd frame has that does not say so; at most `limit` bytes. */
+export async function zstdContentBytes(frame: Buffer, limit: number, offset: number): Promise<number> {
+  try {
+    const content = await unzstd(frame, { chunkSize: 1 << 20, maxOutputLength: limit })
+    return content.length
+  } catch (error) {
+    throw damagedFrame('zstd', error, offset)
+  }
+}
+
 /** RFC 8878, section 3.1.1: header, blocks, checksum. The codec does not notice whatever lacks at the end. */
 function zstdFrameLength(frame: Buffer, offset: number): number {
   const ends = () => damaged('zstd', 'is cut short', offset)

@@ -14,10 +14,9 @@ export class FrameTable {
   /** Where the content of each begins in the stream, and behind the last where it ends. */
   readonly contents: Float64Array
 
-  constructor(frames: readonly Frame[], start = 0) {
+  constructor(frames: readonly Frame[]) {
     this.starts = new Float64Array(frames.length + 1)
     this.contents = new Float64Array(frames.length + 1)
-    this.starts[0] = start
     for (const [at, { bytes, contentBytes }] of frames.entries()) {
       this.starts[at + 1] = this.starts[at] + bytes
       this.contents[at + 1] = this.contents[at] + contentBytes
@@ -44,11 +43,22 @@ export class FrameTable {
     return low
   }
 
-  /** Of the largest frame, and of the largest content. */
+  /** The most bytes of a frame that has content, and the most content. */
   get largest(): { bytes: number; contentBytes: number } {
-    const most = (ends: Float64Array) =>
-      ends.reduce((most, end, at) => Math.max(most, at === 0 ? 0 : end - ends[at - 1]), 0)
-    return { bytes: most(this.starts), contentBytes: most(this.contents) }
+    const largest = { bytes: 0, contentBytes: 0 }
+    for (let frame = 0; frame < this.frames; frame++) {
+      const contentBytes = this.contents[frame + 1] - this.contents[frame]
+      if (contentBytes > 0) largest.bytes = Math.max(largest.bytes, this.starts[frame + 1] - this.starts[frame])
+      largest.contentBytes = Math.max(largest.contentBytes, contentBytes)
+    }
+    return largest
+  }
+
+  toFrames(): Frame[] {
+    return Array.from({ length: this.frames }, (_, frame) => ({
+      bytes: this.starts[frame + 1] - this.starts[frame],
+      contentBytes: this.contents[frame + 1] - this.contents[frame],
+    }))
   }
 }
 
@@ -66,7 +76,5 @@ export async function readFrameTable(file: ArchiveBytes): Promise<FrameTable | n
   if (heldBytes > MAP_LIMIT) throw new VmapipeError('DAMAGED', `a map of ${formatBytes(heldBytes)} is too large`)
   const held = Buffer.allocUnsafe(heldBytes)
   await file.read(held, frameBytes)
-  const table = new FrameTable(decodeFrameMap(held, footer))
-  if (table.frames === 0) throw new VmapipeError('DAMAGED', 'the map names no frames', { offset: frameBytes })
-  return table
+  return new FrameTable(decodeFrameMap(held, footer))
 }

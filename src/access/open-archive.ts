@@ -6,25 +6,21 @@ import type { Readable } from 'node:stream'
 import { Budget } from '../core/budget.ts'
 import type { Counters } from '../core/counters.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
-import type { DriveInfo, Manifest } from '../core/items.ts'
+import type { DriveInfo } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
-import { MAGIC_LIMIT, recognise } from '../formats/compression.ts'
-import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
-import { openRawReader, type RawReader } from '../storage/raw-reader.ts'
+import { openRawReader } from '../storage/raw-reader.ts'
 import { type Archive, OpenArchive } from './archive.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 import { ArchiveDrive } from './archive-drive.ts'
-import type { ClusterIndex } from './cluster-index.ts'
-import { readEnding } from './ending.ts'
+import { readHeader } from './archive-header.ts'
 import { ExtentHeaders } from './extent-headers.ts'
-import { walkExtents } from './extent-walk.ts'
-import { type FrameTable, readFrameTable } from './frame-table.ts'
 import { FramedExtents } from './framed-extents.ts'
 import { Frames } from './frames.ts'
-import { buildIndex } from './index-builder.ts'
+import { isCompressed, ownFrames, ownIndex, sidecarIndex, walkedIndex } from './locate.ts'
 import { PieceCache } from './piece-cache.ts'
 import { PlainExtents } from './plain-extents.ts'
+import { readSidecar, type Sidecar } from './sidecar.ts'
 import { spoolArchive } from './spool.ts'
 
 export type { Archive } from './archive.ts'
@@ -74,25 +70,19 @@ async function pathOf(from: string | Readable): Promise<string | null> {
 }
 
 /** Null for one that is to be spooled. */
-async function openFile(path: string, { budget, threads, signal, warn, spool }: Settled): Promise<Archive | null> {
+async function openFile(path: string, options: Settled): Promise<Archive | null> {
   const file = await openRawReader(path)
   let bytes: ArchiveBytes = file
   try {
-    const table = await findFrames(file, warn)
-    if (table === null && spool === undefined) throw unknownFrames()
-    if (table === null) {
+    const sidecar = await sidecarOf(path, options.warn)
+    const table = (await isCompressed(file)) ? await findFrames(file, sidecar, options) : null
+    if (table === 'unknown') {
       await file.close()
       return null
     }
-    const frames = table === 'none' ? null : new Frames(file, table, budget, threads)
+    const frames = table && new Frames(file, table, options.budget, options.threads)
     bytes = frames ?? file
-    const { manifest, size } = await readHeader(bytes)
-    const index = await findIndex(bytes, manifest, size, { signal, warn })
-    const headers = new ExtentHeaders(bytes, index, manifest)
-    const plain = () => new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
-    const data = frames ? new FramedExtents(frames, index) : new PlainExtents(file, index, headers, plain())
-    const open = (info: DriveInfo) => new ArchiveDrive(info, { index, headers, data })
-    return new OpenArchive(manifest, open, () => data.close())
+    return await openBytes(bytes, frames, sidecar, options)
   } catch (error) {
     await bytes.close()
     const failure = asVmapipeError(error)
@@ -101,61 +91,39 @@ async function openFile(path: string, { budget, threads, signal, warn, spool }: 
   }
 }
 
-/** `none` for an archive that is not compressed; null where nothing tells where its frames are. */
-async function findFrames(file: RawReader, warn: (message: string) => void): Promise<FrameTable | 'none' | null> {
-  const start = Buffer.alloc(Math.min(MAGIC_LIMIT, file.size))
-  await file.read(start, 0)
-  const format = recognise(start)
-  if (format === undefined || format === 'vma') return 'none'
-  try {
-    return await readFrameTable(file)
-  } catch (error) {
-    const { code, line } = asVmapipeError(error)
-    if (code !== 'DAMAGED') throw error
-    warn(`the map of the archive's frames is not used: ${line}`)
-    return null
-  }
+async function openBytes(
+  bytes: ArchiveBytes,
+  frames: Frames | null,
+  sidecar: Sidecar | null,
+  { budget, threads, signal, warn }: Settled,
+): Promise<Archive> {
+  const header = await readHeader(bytes)
+  const index =
+    (await ownIndex(bytes, header, warn)) ??
+    (sidecar && (await sidecarIndex(sidecar, bytes, header, warn))) ??
+    (await walkedIndex(bytes, header, { signal, warn }))
+  const headers = new ExtentHeaders(bytes, index, header.manifest)
+  const cache = () => new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
+  const data = frames ? new FramedExtents(frames, index) : new PlainExtents(bytes, index, headers, cache())
+  const open = (info: DriveInfo) => new ArchiveDrive(info, { index, headers, data })
+  return new OpenArchive(header.manifest, open, () => data.close())
 }
 
-function unknownFrames(): VmapipeError {
-  return new VmapipeError('USAGE', 'nothing tells where in this compressed archive anything is', {
-    hint: 'name a folder with --spool, which it is unpacked into',
+/** Unknown only where the archive may be spooled instead. */
+async function findFrames(file: ArchiveBytes, sidecar: Sidecar | null, { warn, spool }: Settled) {
+  const table = (await ownFrames(file, warn)) ?? sidecar?.frames
+  if (table) return table
+  if (spool !== undefined) return 'unknown'
+  throw new VmapipeError('USAGE', 'nothing tells where in this compressed archive anything is', {
+    hint: 'name a folder with --spool, which it is unpacked into, or try `vmapipe index`',
   })
 }
 
-/** Bytes of the header that tell its size. */
-const HEADER_START = 60
-
-async function readHeader(bytes: ArchiveBytes): Promise<{ manifest: Manifest; size: number }> {
-  const need = (length: number) => {
-    if (bytes.size >= length) return Buffer.alloc(length)
-    const what = bytes.size === 0 ? 'the archive is empty' : 'the archive ends within its header'
-    throw new VmapipeError('INCOMPLETE', what, { offset: bytes.size })
-  }
-  const start = need(HEADER_START)
-  await bytes.read(start, 0)
-  const size = headerSize(start)
-  const header = need(size)
-  await bytes.read(header, 0)
-  return { manifest: decodeHeader(header), size }
-}
-
-/** The archive's own index, or one that is made by a pass over it. */
-async function findIndex(
-  bytes: ArchiveBytes,
-  manifest: Manifest,
-  headerSize: number,
-  { signal, warn }: { signal?: AbortSignal; warn: (message: string) => void },
-): Promise<ClusterIndex> {
+async function sidecarOf(path: string, warn: (message: string) => void): Promise<Sidecar | null> {
   try {
-    const ending = await readEnding(bytes, manifest, headerSize)
-    if (ending !== null) return buildIndex(manifest, ending, { end: ending.end })
+    return await readSidecar(path)
   } catch (error) {
-    const { code, line } = asVmapipeError(error)
-    if (code !== 'DAMAGED') throw error
-    warn(`the index of the archive is not used: ${line}`)
+    warn(`the index beside the archive is not used: ${asVmapipeError(error).line}`)
+    return null
   }
-  const walked = await walkExtents(bytes, manifest, headerSize, signal)
-  if (walked.problem !== null) warn(`extents behind this are not found: ${walked.problem.line}`)
-  return buildIndex(manifest, walked, { gaps: true })
 }

@@ -13,6 +13,7 @@ import { demoCommand } from './commands/demo.ts'
 import { detachCommand } from './commands/detach.ts'
 import { drivesCommand } from './commands/drives.ts'
 import { exportCommand } from './commands/export.ts'
+import { indexCommand } from './commands/index.ts'
 import { listCommand } from './commands/list.ts'
 import { partitionsCommand } from './commands/partitions.ts'
 import { repackCommand } from './commands/repack.ts'
@@ -42,6 +43,7 @@ export function makeProgram(): Command {
     verifyCommand,
     listCommand,
     catCommand,
+    indexCommand,
     configCommand,
     partitionsCommand,
     exportCommand,

@@ -1,0 +1,147 @@
+/**
+ * The frames of a compressed archive that has no map of them, by a pass from one to the next. Only where each of them can
+ * be decoded by itself, in memory, is anything gained by it: such are those of pzstd, and our own.
+ */
+
+import { VmapipeError } from '../core/errors.ts'
+import { type Format, recognise } from '../formats/compression.ts'
+import type { Frame } from '../formats/frame-map/frame-map.ts'
+import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberLength } from '../formats/gzip/member.ts'
+import {
+  decodeLz4Header,
+  END_MARK,
+  LZ4_HEADER_LIMIT,
+  lz4HeaderLength,
+  OUR_BLOCK_SIZE,
+  STORED,
+} from '../formats/lz4/frame.ts'
+import {
+  decodeZstdBlock,
+  decodeZstdHeader,
+  ZSTD_BLOCK_HEADER_SIZE,
+  ZSTD_CHECKSUM_SIZE,
+  ZSTD_HEADER_LIMIT,
+  zstdHeaderLength,
+} from '../formats/zstd/frame.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
+import { zstdContentBytes } from './frame-codecs.ts'
+import { HopReader } from './hop-reader.ts'
+
+/** Frames that hold more, or take more, are of no use. */
+const FRAME_LIMIT = 32 << 20
+/** The map of so many takes no more memory than that of our largest archives. */
+const MOST_FRAMES = 8 << 20
+
+/** Throws USAGE where there are frames that cannot be decoded by themselves. */
+export async function walkFrames(file: ArchiveBytes, signal?: AbortSignal): Promise<Frame[]> {
+  const walk = new FrameWalk(file)
+  const frames: Frame[] = []
+  for (let offset = 0; offset < file.size && frames.length < MOST_FRAMES; ) {
+    signal?.throwIfAborted()
+    const frame = await walk.frameAt(offset)
+    if (frame.bytes > FRAME_LIMIT && frame.contentBytes > 0) throw notAlone()
+    if (frame.contentBytes > FRAME_LIMIT) throw notAlone()
+    if (offset + frame.bytes > file.size)
+      throw new VmapipeError('INCOMPLETE', 'the archive ends within a frame', { offset: file.size })
+    frames.push(frame)
+    offset += frame.bytes
+  }
+  return frames
+}
+
+class FrameWalk {
+  readonly #file: ArchiveBytes
+  readonly #reader: HopReader
+
+  constructor(file: ArchiveBytes) {
+    this.#file = file
+    this.#reader = new HopReader(file)
+  }
+
+  async frameAt(offset: number): Promise<Frame> {
+    const start = await this.#start(offset, 4)
+    const kinds: Partial<Record<Format, () => Promise<Frame>>> = {
+      zstd: () => this.#zstd(offset),
+      lz4: () => this.#lz4(offset),
+      gzip: () => this.#gzip(offset),
+      skippable: () => this.#skippable(offset),
+    }
+    const kind = kinds[recognise(start) ?? 'lzop']
+    if (kind === undefined) throw notAlone()
+    return kind()
+  }
+
+  /** Fewer bytes at the end of the file. */
+  #start(offset: number, length: number): Promise<Buffer> {
+    return this.#read(offset, Math.min(length, this.#file.size - offset))
+  }
+
+  #read(offset: number, length: number): Promise<Buffer> {
+    return this.#reader.read(offset, length, 'a frame')
+  }
+
+  /** RFC 8878, section 3.1.2. */
+  async #skippable(offset: number): Promise<Frame> {
+    const header = await this.#read(offset, 8)
+    return { bytes: 8 + header.readUInt32LE(4), contentBytes: 0 }
+  }
+
+  async #zstd(offset: number): Promise<Frame> {
+    const start = await this.#start(offset, ZSTD_HEADER_LIMIT)
+    const headerLength = start.length > 4 ? zstdHeaderLength(start[4]) : ZSTD_HEADER_LIMIT
+    const { length, contentSize, checksum } = decodeZstdHeader(await this.#read(offset, headerLength), offset)
+    if ((contentSize ?? 0) > FRAME_LIMIT) throw notAlone()
+    let at = offset + length
+    for (let last = false; !last; ) {
+      const block = decodeZstdBlock(await this.#read(at, ZSTD_BLOCK_HEADER_SIZE), at)
+      at += block.length
+      last = block.last
+      if (at - offset > FRAME_LIMIT) throw notAlone()
+    }
+    const bytes = at - offset + (checksum ? ZSTD_CHECKSUM_SIZE : 0)
+    return { bytes, contentBytes: contentSize ?? (await this.#measure(offset, bytes)) }
+  }
+
+  async #measure(offset: number, length: number): Promise<number> {
+    if (offset + length > this.#file.size)
+      throw new VmapipeError('INCOMPLETE', 'the archive ends within a frame', { offset: this.#file.size })
+    const frame = Buffer.allocUnsafeSlow(length)
+    await this.#file.read(frame, offset)
+    return zstdContentBytes(frame, FRAME_LIMIT, offset)
+  }
+
+  /** Of the kind that we make. */
+  async #lz4(offset: number): Promise<Frame> {
+    const start = await this.#start(offset, LZ4_HEADER_LIMIT)
+    const headerLength = start.length > 4 ? lz4HeaderLength(start) : LZ4_HEADER_LIMIT
+    const header = decodeLz4Header(Buffer.from(await this.#read(offset, headerLength)), offset)
+    const { contentSize, independent, blockSize, blockChecksums, contentChecksum } = header
+    if (contentSize === undefined || !independent || blockSize > OUR_BLOCK_SIZE || blockChecksums || !contentChecksum)
+      throw notAlone()
+    let at = offset + header.length
+    for (;;) {
+      const word = (await this.#read(at, 4)).readUInt32LE()
+      at += 4
+      if (word === END_MARK) return { bytes: at + 4 - offset, contentBytes: contentSize }
+      at += word >= STORED ? word - STORED : word
+      if (at - offset > FRAME_LIMIT) throw notAlone()
+    }
+  }
+
+  async #gzip(offset: number): Promise<Frame> {
+    const bytes = memberLength(await this.#start(offset, MEMBER_HEADER_SIZE), offset)
+    if (bytes === undefined) throw notAlone()
+    const trailer = await this.#read(offset + bytes - MEMBER_TRAILER_SIZE, MEMBER_TRAILER_SIZE)
+    return { bytes, contentBytes: trailer.readUInt32LE(4) }
+  }
+}
+
+function notAlone(): VmapipeError {
+  return new VmapipeError(
+    'USAGE',
+    'this compressed archive is no row of small frames: nothing in it can be had without all before',
+    {
+      hint: 'unpack it with --spool DIR, or make another archive of it with `vmapipe repack`',
+    },
+  )
+}

@@ -1,0 +1,87 @@
+/** What tells where in an archive anything is: its own end, else the index beside it, else a pass over it. */
+
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import type { Manifest } from '../core/items.ts'
+import { MAGIC_LIMIT, recognise } from '../formats/compression.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveHeader } from './archive-header.ts'
+import type { ClusterIndex } from './cluster-index.ts'
+import { readEnding } from './ending.ts'
+import { walkExtents } from './extent-walk.ts'
+import { type FrameTable, readFrameTable } from './frame-table.ts'
+import { buildIndex } from './index-builder.ts'
+import type { Sidecar } from './sidecar.ts'
+
+export type Warn = (message: string) => void
+
+export interface LocateOptions {
+  signal?: AbortSignal
+  warn: Warn
+}
+
+/** Whether the file is compressed; what is no archive at all is not. */
+export async function isCompressed(file: ArchiveBytes): Promise<boolean> {
+  const start = Buffer.alloc(Math.min(MAGIC_LIMIT, file.size))
+  await file.read(start, 0)
+  return (recognise(start) ?? 'vma') !== 'vma'
+}
+
+/** The map that the archive ends with; null where there is none that is right. */
+export function ownFrames(file: ArchiveBytes, warn: Warn): Promise<FrameTable | null> {
+  return unlessDamaged(() => readFrameTable(file), "the map of the archive's frames", warn)
+}
+
+/** The index that the archive ends with; null where there is none that is right. */
+export function ownIndex(bytes: ArchiveBytes, header: ArchiveHeader, warn: Warn): Promise<ClusterIndex | null> {
+  const { manifest, headerSize } = header
+  const read = async () => {
+    const ending = await readEnding(bytes, manifest, headerSize)
+    return ending && buildIndex(manifest, ending, { end: ending.end })
+  }
+  return unlessDamaged(read, 'the index of the archive', warn)
+}
+
+/** The one that was made for the archive; null where it is not right. */
+export function sidecarIndex(
+  { uuid, extents, table }: Sidecar,
+  bytes: ArchiveBytes,
+  { manifest, headerSize }: ArchiveHeader,
+  warn: Warn,
+): Promise<ClusterIndex | null> {
+  const build = async () => {
+    checkUuid(uuid, manifest)
+    const index = buildIndex(manifest, { table, extents, headerSize }, { gaps: true })
+    if (index.offsets[index.extents] <= bytes.size) return index
+    throw new VmapipeError('DAMAGED', 'it has extents behind the end of the archive')
+  }
+  return unlessDamaged(build, 'the index beside the archive', warn)
+}
+
+export function checkUuid(uuid: Uint8Array, manifest: Manifest): void {
+  if (Buffer.compare(uuid, manifest.uuid) === 0) return
+  throw new VmapipeError('DAMAGED', 'the index beside it is of another archive: its uuid differs', {
+    hint: 'remove it, or make it anew with `vmapipe index --force`',
+  })
+}
+
+/** By a pass over all extents. What cannot be found is told by a warning. */
+export async function walkedIndex(
+  bytes: ArchiveBytes,
+  { manifest, headerSize }: ArchiveHeader,
+  { signal, warn }: LocateOptions,
+): Promise<ClusterIndex> {
+  const walked = await walkExtents(bytes, manifest, headerSize, signal)
+  if (walked.problem !== null) warn(`extents behind this are not found: ${walked.problem.line}`)
+  return buildIndex(manifest, walked, { gaps: true })
+}
+
+async function unlessDamaged<T>(find: () => Promise<T | null>, what: string, warn: Warn): Promise<T | null> {
+  try {
+    return await find()
+  } catch (error) {
+    const { code, line } = asVmapipeError(error)
+    if (code !== 'DAMAGED' && code !== 'INCOMPLETE') throw error
+    warn(`${what} is not used: ${line}`)
+    return null
+  }
+}

@@ -1,0 +1,127 @@
+/** ARCHIVE.idx: the index of an archive that has none of its own (README.md beside this file). */
+
+import { open, stat } from 'node:fs/promises'
+import { crc32 } from 'node:zlib'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import type { Frame } from '../formats/frame-map/frame-map.ts'
+import { VarintReader, VarintWriter } from '../formats/varint.ts'
+import { PartialFile, type PartialFileOptions } from '../storage/partial-file.ts'
+import { writeAll } from '../storage/write-all.ts'
+import { FrameTable } from './frame-table.ts'
+import { INDEX_LIMIT } from './index-builder.ts'
+
+const MAGIC = Buffer.from('VMAPINDX', 'latin1')
+const VERSION = 1
+const HEADER_SIZE = 76
+
+export interface Sidecar {
+  uuid: Uint8Array
+  extents: number
+  table: Uint8Array
+  /** Null where the archive is not compressed. */
+  frames: FrameTable | null
+}
+
+/** What tells whether a file is still the one that was indexed. */
+interface Identity {
+  size: bigint
+  mtime: bigint
+}
+
+export function sidecarPath(archive: string): string {
+  return `${archive}.idx`
+}
+
+async function identityOf(archive: string): Promise<Identity> {
+  const { size, mtimeNs } = await stat(archive, { bigint: true })
+  return { size, mtime: mtimeNs }
+}
+
+/** Gives the path of what it wrote, durably. Throws FAILED where it exists, unless `force` is given. */
+export async function writeSidecar(archive: string, sidecar: Sidecar, options: PartialFileOptions): Promise<string> {
+  const path = sidecarPath(archive)
+  const { size, mtime } = await identityOf(archive)
+  const map = sidecar.frames === null ? Buffer.alloc(0) : encodeFrames(sidecar.frames.toFrames())
+  const header = Buffer.alloc(HEADER_SIZE)
+  MAGIC.copy(header)
+  header.writeUInt32BE(VERSION, 8)
+  header.set(sidecar.uuid, 12)
+  header.writeBigUInt64BE(size, 28)
+  header.writeBigInt64BE(mtime, 36)
+  header.writeBigUInt64BE(BigInt(sidecar.extents), 44)
+  header.writeBigUInt64BE(BigInt(sidecar.table.length), 52)
+  header.writeBigUInt64BE(BigInt(map.length), 60)
+  header.writeUInt32BE(crc32(map, crc32(sidecar.table)), 68)
+  header.writeUInt32BE(crc32(header.subarray(0, 72)), 72)
+  const file = await PartialFile.create(path, options, { mode: 0o600 })
+  try {
+    await writeAll(file.handle, [header, sidecar.table, map], 0)
+    await file.handle.sync()
+    await file.publish()
+  } catch (error) {
+    throw asVmapipeError(error, { file: path })
+  } finally {
+    await file.close()
+  }
+  return path
+}
+
+/** Null where there is none. Throws DAMAGED where it is not right, or not of this archive as it is now. */
+export async function readSidecar(archive: string): Promise<Sidecar | null> {
+  const path = sidecarPath(archive)
+  const file = await open(path).catch((error) => {
+    if (error.code === 'ENOENT') return null
+    throw asVmapipeError(error, { file: path })
+  })
+  if (file === null) return null
+  try {
+    const { size } = await file.stat()
+    if (size < HEADER_SIZE || size > INDEX_LIMIT) throw wrong('is no index')
+    return decodeSidecar(await file.readFile(), await identityOf(archive))
+  } catch (error) {
+    throw asVmapipeError(error, { file: path })
+  } finally {
+    await file.close()
+  }
+}
+
+function decodeSidecar(bytes: Buffer, { size, mtime }: Identity): Sidecar {
+  const header = bytes.subarray(0, HEADER_SIZE)
+  if (header.length < HEADER_SIZE || !header.subarray(0, 8).equals(MAGIC)) throw wrong('is no index')
+  if (header.readUInt32BE(8) !== VERSION) throw wrong('is of a version that is not known')
+  if (header.readUInt32BE(72) !== crc32(header.subarray(0, 72))) throw wrong('is damaged')
+  const tableBytes = Number(header.readBigUInt64BE(52))
+  const mapBytes = Number(header.readBigUInt64BE(60))
+  const body = bytes.subarray(HEADER_SIZE)
+  if (tableBytes + mapBytes !== body.length || header.readUInt32BE(68) !== crc32(body)) throw wrong('is damaged')
+  if (header.readBigUInt64BE(28) !== size || header.readBigInt64BE(36) !== mtime)
+    throw wrong('is of the archive as it was before: it has changed since')
+  return {
+    uuid: header.subarray(12, 28),
+    extents: Number(header.readBigUInt64BE(44)),
+    table: body.subarray(0, tableBytes),
+    frames: mapBytes === 0 ? null : decodeFrames(body.subarray(tableBytes), Number(size)),
+  }
+}
+
+function encodeFrames(frames: readonly Frame[]): Buffer {
+  const map = new VarintWriter()
+  map.add(frames.length)
+  for (const { bytes, contentBytes } of frames) map.add(bytes, contentBytes)
+  return map.bytes
+}
+
+function decodeFrames(map: Buffer, size: number): FrameTable {
+  const reader = new VarintReader(map)
+  const count = reader.next()
+  if (count > map.length) throw wrong('claims more frames than it has')
+  const frames: Frame[] = []
+  for (let frame = 0; frame < count; frame++) frames.push({ bytes: reader.next(), contentBytes: reader.next() })
+  const table = new FrameTable(frames)
+  if (!reader.isAtEnd || table.starts[count] !== size) throw wrong('has frames that do not fit into the archive')
+  return table
+}
+
+function wrong(what: string): VmapipeError {
+  return new VmapipeError('DAMAGED', `the index ${what}`)
+}

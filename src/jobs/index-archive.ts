@@ -1,0 +1,64 @@
+/** An index for an archive that has none of its own, as a file beside it. */
+
+import { availableParallelism } from 'node:os'
+import type { ArchiveBytes } from '../access/archive-bytes.ts'
+import { readHeader } from '../access/archive-header.ts'
+import { walkExtents } from '../access/extent-walk.ts'
+import { FrameTable } from '../access/frame-table.ts'
+import { walkFrames } from '../access/frame-walk.ts'
+import { Frames } from '../access/frames.ts'
+import { buildIndex } from '../access/index-builder.ts'
+import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
+import { writeSidecar } from '../access/sidecar.ts'
+import { Budget } from '../core/budget.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import type { RunOptions } from '../core/pipeline.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
+import { parsePlace } from '../storage/archive/spec.ts'
+import { openRawReader } from '../storage/raw-reader.ts'
+
+export interface IndexOptions extends RunOptions {
+  /** A path. */
+  archive: string
+  /** Replace an index that is there. */
+  force?: boolean
+}
+
+export interface IndexReport {
+  /** What was written; null where the archive has an index of its own. */
+  path: string | null
+  extents: number
+  bytes: number
+}
+
+/** Resolves when the index is durable. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+export async function indexArchive({ archive, force, ...options }: IndexOptions): Promise<IndexReport> {
+  const place = parsePlace(archive)
+  if (place.kind !== 'file')
+    throw new VmapipeError('USAGE', 'only a file can have an index beside it', { hint: 'give its path' })
+  const file = await openRawReader(place.path)
+  let bytes: ArchiveBytes = file
+  try {
+    const { warn = () => {}, signal, buffer = DEFAULT_BUDGET, threads = availableParallelism() } = options
+    const compressed = await isCompressed(file)
+    const own = compressed ? await ownFrames(file, warn) : null
+    const table = compressed ? (own ?? new FrameTable(await walkFrames(file, signal))) : null
+    if (table !== null) bytes = new Frames(file, table, new Budget(buffer), threads)
+    const header = await readHeader(bytes)
+    const index = compressed && own === null ? null : await ownIndex(bytes, header, warn)
+    if (index !== null) return { path: null, extents: index.extents, bytes: 0 }
+    const walked = await walkExtents(bytes, header.manifest, header.headerSize, signal)
+    if (walked.problem !== null) warn(`extents behind this are not found: ${walked.problem.line}`)
+    // What is written must be what is believed when it is read.
+    buildIndex(header.manifest, walked, { gaps: true })
+    const sidecar = { uuid: header.manifest.uuid, extents: walked.extents, table: walked.table, frames: table }
+    const path = await writeSidecar(place.path, sidecar, { warn, ...(force && { force }) })
+    return { path, extents: walked.extents, bytes: walked.table.length }
+  } catch (error) {
+    const failure = asVmapipeError(error)
+    failure.where.file ??= place.path
+    throw failure
+  } finally {
+    await bytes.close()
+  }
+}
