@@ -1,5 +1,6 @@
 /** A backup of the guest of a stock QEMU, while it runs, by QMP. */
 
+import { VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
 import { DEFAULT_MAX_STALL } from '../live/live-backup.ts'
 import type { Attachment } from '../live/qemu/attachment.ts'
@@ -16,6 +17,7 @@ import type { MonitorPlace } from '../live/qemu/monitor.ts'
 import { PlainPush } from '../live/qemu/plain-push.ts'
 import { PushBackup, type PushBackupStatus } from '../live/qemu/push-backup.ts'
 import { PushServer } from '../live/qemu/push-server.ts'
+import { RAM_NAME, RamSnapshot } from '../live/qemu/ram-snapshot.ts'
 import { socketOwner } from '../live/qemu/socket-owner.ts'
 import { copyTimeout, pushLimit } from '../live/qemu/versions.ts'
 import type { QmpClient } from '../protocol/qmp/client.ts'
@@ -36,6 +38,8 @@ export interface QemuBackupOptions extends Omit<BackupOptions, 'drives'>, Monito
   /** Socket of the guest agent, and whether it is asked to freeze the guest's filesystems for the point in time. */
   agent?: string
   fsfreeze?: FsfreezeMode
+  /** The guest's memory at the point in time goes in too, as the drive `vmstate`. */
+  withRam?: boolean
   /** Folder for the two sockets between QEMU and us; the system's for temporary files unless given. */
   socketDir?: string
   /** Is told how the guest is doing, about every second. */
@@ -52,6 +56,7 @@ const LOOK_MS = 1000
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. The guest goes on in every case. */
 export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackupResult> {
   const { signal, warn, socketDir } = options
+  if (options.withRam) refuseWithRam(options)
   const connection = await QemuConnection.open(options, { signal, warn })
   const { qmp } = connection
   try {
@@ -59,6 +64,8 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
     if (left.length > 0) warn?.(`a backup that was killed had left ${left.join(', ')} in QEMU: removed`)
     const inventory = await discover(qmp)
     const drives = chooseDrives(inventory, options.drives)
+    if (options.withRam && drives.some(({ name }) => name === RAM_NAME))
+      throw new VmapipeError('USAGE', `a drive is called ${RAM_NAME}, as the memory of the guest is to be`)
     for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn?.(`${name} ${reason}: left out`)
     const configs = await withMachine(qmp, inventory.drives, options.configs)
     const server = await PushServer.create({ parent: socketDir, owner: await socketOwner(options) })
@@ -70,6 +77,15 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
   } finally {
     qmp.close()
   }
+}
+
+/** A guest that is run back from its memory has whatever is frozen there. */
+function refuseWithRam({ mode, fsfreeze }: QemuBackupOptions): void {
+  if (mode === 'push') throw new VmapipeError('USAGE', 'the memory of the guest can be had with guarded push only')
+  if (fsfreeze !== 'on') return
+  throw new VmapipeError('USAGE', 'with its memory the guest would come back with its filesystems frozen', {
+    hint: 'leave --fsfreeze on away: what is not on the drives yet is in the memory',
+  })
 }
 
 type Configs = Record<string, string | Uint8Array<ArrayBuffer>>
@@ -92,6 +108,8 @@ async function pushed(
   const way = await attachmentFor(connection.qmp, guestDrives, drives, server, options)
   const backup = new PushBackup({ drives, connection, ...way })
   await server.offer(backup.targets)
+  const { ram } = backup
+  if (ram !== null) await server.takeRam((connection) => ram.accept(connection))
   const watch = onGuest === undefined ? null : setInterval(() => onGuest(backup.status), LOOK_MS)
   try {
     const signals = [backup.signal, ...(signal === undefined ? [] : [signal])]
@@ -107,17 +125,19 @@ async function attachmentFor(
   qmp: QmpClient,
   guestDrives: readonly GuestDrive[],
   drives: ConstructorParameters<typeof PlainPush>[0]['drives'],
-  { pushSocket, pullSocket }: PushServer,
+  { pushSocket, pullSocket, ramSocket }: PushServer,
   options: WithConfigs,
-): Promise<{ attachment: Attachment; maxStall: number }> {
-  const { mode: wanted = 'auto', maxStall = DEFAULT_MAX_STALL, bwlimit, agent, fsfreeze: mode, warn, signal } = options
+): Promise<{ attachment: Attachment; maxStall: number; ram?: RamSnapshot | null }> {
+  const { mode: wanted = 'auto', maxStall = DEFAULT_MAX_STALL, withRam = false, bwlimit, agent, warn, signal } = options
+  const mode = withRam ? 'off' : options.fsfreeze
   const around = (insert: () => Promise<void>) => fsfreeze({ mode, agent, warn, signal }, insert)
-  const choice = await chooseMode(qmp, guestDrives, wanted)
+  const choice = await chooseMode(qmp, guestDrives, withRam ? 'guarded' : wanted)
   const guest = await guestSwitch(qmp)
   if (choice.mode === 'guarded') {
     const timeout = copyTimeout(qmp.version, maxStall)
-    const attachment = new GuardedPush({ drives, guest, pushSocket, pullSocket, timeout, around })
-    return { attachment, maxStall: pushLimit(timeout, maxStall) }
+    const ram = withRam ? await RamSnapshot.prepare(qmp, ramSocket, maxStall) : null
+    const attachment = new GuardedPush({ drives, guest, pushSocket, pullSocket, timeout, ram, around })
+    return { attachment, ram, maxStall: pushLimit(timeout, maxStall) }
   }
   if (choice.reason !== null)
     warn?.(`plain push, which does not guard the guest against a kill of this program: ${choice.reason}`)

@@ -14,6 +14,7 @@ export interface QemuFlags {
   mode?: Mode
   agent?: string
   fsfreeze?: FsfreezeMode
+  withRam?: boolean
   socketDir?: string
 }
 
@@ -40,6 +41,7 @@ export function qemuOptions(command: Command): void {
     .addOption(new Option('--mode <how>', mode).choices(MODES))
     .option('--agent <socket>', "with --qmp: socket of the guest's agent")
     .addOption(new Option('--fsfreeze <when>', freeze).choices(FSFREEZE_MODES))
+    .option('--with-ram', "with --qmp: the guest's memory at the point in time too, restored as vmstate.bin")
     .option('--socket-dir <folder>', 'with --qmp: where the sockets between QEMU and this program are made')
 }
 
@@ -47,11 +49,15 @@ export function isOfQemu({ qmp, libvirt }: QemuFlags): boolean {
   return qmp !== undefined || libvirt !== undefined
 }
 
-export function refuseQemuFlags({ mode, agent, fsfreeze, socketDir }: QemuFlags): void {
-  if ([mode, agent, fsfreeze, socketDir].every((flag) => flag === undefined)) return
-  throw new VmapipeError('USAGE', '--mode, --agent, --fsfreeze and --socket-dir are for the guest of a QEMU', {
-    hint: 'add --qmp SOCKET or --libvirt DOMAIN',
-  })
+export function refuseQemuFlags({ mode, agent, fsfreeze, withRam, socketDir }: QemuFlags): void {
+  if ([mode, agent, fsfreeze, withRam, socketDir].every((flag) => flag === undefined)) return
+  throw new VmapipeError(
+    'USAGE',
+    '--mode, --agent, --fsfreeze, --with-ram and --socket-dir are for the guest of a QEMU',
+    {
+      hint: 'add --qmp SOCKET or --libvirt DOMAIN',
+    },
+  )
 }
 
 export async function runQemu({ drive, config, output, buffer, threads, ...flags }: BackupFlags): Promise<void> {

@@ -16,14 +16,17 @@ import type { ClaimedReader } from '../../stages/cluster-source/claims.ts'
 import type { PushHost } from './push-target.ts'
 
 /** One piece of memory that QEMU's bytes are read into. */
-const PIECE = 1 << 20
+const PIECE = 1 << 19
 /** Clusters of one run of zeroes, and what it takes of the budget. */
 const ZERO_CLUSTERS = 64 * SLOTS_USED
 const RUN_BYTES = 512
 
-/** What is on its way may hold so much of the budget: the rest is for the scan and for what the guest overwrites. */
+/**
+ * What is on its way may hold so much of the budget; the rest is for the scan and for what the guest overwrites. An
+ * extent that waits to be full holds up to 4.5 MiB of it, and what fills it has to fit beside that.
+ */
 function share(budget: number): number {
-  return Math.max(4 * PIECE, Math.min(16 * PIECE, budget >> 3))
+  return Math.max(6 << 20, Math.min(16 << 20, budget >> 2))
 }
 
 export interface RamStreamOptions {
@@ -110,7 +113,8 @@ export class RamStream {
     this.#feeder.received(count)
     if (!this.#feeder.isWaiting) return true
     void this.#roomy()
-    return false
+    // There may have been room at once.
+    return !this.#feeder.isWaiting
   }
 
   /** Resolves when there is room again, or it is all over. */
