@@ -1,8 +1,8 @@
 /** An archive into another one: in the order of its drives' clusters, otherwise compressed, with fewer drives, with checksums. */
 
+import type { Readable } from 'node:stream'
 import { openArchive } from '../access/open-archive.ts'
 import { Budget } from '../core/budget.ts'
-import { VmapipeError } from '../core/errors.ts'
 import { type ClusterItem, Manifest } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
@@ -15,10 +15,12 @@ import { type JobResult, limit, runJob } from './job.ts'
 import { reading } from './restore.ts'
 
 export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs'> {
-  /** A path; `-`, `ssh://user@host/path` or `exec:COMMAND` with `keepOrder` only. */
-  from: string
-  /** Clusters stay in the order in which they are: nothing has to be found, and the archive may come through a pipe. */
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
+  from: string | Readable
+  /** Clusters stay in the order in which they are: nothing has to be found, nor unpacked to be put in order. */
   keepOrder?: boolean
+  /** A folder for what is unpacked to be put in order, of an archive that can only be read once. */
+  spool?: string
   /** Names of the drives that are wanted, or of those that are not; all of them unless given. */
   keep?: string[]
   leaveOut?: string[]
@@ -28,15 +30,11 @@ export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs'>
 export async function repack(options: RepackOptions): Promise<JobResult> {
   const census = new Census()
   if (options.keepOrder) return runJob([...passing(options), ...writing(options, census)], census, options)
-  if (options.from === '-' || /^(ssh:\/\/|exec:)/.test(options.from)) {
-    throw new VmapipeError('USAGE', 'clusters can be put in order only where the archive is a file', {
-      hint: 'store it first, or add --keep-order',
-    })
-  }
   // Half of the memory finds and unpacks, the other half packs.
   const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
-  const { from, keep, leaveOut, threads, signal, warn } = options
-  const archive = await openArchive(from, { budget: new Budget(buffer), threads, signal, warn })
+  const { from, keep, leaveOut, threads, signal, warn, spool } = options
+  const budget = new Budget(buffer)
+  const archive = await openArchive(from, { budget, threads, signal, warn, spool, only: keep })
   try {
     const manifest = filtered(archive.manifest, { keep, leaveOut })
     const source = clusterSource({

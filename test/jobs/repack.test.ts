@@ -136,7 +136,7 @@ describe('a repacked archive', { timeout }, () => {
     }
   })
 
-  test('comes through a pipe with its order kept', { ...needs('lzop') }, async (t) => {
+  test('comes through a pipe, with its order kept or unpacked on the way', { ...needs('lzop') }, async (t) => {
     const dir = tmpDir(t)
     const drives = images(dir)
     const from = join(dir, 'vm.vma')
@@ -145,7 +145,12 @@ describe('a repacked archive', { timeout }, () => {
     const to = join(dir, 'new.vma')
     await repack({ from: `exec:cat '${from}.lzo'`, to, keepOrder: true })
     assert.ok(readFileSync(to).equals(readFileSync(from)))
-    await assert.rejects(repack({ from: '-', to: join(dir, 'x.vma') }), { code: 'USAGE', hint: /--keep-order/ })
+    const ordered = join(dir, 'ordered.vma')
+    await repack({ from: `exec:cat '${from}.lzo'`, to: ordered, spool: dir })
+    const direct = join(dir, 'direct.vma')
+    await repack({ from, to: direct })
+    assert.ok(readFileSync(ordered).equals(readFileSync(direct)))
+    await assert.rejects(repack({ from: `${from}.lzo`, to: join(dir, 'x.vma') }), { code: 'USAGE', hint: /--spool/ })
   })
 
   test('is not there when the old one is damaged', async (t) => {

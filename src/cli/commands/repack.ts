@@ -11,6 +11,7 @@ interface Flags extends JobFlags {
   uuid?: string
   ctime?: number
   keepOrder?: boolean
+  spool?: string
   force?: boolean
   checksums: boolean
   index: boolean
@@ -24,7 +25,8 @@ export function repackCommand(program: Command): void {
       'Rewrites an archive: the clusters of each drive in order, one drive after the other, with checksums and an ' +
         'index, in any compression. What changes in one place of a drive then moves nothing elsewhere, which is what ' +
         'stores that find duplicates want; they find most in an archive that is not compressed.\n\n' +
-        'ARCHIVE is a path; with --keep-order it may also be - for standard input, ssh://user@host/path or exec:COMMAND.',
+        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND. What can only be read from front ' +
+        'to back is unpacked first, into sparse temporary files, unless its order is kept.',
     )
     .argument('<archive>', 'where the archive is read from')
     .requiredOption('-o, --output <target>', 'where the new one goes')
@@ -34,13 +36,14 @@ export function repackCommand(program: Command): void {
     .option('--uuid <uuid>', "of the new archive; the old one's unless given", uuid)
     .option('--ctime <seconds>', "time of the new archive since the epoch; the old one's unless given", seconds)
     .option('--keep-order', 'leave clusters in the order in which they are')
+    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
     .option('-f, --force', 'replace an archive that exists')
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .action(run)
   examples(
     limited(command, 'the archive'),
-    'vmapipe repack vm.vma.lzo -o vm.vma.zst',
+    'vmapipe repack vm.vma.lzo --spool /var/tmp -o vm.vma.zst',
     'vmapipe repack vm.vma.zst --without drive-scsi1 --compress zstd:19 -o small.vma.zst',
     'vmapipe repack vm.vma.zst --uuid 00000000-0000-4000-8000-000000000000 --ctime 0 -o - | restic backup --stdin',
   )
