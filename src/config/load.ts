@@ -37,8 +37,8 @@ export interface PipelineParts {
   stages: readonly BoundStage[]
 }
 
-/** No config that a person wrote is larger. */
-const MAX_CONFIG_BYTES = 1 << 20
+/** No config that a person wrote is larger; one of many keys takes the YAML parser the square of its size. */
+const MAX_CONFIG_BYTES = 64 << 10
 
 const MODULES = ['.ts', '.mts', '.js', '.mjs']
 
@@ -75,7 +75,7 @@ async function readText(file: string): Promise<string> {
     for (let read = -1; read !== 0 && length < buffer.length; length += read) {
       read = (await handle.read(buffer, length)).bytesRead
     }
-    if (length > MAX_CONFIG_BYTES) throw new Error('larger than 1 MiB, this is no pipeline config')
+    if (length > MAX_CONFIG_BYTES) throw new Error('larger than 64 KiB, this is no pipeline config')
     return new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length))
   } catch (error) {
     throw new VmapipeError('CONFIG', `cannot read the pipeline config: ${describe(error as Error)}`, {
