@@ -7,8 +7,10 @@ import { VmapipeError } from './errors.ts'
 
 const PAGE_CLUSTERS = 4096
 const PAGE_WORDS = PAGE_CLUSTERS / 32
-/** Partly filled pages that may exist at once; a page takes about 0.6 KiB. */
-const MAX_PAGES = 200_000
+/** Partly filled pages that may exist at once, of all sets that share this; a page takes about 0.6 KiB. */
+export class PageAllowance {
+  left = 200_000
+}
 
 export interface ClusterRange {
   first: number
@@ -26,11 +28,12 @@ export class ClusterSet {
   /** Clusters of the drive. */
   readonly size: number
   #count = 0
-  #partial = 0
+  readonly #allowance: PageAllowance
   readonly #pages: (Page | undefined)[] = []
 
-  constructor(size: number) {
+  constructor(size: number, allowance = new PageAllowance()) {
     this.size = size
+    this.#allowance = allowance
   }
 
   /** How many clusters are in the set. */
@@ -72,15 +75,16 @@ export class ClusterSet {
     page.count += count
     if (page.count === PAGE_CLUSTERS) {
       this.#pages[index] = FULL
-      this.#partial--
+      this.#allowance.left++
     }
     return count
   }
 
   #newPage(index: number): Page {
-    if (++this.#partial > MAX_PAGES) {
+    if (this.#allowance.left === 0) {
       throw new VmapipeError('DAMAGED', 'the clusters are too scattered to be kept track of')
     }
+    this.#allowance.left--
     const page = { count: 0, words: new Uint32Array(PAGE_WORDS) }
     this.#pages[index] = page
     return page

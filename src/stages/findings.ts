@@ -3,7 +3,7 @@
  * that are given one report damage to it and go on; without it, damage ends the run.
  */
 
-import { type ClusterRange, ClusterSet } from '../core/cluster-set.ts'
+import { type ClusterRange, ClusterSet, PageAllowance } from '../core/cluster-set.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
@@ -46,10 +46,10 @@ export class DriveFindings {
   /** How many came under a checksum of the archive. */
   checked = 0
 
-  constructor(info: DriveInfo) {
+  constructor(info: DriveInfo, allowance: PageAllowance) {
     this.info = info
-    this.seen = new ClusterSet(clusterCount(info.size))
-    this.suspect = new ClusterSet(clusterCount(info.size))
+    this.seen = new ClusterSet(clusterCount(info.size), allowance)
+    this.suspect = new ClusterSet(clusterCount(info.size), allowance)
   }
 
   get isSound(): boolean {
@@ -94,7 +94,9 @@ export class Findings {
   }
 
   begin({ drives }: Manifest): void {
-    for (const drive of drives) this.drives.set(drive.id, new DriveFindings(drive))
+    // A hostile archive may have 254 drives: together they have no more memory than one.
+    const allowance = new PageAllowance()
+    for (const drive of drives) this.drives.set(drive.id, new DriveFindings(drive, allowance))
   }
 
   /** Notes damage that `stage` goes on behind. What is not damage to the archive is thrown. */

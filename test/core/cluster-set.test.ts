@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { ClusterSet } from '../../src/core/cluster-set.ts'
+import { ClusterSet, PageAllowance } from '../../src/core/cluster-set.ts'
 
 describe('a set of clusters', { timeout: 20_000 }, () => {
   test('behaves like a set, whatever ranges are added', () => {
@@ -52,5 +52,20 @@ describe('a set of clusters', { timeout: 20_000 }, () => {
       },
       { code: 'DAMAGED' },
     )
+  })
+
+  test('gives up no later where there are many drives of them', () => {
+    const allowance = new PageAllowance()
+    const sets = Array.from({ length: 254 }, () => new ClusterSet(2 ** 32, allowance))
+    let pages = 0
+    const scatter = () => {
+      for (let cluster = 0; cluster < 2 ** 32; cluster += 4096)
+        for (const set of sets) {
+          set.addRange(cluster, 1)
+          pages++
+        }
+    }
+    assert.throws(scatter, { code: 'DAMAGED' })
+    assert.ok(pages <= 200_000, `${pages} pages`)
   })
 })
