@@ -36,6 +36,7 @@ export class RawReader implements DriveReader {
     } catch (error) {
       throw this.#explain(error)
     }
+    if (offset + length === this.size) await this.#checkSize()
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
@@ -51,12 +52,26 @@ export class RawReader implements DriveReader {
         throw this.#explain(new VmapipeError('FAILED', 'the file ends here, it has shrunk'), position)
       done += bytesRead
     }
+    if (offset + length === this.size) await this.#checkSize()
   }
 
   /** Waits for calls in flight; the kernel has them already. */
   async close(): Promise<void> {
     this.#release()
     await this.#file.close()
+  }
+
+  /** At the end of the file: one that has grown meanwhile is written to by somebody, and what was read is of no one time. */
+  async #checkSize(): Promise<void> {
+    if (!this.#hasHoles) return
+    const { size } = await this.#file.stat()
+    if (size <= this.size) return
+    const hint = 'somebody writes to it: back up a running guest through its QEMU, or when it is off'
+    throw new VmapipeError('FAILED', `the file has grown to ${size} bytes`, {
+      file: this.#path,
+      offset: this.size,
+      hint,
+    })
   }
 
   #explain(error: unknown, offset?: number): VmapipeError {

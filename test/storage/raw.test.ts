@@ -93,6 +93,18 @@ test('a file that shrinks while it is read is an error with its place, in read a
   await reader.close()
 })
 
+test('a file that grows while it is read is an error at its end, in read and in map', { timeout }, async (t) => {
+  const path = join(tmpDir(t), 'disk.raw')
+  writeFileSync(path, Buffer.alloc(100_000, 1))
+  const reader = await openDriveReader(path)
+  truncateSync(path, 100_001)
+  await reader.read(Buffer.alloc(20_000), 40_000)
+  const grown = { code: 'FAILED', message: 'the file has grown to 100001 bytes', hint: /somebody writes to it/ }
+  await assert.rejects(reader.read(Buffer.alloc(50_000), 50_000), grown)
+  await assert.rejects(collect(reader.map(0, 100_000)), grown)
+  await reader.close()
+})
+
 test('what is neither a file nor a block device is refused without waiting for it', { timeout }, async (t) => {
   const dir = tmpDir(t)
   execFileSync('mkfifo', [join(dir, 'fifo')])
