@@ -1,17 +1,41 @@
-/** Lets the guest's requests go before each piece that was scanned: what has come is answered first. */
+/**
+ * Lets a guest go first: what has come is answered before each piece that was scanned, and while it is busy the scan rests
+ * for a multiple of the time that it works. A backup may take longer; the guest may not.
+ */
 
-import { setImmediate as otherEvents } from 'node:timers/promises'
+import { setImmediate as otherEvents, setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterItem } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
+
+/** Rest for each moment of work. */
+const REST = 3
+/** What stood still for longer was waiting, not working. */
+const LONGEST_WORK_MS = 10
 
 export const courtesy = defineStage({
   name: 'courtesy',
   summary: "lets a guest's requests go first",
   input: 'clusters',
   output: 'clusters',
-  options: z.strictObject({}),
-  create: () => async (item: ClusterItem) => {
-    await otherEvents()
-    return item
+  options: z.strictObject({
+    requests: z
+      .custom<() => number>((value) => typeof value === 'function')
+      .describe('how many the guest has made so far'),
+  }),
+  create({ requests }, { signal }) {
+    let seen = requests()
+    let begun = performance.now()
+    return async (item: ClusterItem) => {
+      await otherEvents()
+      if (item.kind === 'manifest' || item.isZero) return item
+      const now = requests()
+      const busy = now !== seen
+      seen = now
+      const worked = Math.min(performance.now() - begun, LONGEST_WORK_MS)
+      // An abort is the runner's business: here it only ends the rest.
+      if (busy) await sleep(worked * REST, undefined, { signal }).catch(() => {})
+      begun = performance.now()
+      return item
+    }
   },
 })

@@ -188,7 +188,7 @@ export class DriveCopy implements Claims {
     } else {
       const slab = await this.#host.budget.take(roundUp(length, BLOCK_SIZE), { urgent: true })
       try {
-        await this.#disk.read(slab.buffer.subarray(0, length), offset)
+        await this.#disk.readOld(slab.buffer.subarray(0, length), offset)
       } catch (error) {
         slab.release()
         throw error

@@ -26,6 +26,7 @@ export class GuestDrive implements Disk {
   readonly #disk: Disk
   readonly #modifications = new Set<Modification>()
   #copy: DriveCopy | null = null
+  #requests = 0
 
   constructor(disk: Disk) {
     this.#disk = disk
@@ -34,6 +35,11 @@ export class GuestDrive implements Disk {
 
   get size(): number {
     return this.#disk.size
+  }
+
+  /** Reads and changes that the guest has asked for. */
+  get requests(): number {
+    return this.#requests
   }
 
   get readOnly(): boolean {
@@ -55,6 +61,12 @@ export class GuestDrive implements Disk {
   }
 
   read(buffer: Uint8Array, offset: number): Done {
+    this.#requests++
+    return this.#disk.read(buffer, offset)
+  }
+
+  /** The same for the backup: no request of the guest. */
+  readOld(buffer: Uint8Array, offset: number): Done {
     return this.#disk.read(buffer, offset)
   }
 
@@ -92,6 +104,7 @@ export class GuestDrive implements Disk {
   }
 
   #modify(offset: number, length: number, act: () => Done): Done {
+    this.#requests++
     if (length === 0) return act()
     const first = Math.floor(offset / CLUSTER_SIZE)
     const last = Math.floor((offset + length - 1) / CLUSTER_SIZE)

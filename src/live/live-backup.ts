@@ -31,6 +31,10 @@ export const DEFAULT_MAX_STALL = 10_000
 /** Clusters of an extent: while it is looked through, and its checksum made, no request of the guest is answered. */
 const PIECE_CLUSTERS = 16
 
+function requestsOf(drives: readonly GuestDrive[]): number {
+  return drives.reduce((sum, { requests }) => sum + requests, 0)
+}
+
 export interface LiveBackupOptions {
   drives: Record<string, GuestDrive>
   /** Contents by name. */
@@ -97,7 +101,7 @@ export class LiveBackup implements CopyHost {
     await definePipeline([
       clusterSource({ drives: Object.fromEntries(readers), configs, uuid: this.#uuid }),
       ...(bwlimit === undefined ? [] : [rateLimit({ rate: bwlimit })]),
-      courtesy(),
+      courtesy({ requests: () => requestsOf(Object.values(drives)) }),
       writeInterceptor({ guest: this.#guest() }),
       zeroElider(),
       vmaFramer({ slots: PIECE_CLUSTERS, checksums, index: checksums }),
@@ -210,7 +214,7 @@ function readerOf({ drive, copy }: { drive: GuestDrive; copy: DriveCopy }): Clai
       yield* drive.map(offset, length)
     },
     read: async (buffer, offset) => {
-      await drive.read(buffer, offset)
+      await drive.readOld(buffer, offset)
     },
     // The drive goes on being the guest's.
     close: async () => {},
