@@ -136,6 +136,8 @@ export class Chunk {
   readonly leases: readonly Lease[]
   /** Of a chunk without bytes, from a stage that was asked to go on behind damage. */
   readonly gap: Gap | null
+  /** What a reader looks up first: a compressor keeps it apart from the rest, so that little has to be read for it. */
+  lookedUp = false
 
   constructor(buffers: readonly Uint8Array[], leases: readonly Lease[] = [], gap: Gap | null = null) {
     this.buffers = buffers

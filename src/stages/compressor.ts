@@ -1,6 +1,7 @@
 /**
  * Makes independent frames of the archive, each of whole chunks as long as they fit, so that frames are compressed
- * and decompressed side by side and damage stays within one. Put together they are what zstd, lz4 and gzip read.
+ * and decompressed side by side and damage stays within one. Put together they are what zstd, lz4 and gzip read. The
+ * archive's header and its end have frames of their own: whoever looks for something there reads no more.
  */
 
 import type { Budget, Slab } from '../core/budget.ts'
@@ -72,6 +73,8 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   #order: InOrder | null = null
   #frame: Slab | null = null
   #filled = 0
+  /** What the frame being filled holds. */
+  #lookedUp = false
   readonly #abort = () => this.#stop(this.#signal.reason)
 
   constructor(encoder: FrameEncoder, { frame, map, method }: Options, { budget, name, threads, signal }: StageContext) {
@@ -90,7 +93,9 @@ class Compressor implements TransformBody<Chunk, Chunk> {
 
   async transform(chunk: Chunk, push: Push<Chunk>): Promise<void> {
     try {
-      if (this.#filled > 0 && this.#filled + chunk.byteLength > this.#frameSize) await this.#dispatch(push)
+      const fits = chunk.lookedUp === this.#lookedUp && this.#filled + chunk.byteLength <= this.#frameSize
+      if (this.#filled > 0 && !fits) await this.#dispatch(push)
+      this.#lookedUp = chunk.lookedUp
       for (const bytes of chunk.buffers) await this.#append(bytes, push)
     } finally {
       chunk.release()

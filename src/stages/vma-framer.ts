@@ -108,7 +108,7 @@ class Framer {
   }
 
   header(): Chunk {
-    return this.#emit([this.#archiveHeader], [])
+    return this.#emitLookedUp(this.#archiveHeader)
   }
 
   /** The extents that this run fills, or that it makes hold too much; of a hole, those that store nothing come in one chunk. */
@@ -142,7 +142,7 @@ class Framer {
     }
     // An archive without drives has one empty extent.
     if (this.#header.slots > 0 || this.#extents === 0) yield this.#extent()
-    for (const bytes of this.#ending?.finish() ?? []) yield this.#emit([bytes], [])
+    for (const bytes of this.#ending?.finish() ?? []) yield this.#emitLookedUp(bytes)
   }
 
   #admit(run: Run): DriveState {
@@ -200,6 +200,13 @@ class Framer {
 
   #empty(headers: Buffer[]): Chunk {
     return this.#emit(headers, [])
+  }
+
+  /** The header, or the end of the archive. */
+  #emitLookedUp(bytes: Buffer): Chunk {
+    const chunk = this.#emit([bytes], [])
+    chunk.lookedUp = true
+    return chunk
   }
 
   #emit(buffers: Uint8Array[], leases: Lease[]): Chunk {
