@@ -90,12 +90,14 @@ export class PieceCache {
     this.#loading.set(key, loading)
     loading.view = loading.view.then(
       (view) => {
-        this.#leave(key)
+        this.#loading.delete(key)
         this.#keep(key, view, loading.waiters)
+        this.#leave()
         return view
       },
       (error) => {
-        this.#leave(key)
+        this.#loading.delete(key)
+        this.#leave()
         throw error
       },
     )
@@ -127,8 +129,7 @@ export class PieceCache {
     } else this.#queue.push(go)
   }
 
-  #leave(key: number): void {
-    this.#loading.delete(key)
+  #leave(): void {
     this.#running--
     this.#next()
   }
