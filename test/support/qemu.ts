@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { firmwareArgs, INSTALLED, type QemuBuild, qemuProgram } from './qemu-builds.ts'
@@ -45,11 +45,16 @@ async function start(t: Hooks, program: string, args: readonly string[], qmp: st
     child.kill('SIGKILL')
     await gone
   })
-  while (!existsSync(qmp)) {
+  while (!isListening(qmp)) {
     if (child.exitCode !== null) throw new Error(`${program} ended: ${said}`)
     await sleep(10)
   }
-  // The file is there a moment before somebody listens.
-  await sleep(20)
   return { qmp, child }
+}
+
+/** Whether somebody takes connections there: the file is there before. Without one, as QEMU's monitor takes one at a time. */
+function isListening(path: string): boolean {
+  const ACCEPTING = '00010000' // unix(7), /proc/net/unix: Flags
+  const sockets = readFileSync('/proc/net/unix', 'latin1').split('\n')
+  return sockets.some((line) => line.endsWith(` ${path}`) && line.split(' ')[3] === ACCEPTING)
 }

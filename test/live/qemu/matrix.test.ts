@@ -14,13 +14,12 @@ import { sink } from '../../../src/stages/sink.ts'
 import { vmaFramer } from '../../../src/stages/vma-framer.ts'
 import { writeInterceptor } from '../../../src/stages/write-interceptor.ts'
 import { zeroElider } from '../../../src/stages/zero-elider.ts'
+import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../../support/qemu-builds.ts'
 import { seed, seeded } from '../../support/random.ts'
-import { needs } from '../../support/tools.ts'
 import { imagesOf } from '../images.ts'
 import { type DaemonDrives, RandomWriter, startDaemonDrives } from './storage-daemon.ts'
 
 const timeout = 30_000
-const options = { timeout, ...needs('qemu-storage-daemon') }
 
 /** A sink that keeps everything, and awaits `pace` before each write. */
 function archiveSink(pace: () => Promise<unknown> = async () => {}) {
@@ -90,11 +89,20 @@ const SIZES: Record<string, number[]> = {
   'eight drives': Array.from({ length: 8 }, (_, index) => (8 + 3 * index) * CLUSTER_SIZE + 512 * index),
 }
 
-describe(`guarded push, with a guest that writes all the time (seed ${seed})`, options, () => {
+describe(`the storage daemon (seed ${seed})`, { concurrency: QEMU_BUILDS.length }, () => {
+  for (const build of QEMU_BUILDS) {
+    describe(`of ${build.name}`, { concurrency: 1, ...needsQemu(build, 'qemu-storage-daemon') }, () => {
+      describe('guarded push, with a guest that writes all the time', () => guardedPush(build))
+      describe('plain push', () => plainPush(build))
+    })
+  }
+})
+
+function guardedPush(build: QemuBuild): void {
   for (const [what, sizes] of Object.entries(SIZES)) {
     test(`of ${what}: the archive is the point in time`, { timeout }, async (t) => {
       const random = seeded(seed)
-      const drives = await startDaemonDrives(t, sizes, random)
+      const drives = await startDaemonDrives(t, build, sizes, random)
       const to = archiveSink(() => sleep(2))
       const { error, leaked, writer, backup } = await backUp(t, drives, random, { to })
       assert.equal(error, null)
@@ -109,7 +117,7 @@ describe(`guarded push, with a guest that writes all the time (seed ${seed})`, o
 
   test('of a large drive, so that writes and reads meet: the archive is the point in time', { timeout }, async (t) => {
     const random = seeded(seed + 1)
-    const drives = await startDaemonDrives(t, [800 * CLUSTER_SIZE, 300 * CLUSTER_SIZE + 512], random)
+    const drives = await startDaemonDrives(t, build, [800 * CLUSTER_SIZE, 300 * CLUSTER_SIZE + 512], random)
     const to = archiveSink(() => sleep(5))
     const { error, backup } = await backUp(t, drives, random, { to, buffer: 24 << 20 })
     assert.equal(error, null)
@@ -119,7 +127,7 @@ describe(`guarded push, with a guest that writes all the time (seed ${seed})`, o
 
   test('that fails at any moment leaves no error to the guest, and nothing behind', { timeout }, async (t) => {
     const random = seeded(seed + 2)
-    const drives = await startDaemonDrives(t, [200 * CLUSTER_SIZE + 512, 50 * CLUSTER_SIZE], random)
+    const drives = await startDaemonDrives(t, build, [200 * CLUSTER_SIZE + 512, 50 * CLUSTER_SIZE], random)
     for (let round = 0; round < 8; round++) {
       let left = Math.floor(random() * 6 * 2 ** 20)
       const broken = new Writable({
@@ -136,7 +144,7 @@ describe(`guarded push, with a guest that writes all the time (seed ${seed})`, o
 
   test('that is aborted at any moment leaves no error to the guest, and nothing behind', { timeout }, async (t) => {
     const random = seeded(seed + 3)
-    const drives = await startDaemonDrives(t, [200 * CLUSTER_SIZE + 512, 50 * CLUSTER_SIZE], random)
+    const drives = await startDaemonDrives(t, build, [200 * CLUSTER_SIZE + 512, 50 * CLUSTER_SIZE], random)
     for (let round = 0; round < 8; round++) {
       const to = archiveSink(() => sleep(20))
       await backUp(t, drives, random, { to, signal: AbortSignal.timeout(Math.floor(random() * 150)) })
@@ -146,7 +154,7 @@ describe(`guarded push, with a guest that writes all the time (seed ${seed})`, o
 
   test('whose target hangs: no write waits longer than is allowed', { timeout }, async (t) => {
     const random = seeded(seed + 4)
-    const drives = await startDaemonDrives(t, [800 * CLUSTER_SIZE], random)
+    const drives = await startDaemonDrives(t, build, [800 * CLUSTER_SIZE], random)
     const to = archiveSink(() => new Promise(() => {}))
     const { error, writer } = await backUp(t, drives, random, { to, buffer: 16 << 20, maxStall: 1000 })
     assert.match(String(error), /has waited \d+ ms for the archive, 1000 are allowed: the backup was given up/)
@@ -156,7 +164,7 @@ describe(`guarded push, with a guest that writes all the time (seed ${seed})`, o
 
   test('whose QEMU is killed says so', { timeout }, async (t) => {
     const random = seeded(seed + 5)
-    const drives = await startDaemonDrives(t, [200 * CLUSTER_SIZE], random)
+    const drives = await startDaemonDrives(t, build, [200 * CLUSTER_SIZE], random)
     const to = archiveSink(async () => {
       drives.daemon.child.kill('SIGKILL')
       await sleep(200)
@@ -164,13 +172,13 @@ describe(`guarded push, with a guest that writes all the time (seed ${seed})`, o
     const { error } = await backUp(t, drives, random, { to })
     assert.match(String(error), /QEMU ended during the backup/)
   })
-})
+}
 
-describe('plain push', options, () => {
+function plainPush(build: QemuBuild): void {
   for (const [what, sizes] of Object.entries(SIZES)) {
     test(`of ${what}: the archive is the point in time`, { timeout }, async (t) => {
       const random = seeded(seed + 6)
-      const drives = await startDaemonDrives(t, sizes, random)
+      const drives = await startDaemonDrives(t, build, sizes, random)
       const to = archiveSink()
       const { error, leaked } = await backUp(t, drives, random, { to, mode: 'push' })
       assert.equal(error, null)
@@ -182,7 +190,7 @@ describe('plain push', options, () => {
 
   test('that fails ends its jobs', { timeout }, async (t) => {
     const random = seeded(seed + 7)
-    const drives = await startDaemonDrives(t, [300 * CLUSTER_SIZE, 50 * CLUSTER_SIZE], random)
+    const drives = await startDaemonDrives(t, build, [300 * CLUSTER_SIZE, 50 * CLUSTER_SIZE], random)
     for (let round = 0; round < 5; round++) {
       let left = Math.floor(random() * 6 * 2 ** 20)
       const broken = new Writable({
@@ -196,4 +204,4 @@ describe('plain push', options, () => {
       assert.deepEqual(namesIn(await footprintOf(drives.connection.qmp)), [])
     }
   })
-})
+}

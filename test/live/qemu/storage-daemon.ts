@@ -14,6 +14,7 @@ import { QemuConnection } from '../../../src/live/qemu/connection.ts'
 import type { GuestSwitch } from '../../../src/live/qemu/guest-switch.ts'
 import { NbdClient } from '../../../src/protocol/nbd/client.ts'
 import { type StockQemu, startStorageDaemon } from '../../support/qemu.ts'
+import type { QemuBuild } from '../../support/qemu-builds.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
 type Hooks = { after(hook: () => void | Promise<void>): void }
@@ -28,7 +29,7 @@ export interface DaemonDrives {
   before: Buffer[]
 }
 
-export async function startDaemonDrives(t: Hooks, sizes: readonly number[], random: () => number) {
+export async function startDaemonDrives(t: Hooks, build: QemuBuild, sizes: readonly number[], random: () => number) {
   const dir = tmpDir(t)
   const images = sizes.map((_, index) => join(dir, `image${index}`))
   for (const [index, size] of sizes.entries()) makeImage(images[index], size, random)
@@ -36,7 +37,7 @@ export async function startDaemonDrives(t: Hooks, sizes: readonly number[], rand
     const file = { driver: 'file', filename, discard: 'unmap' }
     return ['--blockdev', JSON.stringify({ driver: 'raw', 'node-name': `node${index}`, discard: 'unmap', file })]
   })
-  const daemon = await startStorageDaemon(t, nodes)
+  const daemon = await startStorageDaemon(t, nodes, build)
   const connection = await QemuConnection.open({ qmp: daemon.qmp })
   t.after(() => connection.qmp.close())
   const drives = sizes.map((size, index) => ({ name: `drive${index}`, node: `node${index}`, device: `${index}`, size }))
