@@ -20,7 +20,7 @@ mount -t proc none /proc
 exec >/dev/kmsg 2>&1
 while read -r module; do insmod "/modules/$module.ko" || echo "FAIL module $module"; done </modules/order
 mount -t ext4 -o sync,noatime /dev/vda /mnt || echo "FAIL mount"
-for port in /dev/vport*; do /bin/qemu-ga -m virtio-serial -p "$port" -t /run & done
+for port in /dev/vport*; do /bin/qemu-ga -m virtio-serial -p "$port" -t /run -F/bin/hook & done
 echo READY
 n=0
 while :; do
@@ -29,6 +29,11 @@ while :; do
   echo "WROTE $n"
   sleep 0.01
 done
+`
+
+/** What the agent calls before it freezes, and after it has thawed. */
+const HOOK = `#!/bin/sh
+echo "HOOK $1" >/dev/kmsg
 `
 
 /** Options for `test()`. */
@@ -40,6 +45,9 @@ export function needsAgentGuest(): { skip: string | false } {
 export interface AgentGuest {
   /** The agent's socket. */
   agent: string
+  qmp: string
+  /** `freeze` and `thaw`, as the guest was told them. */
+  readonly told: string[]
   /** How many writes have returned by now. */
   readonly writes: number
   /** Stops the virtual processor, and lets it go on. */
@@ -50,7 +58,7 @@ export interface AgentGuest {
 /** Resolves when the guest writes; it ends with the test. */
 export async function startAgentGuest(t: { after(hook: () => void): void }): Promise<AgentGuest> {
   const dir = tmpDir(t)
-  const [log, disk, initramfs, agent] = ['log', 'disk', 'initramfs', 'agent'].map((name) => join(dir, name))
+  const [log, disk, initramfs, agent, qmp] = ['log', 'disk', 'initramfs', 'agent', 'qmp'].map((name) => join(dir, name))
   execFileSync(which('mkfs.ext4')!, ['-q', disk, '16M'])
   writeFileSync(initramfs, buildInitramfs())
   const fd = openSync(log, 'a')
@@ -59,9 +67,10 @@ export async function startAgentGuest(t: { after(hook: () => void): void }): Pro
     ...['-kernel', findKernel()!.vmlinuz, '-initrd', initramfs],
     ...['-append', 'console=ttyS0 panic=-1 nokaslr printk.time=0 printk.devkmsg=on quiet loglevel=6'],
     ...['-chardev', `file,id=log,path=${log},append=on`, '-serial', 'chardev:log'],
-    ...['-blockdev', `driver=file,node-name=d,filename=${disk}`, '-device', 'virtio-blk-pci,drive=d'],
+    ...['-blockdev', `driver=file,node-name=d,filename=${disk}`, '-device', 'virtio-blk-pci,drive=d,id=disk'],
     ...['-chardev', `socket,id=ga,path=${agent},server=on,wait=off`, '-device', 'virtio-serial-pci'],
     ...['-device', 'virtserialport,chardev=ga,name=org.qemu.guest_agent.0'],
+    ...['-qmp', `unix:${qmp},server=on,wait=off`],
   ]
   const qemu = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', fd] })
   closeSync(fd)
@@ -72,6 +81,10 @@ export async function startAgentGuest(t: { after(hook: () => void): void }): Pro
   await console.waitFor('WROTE 3', 40_000, () => qemu.exitCode !== null)
   return {
     agent,
+    qmp,
+    get told() {
+      return console.matches('HOOK (.*)').map(([, what]) => what)
+    },
     get writes() {
       return console.matches('WROTE (\\d+)').length
     },
@@ -89,6 +102,7 @@ function buildInitramfs(): Buffer {
     { name: 'bin/busybox', data: findBusybox()!, mode: 0o755 },
     ...programs,
     { name: 'bin/qemu-ga', data: readFileSync(agent), mode: 0o755 },
+    { name: 'bin/hook', data: Buffer.from(HOOK), mode: 0o755 },
     ...libraries(agent).map((path) => ({ name: path.slice(1), data: readFileSync(path), mode: 0o755 })),
     ...modules.map(({ name, data }) => ({ name: `modules/${name}.ko`, data })),
     { name: 'modules/order', data: Buffer.from(modules.map(({ name }) => `${name}\n`).join('')) },

@@ -1,0 +1,83 @@
+/**
+ * A libvirt daemon of the test's own, as root, beside one that the machine may have: in a mount namespace where the folders
+ * that libvirt uses are others. It ends with the test, and its guests with it.
+ */
+
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { needs, which } from './tools.ts'
+
+/** Whom it looks for when it starts, though its QEMU is to run as root. */
+const USER = {
+  '/etc/passwd': 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin',
+  '/etc/group': 'libvirt-qemu:x:64055:',
+}
+
+const FOLDERS = ['/etc/libvirt', '/run', '/var/lib/libvirt', '/var/cache', '/var/log']
+
+/** QEMU runs as root, with nothing around it: no control groups, no namespaces, no log daemon. */
+const QEMU_CONF = `
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+cgroup_controllers = []
+namespaces = []
+stdio_handler = "file"
+`
+
+const START_MS = 30_000
+
+export interface Libvirt {
+  /** For LIBVIRT_DEFAULT_URI. */
+  uri: string
+  virsh(...args: string[]): Promise<string>
+  /** What the daemon and QEMU had to say about a domain. */
+  domainLog(domain: string): string
+}
+
+/** Options for `test()`. */
+export function needsLibvirt(): { skip: string | false } {
+  if (process.getuid?.() !== 0 && !process.env.CI) return { skip: 'needs root, for a libvirt of its own' }
+  return needs('libvirtd', 'virsh', 'unshare')
+}
+
+export async function startLibvirt(t: { after(hook: () => Promise<void>): void }, dir: string): Promise<Libvirt> {
+  const own = (folder: string) => join(dir, folder.replaceAll('/', '_'))
+  for (const folder of FOLDERS) mkdirSync(own(folder))
+  writeFileSync(join(own('/etc/libvirt'), 'qemu.conf'), QEMU_CONF)
+  writeFileSync(join(own('/etc/libvirt'), 'libvirtd.conf'), 'auth_unix_rw = "none"\n')
+  for (const [file, line] of Object.entries(USER)) {
+    writeFileSync(own(file), `${readFileSync(file, 'utf8').replace(/^libvirt-qemu:.*\n/m, '')}${line}\n`)
+  }
+  const places = [...FOLDERS, ...Object.keys(USER)]
+  const mounts = places.map((place) => `mount --bind '${own(place)}' ${place}`)
+  // In a process namespace too: where the daemon ends, so do the guests that it left.
+  const script = [`mkdir -p ${FOLDERS.join(' ')}`, ...mounts, `exec '${which('libvirtd')}' --timeout 0`].join(' && ')
+  const namespaces = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
+  const child = spawn('unshare', [...namespaces, 'sh', '-c', script], { stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  child.stderr.on('data', (text) => {
+    said += text
+  })
+  const gone = once(child, 'close')
+  t.after(async () => {
+    child.kill('SIGKILL')
+    await gone
+  })
+  const socket = join(own('/run'), 'libvirt/libvirt-sock')
+  const uri = `qemu+unix:///system?socket=${socket}`
+  const run = promisify(execFile)
+  const virsh = async (...args: string[]) => (await run('virsh', ['-c', uri, ...args], { timeout: START_MS })).stdout
+  for (const end = Date.now() + START_MS; ; await sleep(50)) {
+    if (existsSync(socket) && (await virsh('version').catch(() => null)) !== null) break
+    if (child.exitCode !== null || Date.now() > end) throw new Error(`libvirtd does not start: ${said}`)
+  }
+  const domainLog = (domain: string) => readFileSync(join(own('/var/log'), `libvirt/qemu/${domain}.log`), 'utf8')
+  return { uri, virsh, domainLog }
+}
