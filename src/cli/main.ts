@@ -2,6 +2,7 @@
 
 import { CommanderError } from 'commander'
 import { asVmapipeError, printable, type VmapipeError } from '../core/errors.ts'
+import { DamagedArchive } from '../jobs/archive-report.ts'
 import { makeProgram } from './program.ts'
 import { errorRecord } from './progress/json.ts'
 import { styled } from './text.ts'
@@ -42,6 +43,11 @@ function report(error: VmapipeError, argv: string[]): void {
   }
   const verbose = argv.includes('--verbose') || argv.includes('-v')
   const label = styled('red', 'vmapipe:', process.stderr)
+  // All damage is told: whoever has only the first of it learns of the rest when it is too late.
+  if (error instanceof DamagedArchive) {
+    for (const line of error.lines) console.error(`${label} ${line}`)
+    return
+  }
   console.error(`${label} ${error.code === 'ABORTED' ? error.message : error.line}`)
   // A config has all its faults named at once; elsewhere what followed from the first error is noise.
   for (const other of error.suppressed) {

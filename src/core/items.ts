@@ -134,7 +134,7 @@ export class Chunk {
   readonly buffers: readonly Uint8Array[]
   readonly byteLength: number
   readonly leases: readonly Lease[]
-  /** Of a chunk without bytes, from a stage that was asked to go on behind damage. */
+  /** What is behind its bytes, if any; only from a stage that was asked to go on behind damage. */
   readonly gap: Gap | null
   /** What a reader looks up first: a compressor keeps it apart from the rest, so that little has to be read for it. */
   lookedUp = false

@@ -4,8 +4,13 @@ import type { Readable } from 'node:stream'
 import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { Census } from '../stages/census.ts'
+import type { UnsoundDrive } from '../stages/cluster-writer.ts'
+import { Findings } from '../stages/findings.ts'
 import { bindStage } from '../stages/registry.ts'
+import { archiveReport, DamagedArchive } from './archive-report.ts'
+import { refuseIfCut } from './cut-archive.ts'
 import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
+import { restoreNotes } from './restore-notes.ts'
 
 export interface ReadOptions extends JobOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
@@ -21,33 +26,53 @@ export interface RestoreOptions extends ReadOptions {
   zeroed?: boolean | string[]
   /** Overwrite files that exist. */
   force?: boolean
+  /** Of a damaged archive, drives that are not whole get their names too; otherwise they end with `.damaged`. */
+  salvage?: boolean
 }
 
-/** Resolves when everything is durable. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
-export async function restore({ into, drives, zeroed, force, ...options }: RestoreOptions): Promise<JobResult> {
+/**
+ * Resolves when everything is durable. Of a damaged archive all that can be read is restored, and then this rejects with a
+ * DamagedArchive, whose notes tell what became of each drive; one that is known beforehand to be cut is restored with `salvage`
+ * alone. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ */
+export async function restore({
+  into,
+  drives,
+  zeroed,
+  force,
+  salvage,
+  ...options
+}: RestoreOptions): Promise<JobResult> {
   if ((into === undefined) === (drives === undefined)) {
     throw new VmapipeError('USAGE', 'restore needs a folder, or targets of drives, and not both', {
       hint: 'such as vm/, or --drive drive-scsi0=disk.raw',
     })
   }
   const where = { ...(into !== undefined && { into }), ...(drives !== undefined && { drives }) }
-  const how = { ...(zeroed !== undefined && { zeroed }), ...(force && { force }) }
+  const how = { ...(zeroed !== undefined && { zeroed }), ...(force && { force }), ...(salvage && { salvage }) }
+  if (!salvage) await refuseIfCut(options)
   const census = new Census()
+  const findings = new Findings()
+  const unsound: UnsoundDrive[] = []
+  const onUnsound = (drive: UnsoundDrive) => unsound.push(drive)
   const stages = [
-    ...reading(options),
+    ...reading(options, findings),
     census.stage,
     bindStage('zero-expander', {}),
-    bindStage('cluster-writer', { ...where, ...how }),
+    bindStage('cluster-writer', { ...where, ...how, findings, onUnsound }),
   ]
-  return runJob(stages, census, options)
+  const result = await runJob(stages, census, options)
+  const report = archiveReport(findings, result.manifest, result.drives)
+  if (report.damageCount > 0) throw new DamagedArchive(report, restoreNotes(report, unsound))
+  return result
 }
 
-/** The stages from an archive to its clusters. */
-export function reading({ from, bwlimit }: ReadOptions): BoundStage[] {
+/** The stages from an archive to its clusters. Damage ends the run, unless there are `findings` to take it. */
+export function reading({ from, bwlimit }: ReadOptions, findings?: Findings): BoundStage[] {
   return [
     bindStage('source', { from }),
     ...limit(bwlimit),
-    bindStage('decompressor', {}),
-    bindStage('vma-deframer', {}),
+    bindStage('decompressor', { findings }),
+    bindStage('vma-deframer', { findings }),
   ]
 }

@@ -1,19 +1,28 @@
 /** Everything that a restore would check, without writing anything. */
 
-import { definePipeline } from '../core/pipeline.ts'
+import { definePipeline, type RunResult } from '../core/pipeline.ts'
+import { Findings } from '../stages/findings.ts'
 import { bindStage } from '../stages/registry.ts'
 import type { VerifyReport } from '../stages/verifier.ts'
-import type { JobResult } from './job.ts'
+import { type ArchiveReport, archiveReport, DamagedArchive } from './archive-report.ts'
 import { type ReadOptions, reading } from './restore.ts'
 
-/** Resolves where the archive is whole. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
-export async function verify(options: ReadOptions): Promise<JobResult> {
-  let report: VerifyReport | undefined
+export interface VerifyResult extends RunResult, ArchiveReport {}
+
+/**
+ * Resolves where the archive is whole. It is read to its end, past any damage, which is then in the DamagedArchive that this
+ * rejects with. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ */
+export async function verify(options: ReadOptions): Promise<VerifyResult> {
+  const findings = new Findings()
+  let seen: VerifyReport | undefined
   const verifier = bindStage('verifier', {
     report: (made: VerifyReport) => {
-      report = made
+      seen = made
     },
   })
-  const result = await definePipeline([...reading(options), verifier]).run(options)
-  return { ...result, ...report! }
+  const result = await definePipeline([...reading(options, findings), verifier]).run(options)
+  const report = archiveReport(findings, seen!.manifest, seen!.drives)
+  if (report.damageCount > 0) throw new DamagedArchive(report)
+  return { ...result, ...report }
 }

@@ -1,19 +1,15 @@
 /**
  * Writes ranges to drives, several writes in flight. Files get their names only when every drive is complete and
- * synced; until then, and after any error, there is nothing under a final name.
+ * synced; until then, and after any error, there is nothing under a final name. Of what was read past damage, a drive that
+ * is not whole gets a name that says so.
  */
 
-import { rmdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
-import type { Manifest, Range, RangeItem } from '../core/items.ts'
+import type { Range, RangeItem } from '../core/items.ts'
 import { defineStage, type SinkBody, type StageContext, z } from '../core/stage.ts'
-import { restoreNames } from '../formats/vma/names.ts'
 import type { DriveWriter } from '../storage/drive.ts'
-import { makeFolder } from '../storage/folder.ts'
-import { openDriveWriter } from '../storage/open.ts'
-import { NAME_MAX } from '../storage/partial-name.ts'
-import { createRawFile } from '../storage/raw-writer.ts'
+import { Targets } from './cluster-writer/targets.ts'
+import { Findings } from './findings.ts'
 
 const options = z.strictObject({
   into: z.string().min(1).optional().describe('folder for the drives and config files of the archive; made if need be'),
@@ -27,6 +23,15 @@ const options = z.strictObject({
     .union([z.boolean(), z.array(z.string())])
     .default(false)
     .describe('these drives (or all) read as zeroes already, so that zeroes need not be written'),
+  findings: z.instanceof(Findings).optional().describe('in code: which drives are not whole'),
+  salvage: z
+    .custom<boolean>((value) => typeof value === 'boolean')
+    .optional()
+    .describe('in code: drives that are not whole get their names too'),
+  onUnsound: z
+    .custom<(drive: UnsoundDrive) => void>((value) => typeof value === 'function')
+    .optional()
+    .describe('in code: is told of each drive that is not whole, and where it is'),
 })
 
 type Options = z.output<typeof options>
@@ -48,27 +53,41 @@ export const clusterWriter = defineStage({
 /** Writes in flight over all drives. */
 const DEPTH = 8
 
+const ZERO_AT_ONCE = 1 << 30
+
+/** What the name of a drive ends with that is not whole. */
+const DAMAGED = '.damaged'
+
+export interface UnsoundDrive {
+  drive: string
+  /** Where it is. */
+  path: string
+  /** Under a name that says so. */
+  aside: boolean
+  /** The target existed before, and holds the damaged drive now. */
+  before: boolean
+}
+
 class ClusterWriter implements SinkBody<RangeItem> {
   readonly #options: Options
   readonly #context: StageContext
-  readonly #names = new Map<number, string>()
-  readonly #writers = new Map<number, DriveWriter>()
-  /** Config files: written like drives, whole, when the manifest comes. */
-  readonly #files: DriveWriter[] = []
+  readonly #targets: Targets
   readonly #inFlight = new Set<Promise<void>>()
   #failed: unknown = null
-  #madeFolders: string[] = []
   #begun = false
-  #published = false
 
   constructor(options: Options, context: StageContext) {
     this.#options = options
     this.#context = context
+    this.#targets = new Targets(options, context)
   }
 
   async write(item: RangeItem): Promise<void> {
-    if (item.kind === 'manifest') return this.#begin(item)
-    const writer = this.#writers.get(item.drive)
+    if (item.kind === 'manifest') {
+      this.#begun = true
+      return this.#targets.open(item)
+    }
+    const writer = this.#targets.drives.get(item.drive)
     if (writer === undefined || (item.data === null && writer.isZero)) {
       item.release()
       return
@@ -82,18 +101,39 @@ class ClusterWriter implements SinkBody<RangeItem> {
     if (!this.#begun) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
     await Promise.all(this.#inFlight)
     if (this.#failed !== null) throw this.#failed
-    const all = [...this.#writers.values(), ...this.#files]
-    await Promise.all(all.map((writer) => writer.flush()))
-    for (const writer of all) await writer.publish()
-    this.#published = true
+    const { drives, files } = this.#targets
+    for (const [id, writer] of drives) await this.#zeroMissing(id, writer)
+    await Promise.all([...drives.values(), ...files].map((writer) => writer.flush()))
+    for (const [id, writer] of drives) await this.#publish(id, writer)
+    for (const writer of files) await writer.publish()
+    this.#targets.keep()
+  }
+
+  /** What did not come is zeroes, also where the target had something else. */
+  async #zeroMissing(id: number, writer: DriveWriter): Promise<void> {
+    const found = this.#options.findings?.drives.get(id)
+    if (found === undefined || writer.isZero) return
+    for (const { offset, length } of found.missing()) {
+      for (let at = 0; at < length; at += ZERO_AT_ONCE) {
+        this.#context.signal.throwIfAborted()
+        await writer.zero(offset + at, Math.min(ZERO_AT_ONCE, length - at))
+      }
+    }
+  }
+
+  async #publish(id: number, writer: DriveWriter): Promise<void> {
+    const { findings, salvage, onUnsound, drives } = this.#options
+    const found = findings?.drives.get(id)
+    const sound = found === undefined || found.isSound
+    const path = await writer.publish(sound || salvage ? '' : DAMAGED)
+    if (sound) return
+    const { name } = found.info
+    onUnsound?.({ drive: name, path: path ?? drives[name], aside: path !== null && !salvage, before: path === null })
   }
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#inFlight)
-    for (const writer of [...this.#writers.values(), ...this.#files]) await writer.close()
-    if (this.#published) return
-    // Not empty when somebody else put something there.
-    for (const folder of this.#madeFolders) await rmdir(folder).catch(() => {})
+    await this.#targets.close()
   }
 
   #start(range: Range, writer: DriveWriter): void {
@@ -115,7 +155,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
       else await writer.write(data, offset)
     } catch (error) {
       const failure = asVmapipeError(error)
-      failure.where.drive ??= this.#names.get(drive)
+      failure.where.drive ??= this.#targets.names.get(drive)
       failure.where.offset ??= offset
       throw failure
     } finally {
@@ -123,68 +163,4 @@ class ClusterWriter implements SinkBody<RangeItem> {
     }
     if (data !== null) this.#context.counters.add('written', length)
   }
-
-  async #begin(manifest: Manifest): Promise<void> {
-    this.#begun = true
-    const { into, drives, configs } = this.#options
-    // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
-    const files = restoreNames(manifest)
-    for (const name of Object.keys(drives)) this.#checkWanted(name, manifest)
-    if (into !== undefined) this.#madeFolders = await makeFolder(into)
-    for (const { id, name, size } of manifest.drives) {
-      const writer = await this.#openDrive(name, size, files.drives.get(id)!)
-      if (writer === null) continue
-      this.#names.set(id, name)
-      this.#writers.set(id, writer)
-    }
-    if (into === undefined || !configs) return
-    for (const [index, { data }] of manifest.configs.entries()) await this.#writeConfig(files.configs[index], data)
-  }
-
-  #checkWanted(name: string, { drives }: Manifest): void {
-    if (drives.some((drive) => drive.name === name)) return
-    const known = drives.map((drive) => drive.name).join(', ')
-    throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
-  }
-
-  /** Null for a drive that is not wanted. `file` is its name in the folder. */
-  async #openDrive(name: string, size: number, file: string): Promise<DriveWriter | null> {
-    const { into, drives, force, zeroed } = this.#options
-    const { signal, warn } = this.#context
-    const isZero = Array.isArray(zeroed) ? zeroed.includes(name) : zeroed
-    // A name out of an archive may be that of any property.
-    const target = Object.hasOwn(drives, name) ? drives[name] : undefined
-    if (target === undefined && into === undefined) return null
-    const path = target ?? inFolder(into!, file)
-    try {
-      if (target === undefined) return await this.#newFile(path, size)
-      return await openDriveWriter(path, { size, force, isZero, signal, warn })
-    } catch (error) {
-      const failure = asVmapipeError(error)
-      failure.where.drive ??= name
-      throw failure
-    }
-  }
-
-  async #writeConfig(name: string, data: Uint8Array): Promise<void> {
-    const writer = await this.#newFile(inFolder(this.#options.into!, name), data.byteLength)
-    this.#files.push(writer)
-    if (data.byteLength > 0) await writer.write([data], 0)
-  }
-
-  /** In the folder there are files alone: a link to a device that somebody planted there is not followed. */
-  #newFile(path: string, size: number): Promise<DriveWriter> {
-    return createRawFile(path, size, { force: this.#options.force, warn: this.#context.warn })
-  }
-}
-
-/** Where a file of this name goes. The name was found safe before; it may still be too long for a filesystem. */
-function inFolder(folder: string, name: string): string {
-  if (Buffer.byteLength(name) > NAME_MAX) {
-    const message = `'${name.slice(0, 40)}…' is too long for the name of a file`
-    throw new VmapipeError('FAILED', message, {
-      hint: 'say where its drive goes with --drive NAME=TARGET, without a folder',
-    })
-  }
-  return join(folder, name)
 }

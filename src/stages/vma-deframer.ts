@@ -62,11 +62,12 @@ class Deframer {
   }
 
   *push(chunk: Chunk): Generator<ClusterItem> {
-    if (chunk.gap !== null) {
-      this.#passOver(chunk.gap)
-      return
-    }
     this.#queue.push(chunk)
+    yield* this.#clusters()
+    if (chunk.gap !== null) this.#passOver(chunk.gap)
+  }
+
+  *#clusters(): Generator<ClusterItem> {
     if (this.#extents === null) {
       const manifest = this.#header()
       if (manifest === null) return

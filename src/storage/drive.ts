@@ -34,8 +34,11 @@ export interface DriveWriter {
   zero(offset: number, length: number): Promise<void>
   /** Makes everything written durable. What was made under a temporary name is still there. */
   flush(): Promise<void>
-  /** After flush: gives what was made its final name. Nothing to do where the target existed before. */
-  publish(): Promise<void>
+  /**
+   * After flush: gives what was made its final name, with `suffix` behind it. Resolves to the path, or to null where the target
+   * existed before and nothing is to do.
+   */
+  publish(suffix?: string): Promise<string | null>
   /** Releases everything, and removes what was not published. May be called more than once. */
   close(): Promise<void>
 }

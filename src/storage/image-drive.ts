@@ -44,10 +44,10 @@ class ImageWriter extends NbdWriter {
   }
 
   /** A format may write its last tables when it is closed, so qemu-nbd must have ended first. */
-  override async publish(): Promise<void> {
+  override async publish(suffix?: string): Promise<string> {
     await this.#server.finish()
     await this.#partial.handle.sync()
-    await this.#partial.publish()
+    return this.#partial.publish(suffix)
   }
 
   override async close(): Promise<void> {

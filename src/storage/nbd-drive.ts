@@ -88,7 +88,9 @@ export class NbdWriter implements DriveWriter {
   }
 
   /** The export was there before. */
-  async publish(): Promise<void> {}
+  async publish(_suffix?: string): Promise<string | null> {
+    return null
+  }
 
   close(): Promise<void> {
     return this.#client.close()

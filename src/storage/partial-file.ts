@@ -71,17 +71,38 @@ export class PartialFile {
     }
   }
 
-  /** Gives the file its final name, durably. Its content must have been synced before. */
-  async publish(): Promise<void> {
-    if (this.#gone) return
+  /**
+   * Gives the file its final name, durably, and returns it. Its content must have been synced before. With a suffix nothing is
+   * ever replaced: a number follows where the name is taken.
+   */
+  async publish(suffix = ''): Promise<string> {
+    if (this.#gone) return this.#target + suffix
     try {
-      if (this.#force) await rename(this.path, this.#target)
-      else await renameNew(this.path, this.#target)
+      const path = suffix === '' ? await this.#takeName() : await this.#takeFreeName(this.#target + suffix)
       await this.#remove()
       await syncFolder(dirname(this.#target))
+      return path
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw alreadyThere('has appeared meanwhile', this.#target)
       throw asVmapipeError(error, { file: this.#target })
+    }
+  }
+
+  async #takeName(): Promise<string> {
+    if (this.#force) await rename(this.path, this.#target)
+    else await renameNew(this.path, this.#target)
+    return this.#target
+  }
+
+  async #takeFreeName(wanted: string): Promise<string> {
+    for (let number = 1; ; number++) {
+      const path = number === 1 ? wanted : `${wanted}.${number}`
+      try {
+        await renameNew(this.path, path)
+        return path
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      }
     }
   }
 
@@ -140,8 +161,8 @@ async function makeNew(target: string, temporary: string, { inFolder, mode }: Pa
 
 const WITHOUT_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EINVAL'])
 
-/** A hard link never replaces anything, not even a file that appeared a moment ago. */
-async function renameNew(from: string, to: string): Promise<void> {
+/** A new name in the same filesystem. A hard link never replaces anything, not even a file that appeared a moment ago. */
+export async function renameNew(from: string, to: string): Promise<void> {
   try {
     await link(from, to)
   } catch (error) {

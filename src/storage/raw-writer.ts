@@ -43,8 +43,8 @@ class RawWriter implements DriveWriter {
     await this.#do(() => this.#file.sync())
   }
 
-  async publish(): Promise<void> {
-    await this.#partial?.publish()
+  async publish(suffix?: string): Promise<string | null> {
+    return (await this.#partial?.publish(suffix)) ?? null
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { VmapipeError } from '../../src/core/errors.ts'
 import { CLUSTER_SIZE } from '../../src/core/geometry.ts'
+import { type ArchiveReport, DamagedArchive } from '../../src/jobs/archive-report.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { verify } from '../../src/jobs/verify.ts'
 import { DRIVE, type Forgery, forge } from '../support/forge.ts'
@@ -62,6 +63,11 @@ const CASES: Record<string, [Buffer | Forgery, RegExp, number | undefined]> = {
   'nothing at all': [Buffer.alloc(0), /empty/, 0],
 }
 
+/** How the only drive of a damaged archive is left. */
+function nameOf(name: string, { drives: [{ damaged, missing }] }: ArchiveReport): string {
+  return damaged.bytes + missing.bytes === 0 ? name : `${name}.damaged`
+}
+
 function flipped(at: number): Buffer {
   const bytes = forge()
   bytes[at] ^= 4
@@ -70,7 +76,7 @@ function flipped(at: number): Buffer {
 
 describe('an archive with', { timeout }, () => {
   for (const [what, [forgery, message, offset]] of Object.entries(CASES)) {
-    test(`${what} is refused by restore and verify, and leaves nothing`, async (t) => {
+    test(`${what} is refused by restore and verify, and leaves no drive under its name that is not whole`, async (t) => {
       const dir = tmpDir(t)
       const from = join(dir, 'a.vma')
       writeFileSync(from, Buffer.isBuffer(forgery) ? forgery : forge(forgery))
@@ -81,9 +87,14 @@ describe('an archive with', { timeout }, () => {
         return true
       }
       await assert.rejects(verify({ from }), refused)
-      await assert.rejects(restore({ from, into: join(dir, 'out') }), refused)
+      let report: ArchiveReport | null = null
+      await assert.rejects(restore({ from, into: join(dir, 'out') }), (error: VmapipeError) => {
+        if (error instanceof DamagedArchive) report = error.report
+        return refused(error)
+      })
       await assert.rejects(restore({ from, drives: { d: join(dir, 'd.raw') } }), refused)
-      assert.deepEqual(readdirSync(dir), ['a.vma'])
+      assert.deepEqual(readdirSync(dir).sort(), report === null ? ['a.vma'] : ['a.vma', nameOf('d.raw', report), 'out'])
+      if (report !== null) assert.deepEqual(readdirSync(join(dir, 'out')), [nameOf('disk-d.raw', report)])
     })
   }
 
@@ -171,7 +182,7 @@ describe('a target folder with', { timeout }, () => {
     mkdirSync(into)
     writeFileSync(join(into, 'other'), 'x')
     const cut = join(dir, 'cut.vma')
-    writeFileSync(cut, forge().subarray(0, -1))
+    writeFileSync(cut, forge().subarray(0, 12_000))
     await assert.rejects(restore({ from: cut, into }), { code: 'INCOMPLETE' })
     assert.deepEqual(readdirSync(into), ['other'])
     await assert.rejects(restore({ from: cut, into: join(dir, 'new/deep/er') }), { code: 'INCOMPLETE' })

@@ -24,7 +24,9 @@ test('a job answers with the manifest and what it saw of each drive', limits, as
   // 171 blocks of noise, 257 of text (it begins within one).
   assert.equal(drive.stored, (171 + 257) * 4096)
   const checked = await verify({ from: to })
-  assert.deepEqual(checked.drives, made.drives)
+  const all = { checked: 75, damaged: { bytes: 0, ranges: [] }, missing: { bytes: 0, ranges: [] } }
+  assert.deepEqual(checked.drives, [{ ...drive, ...all }])
+  assert.equal(checked.compression!.format, 'zstd')
   assert.ok(made.manifest.uuid.length === 16 && Buffer.compare(checked.manifest.uuid, made.manifest.uuid) === 0)
   const back = await restore({ from: to, into: join(dir, 'out') })
   assert.deepEqual(back.drives, made.drives)

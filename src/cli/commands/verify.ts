@@ -1,44 +1,68 @@
 import type { Command } from 'commander'
-import { printable } from '../../core/errors.ts'
-import { formatBytes } from '../../core/size.ts'
+import { asVmapipeError, type VmapipeError } from '../../core/errors.ts'
+import { type ArchiveReport, DamagedArchive } from '../../jobs/archive-report.ts'
 import { examples, type JobFlags, limited } from '../flags.ts'
 import { formatDuration } from '../progress/duration.ts'
 import { runJob } from '../run-job.ts'
-import { percent } from '../summary.ts'
-import { columns, count, print } from '../text.ts'
+import { count, print } from '../text.ts'
+import { unreadableJson, verdictJson, verdictLines } from '../verdict.ts'
+
+interface Flags extends JobFlags {
+  json?: boolean
+}
 
 export function verifyCommand(program: Command): void {
   const command = program
     .command('verify')
     .summary('check an archive')
     .description(
-      'Checks everything that a restore would: compression, header, extents, and that every cluster of every ' +
-        'drive is there once. Says one line a drive. The VMA format has no checksum of the data itself; zstd, LZ4 ' +
-        'and gzip archives have one in the compression.',
+      'Reads an archive to its end and checks everything that a restore would: compression, header, extents, that every ' +
+        'cluster of every drive is there once, and the checksums of the data. Says one line a drive.\n\n' +
+        'It goes on behind damage: every place is told, in a line each, and the exit code is 3. An archive that others ' +
+        'made may have no checksums of its data, or only those of its compression; that is said too.',
     )
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
+    .option('--json', 'the result as JSON on standard output, with all damage and the ranges of bytes that it is in')
     .action(run)
   examples(
     limited(command, 'the archive'),
     'vmapipe verify vm.vma.zst',
     'vmapipe verify ssh://backup@nas/vm.vma.zst',
     'vmapipe verify --quiet vm.vma.zst && echo whole',
+    "vmapipe verify --json vm.vma.zst | jq '.missing'",
   )
 }
 
-async function run(archive: string, { bwlimit, ...flags }: JobFlags): Promise<void> {
+async function run(archive: string, { bwlimit, json, ...flags }: Flags): Promise<void> {
   const { verify } = await import('../../jobs/verify.ts')
-  const { manifest, drives, seconds } = await runJob('verify', flags, (options) =>
-    verify({ ...options, from: archive, bwlimit }),
-  )
-  if (flags.quiet) return
-  const rows = drives.map(({ name, size, clusters, stored }) => [
-    `${printable(name)}:`,
-    'complete',
-    formatBytes(size),
-    count(clusters, 'cluster'),
-    `${percent(Math.max(0, size - stored), size)} zeros`,
-  ])
-  const what = `${count(drives.length, 'drive')} and ${count(manifest.configs.length, 'config file')}`
-  print(...columns(rows), `the archive is whole: ${what}, checked in ${formatDuration(seconds)}`)
+  const checking = runJob('verify', flags, (options) => verify({ ...options, from: archive, bwlimit }))
+  if (json) return printJson(archive, checking, flags)
+  try {
+    const result = await checking
+    if (flags.quiet) return
+    const what = `${count(result.drives.length, 'drive')} and ${count(result.manifest.configs.length, 'config file')}`
+    const whole = `the archive is whole: ${what}, checked in ${formatDuration(result.seconds)}`
+    print(...verdictLines(result), whole)
+  } catch (error) {
+    if (error instanceof DamagedArchive && !flags.quiet) print(...verdictLines(error.report), 'the archive is damaged')
+    throw error
+  }
+}
+
+async function printJson(archive: string, checking: Promise<ArchiveReport>, { progress }: JobFlags): Promise<void> {
+  const show = (verdict: object) => print(JSON.stringify({ archive, ...verdict }, null, 2))
+  try {
+    show(verdictJson(await checking))
+  } catch (error) {
+    const failure = asVmapipeError(error)
+    if (!isOfArchive(failure)) throw error
+    show(failure instanceof DamagedArchive ? verdictJson(failure.report) : unreadableJson(failure))
+    // It is all said, but for the record that progress for programs ends with.
+    if (progress === 'json') throw error
+    process.exitCode = failure.exitCode
+  }
+}
+
+function isOfArchive({ code }: VmapipeError): boolean {
+  return code === 'DAMAGED' || code === 'INCOMPLETE'
 }

@@ -4,12 +4,15 @@
  *   {"type":"progress","job","elapsed","total","done","percent","read","written","zero","archive","readRate","writeRate","eta"}
  *   {"type":"note","job","level":"info"|"warning","text"}      with "guest", the service's status of a live backup, about every second of one
  *   {"type":"end", … the fields of progress, rates over the whole run}
- *   {"type":"error","code","exitCode","message","stage"?,"where","hint"?}     instead of the line for people
+ *   {"type":"error","code","exitCode","message","stage"?,"where","hint"?}     instead of the line for people; of a damaged archive
+ *       with "report", as `vmapipe verify --json` has it, and "notes", what became of its drives
  *
  * A run ends with one `end` or one `error`. Fields may be added, none will change its meaning.
  */
 
 import type { VmapipeError } from '../../core/errors.ts'
+import { DamagedArchive } from '../../jobs/archive-report.ts'
+import { verdictJson } from '../verdict.ts'
 import type { Display, Level } from './display.ts'
 import type { Snapshot } from './meter.ts'
 
@@ -44,8 +47,10 @@ export class JsonDisplay implements Display {
   }
 }
 
-export function errorRecord({ code, exitCode, message, stage, where, hint }: VmapipeError): string {
-  return JSON.stringify({ type: 'error', code, exitCode, message, stage, where, hint })
+export function errorRecord(error: VmapipeError): string {
+  const { code, exitCode, message, stage, where, hint } = error
+  const more = error instanceof DamagedArchive ? { report: verdictJson(error.report), notes: error.notes } : {}
+  return JSON.stringify({ type: 'error', code, exitCode, message, stage, where, hint, ...more })
 }
 
 function rounded(snapshot: Snapshot): object {

@@ -62,6 +62,14 @@ export function decodeZstdHeader(header: Buffer, offset: number): ZstdFrameHeade
   }
 }
 
+/** The same frame with neither its checksum nor the flag that says so, in a copy; null where it has none. */
+export function withoutChecksum(frame: Buffer): Buffer | null {
+  if ((frame[4] & DESCRIPTOR.checksum) === 0) return null
+  const copy = Buffer.from(frame.subarray(0, -ZSTD_CHECKSUM_SIZE))
+  copy[4] &= ~DESCRIPTOR.checksum
+  return copy
+}
+
 /** Section 3.1.1.1.4 */
 function decodeContentSize(header: Buffer, at: number, size: number): number | undefined {
   if (size === 0) return undefined

@@ -1,7 +1,7 @@
 /** A gzip stream: members that tell their length (ours) one beside the other, all others in a stream to the end. */
 
 import { promisify } from 'node:util'
-import { createGunzip, gunzip } from 'node:zlib'
+import { createGunzip, gunzip, inflateRaw } from 'node:zlib'
 import { discard, type Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
@@ -9,6 +9,7 @@ import {
   GZIP_MAGIC,
   HEADER_START,
   MEMBER_HEADER_SIZE,
+  MEMBER_TRAILER_SIZE,
   memberContentSize,
   memberLength,
 } from '../../formats/gzip/member.ts'
@@ -17,6 +18,8 @@ import { damagedFrame, runEngine } from './engine.ts'
 import type { FrameStart, Inlet } from './inlet.ts'
 
 const decompress = promisify(gunzip)
+/** Without a look at the checksum. */
+const inflate = promisify(inflateRaw)
 const MEMBER = 'a gzip member'
 
 /** Only our members can be found behind damage: others begin with two bytes that are everywhere. */
@@ -78,8 +81,11 @@ async function decodeMember({ order, outputs, recovery }: DecoderContext, slab: 
       if (content.length !== size) throw damaged(`declares ${size} bytes and holds ${content.length}`, offset)
       return new Chunk([content], [lease])
     } catch (error) {
+      const damage = damagedFrame('gzip', error, offset)
+      content = await inflate(member.subarray(MEMBER_HEADER_SIZE, -MEMBER_TRAILER_SIZE), settings).catch(() => null)
+      if (content?.length === size) return recovery.doubt(damage, content, lease)
       lease.release()
-      return recovery.gap(damagedFrame('gzip', error, offset))
+      return recovery.gap(damage)
     } finally {
       slab.release()
     }

@@ -1,5 +1,6 @@
 /** What a decoder does about damage: reports it, says to the next stage that there is a gap, and goes on with the next frame. */
 
+import type { Lease } from '../../core/budget.ts'
 import type { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import type { Findings } from '../findings.ts'
@@ -32,6 +33,16 @@ export class Recovery {
   /** Reports damage, and gives what takes the place of the content. */
   gap(error: unknown): Chunk {
     return new Chunk([], [], { error: this.report(error), lost: true, doubtful: 0 })
+  }
+
+  /** The same where there is content that does not match its checksum: it is in doubt. */
+  doubt(error: unknown, content: Buffer, lease: Lease): Chunk {
+    try {
+      return new Chunk([content], [lease], { error: this.report(error), lost: false, doubtful: content.length })
+    } catch (failure) {
+      lease.release()
+      throw failure
+    }
   }
 
   /** Of every frame that is read: whether it has a checksum of its content. */

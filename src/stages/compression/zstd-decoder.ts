@@ -1,7 +1,7 @@
 /** One zstd frame: decoded in one piece beside others where it is small and says so, in a stream where it is not. */
 
 import { promisify } from 'node:util'
-import { constants, createZstdDecompress, zstdDecompress } from 'node:zlib'
+import { constants, createZstdDecompress, type ZstdOptions, zstdDecompress } from 'node:zlib'
 import { discard, type Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
@@ -9,6 +9,7 @@ import { formatBytes } from '../../core/size.ts'
 import {
   decodeZstdBlock,
   decodeZstdHeader,
+  withoutChecksum,
   ZSTD_BLOCK_HEADER_SIZE,
   ZSTD_CHECKSUM_SIZE,
   ZSTD_HEADER_LIMIT,
@@ -119,13 +120,24 @@ async function decodeWhole(
       if (content.length !== contentSize) throw wrongSize(contentSize, content.length, offset)
       return new Chunk([content], [lease])
     } catch (error) {
+      const damage = damagedFrame('zstd', error, offset)
+      content = await decodeUnchecked(slab.buffer.subarray(0, filled), settings, contentSize)
+      if (content !== null) return recovery.doubt(damage, content, lease)
       lease.release()
-      return recovery.gap(damagedFrame('zstd', error, offset))
+      return recovery.gap(damage)
     } finally {
       slab.release()
     }
   }
   await order.add(work)
+}
+
+/** Of a frame that is damaged: its content as if it had no checksum; null where there is none of the right size. */
+async function decodeUnchecked(frame: Buffer, settings: ZstdOptions, contentSize: number): Promise<Buffer | null> {
+  const bytes = withoutChecksum(frame)
+  if (bytes === null) return null
+  const content = await decompress(bytes, { ...settings, params: { [WINDOW_LOG_MAX]: 31 } }).catch(() => null)
+  return content?.length === contentSize ? content : null
 }
 
 async function decodeStream(

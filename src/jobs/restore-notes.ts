@@ -1,0 +1,42 @@
+/** What became of the drives of a damaged archive, in a line each. */
+
+import { formatBytes } from '../core/size.ts'
+import type { UnsoundDrive } from '../stages/cluster-writer.ts'
+import type { ByteRange } from '../stages/findings.ts'
+import type { ArchiveReport, DriveVerdict, Ranges } from './archive-report.ts'
+
+/** `unsound` are those drives that were restored and are not whole. */
+export function restoreNotes({ drives }: ArchiveReport, unsound: readonly UnsoundDrive[]): string[] {
+  return unsound.flatMap((drive) => {
+    const verdict = drives.find(({ name }) => name === drive.drive)!
+    return [outcome(drive, verdict), ...(drive.aside ? [] : rangeLines(verdict))]
+  })
+}
+
+function outcome({ drive, path, aside, before }: UnsoundDrive, { damaged, missing }: DriveVerdict): string {
+  const amounts = [
+    ...(damaged.bytes > 0 ? [`${formatBytes(damaged.bytes)} damaged`] : []),
+    ...(missing.bytes > 0 ? [`${formatBytes(missing.bytes)} missing`] : []),
+  ]
+  const what = `drive ${drive} is not whole: ${amounts.join(', ')}`
+  if (before) return `${what}; ${path} holds it nevertheless, damaged as it is`
+  if (aside) return `${what}; left as '${path}'; --salvage gives it its name`
+  return `${what}; salvaged as '${path}'`
+}
+
+function rangeLines({ name, damaged, missing }: DriveVerdict): string[] {
+  return [
+    ...linesOf(damaged, (range) => `drive ${name}, ${range}: damaged (kept as read)`),
+    ...linesOf(missing, (range) => `drive ${name}, ${range}: missing (zeroes)`),
+  ]
+}
+
+function linesOf({ bytes, ranges }: Ranges, line: (range: string) => string): string[] {
+  const listed = ranges.reduce((sum, { length }) => sum + length, 0)
+  const lines = ranges.map((range) => line(rangeText(range)))
+  return listed === bytes ? lines : [...lines, line(`${formatBytes(bytes - listed)} behind these`)]
+}
+
+function rangeText({ offset, length }: ByteRange): string {
+  return `bytes ${offset} to ${offset + length - 1}`
+}

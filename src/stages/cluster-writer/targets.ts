@@ -1,0 +1,112 @@
+/** Where drives and config files are written: opened when the manifest comes, and gone again unless they are kept. */
+
+import { rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import type { Manifest } from '../../core/items.ts'
+import type { StageContext } from '../../core/stage.ts'
+import { restoreNames } from '../../formats/vma/names.ts'
+import type { DriveWriter } from '../../storage/drive.ts'
+import { makeFolder } from '../../storage/folder.ts'
+import { openDriveWriter } from '../../storage/open.ts'
+import { NAME_MAX } from '../../storage/partial-name.ts'
+import { createRawFile } from '../../storage/raw-writer.ts'
+
+export interface TargetOptions {
+  into?: string | undefined
+  drives: Record<string, string>
+  configs: boolean
+  force: boolean
+  zeroed: boolean | string[]
+}
+
+export class Targets {
+  /** By dev_id. */
+  readonly names = new Map<number, string>()
+  readonly drives = new Map<number, DriveWriter>()
+  /** Config files: written like drives, whole, when the manifest comes. */
+  readonly files: DriveWriter[] = []
+  readonly #options: TargetOptions
+  readonly #context: StageContext
+  #madeFolders: string[] = []
+
+  constructor(options: TargetOptions, context: StageContext) {
+    this.#options = options
+    this.#context = context
+  }
+
+  /** The folders that were made are not removed any more. */
+  keep(): void {
+    this.#madeFolders = []
+  }
+
+  async close(): Promise<void> {
+    for (const writer of [...this.drives.values(), ...this.files]) await writer.close()
+    // Not empty when somebody else put something there.
+    for (const folder of this.#madeFolders) await rmdir(folder).catch(() => {})
+  }
+
+  /** Throws USAGE for drives that the archive does not have, DAMAGED for names that no file may have. */
+  async open(manifest: Manifest): Promise<void> {
+    const { into, drives, configs } = this.#options
+    // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
+    const files = restoreNames(manifest)
+    for (const name of Object.keys(drives)) this.#checkWanted(name, manifest)
+    if (into !== undefined) this.#madeFolders = await makeFolder(into)
+    for (const { id, name, size } of manifest.drives) {
+      const writer = await this.#openDrive(name, size, files.drives.get(id)!)
+      if (writer === null) continue
+      this.names.set(id, name)
+      this.drives.set(id, writer)
+    }
+    if (into === undefined || !configs) return
+    for (const [index, { data }] of manifest.configs.entries()) await this.#writeConfig(files.configs[index], data)
+  }
+
+  #checkWanted(name: string, { drives }: Manifest): void {
+    if (drives.some((drive) => drive.name === name)) return
+    const known = drives.map((drive) => drive.name).join(', ')
+    throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
+  }
+
+  /** Null for a drive that is not wanted. `file` is its name in the folder. */
+  async #openDrive(name: string, size: number, file: string): Promise<DriveWriter | null> {
+    const { into, drives, force, zeroed } = this.#options
+    const { signal, warn } = this.#context
+    const isZero = Array.isArray(zeroed) ? zeroed.includes(name) : zeroed
+    // A name out of an archive may be that of any property.
+    const target = Object.hasOwn(drives, name) ? drives[name] : undefined
+    if (target === undefined && into === undefined) return null
+    const path = target ?? inFolder(into!, file)
+    try {
+      if (target === undefined) return await this.#newFile(path, size)
+      return await openDriveWriter(path, { size, force, isZero, signal, warn })
+    } catch (error) {
+      const failure = asVmapipeError(error)
+      failure.where.drive ??= name
+      throw failure
+    }
+  }
+
+  async #writeConfig(name: string, data: Uint8Array): Promise<void> {
+    const writer = await this.#newFile(inFolder(this.#options.into!, name), data.byteLength)
+    this.files.push(writer)
+    if (data.byteLength > 0) await writer.write([data], 0)
+  }
+
+  /** In the folder there are files alone: a link to a device that somebody planted there is not followed. */
+  #newFile(path: string, size: number): Promise<DriveWriter> {
+    return createRawFile(path, size, { force: this.#options.force, warn: this.#context.warn })
+  }
+}
+
+/** Where a file of this name goes. The name was found safe before; it may still be too long for a filesystem. */
+function inFolder(folder: string, name: string): string {
+  if (Buffer.byteLength(name) > NAME_MAX) {
+    const message = `'${name.slice(0, 40)}…' is too long for the name of a file`
+    throw new VmapipeError('FAILED', message, {
+      hint: 'say where its drive goes with --drive NAME=TARGET, without a folder',
+    })
+  }
+  return join(folder, name)
+}
