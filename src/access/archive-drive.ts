@@ -8,7 +8,7 @@ import type { DriveExtent } from '../storage/drive.ts'
 import type { ClusterIndex, PlacedRun } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
 import type { ExtentHeaders } from './extent-headers.ts'
-import { type ImageReader, zeroChunks } from './image-reader.ts'
+import { type ImageReader, type Placed, zeroChunks } from './image-reader.ts'
 import type { View } from './piece-cache.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { segmentsOf } from './segments.ts'
@@ -75,6 +75,14 @@ export class ArchiveDrive implements ImageReader {
     for await (const { length: bytes, view } of this.#each(offset, length)) {
       if (view === null) yield* zeroChunks(bytes)
       else yield new Chunk([view.bytes], [view.lease])
+    }
+  }
+
+  *places(offset: number, length: number): Generator<Placed> {
+    this.#check(offset, length)
+    for (const run of this.#runs(offset, length)) {
+      const [from, to] = this.#within(run, offset, length)
+      yield { offset: from, length: to - from, extent: run.extent, stored: run.stored }
     }
   }
 

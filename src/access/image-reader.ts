@@ -6,12 +6,24 @@ import { Chunk } from '../core/items.ts'
 import { zeroes } from '../core/zero.ts'
 import type { DriveExtent, DriveReader } from '../storage/drive.ts'
 
+/** Bytes of a drive that lie together in its archive. */
+export interface Placed {
+  offset: number
+  length: number
+  /** Which extent has them: the numbers rise from the front of the archive to its end. -1 where none has. */
+  extent: number
+  /** False where all of them are zero. */
+  stored: boolean
+}
+
 export interface ImageReader extends DriveReader {
   /**
    * The bytes from `offset` in order, in chunks of any size up to a few MiB, and what comes next is read meanwhile. Each is
    * to be released before the next is asked for.
    */
   chunks(offset: number, length: number): AsyncGenerator<Chunk>
+  /** Where the range is in the archive, in the order of the drive; only where something is unpacked as it is read. */
+  places?(offset: number, length: number): Iterable<Placed>
 }
 
 /** Zeroes of a chunk at most. */

@@ -16,12 +16,16 @@ export interface ServingFlags {
 }
 
 export function servingFlags(command: Command): Command {
+  return guestFlags(command).option('-q, --quiet', 'nothing but errors')
+}
+
+/** Where guests connect. */
+export function guestFlags(command: Command): Command {
   return command
     .option('--socket <path>', 'unix socket for guests (mode 0600)')
     .option('--listen <host:port>', 'TCP address for guests; no encryption, no authentication', address)
     .option('--control <path>', 'control socket (mode 0600)')
     .option('--ready-fd <n>', 'write a line to this descriptor when guests can connect', descriptor)
-    .option('-q, --quiet', 'nothing but errors')
 }
 
 export interface Served {
@@ -48,11 +52,12 @@ export function speaker({ quiet }: Pick<ServingFlags, 'quiet'>): Say {
   return (line) => void (quiet || process.stderr.write(`${line}\n`))
 }
 
-/** Makes the service, starts it, says that it is ready, and stops it in good order on a signal. */
+/** Makes the service, starts it, says that it is ready, and stops it in good order on a signal; what `ended` throws is the end. */
 export async function serveUntilStopped(
   make: (signal: AbortSignal) => Promise<Served> | Served,
   flags: ServingFlags,
   say: Say,
+  ended: () => Promise<void> | void = () => {},
 ): Promise<void> {
   const { signal, dispose } = interruptible()
   try {
@@ -63,6 +68,7 @@ export async function serveUntilStopped(
     say('stopping')
     await service.stop()
     say('stopped: everything is durable')
+    await ended()
   } finally {
     dispose()
   }

@@ -2,11 +2,13 @@ import type { Command } from 'commander'
 import { driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { restoreSummary } from '../summary.ts'
+import { LIVE_HELP, type LiveFlags, liveFlags, runLive, wantsLive } from './restore-live.ts'
 
-interface Flags extends JobFlags {
+interface Flags extends JobFlags, LiveFlags {
   drive?: [string, string][]
   zeroed?: boolean
   force?: boolean
+  salvage?: boolean
 }
 
 export function restoreCommand(program: Command): void {
@@ -18,7 +20,11 @@ export function restoreCommand(program: Command): void {
         '(disk-NAME.raw), or only the drives given, where they are wanted.\n\n' +
         'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND; zstd, LZ4, gzip and lzop ' +
         'are recognised.\n\n' +
-        'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.',
+        'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.\n\n' +
+        'Of a damaged archive, the drives that are whole are restored. One that is not is left under its name with ' +
+        '.damaged behind it, unless --salvage is given: then it gets its name, and the ranges of bytes that are damaged ' +
+        '(as they were read) or missing (zeroes) are listed. The exit code is 3 either way.\n\n' +
+        LIVE_HELP,
     )
     .argument('<archive>', 'where the archive is read from')
     .argument('[dir]', 'folder for everything; made where it does not exist')
@@ -29,23 +35,27 @@ export function restoreCommand(program: Command): void {
     )
     .option('--zeroed', 'the targets read as zeroes already: zeroes are not written')
     .option('-f, --force', 'overwrite files that exist')
-    .action(run)
+    .option('--salvage', 'restore what can be had of a damaged or cut archive, and list what could not')
+  liveFlags(command).action(run)
   examples(
     limited(command, 'the archive'),
     'vmapipe restore vm.vma.zst vm/',
     'vmapipe restore vm.vma.zst --drive drive-scsi0=qcow2:disk.qcow2',
     'ssh nas cat vm.vma.zst | vmapipe restore - vm/',
+    'vmapipe restore damaged.vma.zst vm/ --salvage',
+    'vmapipe restore vm.vma.zst vm/ --live --socket /run/vm1.nbd',
   )
 }
 
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
-  const { drive, zeroed, force, bwlimit, ...rest } = flags
+  const { drive, zeroed, force, salvage, bwlimit, ...rest } = flags
+  if (wantsLive(flags)) return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed'])
   const drives = driveRecord(drive)
   const { restore } = await import('../../jobs/restore.ts')
   await runJob(
     'restore',
     rest,
-    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, bwlimit }),
+    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, salvage, bwlimit }),
     restoreSummary,
   )
 }

@@ -20,7 +20,7 @@ export class BlockMap {
   readonly size: number
   #count = 0
   readonly #pages = new Map<number, Page>()
-  #changed = new Set<number>()
+  readonly #trackers: ChangedPages[] = []
 
   constructor(size: number) {
     this.size = size
@@ -68,37 +68,35 @@ export class BlockMap {
     for (let block = from; block < to; ) {
       const index = Math.floor(block / PAGE_BLOCKS)
       const end = Math.min(to, (index + 1) * PAGE_BLOCKS)
-      if (this.#addToPage(index, block % PAGE_BLOCKS, end - index * PAGE_BLOCKS)) this.#changed.add(index)
+      if (this.#addToPage(index, block % PAGE_BLOCKS, end - index * PAGE_BLOCKS)) this.#touch(index)
       block = end
     }
   }
 
-  /** The bits of a page as a file had them. Blocks past the end are not looked at. */
+  /** Adds the bits of a page as a file had them. Blocks past the end are not looked at. */
   load(index: number, bits: Uint8Array): void {
+    const page = this.#pages.get(index) ?? { count: 0, bits: new Uint8Array(PAGE_BYTES) }
+    if (page === FULL) return
+    const before = page.count
     const blocks = Math.min(PAGE_BLOCKS, this.size - index * PAGE_BLOCKS)
-    const page: Page = { count: 0, bits: new Uint8Array(PAGE_BYTES) }
-    for (let bit = 0; bit < blocks; bit++) if (((bits[bit >>> 3] >>> (bit & 7)) & 1) === 1) set(page, bit)
-    if (page.count > 0) this.#keep(index, page)
-    this.#count += page.count
+    for (let bit = 0; bit < blocks; bit++) {
+      if (((bits[bit >>> 3] >>> (bit & 7)) & 1) === 1 && !isSet(page, bit)) set(page, bit)
+    }
+    if (page.count === before) return
+    this.#count += page.count - before
+    this.#keep(index, page)
+    this.#touch(index)
   }
 
   bits(index: number): Uint8Array | undefined {
     return this.#pages.get(index)?.bits
   }
 
-  /** Whether nothing changed in the pages of these blocks since they were last taken. */
-  isUnchanged(from: number, to: number): boolean {
-    if (this.#changed.size === 0) return true
-    const last = Math.floor((to - 1) / PAGE_BLOCKS)
-    for (let index = Math.floor(from / PAGE_BLOCKS); index <= last; index++) if (this.#changed.has(index)) return false
-    return true
-  }
-
-  /** The pages that changed since the last call, in order. */
-  takeChanged(): number[] {
-    const pages = [...this.#changed].sort((a, b) => a - b)
-    this.#changed = new Set()
-    return pages
+  /** Tells from now on which pages change. */
+  track(): ChangedPages {
+    const tracker = new ChangedPages()
+    this.#trackers.push(tracker)
+    return tracker
   }
 
   /** False where they were there already. */
@@ -117,6 +115,10 @@ export class BlockMap {
     return page.count > before
   }
 
+  #touch(index: number): void {
+    for (const tracker of this.#trackers) tracker.add(index)
+  }
+
   #keep(index: number, page: Page): void {
     this.#pages.set(index, page.count === PAGE_BLOCKS ? FULL : page)
   }
@@ -129,4 +131,41 @@ function isSet({ bits }: Page, bit: number): boolean {
 function set(page: Page, bit: number): void {
   page.bits[bit >>> 3] |= 1 << (bit & 7)
   page.count++
+}
+
+/** Pages that changed since they were last taken. */
+export class ChangedPages {
+  #pages = new Set<number>()
+
+  get isEmpty(): boolean {
+    return this.#pages.size === 0
+  }
+
+  add(page: number): void {
+    this.#pages.add(page)
+  }
+
+  /** Whether any page of these blocks changed. */
+  touches(from: number, to: number): boolean {
+    if (this.isEmpty) return false
+    const last = Math.floor((to - 1) / PAGE_BLOCKS)
+    for (let index = Math.floor(from / PAGE_BLOCKS); index <= last; index++) if (this.#pages.has(index)) return true
+    return false
+  }
+
+  /** All of them, as a set of its own; none are left. */
+  take(): ChangedPages {
+    const taken = new ChangedPages()
+    taken.#pages = this.#pages
+    this.#pages = new Set()
+    return taken
+  }
+
+  putBack(taken: ChangedPages): void {
+    for (const page of taken.#pages) this.#pages.add(page)
+  }
+
+  get inOrder(): number[] {
+    return [...this.#pages].sort((a, b) => a - b)
+  }
 }

@@ -1,10 +1,10 @@
 /**
- * The file of an overlay's block map. It is written in place, sector by sector, each with a checksum of its own: a
+ * A file of an overlay's block map. It is written in place, sector by sector, each with a checksum of its own: a
  * power failure leaves a sector old or new.
  *
  *     sector 0   0-7 "vmapblks"; 8 version, 1; 9 what the overlay is for (a letter); 10 drive's dev_id; 11 zero;
- *                12-15 bytes of a block; 16-31 uuid of the archive; 32-39 bytes of the drive; zeroes;
- *                508-511 CRC-32 of the bytes before
+ *                12-15 bytes of a block; 16-31 uuid of the archive; 32-39 bytes of the drive;
+ *                40-55 until when it is good (recent-map.ts), or zeroes; zeroes; 508-511 CRC-32 of the bytes before
  *     sector n   0-3 CRC-32 of the sector's number (32 bits) and the bytes behind; 4-511 a bit for each of 4064 blocks,
  *                the lowest of a byte first: the overlay has it. All zero where there is none.
  *
@@ -18,7 +18,7 @@ import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { fileExtents } from '../../holes.ts'
 import { openRaw } from '../../raw-reader.ts'
 import { writeAll } from '../../write-all.ts'
-import { type BlockMap, PAGE_BLOCKS } from './block-map.ts'
+import { type BlockMap, type ChangedPages, PAGE_BLOCKS } from './block-map.ts'
 
 /** Bytes of a block: a guest's usual write has whole ones. */
 export const BLOCK = 4096
@@ -37,6 +37,8 @@ export interface OverlayIdentity {
   drive: number
   /** Bytes of the drive. */
   size: number
+  /** Of a map that is good as long as the system runs: which run of it. 16 bytes. */
+  boot?: Uint8Array
 }
 
 export class MapFile {
@@ -53,13 +55,21 @@ export class MapFile {
     return new MapFile(path, file)
   }
 
-  /** Makes an empty file that of a map without blocks, durably. */
+  /** Makes it that of a map without blocks, durably. */
   async create(identity: OverlayIdentity): Promise<void> {
+    await this.#file.truncate(0)
     await writeAll(this.#file, [encodeIdentity(identity)], 0)
     await this.#file.datasync()
   }
 
-  /** Fills `map`, which is empty, with what the file has. Throws where it is of another drive, or damaged. */
+  /** Whether it is of just this. */
+  async isOf(identity: OverlayIdentity): Promise<boolean> {
+    const head = Buffer.alloc(SECTOR)
+    const { bytesRead } = await this.#file.read(head, 0, SECTOR, 0)
+    return bytesRead === SECTOR && head.equals(encodeIdentity(identity))
+  }
+
+  /** Adds to `map` what the file has. Throws where it is of another drive, or damaged. */
   async load(identity: OverlayIdentity, map: BlockMap): Promise<void> {
     const { size } = await this.#file.stat()
     const sectors = Math.floor(size / SECTOR)
@@ -80,9 +90,9 @@ export class MapFile {
   }
 
   /** These pages of the map as they are now, to be written when the blocks that they tell of are durable. */
-  encode(map: BlockMap, pages: readonly number[]): EncodedPages {
+  encode(map: BlockMap, pages: ChangedPages): EncodedPages {
     const runs: EncodedPages = []
-    for (const page of pages) {
+    for (const page of pages.inOrder) {
       const sector = encodeSector(page + 1, map.bits(page))
       const last = runs.at(-1)
       if (last && last.offset + last.sectors.length * SECTOR === (page + 1) * SECTOR) last.sectors.push(sector)
@@ -91,11 +101,10 @@ export class MapFile {
     return runs
   }
 
-  /** Durable when it resolves. */
-  async write(pages: EncodedPages): Promise<void> {
+  async write(pages: EncodedPages, { durably }: { durably: boolean }): Promise<void> {
     try {
       for (const { offset, sectors } of pages) await writeAll(this.#file, sectors, offset)
-      await this.#file.datasync()
+      if (durably) await this.#file.datasync()
     } catch (error) {
       throw asVmapipeError(error, { file: this.#path })
     }
@@ -140,7 +149,7 @@ function checksum(number: number, bits: Uint8Array): number {
   return crc32(bits, crc32(prefix))
 }
 
-function encodeIdentity({ purpose, uuid, drive, size }: OverlayIdentity): Buffer {
+function encodeIdentity({ purpose, uuid, drive, size, boot }: OverlayIdentity): Buffer {
   const sector = Buffer.alloc(SECTOR)
   sector.write(MAGIC, 'latin1')
   sector.writeUInt8(VERSION, 8)
@@ -149,6 +158,7 @@ function encodeIdentity({ purpose, uuid, drive, size }: OverlayIdentity): Buffer
   sector.writeUInt32BE(BLOCK, 12)
   sector.set(uuid, 16)
   sector.writeBigUInt64BE(BigInt(size), 32)
+  if (boot) sector.set(boot, 40)
   sector.writeUInt32BE(crc32(sector.subarray(0, 508)), 508)
   return sector
 }

@@ -1,26 +1,28 @@
-/** The two files of an overlay: `PATH`, sparse and as large as the drive, and its map `PATH-map`. */
+/** The files of an overlay: `PATH`, sparse and as large as the drive, its map `PATH-map`, and `PATH-recent`. */
 
 import { constants, type Stats } from 'node:fs'
-import { lstat, open, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { lstat, open } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import type { Disk } from '../../disk.ts'
-import { syncFolder } from '../../folder.ts'
 import { PartialFile } from '../../partial-file.ts'
 import { openRawDisk } from '../raw-disk.ts'
 import { BlockMap } from './block-map.ts'
 import { BLOCK, MapFile, type OverlayIdentity } from './map-file.ts'
 import type { OverlayFiles } from './overlay-disk.ts'
+import { RecentMap } from './recent-map.ts'
 
 export function mapPath(path: string): string {
   return `${path}-map`
 }
 
-/** The overlay that is at `path`, or a new one. Throws where what is there is damaged, of another drive, or in use. */
-export async function openOverlay(path: string, identity: OverlayIdentity): Promise<OverlayFiles> {
+/**
+ * The overlay that is at `path`, or a new one, whose file gets these permissions. Throws where what is there is damaged,
+ * of another drive, or in use.
+ */
+export async function openOverlay(path: string, identity: OverlayIdentity, mode = 0o600): Promise<OverlayFiles> {
   const stats = await lookAt(path)
   const isNew = (await lookAt(mapPath(path))) === null
-  if (isNew) await makeBlocks(path, stats, identity.size)
+  if (isNew) await makeBlocks(path, stats, identity.size, mode)
   else checkBlocks(path, stats, identity.size)
   // Its lock keeps everybody else from both files.
   const blocks = await openRawDisk(path)
@@ -38,17 +40,12 @@ async function openFiles(path: string, blocks: Disk, identity: OverlayIdentity):
   const mapFile = await MapFile.open(mapPath(path))
   try {
     await mapFile.load(identity, map)
-    return { blocks, map, mapFile }
+    const unmapped = map.track()
+    return { blocks, map, unmapped, mapFile, recent: await RecentMap.open(`${path}-recent`, identity, map) }
   } catch (error) {
     await mapFile.close()
     throw error
   }
-}
-
-/** Removes the map, durably: what is at `path` is no overlay any more but a plain image. */
-export async function removeMap(path: string): Promise<void> {
-  await rm(mapPath(path), { force: true })
-  await syncFolder(dirname(path))
 }
 
 async function lookAt(path: string): Promise<Stats | null> {
@@ -59,7 +56,7 @@ async function lookAt(path: string): Promise<Stats | null> {
 }
 
 /** One that was killed before it had a map has nothing in it: it is taken for new. */
-async function makeBlocks(path: string, existing: Stats | null, size: number): Promise<void> {
+async function makeBlocks(path: string, existing: Stats | null, size: number, mode: number): Promise<void> {
   if (existing !== null && !(existing.isFile() && existing.blocks === 0)) {
     throw new VmapipeError('USAGE', 'it exists, and has no map that would say what is in it', {
       file: path,
@@ -67,7 +64,7 @@ async function makeBlocks(path: string, existing: Stats | null, size: number): P
     })
   }
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
-  const file = await open(path, flags, 0o600)
+  const file = await open(path, flags, mode)
   try {
     await file.truncate(size)
     await file.sync()

@@ -1,7 +1,8 @@
 /**
  * A disk over a drive that is only read: blocks that were written are in a file of our own, all others are the drive's.
  * Which ones the file has is in a map that is durable when a flush has ended: first the blocks, then the map, so that
- * the map never tells of a block that a power failure took. Nothing is ever taken out of the map.
+ * the map never tells of a block that a power failure took. Nothing is ever taken out of the map. Where nothing but this
+ * process is killed no write is lost that was done (see recent-map.ts): a guest may well go on.
  *
  * A block that is not there yet is written by one at a time, whole: a guest's write to a part of it comes after the rest
  * of it (`adopt`). So a guest's write is never overwritten by what was there before.
@@ -12,15 +13,19 @@ import { checkBounds } from '../../bounds.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../../disk.ts'
 import type { DriveExtent, DriveReader } from '../../drive.ts'
 import { FlushGate } from '../flush-gate.ts'
-import type { BlockMap } from './block-map.ts'
+import type { BlockMap, ChangedPages } from './block-map.ts'
 import { Claims } from './claims.ts'
 import { BLOCK, type MapFile } from './map-file.ts'
+import type { RecentMap } from './recent-map.ts'
 
 /** The file that has the blocks, the map of them, and where the map is kept. */
 export interface OverlayFiles {
   blocks: Disk
   map: BlockMap
+  /** What changed and is not in `mapFile` yet. */
+  unmapped: ChangedPages
   mapFile: MapFile
+  recent: RecentMap
 }
 
 /** Bytes of the disk that are all in the overlay, or all not. */
@@ -32,24 +37,26 @@ interface Stretch {
 
 export class OverlayDisk implements Disk {
   readonly readOnly = false
-  /** Told of reads that went to the drive below: of bytes that the overlay does not have. Must not throw. */
-  onMiss: (offset: number, length: number) => void = () => {}
   readonly #base: DriveReader
   readonly #blocks: Disk
   readonly #map: BlockMap
   readonly #claims = new Claims()
   readonly #gate: FlushGate
+  readonly #unmapped: ChangedPages
   #mapFile: MapFile | null
+  #recent: RecentMap | null
   /** Pages of the map are on their way to its file, or will never arrive there. */
   #syncing = false
   #closed: Promise<void> | null = null
 
   /** All of them are the overlay's from now on. */
-  constructor(base: DriveReader, { blocks, map, mapFile }: OverlayFiles) {
+  constructor(base: DriveReader, { blocks, map, unmapped, mapFile, recent }: OverlayFiles) {
     this.#base = base
     this.#blocks = blocks
     this.#map = map
+    this.#unmapped = unmapped
     this.#mapFile = mapFile
+    this.#recent = recent
     this.#gate = new FlushGate(() => this.#sync())
   }
 
@@ -60,6 +67,11 @@ export class OverlayDisk implements Disk {
   /** Nothing is left for which the drive below is needed. */
   get isComplete(): boolean {
     return this.#map.isComplete
+  }
+
+  /** Bytes that the overlay has. */
+  get held(): number {
+    return Math.min(this.size, this.#map.count * BLOCK)
   }
 
   read(buffer: Uint8Array, offset: number): Done {
@@ -129,25 +141,28 @@ export class OverlayDisk implements Disk {
    * `bytes`: these are zeroes.
    */
   async adopt(offset: number, length: number, bytes: Uint8Array | null): Promise<void> {
+    this.#check(offset, length)
+    if (!this.#isWhole(offset, length))
+      throw new VmapipeError('STAGE', 'a part of a block was to be adopted', { offset })
     const release = await this.#claims.take(Math.floor(offset / BLOCK), Math.ceil((offset + length) / BLOCK))
     try {
       for (const { offset: from, length: count, there } of this.stretches(offset, length)) {
         if (there) continue
         if (bytes === null) await this.#blocks.zero(from, count)
         else await this.#blocks.write([bytes.subarray(from - offset, from - offset + count)], from)
-        this.#add(from, count)
+        this.#map.add(Math.floor(from / BLOCK), Math.ceil((from + count) / BLOCK))
       }
+      await this.#recent?.record()
     } finally {
       release()
     }
   }
 
-  /** Everything is in the overlay, durably: it is the drive from now on, and the map's file is not needed any more. */
-  async detach(): Promise<void> {
-    await this.flush()
-    const file = this.#mapFile
-    this.#mapFile = null
-    await file?.close()
+  /** The map's files are not needed any more: the overlay is complete, and it has been flushed since. */
+  async detachMap(): Promise<void> {
+    const files = [this.#mapFile, this.#recent]
+    this.#mapFile = this.#recent = null
+    for (const file of files) await file?.close()
   }
 
   close(): Promise<void> {
@@ -158,14 +173,12 @@ export class OverlayDisk implements Disk {
   async #close(): Promise<void> {
     await this.#claims.idle()
     await this.#blocks.close()
-    await this.#mapFile?.close()
+    await this.detachMap()
     await this.#base.close()
   }
 
-  #readStretch(buffer: Uint8Array, { offset, length, there }: Stretch): Done {
-    if (there) return this.#blocks.read(buffer, offset)
-    this.onMiss(offset, length)
-    return this.#base.read(buffer, offset)
+  #readStretch(buffer: Uint8Array, { offset, there }: Stretch): Done {
+    return (there ? this.#blocks : this.#base).read(buffer, offset)
   }
 
   /** Does what changes the whole range; `act` is told whether it has to be durable by itself. */
@@ -175,8 +188,9 @@ export class OverlayDisk implements Disk {
     const to = Math.ceil((offset + length) / BLOCK)
     if (length === 0) return fua ? this.flush() : undefined
     if (!this.#map.hasAll(from, to)) return this.#changeNew(offset, length, fua, act)
-    if (!fua || this.#isMapped(from, to)) return act(fua)
-    return this.#thenFlush(act(false))
+    if (this.#isMapped(from, to)) return act(fua)
+    if (!fua && this.#isRecorded(from, to)) return act(false)
+    return this.#actThenKeep(act, fua)
   }
 
   async #changeNew(offset: number, length: number, fua: boolean, act: (durably: boolean) => Done): Promise<void> {
@@ -189,6 +203,7 @@ export class OverlayDisk implements Disk {
     try {
       await act(false)
       this.#map.add(from, to)
+      await this.#recent?.record()
     } finally {
       release()
     }
@@ -204,10 +219,6 @@ export class OverlayDisk implements Disk {
     await this.adopt(offset, bytes.length, bytes)
   }
 
-  #add(offset: number, length: number): void {
-    this.#map.add(Math.floor(offset / BLOCK), Math.ceil((offset + length) / BLOCK))
-  }
-
   #check(offset: number, length: number): void {
     if (this.#closed) throw new VmapipeError('FAILED', 'the disk is closed')
     checkBounds(this.size, offset, length)
@@ -220,20 +231,25 @@ export class OverlayDisk implements Disk {
 
   /** Whether the map's file says of these blocks that they are there. */
   #isMapped(from: number, to: number): boolean {
-    return !this.#syncing && this.#map.isUnchanged(from, to)
+    return !this.#syncing && !this.#unmapped.touches(from, to)
   }
 
-  async #thenFlush(done: Done): Promise<void> {
-    await done
-    await this.flush()
+  /** Whether it is known of these blocks that they are there, should this process be killed. */
+  #isRecorded(from: number, to: number): boolean {
+    return this.#recent === null || this.#recent.has(from, to)
+  }
+
+  async #actThenKeep(act: (durably: boolean) => Done, fua: boolean): Promise<void> {
+    await act(false)
+    await (fua ? this.flush() : this.#recent?.record())
   }
 
   /** The map goes as it was before the blocks were made durable: a block that comes meanwhile may be none of them. */
   async #sync(): Promise<void> {
     this.#syncing = true
-    const pages = this.#mapFile?.encode(this.#map, this.#map.takeChanged()) ?? []
+    const pages = this.#mapFile?.encode(this.#map, this.#unmapped.take()) ?? []
     await this.#blocks.flush()
-    if (pages.length > 0) await this.#mapFile?.write(pages)
+    if (pages.length > 0) await this.#mapFile?.write(pages, { durably: true })
     this.#syncing = false
   }
 }

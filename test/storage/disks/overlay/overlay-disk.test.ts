@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { copyFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { crc32 } from 'node:zlib'
 import { openOverlay } from '../../../../src/storage/disks/overlay/open-overlay.ts'
 import { OverlayDisk } from '../../../../src/storage/disks/overlay/overlay-disk.ts'
 import type { DriveReader } from '../../../../src/storage/drive.ts'
@@ -32,7 +33,10 @@ writerContract('an overlay', {
   open: async (t, size) => {
     const dir = tmpDir(t)
     const { disk } = await overlayOver(dir, sampleImage(size).reverse())
-    const content = async () => contentOf((await reopen(dir)).disk)
+    const content = async () => {
+      const again = (await reopen(dir)).disk
+      return contentOf(again).finally(() => again.close())
+    }
     return { writer: asWriter(disk), content }
   },
 })
@@ -82,7 +86,7 @@ describe('an overlay', () => {
     assert.ok(readFileSync(join(dir, 'base')).equals(image))
     assert.equal(statSync(join(dir, 'o')).size, image.length)
     assert.ok(statSync(join(dir, 'o')).blocks * 512 <= 65536)
-    for (const file of ['o', 'o-map']) assert.equal(statSync(join(dir, file)).mode & 0o777, 0o600)
+    for (const file of ['o', 'o-map', 'o-recent']) assert.equal(statSync(join(dir, file)).mode & 0o777, 0o600)
     await disk.close()
   })
 
@@ -138,6 +142,8 @@ describe('an overlay', () => {
     await flushed
     await files.blocks.close()
     await files.mapFile.close()
+    await files.recent.close()
+    rmSync(join(dir, 'o-recent'))
     const { disk: again } = await reopen(dir)
     const content = await contentOf(again)
     assert.ok(content.subarray(0, 4096).equals(Buffer.alloc(4096, 1)))
@@ -255,21 +261,65 @@ describe('an overlay that is there already', () => {
     await again.close()
   })
 
-  test('has lost no more than what came after the last flush', limits, async (t) => {
+  test('has lost no write after a kill, and after a restart of the system none that was flushed', limits, async (t) => {
     const dir = tmpDir(t)
     const image = sampleImage()
     const { disk } = await overlayOver(dir, image)
     await disk.write([Buffer.alloc(4096, 1)], 0)
     await disk.write([Buffer.alloc(4096, 1)], 4096, { fua: true })
     await disk.write([Buffer.alloc(65536, 2)], 65536)
-    // Not closed in good order: looked at as it lies there, as after a kill.
-    const copy = tmpDir(t)
-    for (const file of ['base', 'o', 'o-map']) copyFileSync(join(dir, file), join(copy, file))
-    const { disk: again } = await reopen(copy)
-    const content = await contentOf(again)
-    const expected = Buffer.from(image).fill(1, 0, 8192)
-    assert.ok(content.equals(expected), 'the flushed writes are there, the other is not')
-    await again.close()
+    await disk.adopt(2 * 65536, 65536, image.subarray(2 * 65536, 3 * 65536))
+    await disk.write([Buffer.alloc(512, 3)], 2 * 65536 + 512)
+    // Not closed in good order: looked at as it lies there.
+    const flushed = Buffer.from(image).fill(1, 0, 8192)
+    const all = Buffer.from(flushed)
+      .fill(2, 65536, 2 * 65536)
+      .fill(3, 2 * 65536 + 512, 2 * 65536 + 1024)
+    for (const [what, expected] of [
+      ['kill', all],
+      ['restart', flushed],
+      ['first start', flushed],
+    ] as const) {
+      const copy = tmpDir(t)
+      for (const file of ['base', 'o', 'o-map', 'o-recent']) copyFileSync(join(dir, file), join(copy, file))
+      const recent = readFileSync(join(copy, 'o-recent'))
+      // Another boot id, with the right checksum.
+      recent[45] ^= 1
+      recent.writeUInt32BE(crc32(recent.subarray(0, 508)), 508)
+      if (what === 'restart') writeFileSync(join(copy, 'o-recent'), recent)
+      if (what === 'first start') rmSync(join(copy, 'o-recent'))
+      for (let time = 0; time < 2; time++) {
+        const { disk: again } = await reopen(copy)
+        assert.ok((await contentOf(again)).equals(expected), what)
+        await again.close()
+      }
+    }
     await disk.close()
+  })
+
+  test('makes durable what a killed one had not, with the next flush', limits, async (t) => {
+    const dir = tmpDir(t)
+    const image = sampleImage()
+    const { disk } = await overlayOver(dir, image)
+    await disk.write([Buffer.alloc(4096, 1)], 0)
+    const copy = tmpDir(t)
+    for (const file of ['base', 'o', 'o-map', 'o-recent']) copyFileSync(join(dir, file), join(copy, file))
+    await disk.close()
+    const { disk: again } = await reopen(copy)
+    await again.flush()
+    await again.close()
+    rmSync(join(copy, 'o-recent'))
+    const { disk: last } = await reopen(copy)
+    assert.ok((await contentOf(last)).equals(Buffer.from(image).fill(1, 0, 4096)))
+    await last.close()
+  })
+
+  test('is refused where what it has of the last writes is damaged', limits, async (t) => {
+    const dir = tmpDir(t)
+    const { disk } = await overlayOver(dir, sampleImage())
+    await disk.write([Buffer.alloc(4096, 1)], 0)
+    await disk.close()
+    damage(join(dir, 'o-recent'), readFileSync(join(dir, 'o-recent')), 600)
+    await assert.rejects(reopen(dir), { code: 'DAMAGED' })
   })
 })

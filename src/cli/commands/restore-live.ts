@@ -1,0 +1,94 @@
+/** `vmapipe restore --live`: guests are served while their images are restored. */
+
+import type { Command } from 'commander'
+import { printable, VmapipeError } from '../../core/errors.ts'
+import { formatBytes } from '../../core/size.ts'
+import type { LiveRestore } from '../../live/restore/live-restore.ts'
+import type { JobFlags } from '../flags.ts'
+import { checkServing, guestFlags, type Say, type ServingFlags, serveUntilStopped, speaker } from '../serving.ts'
+import { noteLine } from '../text.ts'
+
+export interface LiveFlags extends ServingFlags {
+  live?: boolean
+  spool?: string
+}
+
+/** How much is restored is said each time this much more is, in percent. */
+const STEP = 10
+const LOOK_MS = 500
+/** Places without data that are named. */
+const MOST_NAMED = 20
+
+export function liveFlags(command: Command): Command {
+  command.option('--live', 'serve the drives at once, to a guest that does not wait for the restore; see below')
+  return guestFlags(command).option('--spool <dir>', 'with --live: folder for what must be unpacked first')
+}
+
+export const LIVE_HELP =
+  'With --live the drives are NBD exports at once: what a guest reads comes out of the archive, what it writes goes to the ' +
+  'images, and the rest is restored meanwhile. Then the images get their names, and are served on until SIGTERM. Killed ' +
+  'or stopped before that, the same command goes on where it was.'
+
+type Flags = JobFlags & LiveFlags & { force?: boolean }
+
+/** Throws USAGE where flags were given that mean nothing without it. */
+export function wantsLive({ live = false, socket, listen, control, readyFd, spool }: LiveFlags): boolean {
+  if (live || [socket, listen, control, readyFd, spool].every((flag) => flag === undefined)) return live
+  throw new VmapipeError('USAGE', 'guests are served by a restore with --live alone', { hint: 'add it' })
+}
+
+/** `others` are names of flags that were given and mean nothing here. */
+export async function runLive(
+  from: string,
+  into: string | undefined,
+  flags: Flags,
+  others: (string | false | undefined)[],
+): Promise<void> {
+  const refused = others.filter((flag) => typeof flag === 'string')
+  if (into === undefined || refused.length > 0) {
+    const without = refused.length > 0 ? `, without ${refused.join(' and ')}` : ''
+    throw new VmapipeError('USAGE', `--live restores all drives into a folder${without}`)
+  }
+  checkServing(flags)
+  const { socket, listen, control, force, buffer, bwlimit, threads, spool } = flags
+  const { LiveRestore } = await import('../../live/restore/live-restore.ts')
+  const say = speaker(flags)
+  const warn = (message: string) => say(noteLine('warning', message))
+  const common = { from, into, socket, listen, control, force, buffer, bwlimit, threads, spool, warn }
+  let restore = null as LiveRestore | null
+  const make = async (signal: AbortSignal) => {
+    restore = await LiveRestore.open({ ...common, signal })
+    tellOf(restore, into, say)
+    return restore
+  }
+  await serveUntilStopped(make, flags, say, () => restore!.done)
+}
+
+/** Says how far the restore is, and how it ended. */
+function tellOf(restore: LiveRestore, into: string, say: Say): void {
+  let told = 0
+  const timer = setInterval(() => {
+    const { done, total } = restore.progress
+    const percent = Math.floor((done / Math.max(1, total)) * 100)
+    if (percent < told + STEP || percent >= 100) return
+    told = percent - (percent % STEP)
+    say(`restored ${told}%: ${formatBytes(done)} of ${formatBytes(total)}`)
+  }, LOOK_MS)
+  timer.unref()
+  restore.done
+    .then(() => say(`complete: the images are in ${printable(into)}`))
+    .catch((error: VmapipeError) => {
+      if (error.code !== 'ABORTED') say(noteLine('warning', `${error.line}; what there is of them is served on`))
+      const { missing } = restore
+      for (const {
+        drive,
+        offset,
+        length,
+        error: { message },
+      } of missing.slice(0, MOST_NAMED)) {
+        say(noteLine('warning', `${drive}: ${length} bytes at ${offset} cannot be restored: ${message}`))
+      }
+      if (missing.length > MOST_NAMED) say(noteLine('warning', `and ${missing.length - MOST_NAMED} places more`))
+    })
+    .finally(() => clearInterval(timer))
+}

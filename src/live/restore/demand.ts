@@ -1,0 +1,52 @@
+/** What a guest waits for while its disks are restored: reads of bytes that are in the archive alone. */
+
+import type { DriveExtent, DriveReader } from '../../storage/drive.ts'
+
+export class Demand {
+  #reading = 0
+  #idle: (() => void)[] = []
+
+  /** Resolves when nobody waits for the archive. */
+  async idle(): Promise<void> {
+    while (this.#reading > 0) await new Promise<void>((go) => this.#idle.push(go))
+  }
+
+  async of(read: Promise<void>): Promise<void> {
+    this.#reading++
+    try {
+      await read
+    } finally {
+      if (--this.#reading === 0) for (const go of this.#idle.splice(0)) go()
+    }
+  }
+}
+
+/** A drive of the archive as the guest's disk reads it; `wanted` is told of each read before it is done. */
+export class DemandedDrive implements DriveReader {
+  readonly #drive: DriveReader
+  readonly #demand: Demand
+  readonly #wanted: (offset: number, length: number) => void
+
+  constructor(drive: DriveReader, demand: Demand, wanted: (offset: number, length: number) => void) {
+    this.#drive = drive
+    this.#demand = demand
+    this.#wanted = wanted
+  }
+
+  get size(): number {
+    return this.#drive.size
+  }
+
+  read(buffer: Uint8Array, offset: number): Promise<void> {
+    this.#wanted(offset, buffer.byteLength)
+    return this.#demand.of(this.#drive.read(buffer, offset))
+  }
+
+  map(offset: number, length: number): AsyncIterable<DriveExtent> {
+    return this.#drive.map(offset, length)
+  }
+
+  close(): Promise<void> {
+    return this.#drive.close()
+  }
+}

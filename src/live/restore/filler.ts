@@ -1,0 +1,220 @@
+/**
+ * Fills the images of a live restore from the archive: first what a guest has just read, and what lies with it in the
+ * archive, then the rest from the archive's front to its end. While the guest waits for the archive, the rest does too.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ImageReader } from '../../access/image-reader.ts'
+import type { Budget } from '../../core/budget.ts'
+import { asVmapipeError, type VmapipeError } from '../../core/errors.ts'
+import { CLUSTER_SIZE } from '../../core/geometry.ts'
+import type { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
+import { wholeBlocks } from '../../storage/disks/overlay/whole-blocks.ts'
+import type { DriveExtent } from '../../storage/drive.ts'
+import { inArchiveOrder, type Stretch } from './archive-order.ts'
+import type { Demand } from './demand.ts'
+
+/** Stretches that are filled at once. */
+const WORKERS = 4
+/** Data that is read at once; of what failed before, no more than a cluster, so that what is whole around it is had. */
+const PIECE = 1 << 20
+/** What the filler needs of the memory. */
+export const FILL_BYTES = WORKERS * PIECE
+/** After so many bytes, or milliseconds, what was filled is made durable: a killed restore goes on from there. */
+const SYNC_BYTES = 256 << 20
+const SYNC_MS = 5000
+/** Clusters of one extent are at most so far from each other where a drive was scanned in order. */
+const NEAR = 64 * CLUSTER_SIZE
+/** What guests want at once, at most; the rest comes in its order. */
+const MAX_WANTED = 1024
+
+export interface FillTarget {
+  name: string
+  overlay: OverlayDisk
+  /** The drive in the archive. */
+  source: ImageReader
+}
+
+/** Bytes that cannot be had. */
+export interface Missing {
+  drive: string
+  offset: number
+  length: number
+  error: VmapipeError
+}
+
+export interface FillerOptions {
+  /** At least FILL_BYTES. */
+  memory: Budget
+  demand: Demand
+  signal: AbortSignal
+  /** Bytes of data a second. */
+  bwlimit?: number
+}
+
+export class Filler {
+  readonly missing: Missing[] = []
+  readonly #targets: readonly FillTarget[]
+  readonly #options: FillerOptions
+  readonly #wanted = new Map<string, Stretch>()
+  #piece = PIECE
+  #due = 0
+  #unsynced = 0
+  #syncedAt = performance.now()
+
+  constructor(targets: readonly FillTarget[], options: FillerOptions) {
+    this.#targets = targets
+    this.#options = options
+  }
+
+  /** A guest reads here: what lies around it comes before all else. */
+  want(drive: number, offset: number, length: number): void {
+    const { source } = this.#targets[drive]
+    for (const stretch of around(source, drive, offset, length)) {
+      if (this.#wanted.size >= MAX_WANTED) return
+      this.#wanted.set(`${drive} ${stretch.offset}`, stretch)
+    }
+  }
+
+  /** Resolves when all that can be had is in the images, or the signal says so. Fails where an image cannot be written. */
+  async run(): Promise<void> {
+    const order = inArchiveOrder(this.#targets.map(({ source }) => source))
+    await this.#pass(order, () => {})
+    // What failed once may not fail again, and most of it is whole.
+    this.#piece = CLUSTER_SIZE
+    await this.#pass(this.#leftOver(), (missing) => this.#note(missing))
+  }
+
+  async #pass(order: Iterator<Stretch>, failed: (missing: Missing) => void): Promise<void> {
+    const failures: unknown[] = []
+    const work = async () => {
+      try {
+        for (let stretch = await this.#next(order); stretch; stretch = await this.#next(order)) {
+          if (failures.length > 0) return
+          await this.#fill(stretch, failed)
+        }
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    await Promise.all(Array.from({ length: WORKERS }, work))
+    if (failures.length > 0 && !this.#options.signal.aborted) throw failures[0]
+  }
+
+  async #next(order: Iterator<Stretch>): Promise<Stretch | undefined> {
+    const { demand, signal } = this.#options
+    if (signal.aborted) return undefined
+    let urgent = this.#takeWanted()
+    if (urgent) return urgent
+    await demand.idle()
+    urgent = this.#takeWanted()
+    if (urgent || signal.aborted) return urgent
+    const { done, value } = order.next()
+    return done ? undefined : value
+  }
+
+  #takeWanted(): Stretch | undefined {
+    const [first] = this.#wanted
+    if (first === undefined) return undefined
+    this.#wanted.delete(first[0])
+    return first[1]
+  }
+
+  async #fill({ drive, offset, length }: Stretch, failed: (missing: Missing) => void): Promise<void> {
+    const target = this.#targets[drive]
+    for (const gap of target.overlay.stretches(offset, length)) {
+      if (gap.there) continue
+      for await (const extent of extentsOf(target.source, gap.offset, gap.length)) {
+        if (this.#options.signal.aborted) return
+        if (extent.zero) await target.overlay.adopt(extent.offset, extent.length, null)
+        else await this.#copy(target, extent.offset, extent.length, failed)
+      }
+    }
+  }
+
+  async #copy(target: FillTarget, offset: number, length: number, failed: (missing: Missing) => void): Promise<void> {
+    const { memory, signal } = this.#options
+    const slab = await memory.take(PIECE)
+    try {
+      for (let done = 0; done < length && !signal.aborted; done += this.#piece) {
+        const [at, bytes] = [offset + done, slab.buffer.subarray(0, Math.min(this.#piece, length - done))]
+        const error = await readFrom(target.source, bytes, at)
+        if (error !== null) {
+          failed({ drive: target.name, offset: at, length: bytes.length, error })
+          continue
+        }
+        await target.overlay.adopt(at, bytes.length, bytes)
+        await this.#account(bytes.length)
+      }
+    } finally {
+      slab.release()
+    }
+  }
+
+  /** Keeps to the limit, and makes durable what has come together. */
+  async #account(bytes: number): Promise<void> {
+    const { bwlimit, signal } = this.#options
+    this.#unsynced += bytes
+    if (this.#unsynced >= SYNC_BYTES || performance.now() - this.#syncedAt > SYNC_MS) {
+      this.#unsynced = 0
+      this.#syncedAt = performance.now()
+      for (const { overlay } of this.#targets) await overlay.flush()
+    }
+    if (bwlimit === undefined) return
+    const now = performance.now()
+    this.#due = Math.max(this.#due, now) + (bytes / bwlimit) * 1000
+    if (this.#due > now) await sleep(this.#due - now, undefined, { signal }).catch(() => {})
+  }
+
+  *#leftOver(): Generator<Stretch> {
+    for (const [drive, { overlay }] of this.#targets.entries()) {
+      if (overlay.isComplete) continue
+      for (const { offset, length, there } of overlay.stretches(0, overlay.size)) {
+        if (!there) yield { drive, offset, length }
+      }
+    }
+  }
+
+  /** Neighbours that fail in the same way are told as one. */
+  #note(missing: Missing): void {
+    const last = this.missing.at(-1)
+    const joins = last?.drive === missing.drive && last.offset + last.length === missing.offset
+    if (joins && last.error.code === missing.error.code) last.length += missing.length
+    else this.missing.push(missing)
+  }
+}
+
+/** The range in whole blocks. Where the archive cannot tell what it has, all is to be read: that tells why. */
+async function* extentsOf(source: ImageReader, offset: number, length: number): AsyncGenerator<DriveExtent> {
+  const end = offset + length
+  let position = offset
+  try {
+    for await (const extent of wholeBlocks(source.map(offset, length), end)) {
+      position = extent.offset + extent.length
+      yield extent
+    }
+  } catch {
+    yield { offset: position, length: end - position, zero: false }
+  }
+}
+
+async function readFrom(source: ImageReader, bytes: Uint8Array, offset: number): Promise<VmapipeError | null> {
+  try {
+    await source.read(bytes, offset)
+    return null
+  } catch (error) {
+    return asVmapipeError(error)
+  }
+}
+
+/** What lies in the same extents of the archive, near the range. */
+function* around(source: ImageReader, drive: number, offset: number, length: number): Generator<Stretch> {
+  const extents = new Set<number>()
+  for (const { extent } of source.places?.(offset, length) ?? []) extents.add(extent)
+  const from = Math.max(0, Math.floor(offset / CLUSTER_SIZE) * CLUSTER_SIZE - NEAR)
+  const end = Math.min(source.size, offset + length + NEAR)
+  if (!source.places) yield { drive, offset: from, length: end - from }
+  for (const { extent, ...place } of source.places?.(from, end - from) ?? []) {
+    if (extents.has(extent)) yield { drive, offset: place.offset, length: place.length }
+  }
+}

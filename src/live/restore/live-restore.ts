@@ -1,0 +1,185 @@
+/**
+ * A restore that keeps nobody waiting: guests are served at once. What they read and the images do not have comes out of
+ * the archive; what they write goes to the images; and the rest is filled in meanwhile. When all is there the images are
+ * plain files, and are served on.
+ */
+
+import type { Archive } from '../../access/archive.ts'
+import { openArchive } from '../../access/open-archive.ts'
+import { Budget } from '../../core/budget.ts'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import type { DriveInfo } from '../../core/items.ts'
+import { DEFAULT_BUDGET } from '../../core/run.ts'
+import type { Disk } from '../../storage/disk.ts'
+import { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
+import { DiskFailures } from '../disk-failures.ts'
+import { Service, type ServiceOptions, type ServiceStatus } from '../service.ts'
+import { Demand, DemandedDrive } from './demand.ts'
+import { FILL_BYTES, Filler, type FillTarget, type Missing } from './filler.ts'
+import { RestoreFolder } from './restore-folder.ts'
+
+export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
+  /** A path, or what can be read once: that is unpacked first, into `spool`. */
+  from: string
+  /** The folder for the images and config files; made if need be. */
+  into: string
+  /** Replace files that exist. */
+  force?: boolean
+  spool?: string
+  /** Bytes of memory. */
+  buffer?: number
+  /** Bytes a second that the rest is filled in with. */
+  bwlimit?: number
+  threads?: number
+  signal?: AbortSignal
+  warn?: (message: string) => void
+}
+
+export type RestoreState = 'filling' | 'complete' | 'failed'
+
+export class LiveRestore {
+  /** Resolves when the images are complete; fails where they cannot be, or where it was stopped before. */
+  readonly done: Promise<void>
+  readonly #options: LiveRestoreOptions
+  readonly #archive: Archive
+  readonly #folder: RestoreFolder
+  readonly #disks = new Map<string, Disk>()
+  readonly #targets: FillTarget[] = []
+  readonly #demand = new Demand()
+  readonly #stopping = new AbortController()
+  readonly #filler: Filler
+  #service: Service | null = null
+  #settle: { resolve: () => void; reject: (error: unknown) => void }
+  #running: Promise<void> = Promise.resolve()
+
+  private constructor(options: LiveRestoreOptions, archive: Archive, folder: RestoreFolder, memory: Budget) {
+    this.#options = options
+    this.#archive = archive
+    this.#folder = folder
+    const { promise, ...settle } = Promise.withResolvers<void>()
+    this.done = promise
+    this.#settle = settle
+    promise.catch(() => {})
+    const { bwlimit } = options
+    const { signal } = this.#stopping
+    this.#filler = new Filler(this.#targets, { memory, demand: this.#demand, signal, bwlimit })
+  }
+
+  /** Opens all, or goes on with what is there. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
+  static async open(options: LiveRestoreOptions): Promise<LiveRestore> {
+    const { from, into, force, buffer = DEFAULT_BUDGET, threads, spool, signal, warn } = options
+    const budget = new Budget(buffer)
+    const memory = budget.carve(FILL_BYTES, 'restoring the rest')
+    const archive = await openArchive(from, { budget, threads, spool, signal, warn })
+    try {
+      const folder = await RestoreFolder.open(into, archive.manifest, force)
+      const restore = new LiveRestore(options, archive, folder, memory)
+      await restore.#open()
+      return restore
+    } catch (error) {
+      await archive.close()
+      throw error
+    }
+  }
+
+  /** Resolves when guests can connect; the rest is filled in from then on. Where it fails, nothing is left open. */
+  async start(): Promise<void> {
+    try {
+      await this.#service!.start()
+    } catch (error) {
+      await this.#close()
+      throw error
+    }
+    this.#running = this.#fill().then(this.#settle.resolve, this.#settle.reject)
+  }
+
+  get port(): number | undefined {
+    return this.#service!.port
+  }
+
+  get status(): ServiceStatus {
+    return this.#service!.status
+  }
+
+  /** Bytes that the images have, and that they will have. */
+  get progress(): { done: number; total: number } {
+    const sum = (bytes: number[]) => bytes.reduce((one, other) => one + other, 0)
+    const total = sum(this.#archive.manifest.drives.map(({ size }) => size))
+    return this.#folder.isNamed
+      ? { done: total, total }
+      : { done: sum(this.#targets.map(({ overlay }) => overlay.held)), total }
+  }
+
+  /** What is nowhere to be had, once `done` has failed. */
+  get missing(): readonly Missing[] {
+    return this.#filler.missing
+  }
+
+  /** What was taken is answered, what was written is durable, then all is closed. What is not complete can be gone on with. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    try {
+      await this.#running
+      await this.#service!.stop()
+    } finally {
+      await this.#close()
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { socket, listen, control, warn } = this.#options
+    try {
+      for (const drive of this.#archive.manifest.drives) this.#disks.set(drive.name, await this.#openDrive(drive))
+    } catch (error) {
+      for (const disk of this.#disks.values()) await disk.close()
+      throw error
+    }
+    const failures = new DiskFailures(warn)
+    const nbd = { onDiskError: failures.note.bind(failures) }
+    this.#service = new Service({ drives: Object.fromEntries(this.#disks), socket, listen, control, nbd })
+  }
+
+  async #openDrive(drive: DriveInfo): Promise<Disk> {
+    try {
+      if (this.#folder.isNamed) return await this.#folder.openNamed(drive)
+      const files = await this.#folder.openOverlay(drive)
+      const index = this.#targets.length
+      const wanted = (offset: number, length: number) => this.#filler.want(index, offset, length)
+      const overlay = new OverlayDisk(new DemandedDrive(this.#archive.drive(drive.name), this.#demand, wanted), files)
+      this.#targets.push({ name: drive.name, overlay, source: this.#archive.drive(drive.name) })
+      return overlay
+    } catch (error) {
+      const failure = asVmapipeError(error)
+      failure.where.drive ??= drive.name
+      throw failure
+    }
+  }
+
+  async #fill(): Promise<void> {
+    if (!this.#folder.isNamed) {
+      await this.#filler.run()
+      if (!this.#targets.every(({ overlay }) => overlay.isComplete)) throw this.#whyNot()
+      for (const { overlay } of this.#targets) await overlay.flush()
+      await this.#folder.finish()
+      for (const { overlay } of this.#targets) await overlay.detachMap()
+    }
+    await this.#demand.idle()
+    await this.#archive.close()
+  }
+
+  #whyNot(): VmapipeError {
+    const [first] = this.missing
+    if (this.#stopping.signal.aborted || first === undefined) {
+      return new VmapipeError('ABORTED', 'stopped before the images were complete; the same command goes on')
+    }
+    const bytes = this.missing.reduce((sum, { length }) => sum + length, 0)
+    const message = `the images are not complete: ${bytes} bytes cannot be restored, the first because ${first.error.message}`
+    const { drive, offset } = first
+    return new VmapipeError(first.error.code, message, { ...first.error.where, drive, offset, cause: first.error })
+  }
+
+  async #close(): Promise<void> {
+    for (const disk of this.#disks.values()) await disk.close()
+    await this.#archive.close()
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The folder of a live restore. Until all images are complete they are overlays over the archive in a folder `.restoring`
+ * in it. Then that gets a file `complete`, the images get their names, and `.restoring` goes. So wherever a restore is
+ * killed, the next one knows how far it was, and nothing half-written has a final name.
+ */
+
+import { lstat, open, readFile, rename, rm, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import type { DriveInfo, Manifest } from '../../core/items.ts'
+import { restoreNames } from '../../formats/vma/names.ts'
+import type { Disk } from '../../storage/disk.ts'
+import { openOverlay } from '../../storage/disks/overlay/open-overlay.ts'
+import type { OverlayFiles } from '../../storage/disks/overlay/overlay-disk.ts'
+import { openRawDisk } from '../../storage/disks/raw-disk.ts'
+import { makeFolder, syncFolder } from '../../storage/folder.ts'
+import { renameNew } from '../../storage/partial-file.ts'
+import { createRawFile } from '../../storage/raw-writer.ts'
+
+interface ImagePlace {
+  /** Its final path, and where it is until then. */
+  path: string
+  partial: string
+}
+
+/** Permissions of an image, less what the process's umask takes away. */
+const IMAGE_MODE = 0o666
+
+export class RestoreFolder {
+  readonly path: string
+  readonly #state: string
+  readonly #places: ReadonlyMap<number, ImagePlace>
+  readonly #uuid: Uint8Array
+  readonly #force: boolean
+  #named = false
+
+  private constructor(path: string, { uuid, ...manifest }: Manifest, names: Map<number, string>, force: boolean) {
+    this.path = path
+    this.#state = join(path, '.restoring')
+    this.#uuid = uuid
+    this.#force = force
+    const place = (file: string) => ({ path: join(path, file), partial: join(this.#state, file) })
+    this.#places = new Map(manifest.drives.map(({ id }) => [id, place(names.get(id)!)]))
+  }
+
+  /** Goes on with a restore that was begun here, or begins one, with the config files. FAILED where something is in its way. */
+  static async open(path: string, manifest: Manifest, force = false): Promise<RestoreFolder> {
+    const names = restoreNames(manifest)
+    const folder = new RestoreFolder(path, manifest, names.drives, force)
+    await makeFolder(path)
+    const isNew = !(await exists(folder.#state))
+    if (isNew && !force) await folder.#refuseToReplace()
+    for (const [index, { data }] of manifest.configs.entries()) {
+      await writeConfig(join(path, names.configs[index]), data, force)
+    }
+    await makeFolder(folder.#state)
+    await syncFolder(path)
+    if (await exists(folder.#marker)) await folder.#name()
+    return folder
+  }
+
+  /** All images have their names: nothing is left to do but to serve them. */
+  get isNamed(): boolean {
+    return this.#named
+  }
+
+  openOverlay({ id, size }: DriveInfo): Promise<OverlayFiles> {
+    const identity = { purpose: 'restore', uuid: this.#uuid, drive: id, size } as const
+    return openOverlay(this.#places.get(id)!.partial, identity, IMAGE_MODE)
+  }
+
+  openNamed({ id }: DriveInfo): Promise<Disk> {
+    return openRawDisk(this.#places.get(id)!.path)
+  }
+
+  /** Gives the images their names. They are complete and durable, and may stay open. */
+  async finish(): Promise<void> {
+    await (await open(this.#marker, 'w')).close()
+    await syncFolder(this.#state)
+    await this.#name()
+  }
+
+  get #marker(): string {
+    return join(this.#state, 'complete')
+  }
+
+  async #name(): Promise<void> {
+    for (const { path, partial } of this.#places.values()) await this.#nameImage(partial, path)
+    await syncFolder(this.path)
+    await rm(this.#state, { recursive: true })
+    await syncFolder(this.path)
+    this.#named = true
+  }
+
+  async #nameImage(partial: string, path: string): Promise<void> {
+    const [from, to] = [await lookAt(partial), await lookAt(path)]
+    if (from === null) {
+      if (to !== null) return
+      throw new VmapipeError('DAMAGED', 'this image of a complete restore is gone', { file: path })
+    }
+    // One that was killed just here has given it the name already.
+    if (to !== null && to.ino === from.ino && to.dev === from.dev) return unlink(partial)
+    try {
+      await (this.#force ? rename(partial, path) : renameNew(partial, path))
+    } catch (error) {
+      throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? inTheWay(path) : asVmapipeError(error, { file: path })
+    }
+  }
+
+  async #refuseToReplace(): Promise<void> {
+    for (const { path } of this.#places.values()) if (await exists(path)) throw inTheWay(path)
+  }
+}
+
+async function writeConfig(path: string, data: Uint8Array, force: boolean): Promise<void> {
+  const there = (await lookAt(path))?.size === data.byteLength ? await readFile(path) : null
+  if (there?.equals(data)) return
+  const writer = await createRawFile(path, data.byteLength, { force })
+  try {
+    if (data.byteLength > 0) await writer.write([data], 0)
+    await writer.flush()
+    await writer.publish()
+  } finally {
+    await writer.close()
+  }
+}
+
+function inTheWay(file: string): VmapipeError {
+  return new VmapipeError('FAILED', 'it exists and was not overwritten', {
+    file,
+    hint: 'choose another folder, or allow it with --force',
+  })
+}
+
+async function lookAt(path: string) {
+  return lstat(path).catch((error) => {
+    if (error.code === 'ENOENT') return null
+    throw asVmapipeError(error, { file: path })
+  })
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await lookAt(path)) !== null
+}
