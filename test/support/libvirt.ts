@@ -58,9 +58,12 @@ export async function startLibvirt(t: { after(hook: () => Promise<void>): void }
   const places = [...FOLDERS, ...Object.keys(USER)]
   const mounts = places.map((place) => `mount --bind '${own(place)}' ${place}`)
   // In a process namespace too: where the daemon ends, so do the guests that it left.
-  const script = [`mkdir -p ${FOLDERS.join(' ')}`, ...mounts, `exec '${which('libvirtd')}' --timeout 0`].join(' && ')
+  const script = [`mkdir -p ${FOLDERS.join(' ')}`, ...mounts, `'${which('libvirtd')}' --timeout 0`].join(' && ')
   const namespaces = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
-  const child = spawn('unshare', [...namespaces, 'sh', '-c', script], { stdio: ['ignore', 'ignore', 'pipe'] })
+  // The shell stays, as the namespace's first process: whoever is orphaned there is its child, and waited for.
+  const child = spawn('unshare', [...namespaces, 'sh', '-c', `${script}; exit $?`], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   let said = ''
   child.stderr.on('data', (text) => {
     said += text
