@@ -49,7 +49,8 @@ export function restoreCommand(program: Command): void {
 
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
   const { drive, zeroed, force, salvage, bwlimit, ...rest } = flags
-  if (wantsLive(flags)) return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed'])
+  if (wantsLive(flags))
+    return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage'])
   const drives = driveRecord(drive)
   const { restore } = await import('../../jobs/restore.ts')
   await runJob(
