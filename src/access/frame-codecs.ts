@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { constants, gunzip, zstdDecompress } from 'node:zlib'
 import { xxh32 } from '@node-rs/xxhash'
 import { VmapipeError } from '../core/errors.ts'
-import { type Format, recognise } from '../formats/compression.ts'
+import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
 import {
   decodeLz4Header,
   END_MARK,
@@ -34,7 +34,7 @@ const CODECS: Partial<Record<Format, { name: string; decode: FrameCodec }>> = {
 
 /** Whatever kind of frame it is. */
 export async function decodeFrame(frame: Buffer, contentBytes: number, offset: number): Promise<Buffer> {
-  const codec = CODECS[recognise(frame) ?? 'vma']
+  const codec = CODECS[recognise(frame.subarray(0, MAGIC_LIMIT)) ?? 'vma']
   if (codec === undefined) throw new VmapipeError('DAMAGED', 'no compressed frame begins here', { offset })
   let content: Buffer
   try {
