@@ -8,18 +8,23 @@ import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:chi
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
+export interface TiedOptions extends SpawnOptions {
+  /** What the child gets when we are gone; KILL for a program that may overhear a TERM. */
+  deathSignal?: 'TERM' | 'KILL'
+}
+
 const children = new Set<ChildProcess>()
 
 /**
- * `spawn` for a child that gets SIGTERM when this process (the kernel counts the spawning thread) ends. A command that
+ * `spawn` for a child that gets a signal when this process (the kernel counts the spawning thread) ends. A command that
  * does not exist gives the usual `error` event with ENOENT. With `shell`, the tie holds the shell.
  */
-export function spawnTied(command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
-  const { shell, ...rest } = options
+export function spawnTied(command: string, args: readonly string[], options: TiedOptions = {}): ChildProcess {
+  const { shell, deathSignal = 'TERM', ...rest } = options
   const direct: [string, readonly string[]] = shell
     ? [shell === true ? '/bin/sh' : shell, ['-c', [command, ...args].join(' ')]]
     : [command, args]
-  const child = spawn(...tied(direct, rest), rest)
+  const child = spawn(...tied(direct, deathSignal, rest), rest)
   children.add(child)
   if (children.size === 1) process.on('exit', endChildren)
   child.once('exit', () => forget(child))
@@ -36,14 +41,20 @@ export function findProgram(program: string, path = process.env.PATH ?? ''): str
     .find(isExecutable)
 }
 
-function tied([command, args]: [string, readonly string[]], { env, cwd }: SpawnOptions): [string, readonly string[]] {
+/** We may have ended before the child was tied: then it does not begin. */
+const UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
+
+type Command = [program: string, args: readonly string[]]
+
+function tied([command, args]: Command, deathSignal: string, { env, cwd }: SpawnOptions): Command {
   const setpriv = deathSignalProgram()
   // Of a program that is not there setpriv would tell on stderr only: let spawn itself fail. A path may count from `cwd`.
   const missing = command.includes('/')
     ? cwd === undefined && !isExecutable(command)
     : findProgram(command, env?.PATH ?? process.env.PATH) === undefined
   if (setpriv === undefined || missing) return [command, args]
-  return [setpriv, ['--pdeathsig', 'TERM', '--', command, ...args]]
+  const guard = ['/bin/sh', '-c', UNLESS_ORPHANED, String(process.pid)]
+  return [setpriv, ['--pdeathsig', deathSignal, '--', ...guard, command, ...args]]
 }
 
 let setpriv: string | null | undefined

@@ -91,7 +91,12 @@ class ServerProcess {
 
   constructor(program: string, args: readonly string[]) {
     // In a process group of its own: a Ctrl-C is for us to act on, in our order.
-    this.#child = spawnTied(program, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
+    // While qemu-nbd starts it forgets a TERM; what it writes when we are gone is not published.
+    this.#child = spawnTied(program, args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
+      deathSignal: 'KILL',
+    })
     this.#exited = new Promise((resolve) => {
       this.#child.once('close', () => resolve())
       this.#child.once('error', (error) => {

@@ -12,9 +12,9 @@ const timeout = 10_000
 const module = pathToFileURL(new URL('../../src/storage/child.ts', import.meta.url).pathname).href
 
 /** Starts a process that has a tied `sleep`, prints its pid, and then does `ending`. */
-async function parentOfSleep(ending: string) {
+async function parentOfSleep(ending: string, child = "'sleep', ['60'], { stdio: 'ignore' }") {
   const script = `const { spawnTied } = await import('${module}')
-    const child = spawnTied('sleep', ['60'], { stdio: 'ignore' })
+    const child = spawnTied(${child})
     console.log(child.pid)
     await new Promise((r) => setTimeout(r, 100))
     ${ending}`
@@ -67,6 +67,26 @@ test('a child ends when its parent exits', { timeout }, async () => {
 
 test('a child ends when its parent is killed with SIGKILL', { timeout, ...needs('setpriv') }, async () => {
   const { parent, pid } = await parentOfSleep('await new Promise((r) => setTimeout(r, 9000))')
+  await sleep(200)
+  parent.kill('SIGKILL')
+  assert.ok(await gone(pid))
+})
+
+test('a child does not begin whose parent was killed before it was tied', {
+  timeout,
+  ...needs('setpriv'),
+}, async () => {
+  const script = `const { spawnTied } = await import('${module}')
+    const { writeSync } = await import('node:fs')
+    writeSync(1, String(spawnTied('sleep', ['60'], { stdio: 'ignore' }).pid))
+    process.kill(process.pid, 'SIGKILL')`
+  const parent = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const [text] = await once(parent.stdout, 'data')
+  assert.ok(await gone(Number(text)))
+})
+
+test('a child may be made to end at once', { timeout, ...needs('setpriv') }, async () => {
+  const { parent, pid } = await parentOfSleep('', `'sh', ['-c', 'trap "" TERM; sleep 60'], { deathSignal: 'KILL' }`)
   await sleep(200)
   parent.kill('SIGKILL')
   assert.ok(await gone(pid))
