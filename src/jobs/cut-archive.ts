@@ -35,11 +35,15 @@ export async function refuseIfCut(options: ReadOptions): Promise<void> {
   try {
     const { size } = await file.stat()
     if (size > 0 && (await hasNoEnd(file, size, uuid))) {
-      throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut, or never finished', {
-        file: place.path,
-        offset: size,
-        hint: 'nothing was written; --salvage restores what there is',
-      })
+      throw new VmapipeError(
+        'INCOMPLETE',
+        'the archive has no end: it was cut, never finished, or something was appended',
+        {
+          file: place.path,
+          offset: size,
+          hint: 'nothing was written; --salvage restores what there is',
+        },
+      )
     }
   } finally {
     await file.close()

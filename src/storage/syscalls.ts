@@ -33,6 +33,7 @@ const F_WRLCK = 1
 const F_UNLCK = 2
 
 const POSIX_FADV_WILLNEED = 3
+const POSIX_FADV_DONTNEED = 4
 
 export interface Syscalls {
   /** A new position, which nothing depends on (reads say theirs), or -errno. About a microsecond on most filesystems. */
@@ -50,6 +51,8 @@ export interface Syscalls {
   isByteLocked(fd: number, offset: number): boolean | number
   /** posix_fadvise(2), POSIX_FADV_WILLNEED: the page cache may begin to read; 0 or an errno. */
   willNeed(fd: number, offset: number, length: number): Promise<number>
+  /** The same, POSIX_FADV_DONTNEED: the page cache may forget what is on the disk already; of all of the file. */
+  dontNeed(fd: number): Promise<number>
 }
 
 export const { ENXIO, EINVAL, EIO, EOPNOTSUPP, ENOTTY, ENOSYS, EAGAIN } = constants.errno
@@ -84,6 +87,7 @@ function load(): Syscalls {
       new BigUint64Array(range.buffer).set([BigInt(offset), BigInt(length)])
       return inPool(ioctl, [fd, BLKZEROOUT, range])
     },
+    dontNeed: (fd) => inPool(fadvise, [fd, 0, 0, POSIX_FADV_DONTNEED]),
     willNeed: (fd, offset, length) => inPool(fadvise, [fd, offset, length, POSIX_FADV_WILLNEED]),
   }
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
 import { likelyName } from '../../jobs/names.ts'
 import { collect, configRecord, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
+import { formatDuration } from '../progress/duration.ts'
 import { runJob } from '../run-job.ts'
 import { backupSummary, guestLine } from '../summary.ts'
 import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags, runQemu } from './backup-qemu.ts'
@@ -16,6 +17,7 @@ interface Flags extends JobFlags, QemuFlags {
   force?: boolean
   checksums: boolean
   index: boolean
+  verify?: boolean
 }
 
 export function backupCommand(program: Command): void {
@@ -44,7 +46,8 @@ export function backupCommand(program: Command): void {
     .option('-f, --force', 'replace an archive that exists')
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
-    .action(run)
+    .option('--verify', 'read the archive back when it is complete and check it; of a damaged one the exit code is 3')
+    .action(verified)
   qemuOptions(command)
   examples(
     limited(command, 'the drives'),
@@ -52,7 +55,23 @@ export function backupCommand(program: Command): void {
     'vmapipe backup -d drive-scsi0=qcow2:disk.qcow2 -c qemu-server.conf=100.conf -o ssh://backup@nas/vm.vma.zst',
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
     'vmapipe backup --qmp /run/vm1.qmp -o vm1.vma.zst',
+    'vmapipe backup -d drive-scsi0=disk.raw -o /mnt/nas/vm.vma.zst --verify',
     "vmapipe backup -d drive-scsi0=/dev/vg/vm-100 --compress zstd:9 -o - | ssh nas 'cat > vm.vma.zst'",
+  )
+}
+
+/** With --verify, what was written is read back once it has its name. */
+async function verified({ verify, ...flags }: Flags): Promise<void> {
+  if (!verify) return run(flags)
+  const { output, buffer, threads, progress, quiet, verbose } = flags
+  const { readBack, refuseUnlessFile } = await import('../../jobs/read-back.ts')
+  await refuseUnlessFile(output)
+  await run(flags)
+  await runJob(
+    'verify',
+    { buffer, threads, progress, quiet, verbose },
+    (options) => readBack(output, options),
+    (_, { elapsed }) => [`the archive was read back in ${formatDuration(elapsed)}: it is whole`],
   )
 }
 
