@@ -1,32 +1,43 @@
 /** One file out of a backup: the partition, its filesystem, the file. */
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { backup } from '../../src/jobs/backup.ts'
+import { serveBy } from '../live/serving.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { needs, which } from '../support/tools.ts'
+import { lacking, needs, which } from '../support/tools.ts'
 import { LAUNCHER, oneLine, vmapipe } from './cli.ts'
 
 const limits = { timeout: 60_000 }
 const MiB = 2 ** 20
+const README = join(import.meta.dirname, '../../README.md')
 
-/** An archive of a disk with a GPT, whose second partition is an ext4 filesystem with `hello` in it. */
-async function makeArchive(t: TestContext): Promise<{ dir: string; archive: string }> {
+/** An archive of a disk with a GPT, whose second partition is an ext4 filesystem with /etc/hello in it; sizes in MiB. */
+async function makeArchive(t: TestContext, { before = 4, size = 16 } = {}): Promise<{ dir: string; archive: string }> {
   const dir = tmpDir(t)
   const [filesystem, disk] = [join(dir, 'filesystem'), join(dir, 'disk')]
-  mkdirSync(join(dir, 'root'))
-  writeFileSync(join(dir, 'root/hello'), 'hello from the backup\n')
+  mkdirSync(join(dir, 'root/etc'), { recursive: true })
+  writeFileSync(join(dir, 'root/etc/hello'), 'hello from the backup\n')
   writeFileSync(filesystem, '')
-  truncateSync(filesystem, 16 * MiB)
+  truncateSync(filesystem, size * MiB)
   execFileSync(which('mkfs.ext4')!, ['-q', '-F', '-d', join(dir, 'root'), filesystem])
   writeFileSync(disk, '')
-  truncateSync(disk, 40 * MiB)
-  const script = 'label: gpt\nsize=4M, type=uefi, name=esp\nsize=16M, name="the root"\n'
+  truncateSync(disk, (before + size + 10) * MiB)
+  const script = `label: gpt\nsize=${before}M, type=uefi, name=esp\nsize=${size}M, name="the root"\n`
   execFileSync(which('sfdisk')!, ['--quiet', disk], { input: script })
-  execFileSync('dd', [`if=${filesystem}`, `of=${disk}`, 'bs=1M', 'seek=5', 'conv=notrunc', 'status=none'])
+  execFileSync('dd', [
+    `if=${filesystem}`,
+    `of=${disk}`,
+    'bs=1M',
+    `seek=${before + 1}`,
+    'conv=notrunc,sparse',
+    'status=none',
+  ])
   const archive = join(dir, 'vm.vma.zst')
   await backup({ drives: { 'drive-scsi0': disk }, to: archive })
   return { dir, archive }
@@ -49,8 +60,52 @@ test('partitions prints the commands that give the filesystems', {
   execFileSync('sh', ['-c', command, process.execPath, LAUNCHER], { cwd: dir })
   const image = join(dir, 'partition-2.img')
   assert.ok(readFileSync(image).equals(readFileSync(join(dir, 'filesystem'))))
-  const hello = execFileSync(which('debugfs')!, ['-R', 'cat /hello', image], { encoding: 'utf8', stdio: 'pipe' })
+  const hello = execFileSync(which('debugfs')!, ['-R', 'cat /etc/hello', image], { encoding: 'utf8', stdio: 'pipe' })
   assert.equal(hello, 'hello from the backup\n')
+})
+
+test('the recipe of the README for one file is good as it stands', {
+  ...limits,
+  ...needs('sfdisk', 'mkfs.ext4', 'debugfs'),
+}, async (t) => {
+  const recipe = /<!-- example: one file -->\s*```sh\n(.*?)```/s.exec(readFileSync(README, 'utf8'))![1]
+  const { dir } = await makeArchive(t, { before: 512, size: 64 })
+  mkdirSync(join(dir, 'bin'))
+  writeFileSync(join(dir, 'bin/vmapipe'), `#!/bin/sh\nexec '${process.execPath}' '${LAUNCHER}' "$@"\n`, { mode: 0o755 })
+  const PATH = `${join(dir, 'bin')}:${process.env.PATH}:/usr/sbin:/sbin`
+  const out = execFileSync('sh', ['-ec', recipe], { cwd: dir, env: { ...process.env, PATH }, stdio: 'pipe' })
+  assert.match(String(out), /--offset 537919488 --length 67108864 > partition-2\.img/, 'what partitions said')
+  assert.equal(readFileSync(join(dir, 'etc/hello'), 'utf8'), 'hello from the backup\n')
+})
+
+test('nbdfuse makes a file of an export, for those who want no copy', {
+  ...limits,
+  ...needs('nbdfuse', 'sfdisk', 'mkfs.ext4', 'debugfs'),
+}, async (t) => {
+  const { dir, archive } = await makeArchive(t)
+  const mnt = join(dir, 'mnt')
+  mkdirSync(mnt)
+  const serving = await serveBy(t, ['export', archive], dir)
+  const fuse = spawn('nbdfuse', [mnt, serving.uri('drive-scsi0')], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = once(fuse, 'close')
+  // SIGTERM unmounts; before the folder is removed.
+  t.after(async () => {
+    fuse.kill('SIGTERM')
+    await ended
+  })
+  let said = ''
+  fuse.stderr.on('data', (text) => {
+    said += text
+  })
+  while (!existsSync(join(mnt, 'nbd'))) {
+    if (fuse.exitCode !== null) return lacking(t, `needs FUSE: ${said}`)
+    await sleep(20)
+  }
+  const file = `${join(mnt, 'nbd')}?offset=${5 * MiB}`
+  const hello = execFileSync(which('debugfs')!, ['-R', 'cat /etc/hello', file], { encoding: 'utf8', stdio: 'pipe' })
+  assert.equal(hello, 'hello from the backup\n')
+  fuse.kill('SIGTERM')
+  await ended
 })
 
 test('partitions as JSON has them in bytes; a drive that is not there is named', {
