@@ -59,20 +59,21 @@ test('verify --json of an archive that is whole, and of what is none', limits, a
 
 test('all damage is a line each, and the last record of JSON progress', limits, async (t) => {
   const { dir, archive, bytes } = await damagedArchive(t)
-  writeFileSync(archive, Buffer.concat([bytes, Buffer.alloc(600)]))
+  bytes[bytes.indexOf('VMAE', 13_000, 'latin1') + 40] ^= 1
+  writeFileSync(archive, bytes)
   const lines = await vmapipe(['verify', archive])
   assert.equal(lines.code, 3)
-  assert.match(lines.stderr, /^vmapipe: .*checksum of the data.*\nvmapipe: .*no extent begins here.*\n$/)
   assert.match(
-    lines.stdout.toString(),
-    /^drive-scsi0: +3\.6 MiB damaged +4\.7 MiB +75 clusters\nthe archive is damaged\n$/,
+    lines.stderr,
+    /^vmapipe: .*checksum of the data.*\nvmapipe: .*checksum of the extent header.*\nvmapipe: .*17 of 75 clusters missing.*\n$/,
   )
+  assert.match(lines.stdout.toString(), /^drive-scsi0: +3\.6 MiB damaged, 1\.\d MiB missing +4\.7 MiB +58 clusters\n/)
   const into = join(dir, 'out')
   const { code, stderr } = await vmapipe(['restore', archive, into, '--progress', 'json'])
   assert.equal(code, 3)
   const record = JSON.parse(stderr.trim().split('\n').at(-1)!)
-  assert.deepEqual([record.type, record.exitCode, record.report.damageCount], ['error', 3, 2])
-  assert.match(record.notes[0], /^drive drive-scsi0 is not whole: 3\.6 MiB damaged; left as /)
+  assert.deepEqual([record.type, record.exitCode, record.report.damageCount], ['error', 3, 3])
+  assert.match(record.notes[0], /^drive drive-scsi0 is not whole: 3\.6 MiB damaged, 1\.\d MiB missing; left as /)
   assert.deepEqual(readdirSync(into), ['disk-drive-scsi0.raw.damaged'])
 })
 
