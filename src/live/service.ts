@@ -57,7 +57,7 @@ export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to'> & {
 }
 
 /** Writes that may be held at once, of one client and of all; beyond that a client's reads, too, are not seen until one goes on. */
-const HELD_BYTES = { maxBytes: 32 << 20, maxTotalBytes: 48 << 20 }
+const HELD_BYTES = { maxBytes: 16 << 20, maxTotalBytes: 24 << 20 }
 
 export class Service {
   readonly #options: ServiceOptions

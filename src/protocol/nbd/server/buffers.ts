@@ -8,7 +8,7 @@ import { HEADROOM } from './reply.ts'
 
 const SMALLEST = 4096
 /** Bytes that may lie here unused. */
-const MAX_KEPT = 16 * 2 ** 20
+const MAX_KEPT = 8 * 2 ** 20
 
 export class PayloadBuffers {
   readonly #kept = new Map<number, Buffer[]>()
