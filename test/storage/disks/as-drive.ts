@@ -19,7 +19,7 @@ export function asWriter(disk: Disk): DriveWriter {
     write: async (buffers, offset) => disk.write(buffers, offset),
     zero: async (offset, length) => disk.zero(offset, length),
     flush: async () => disk.flush(),
-    publish: async () => {},
+    publish: async () => null,
     close: () => disk.close(),
   }
 }
