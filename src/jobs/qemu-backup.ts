@@ -12,6 +12,7 @@ import { type FsfreezeMode, fsfreeze } from '../live/qemu/fsfreeze.ts'
 import { GuardedPush } from '../live/qemu/guarded-push.ts'
 import { guestSwitch } from '../live/qemu/guest-switch.ts'
 import { describeMachine, machineConfig } from '../live/qemu/machine.ts'
+import { assertNotMigrating, watchForMigration } from '../live/qemu/migration.ts'
 import { chooseMode, type Mode } from '../live/qemu/mode.ts'
 import type { MonitorPlace } from '../live/qemu/monitor.ts'
 import { PlainPush } from '../live/qemu/plain-push.ts'
@@ -111,12 +112,15 @@ async function pushed(
   const { ram } = backup
   if (ram !== null) await server.takeRam((connection) => ram.accept(connection))
   const watch = onGuest === undefined ? null : setInterval(() => onGuest(backup.status), LOOK_MS)
+  // The memory is had by a migration of ours, and there is never more than one.
+  const endWatch = ram === null ? watchForMigration(connection.qmp, (error) => backup.fail(error)) : null
   try {
     const signals = [backup.signal, ...(signal === undefined ? [] : [signal])]
     const result = await archive(backup, { ...options, signal: AbortSignal.any(signals) })
     return { ...result, guest: backup.status }
   } finally {
     if (watch !== null) clearInterval(watch)
+    endWatch?.()
   }
 }
 
@@ -130,7 +134,8 @@ async function attachmentFor(
 ): Promise<{ attachment: Attachment; maxStall: number; ram?: RamSnapshot | null }> {
   const { mode: wanted = 'auto', maxStall = DEFAULT_MAX_STALL, withRam = false, bwlimit, agent, warn, signal } = options
   const mode = withRam ? 'off' : options.fsfreeze
-  const around = (insert: () => Promise<void>) => fsfreeze({ mode, agent, warn, signal }, insert)
+  const around = (insert: () => Promise<void>) =>
+    fsfreeze({ mode, agent, warn, signal }, () => assertNotMigrating(qmp).then(insert))
   const choice = await chooseMode(qmp, guestDrives, withRam ? 'guarded' : wanted)
   const guest = await guestSwitch(qmp)
   if (choice.mode === 'guarded') {
