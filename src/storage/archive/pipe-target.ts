@@ -22,12 +22,20 @@ export class PipeTarget implements ArchiveTarget {
   readonly #connect: () => Promise<Writable>
   readonly #name: string
   readonly #signal: AbortSignal | undefined
+  readonly #copies: boolean
   readonly #onAbort = () => void this.abort()
   #stream: Writable | null = null
   #error: Error | null = null
   #closed: Promise<void> = Promise.resolve()
 
-  constructor(connect: () => Promise<Writable>, name: string, { signal }: TargetOptions) {
+  /** With `copies`, the stream gets memory of its own. */
+  constructor(
+    connect: () => Promise<Writable>,
+    name: string,
+    { signal }: TargetOptions,
+    { copies = false }: { copies?: boolean } = {},
+  ) {
+    this.#copies = copies
     this.#connect = connect
     this.#name = name
     this.#signal = signal
@@ -47,7 +55,7 @@ export class PipeTarget implements ArchiveTarget {
 
   async write(buffers: readonly Uint8Array[]): Promise<void> {
     try {
-      await writeToStream(this.#stream!, buffers)
+      await writeToStream(this.#stream!, this.#copies ? [Buffer.concat(buffers)] : buffers)
     } catch (error) {
       throw this.#explain(error)
     }

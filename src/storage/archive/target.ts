@@ -3,7 +3,9 @@
  * one write at a time. Only `finish` makes an archive of them that anybody can take for whole.
  */
 
+import { WriteStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { VmapipeError } from '../../core/errors.ts'
 import { DeviceTarget } from './device-target.ts'
@@ -35,7 +37,7 @@ export interface TargetOptions {
 
 /** The target that `to` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
 export function archiveTarget(to: string | Writable, options: TargetOptions = {}): ArchiveTarget {
-  if (isWritable(to)) return new PipeTarget(async () => to, 'the stream', options)
+  if (isWritable(to)) return new PipeTarget(async () => to, 'the stream', options, { copies: mayKeep(to) })
   const place = parsePlace(to)
   switch (place.kind) {
     case 'stdio':
@@ -53,6 +55,12 @@ export function archiveTarget(to: string | Writable, options: TargetOptions = {}
 export function isWritable(value: unknown): value is Writable {
   const { write, end } = (value ?? {}) as Partial<Writable>
   return typeof write === 'function' && typeof end === 'function'
+}
+
+/** All but what ends in a system call may hold on to bytes that it has said to have taken: a PassThrough, or a list of chunks. */
+function mayKeep(to: Writable): boolean {
+  // An HTTP server's response goes to a socket; to load node:http for its class would take a tenth of a second.
+  return !(to instanceof Socket || to instanceof WriteStream || 'headersSent' in to)
 }
 
 /** A file is written durably, anything else that has a path directly. */

@@ -87,6 +87,27 @@ test('a stream of the caller gets all of the bytes, and is ended', async () => {
   assert.equal((await read).toString(), 'x'.repeat(5000) + 'y'.repeat(5000))
 })
 
+test('a stream of the caller may keep what it gets, whatever becomes of our memory', { timeout: 20_000 }, async () => {
+  const kept: Buffer[] = []
+  const keeping = new Writable({
+    write(chunk, _, done) {
+      kept.push(chunk)
+      done()
+    },
+  })
+  const passing = new PassThrough()
+  for (const stream of [keeping, passing]) {
+    const target = archiveTarget(stream)
+    await target.open()
+    const bytes = Buffer.alloc(1000, 'a')
+    await target.write([bytes.subarray(0, 500), bytes.subarray(500)])
+    bytes.fill('b')
+    await target.finish()
+  }
+  assert.equal(Buffer.concat(kept).toString(), 'a'.repeat(1000))
+  assert.equal((await buffer(passing)).toString(), 'a'.repeat(1000))
+})
+
 test('a write waits until the stream of the caller has taken it', async () => {
   const waiting: (() => void)[] = []
   const stream = new Writable({ write: (_chunk, _encoding, done) => void waiting.push(done) })
