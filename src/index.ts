@@ -2,6 +2,8 @@
  * The public API of vmapipe.
  *
  *   backup, restore, verify, readManifest    whole jobs, as functions
+ *   exportArchive, LiveRestore,
+ *   readPartitions                           the drives of an archive before they are restored, or without
  *   definePipeline, defineStage              pipelines and stages of your own
  *   toNodeStream                             a pipeline with an open end as a plain Node stream
  */
@@ -42,11 +44,14 @@ export {
 export { many, none, stepWithFlush } from './core/steps.ts'
 export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } from './jobs/archive-report.ts'
 export { type BackupOptions, backup } from './jobs/backup.ts'
+export { type ArchiveExport, type ExportOptions, exportArchive } from './jobs/export.ts'
 export type { JobResult } from './jobs/job.ts'
 export { readManifest } from './jobs/manifest.ts'
+export { type Partition, type PartitionTable, readPartitions } from './jobs/partitions.ts'
 export { type RepackOptions, repack } from './jobs/repack.ts'
 export { type RestoreOptions, restore } from './jobs/restore.ts'
 export { type VerifyResult, verify } from './jobs/verify.ts'
+export { LiveRestore, type LiveRestoreOptions } from './live/restore/live-restore.ts'
 export { Census, type DriveReport } from './stages/census.ts'
 export { clusterSource } from './stages/cluster-source.ts'
 export { clusterWriter } from './stages/cluster-writer.ts'

@@ -13,7 +13,7 @@ import type { Disk } from '../storage/disk.ts'
 import { openOverlay } from '../storage/disks/overlay/open-overlay.ts'
 import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
 import { ReaderDisk } from '../storage/disks/reader-disk.ts'
-import { makeFolder } from '../storage/folder.ts'
+import { makeDurableFolder } from '../storage/folder.ts'
 
 export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
@@ -37,7 +37,7 @@ export async function exportArchive(options: ExportOptions): Promise<ArchiveExpo
   const disks = new Map<string, Disk>()
   try {
     const chosen = chooseDrives(archive.manifest, drives)
-    if (options.overlay !== undefined) await makeFolder(options.overlay)
+    if (options.overlay !== undefined) await makeDurableFolder(options.overlay)
     for (const drive of chosen) disks.set(drive.name, await openExport(archive, drive, options.overlay))
     return new ArchiveExport(archive, disks, options)
   } catch (error) {

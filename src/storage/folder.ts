@@ -24,6 +24,11 @@ export async function makeFolder(path: string): Promise<string[]> {
   return made
 }
 
+/** The same, and the folders outlive a power cut. */
+export async function makeDurableFolder(path: string): Promise<void> {
+  for (const folder of await makeFolder(path)) await syncFolder(dirname(folder))
+}
+
 async function isThere(folder: string): Promise<boolean> {
   const found = await stat(folder).catch((error) => {
     if (error.code === 'ENOENT') return null

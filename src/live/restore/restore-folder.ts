@@ -13,7 +13,7 @@ import type { Disk } from '../../storage/disk.ts'
 import { openOverlay } from '../../storage/disks/overlay/open-overlay.ts'
 import type { OverlayFiles } from '../../storage/disks/overlay/overlay-disk.ts'
 import { openRawDisk } from '../../storage/disks/raw-disk.ts'
-import { makeFolder, syncFolder } from '../../storage/folder.ts'
+import { makeDurableFolder, syncFolder } from '../../storage/folder.ts'
 import { renameNew } from '../../storage/partial-file.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
 
@@ -47,14 +47,13 @@ export class RestoreFolder {
   static async open(path: string, manifest: Manifest, force = false): Promise<RestoreFolder> {
     const names = restoreNames(manifest)
     const folder = new RestoreFolder(path, manifest, names.drives, force)
-    await makeFolder(path)
+    await makeDurableFolder(path)
     const isNew = !(await exists(folder.#state))
     if (isNew && !force) await folder.#refuseToReplace()
     for (const [index, { data }] of manifest.configs.entries()) {
       await writeConfig(join(path, names.configs[index]), data, force)
     }
-    await makeFolder(folder.#state)
-    await syncFolder(path)
+    await makeDurableFolder(folder.#state)
     if (await exists(folder.#marker)) await folder.#name()
     return folder
   }
