@@ -1,7 +1,7 @@
 /** One whole frame to its content, which is exactly as long as was said. Everything is in memory already. */
 
 import { promisify } from 'node:util'
-import { constants, gunzip, zstdDecompress } from 'node:zlib'
+import { constants, gunzip, zstdDecompress, zstdDecompressSync } from 'node:zlib'
 import { xxh32 } from '@node-rs/xxhash'
 import { VmapipeError } from '../core/errors.ts'
 import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
@@ -50,6 +50,9 @@ function damaged(format: string, what: string, offset: number): VmapipeError {
   return new VmapipeError('DAMAGED', `a ${format} frame ${what}`, { offset })
 }
 
+/** So much content is decoded in the calling thread: in less than the trip to another one takes. */
+const SMALL = 128 << 10
+
 const unzstd = promisify(zstdDecompress)
 const ungzip = promisify(gunzip)
 
@@ -61,7 +64,8 @@ function settings(contentBytes: number) {
 async function decodeZstd(frame: Buffer, contentBytes: number, offset: number): Promise<Buffer> {
   if (zstdFrameLength(frame, offset) !== frame.length)
     throw damaged('zstd', 'does not end where the next begins', offset)
-  return unzstd(frame, { ...settings(contentBytes), params: { [constants.ZSTD_d_windowLogMax]: 31 } })
+  const options = { ...settings(contentBytes), params: { [constants.ZSTD_d_windowLogMax]: 31 } }
+  return contentBytes <= SMALL ? zstdDecompressSync(frame, options) : unzstd(frame, options)
 }
 
 /** How much content a zstd frame has that does not say so; at most `limit` bytes. */

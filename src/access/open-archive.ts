@@ -9,10 +9,10 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
-import { openRawReader } from '../storage/raw-reader.ts'
 import { type Archive, OpenArchive } from './archive.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 import { ArchiveDrive } from './archive-drive.ts'
+import { ArchiveFile } from './archive-file.ts'
 import { readHeader } from './archive-header.ts'
 import { ExtentHeaders } from './extent-headers.ts'
 import { FramedExtents } from './framed-extents.ts'
@@ -71,7 +71,7 @@ async function pathOf(from: string | Readable): Promise<string | null> {
 
 /** Null for one that is to be spooled. */
 async function openFile(path: string, options: Settled): Promise<Archive | null> {
-  const file = await openRawReader(path)
+  const file = await ArchiveFile.open(path)
   let bytes: ArchiveBytes = file
   try {
     const sidecar = await sidecarOf(path, options.warn)

@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import type { ArchiveBytes } from '../access/archive-bytes.ts'
+import { ArchiveFile } from '../access/archive-file.ts'
 import { readHeader } from '../access/archive-header.ts'
 import { walkExtents } from '../access/extent-walk.ts'
 import { FrameTable } from '../access/frame-table.ts'
@@ -15,7 +16,6 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
-import { openRawReader } from '../storage/raw-reader.ts'
 
 export interface IndexOptions extends RunOptions {
   /** A path. */
@@ -36,7 +36,7 @@ export async function indexArchive({ archive, force, ...options }: IndexOptions)
   const place = parsePlace(archive)
   if (place.kind !== 'file')
     throw new VmapipeError('USAGE', 'only a file can have an index beside it', { hint: 'give its path' })
-  const file = await openRawReader(place.path)
+  const file = await ArchiveFile.open(place.path)
   let bytes: ArchiveBytes = file
   try {
     const { warn = () => {}, signal, buffer = DEFAULT_BUDGET, threads = availableParallelism() } = options

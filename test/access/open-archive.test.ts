@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { createReadStream, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { ArchiveFile } from '../../src/access/archive-file.ts'
 import { openArchive } from '../../src/access/open-archive.ts'
 import { Budget } from '../../src/core/budget.ts'
 import { backup } from '../../src/jobs/backup.ts'
-import { RawReader } from '../../src/storage/raw-reader.ts'
 import { piped } from '../support/content.ts'
 import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
@@ -36,9 +36,9 @@ describe('an archive is opened', limits, () => {
     const dir = tmpDir(t)
     const raw = join(dir, 'disk.raw')
     writeImage(raw, 64 * 2 ** 30, { noise: 24 * MIB, tail: 24 * MIB })
-    const { read } = RawReader.prototype
+    const { read } = ArchiveFile.prototype
     let bytes = 0
-    t.mock.method(RawReader.prototype, 'read', function (this: RawReader, buffer: Uint8Array, offset: number) {
+    t.mock.method(ArchiveFile.prototype, 'read', function (this: ArchiveFile, buffer: Uint8Array, offset: number) {
       bytes += buffer.byteLength
       return read.call(this, buffer, offset)
     })

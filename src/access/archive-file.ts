@@ -1,0 +1,86 @@
+/**
+ * The file or block device that an archive is in. What the page cache has is read at once, in the calling thread; the rest
+ * in libuv's pool.
+ */
+
+import { constants, read, type Stats } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { checkBounds } from '../storage/bounds.ts'
+import { TransferError, transferRest } from '../storage/disks/transfer.ts'
+import { noteReading } from '../storage/in-use.ts'
+import { deviceSize, openRaw } from '../storage/raw-reader.ts'
+import { EAGAIN, syscalls } from '../storage/syscalls.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
+
+/** What is read in the calling thread at most: copying more takes longer than the trip that it saves. */
+const MOST_CACHED = 128 * 1024
+
+export class ArchiveFile implements ArchiveBytes {
+  readonly size: number
+  readonly #path: string
+  readonly #file: FileHandle
+  readonly #release: () => void
+  /** Null where it is no use. */
+  #cache = syscalls()
+  #busy = 0
+  #idle: () => void = () => {}
+  #closed: Promise<void> | null = null
+
+  private constructor(path: string, file: FileHandle, size: number, stats: Stats) {
+    this.#path = path
+    this.#file = file
+    this.size = size
+    this.#release = noteReading(stats)
+  }
+
+  /** Throws USAGE, FAILED. */
+  static async open(path: string): Promise<ArchiveFile> {
+    const { file, stats } = await openRaw(path, constants.O_RDONLY)
+    try {
+      return new ArchiveFile(path, file, stats.isFile() ? stats.size : deviceSize(path, file), stats)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  async read(buffer: Uint8Array, offset: number): Promise<void> {
+    if (this.#closed) throw new VmapipeError('FAILED', 'the archive is closed', { file: this.#path })
+    checkBounds(this.size, offset, buffer.byteLength)
+    const cached = this.#readCached(buffer, offset)
+    if (cached === buffer.byteLength) return
+    this.#busy++
+    try {
+      await transferRest(read, this.#file.fd, buffer, cached, offset)
+    } catch (error) {
+      const { position, cause } = error as TransferError
+      throw error instanceof TransferError ? asVmapipeError(cause, { file: this.#path, offset: position }) : error
+    } finally {
+      if (--this.#busy === 0) this.#idle()
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    if (this.#busy > 0)
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    this.#release()
+    await this.#file.close()
+  }
+
+  /** How many bytes the page cache had. */
+  #readCached(buffer: Uint8Array, offset: number): number {
+    if (this.#cache === null || buffer.byteLength > MOST_CACHED || buffer.byteLength === 0) return 0
+    const count = this.#cache.readCached(this.#file.fd, buffer, offset)
+    if (count >= 0) return count
+    if (count !== -EAGAIN) this.#cache = null
+    return 0
+  }
+}
