@@ -4,10 +4,13 @@
  *   backup, restore, verify, readManifest    whole jobs, as functions
  *   exportArchive, LiveRestore,
  *   readPartitions                           the drives of an archive before they are restored, or without
+ *   openArchive, cat                         the drives of an archive, to read in any order
  *   definePipeline, defineStage              pipelines and stages of your own
  *   toNodeStream                             a pipeline with an open end as a plain Node stream
  */
 
+export type { ImageReader } from './access/image-reader.ts'
+export { type Archive, type OpenArchiveOptions, openArchive } from './access/open-archive.ts'
 export { Budget, type Lease, type Slab, type TakeOptions } from './core/budget.ts'
 export { Counters } from './core/counters.ts'
 export { type ErrorCode, EXIT_CODES, VmapipeError, type Where } from './core/errors.ts'
@@ -44,6 +47,7 @@ export {
 export { many, none, stepWithFlush } from './core/steps.ts'
 export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } from './jobs/archive-report.ts'
 export { type BackupOptions, backup } from './jobs/backup.ts'
+export { type CatOptions, cat } from './jobs/cat.ts'
 export { type ArchiveExport, type ExportOptions, exportArchive } from './jobs/export.ts'
 export type { JobResult } from './jobs/job.ts'
 export { readManifest } from './jobs/manifest.ts'
