@@ -35,28 +35,35 @@ describe('restore --live', () => {
     assert.ok(imageAt(made, 'b').equals(made.images.b))
   })
 
-  test('that is killed goes on where it was, with all that was written', limits, async (t) => {
-    const made = await makeArchive(t)
-    for (let round = 0; round < 3; round++) {
-      const serving = await restoring(t, made, ['--bwlimit', '200KiB/s'])
-      const client = await NbdClient.connect({ socketPath: serving.socket, exportName: 'a' })
-      const offset = round * 4 * MiB + 1234
-      await client.write([Buffer.alloc(9000, round + 1)], offset)
-      if (round === 1) await client.flush()
-      made.images.a.fill(round + 1, offset, offset + 9000)
-      await client.write([Buffer.alloc(4096)], 0)
-      made.images.a.fill(0, 0, 4096)
-      await serving.kill()
-      await client.close().catch(() => {})
-      assert.ok(!existsSync(join(made.into, 'disk-a.raw')))
-    }
-    const last = await restoring(t, made)
-    await said(last, /complete/)
-    assert.equal(await last.stop(), 0)
-    assert.ok(imageAt(made, 'a').equals(made.images.a))
-    assert.ok(imageAt(made, 'b').equals(made.images.b))
-    assert.deepEqual(readdirSync(made.into).sort(), ['disk-a.raw', 'disk-b.raw', 'vm.conf'])
-  })
+  test(
+    'that is killed goes on where it was, with all that was written, also when it was complete',
+    limits,
+    async (t) => {
+      const made = await makeArchive(t)
+      for (let round = 0; round < 3; round++) {
+        const serving = await restoring(t, made, ['--bwlimit', '200KiB/s'])
+        const client = await NbdClient.connect({ socketPath: serving.socket, exportName: 'a' })
+        const offset = round * 4 * MiB + 1234
+        await client.write([Buffer.alloc(9000, round + 1)], offset)
+        if (round === 1) await client.flush()
+        made.images.a.fill(round + 1, offset, offset + 9000)
+        await client.write([Buffer.alloc(4096)], 0)
+        made.images.a.fill(0, 0, 4096)
+        await serving.kill()
+        await client.close().catch(() => {})
+        assert.ok(!existsSync(join(made.into, 'disk-a.raw')))
+      }
+      const last = await restoring(t, made)
+      await said(last, /complete/)
+      await last.kill()
+      const after = await restoring(t, made)
+      await said(after, /complete/)
+      assert.equal(await after.stop(), 0)
+      assert.ok(imageAt(made, 'a').equals(made.images.a))
+      assert.ok(imageAt(made, 'b').equals(made.images.b))
+      assert.deepEqual(readdirSync(made.into).sort(), ['disk-a.raw', 'disk-b.raw', 'vm.conf'])
+    },
+  )
 
   test('that is ended before it is complete says so', limits, async (t) => {
     const made = await makeArchive(t)

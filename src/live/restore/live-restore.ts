@@ -121,6 +121,7 @@ export class LiveRestore {
     try {
       await this.#running
       await this.#service!.stop()
+      await this.#folder.leave()
     } finally {
       await this.#close()
     }

@@ -1,11 +1,12 @@
 /**
  * The folder of a live restore. Until all images are complete they are overlays over the archive in a folder `.restoring`
- * in it. Then that gets a file `complete`, the images get their names, and `.restoring` goes. So wherever a restore is
- * killed, the next one knows how far it was, and nothing half-written has a final name.
+ * in it. Then that gets a file `complete` with the archive's uuid, and the images get their names; when they are served no
+ * more, `.restoring` goes. So wherever a restore is killed, the next one knows how far it was, and nothing half-written
+ * has a final name.
  */
 
-import { lstat, open, readFile, rename, rm, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { lstat, open, readdir, readFile, rename, rm, unlink } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
 import { restoreNames } from '../../formats/vma/names.ts'
@@ -54,7 +55,7 @@ export class RestoreFolder {
       await writeConfig(join(path, names.configs[index]), data, force)
     }
     await makeDurableFolder(folder.#state)
-    if (await exists(folder.#marker)) await folder.#name()
+    if (await folder.#isComplete()) await folder.#name()
     return folder
   }
 
@@ -68,26 +69,50 @@ export class RestoreFolder {
     return openOverlay(this.#places.get(id)!.partial, identity, IMAGE_MODE)
   }
 
-  openNamed({ id }: DriveInfo): Promise<Disk> {
-    return openRawDisk(this.#places.get(id)!.path)
+  async openNamed({ id, size }: DriveInfo): Promise<Disk> {
+    const file = this.#places.get(id)!.path
+    const disk = await openRawDisk(file)
+    if (disk.size === size) return disk
+    await disk.close()
+    throw new VmapipeError('FAILED', `the image has ${disk.size} bytes now, and the drive ${size}`, { file })
   }
 
   /** Gives the images their names. They are complete and durable, and may stay open. */
   async finish(): Promise<void> {
-    await (await open(this.#marker, 'w')).close()
+    await writeDurably(this.#marker, this.#uuid)
     await syncFolder(this.#state)
     await this.#name()
+  }
+
+  /** The images are served no more: nothing of the restore is left. */
+  async leave(): Promise<void> {
+    if (!this.#named) return
+    await rm(this.#state, { recursive: true, force: true })
+    await syncFolder(this.path)
   }
 
   get #marker(): string {
     return join(this.#state, 'complete')
   }
 
+  /** One that was killed while it wrote the marker has not begun to give names. */
+  async #isComplete(): Promise<boolean> {
+    if (!(await exists(this.#marker))) return false
+    const uuid = await readFile(this.#marker)
+    if (uuid.length < this.#uuid.length) return false
+    if (uuid.equals(this.#uuid)) return true
+    throw new VmapipeError('USAGE', 'another archive was restored here', {
+      file: this.path,
+      hint: 'name another folder',
+    })
+  }
+
   async #name(): Promise<void> {
     for (const { path, partial } of this.#places.values()) await this.#nameImage(partial, path)
     await syncFolder(this.path)
-    await rm(this.#state, { recursive: true })
-    await syncFolder(this.path)
+    for (const name of await readdir(this.#state)) {
+      if (name !== basename(this.#marker)) await unlink(join(this.#state, name))
+    }
     this.#named = true
   }
 
@@ -108,6 +133,16 @@ export class RestoreFolder {
 
   async #refuseToReplace(): Promise<void> {
     for (const { path } of this.#places.values()) if (await exists(path)) throw inTheWay(path)
+  }
+}
+
+async function writeDurably(path: string, data: Uint8Array): Promise<void> {
+  const file = await open(path, 'w')
+  try {
+    await file.write(data)
+    await file.sync()
+  } finally {
+    await file.close()
   }
 }
 

@@ -18,7 +18,7 @@ describe('a live restore', () => {
       assert.ok((await readAll(clients.a)).equals(made.images.a))
       assert.ok((await readAll(clients.b)).equals(made.images.b))
       await restore.done
-      assert.deepEqual(readdirSync(made.into).sort(), ['disk-a.raw', 'disk-b.raw', 'vm.conf'])
+      assert.deepEqual(readdirSync(made.into).sort(), ['.restoring', 'disk-a.raw', 'disk-b.raw', 'vm.conf'])
       assert.ok(imageAt(made, 'a').equals(made.images.a))
       assert.ok(imageAt(made, 'b').equals(made.images.b))
       assert.equal(readFileSync(join(made.into, 'vm.conf'), 'utf8'), CONFIG)
@@ -31,6 +31,7 @@ describe('a live restore', () => {
       await clients.a.close()
       await clients.b.close()
       await restore.stop()
+      assert.deepEqual(readdirSync(made.into).sort(), ['disk-a.raw', 'disk-b.raw', 'vm.conf'])
     })
   }
 

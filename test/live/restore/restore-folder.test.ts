@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Manifest } from '../../../src/core/items.ts'
@@ -25,7 +35,7 @@ async function killedWhileNaming(folder: string, steps: ((name: string) => void)
     await mapFile.close()
     await recent.close()
   }
-  writeFileSync(join(folder, '.restoring/complete'), '')
+  writeFileSync(join(folder, '.restoring/complete'), manifest.uuid)
   for (const [index, step] of steps.entries()) step(`disk-${manifest.drives[index].name}.raw`)
 }
 
@@ -42,12 +52,44 @@ test('a restore that was killed while its images got their names gives them to a
     await killedWhileNaming(folder, steps)
     const next = await RestoreFolder.open(folder, manifest)
     assert.ok(next.isNamed)
+    assert.deepEqual(readdirSync(join(folder, '.restoring')), ['complete'])
+    await next.leave()
     assert.deepEqual(readdirSync(folder).sort(), ['disk-a.raw', 'disk-b.raw', 'disk-c.raw', 'vm.conf'], state)
     for (const { name } of manifest.drives) {
       assert.ok(readFileSync(join(folder, `disk-${name}.raw`)).equals(Buffer.alloc(4096, name)))
     }
   }
 })
+
+test('a restore that was killed before it said that it is complete is not', limits, async (t) => {
+  const folder = join(tmpDir(t), 'vm')
+  await killedWhileNaming(folder, [])
+  writeFileSync(join(folder, '.restoring/complete'), manifest.uuid.subarray(0, 7))
+  const next = await RestoreFolder.open(folder, manifest)
+  assert.ok(!next.isNamed)
+  await next.leave()
+  assert.ok(existsSync(join(folder, '.restoring/disk-a.raw')), 'what is not complete stays')
+  await next.finish()
+  assert.ok(next.isNamed)
+})
+
+test(
+  'images of another archive are not taken for those of this one, nor images that have changed their size',
+  limits,
+  async (t) => {
+    const folder = join(tmpDir(t), 'vm')
+    await killedWhileNaming(folder, [])
+    const other = new Manifest({ ...manifest, uuid: Buffer.alloc(16, 2) })
+    await assert.rejects(RestoreFolder.open(folder, other), {
+      code: 'USAGE',
+      message: /another archive was restored here/,
+    })
+    const next = await RestoreFolder.open(folder, manifest)
+    truncateSync(join(folder, 'disk-b.raw'), 512)
+    await (await next.openNamed(manifest.drives[0])).close()
+    await assert.rejects(next.openNamed(manifest.drives[1]), { code: 'FAILED', message: /512 bytes now/ })
+  },
+)
 
 test('an image that somebody put there meanwhile is not overwritten by that', limits, async (t) => {
   const folder = join(tmpDir(t), 'vm')
