@@ -11,6 +11,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   sparse: () => import('./sparse.ts'),
   'nbd-server': () => import('./nbd-server.ts'),
   live: () => import('./live.ts'),
+  qemu: () => import('./qemu.ts'),
   dedup: () => import('./dedup.ts'),
   soak: () => import('./soak.ts'),
   micro: () => import('./micro.ts'),
