@@ -4,11 +4,12 @@
  * (formats/frame-map/README.md), or in the last frame where there is none.
  */
 
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { ByteQueue } from '../core/byte-queue.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { Chunk } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { recognise } from '../formats/compression.ts'
 import { decodeFooter, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
@@ -28,13 +29,14 @@ const LAST_FRAMES = 20 << 20
 export async function refuseIfCut(options: ReadOptions): Promise<void> {
   const { from } = options
   const place = typeof from === 'string' ? parsePlace(from) : null
-  if (place?.kind !== 'file') return
+  // What is no file can be read but once, or does not know its size.
+  if (place?.kind !== 'file' || !(await stat(place.path).catch(() => null))?.isFile()) return
   const uuid = await uuidOfChecked(options)
   if (uuid === null) return
   const file = await open(place.path)
   try {
     const { size } = await file.stat()
-    if (size > 0 && (await hasNoEnd(file, size, uuid))) {
+    if (await hasNoEnd(file, size, uuid, options)) {
       throw new VmapipeError(
         'INCOMPLETE',
         'the archive has no end: it was cut, never finished, or something was appended',
@@ -51,14 +53,14 @@ export async function refuseIfCut(options: ReadOptions): Promise<void> {
 }
 
 /** Of an archive whose first extent has a checksum; null for any other, and for what is no archive. */
-async function uuidOfChecked({ from, signal }: ReadOptions): Promise<Uint8Array | null> {
+async function uuidOfChecked({ from, signal, buffer, threads }: ReadOptions): Promise<Uint8Array | null> {
   const start = new Start()
   const signals = signal === undefined ? [start.signal] : [signal, start.signal]
   // Where it is cut must not hide how it begins.
   const findings = new Findings()
   const stages = [bindStage('source', { from }), bindStage('decompressor', { findings }), start.stage]
   await definePipeline(stages)
-    .run({ signal: AbortSignal.any(signals) })
+    .run({ buffer, threads, signal: AbortSignal.any(signals) })
     .catch(() => {})
   signal?.throwIfAborted()
   return start.uuid
@@ -89,14 +91,16 @@ class Start {
   }
 }
 
-async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array): Promise<boolean> {
+async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array, options: ReadOptions): Promise<boolean> {
   const [magic, tail] = [await bytesAt(file, 0, 4), await bytesAt(file, size - TAIL_SIZE, TAIL_SIZE)]
   const format = recognise(magic)
   if (format === 'vma') return !isClosing(await bytesAt(file, size - EXTENT_HEADER_SIZE, EXTENT_HEADER_SIZE), uuid)
   if (hasFooter(tail)) return false
-  const last = await bytesAt(file, size - LAST_FRAMES, LAST_FRAMES)
+  const { buffer = DEFAULT_BUDGET } = options
+  const wanted = Math.min(LAST_FRAMES, buffer / 2)
+  const last = await bytesAt(file, size - wanted, wanted)
   const begin = last.indexOf(format === 'gzip' ? HEADER_START : magic)
-  return begin >= 0 && !isClosing(await endOf(last.subarray(begin)), uuid)
+  return begin >= 0 && !isClosing(await endOf(last.subarray(begin), options), uuid)
 }
 
 /** Damaged ones count: it is there. */
@@ -109,7 +113,7 @@ function hasFooter(tail: Buffer): boolean {
 }
 
 /** The last bytes that these frames hold; none where the last of them is not whole. */
-async function endOf(frames: Buffer): Promise<Buffer> {
+async function endOf(frames: Buffer, { buffer, threads, signal }: ReadOptions): Promise<Buffer> {
   const findings = new Findings()
   let end: Buffer = Buffer.alloc(0)
   const source = defineStage({
@@ -128,7 +132,7 @@ async function endOf(frames: Buffer): Promise<Buffer> {
     end = end.subarray(-EXTENT_HEADER_SIZE)
     chunk.release()
   })
-  await definePipeline([source(), bindStage('decompressor', { findings }), keep]).run()
+  await definePipeline([source(), bindStage('decompressor', { findings }), keep]).run({ buffer, threads, signal })
   return end
 }
 

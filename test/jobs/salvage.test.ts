@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { describe, test } from 'node:test'
@@ -169,6 +171,16 @@ describe('an archive that was cut', { timeout }, () => {
       }
     })
   }
+
+  test('is no matter for what can be read but once', async (t) => {
+    const { dir, bytes } = await made(t)
+    const pipe = join(dir, 'pipe')
+    execFileSync('mkfifo', [pipe])
+    const writing = writeFile(pipe, bytes)
+    await restore({ from: pipe, into: join(dir, 'out') })
+    await writing
+    assert.equal(readdirSync(join(dir, 'out')).length, 4)
+  })
 
   test('is restored as far as it goes where it has no checksums, or is not a file', async (t) => {
     const { dir, bytes } = await made(t)
