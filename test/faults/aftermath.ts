@@ -23,10 +23,10 @@ export function descriptors(): string[] {
 export const files = (folder: string) => (readdirSync(folder, { recursive: true }) as string[]).sort()
 
 /**
- * Runs a job that may fail, and looks around when it has: no process, descriptor or file is left that was not there
- * before. Returns its error, FAILED and one line; null where it did not fail.
+ * Runs a job that must fail, and looks around when it has: no process, descriptor or file is left that was not there
+ * before. Returns its error, FAILED and one line.
  */
-export async function aftermath(dir: string, job: () => Promise<unknown>): Promise<VmapipeError | null> {
+export async function aftermath(dir: string, job: () => Promise<unknown>): Promise<VmapipeError> {
   const before = { descriptors: descriptors(), files: files(dir) }
   let failure: unknown = null
   try {
@@ -38,8 +38,7 @@ export async function aftermath(dir: string, job: () => Promise<unknown>): Promi
     assert.deepEqual(descriptors(), before.descriptors),
   )
   await until(() => processesWith(dir).length === 0, `the end of all processes of ${dir}`)
-  if (failure === null) return null
-  assert.ok(failure instanceof VmapipeError, `${failure}`)
+  assert.ok(failure instanceof VmapipeError, failure === null ? 'it did not fail' : `${failure}`)
   assert.equal(failure.exitCode, 1, failure.line)
   assert.doesNotMatch(failure.line, /\n/)
   assert.deepEqual(files(dir), before.files, failure.line)
