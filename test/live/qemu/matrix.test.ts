@@ -55,6 +55,11 @@ async function backUp(t: TestContext, setUp: DaemonDrives, random: () => number,
   const backup = new PushBackup({ drives, connection, attachment, maxStall })
   await server.offer(backup.targets)
   const writer = new RandomWriter(pullSocket, writes && mode === 'guarded' ? drives : [], random)
+  const remove = attachment.remove.bind(attachment)
+  attachment.remove = async (qmp) => {
+    await writer.settled()
+    await remove(qmp)
+  }
   const signals = [backup.signal, ...(signal ? [signal] : [])]
   const done = definePipeline([
     clusterSource({ drives: backup.readers }),

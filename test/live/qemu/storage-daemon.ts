@@ -84,6 +84,8 @@ export class RandomWriter {
   /** Milliseconds. */
   longest = 0
   #over = false
+  #isComplete = false
+  readonly #connecting = new Set<Promise<unknown>>()
 
   constructor(socketPath: string, drives: readonly PushDrive[], random: () => number) {
     this.ended = Promise.all(drives.map((_, index) => this.#write(socketPath, index, random))).then(() => {})
@@ -92,6 +94,15 @@ export class RandomWriter {
 
   stop(): void {
     this.#over = true
+  }
+
+  /**
+   * Nobody connects any more, and nobody is about to: QEMU 7.2 hangs when its NBD server ends in the middle of a
+   * handshake. A backup's own connections have ended before that.
+   */
+  async settled(): Promise<void> {
+    this.#isComplete = true
+    await Promise.allSettled(this.#connecting)
   }
 
   async #write(socketPath: string, index: number, random: () => number): Promise<void> {
@@ -103,11 +114,15 @@ export class RandomWriter {
 
   /** When the export is there, its backup has switched. */
   async #connect(address: { socketPath: string; exportName: string }): Promise<NbdClient | null> {
-    while (!this.#over) {
+    while (!this.#over && !this.#isComplete) {
+      const attempt = NbdClient.connect(address)
+      this.#connecting.add(attempt)
       try {
-        return await NbdClient.connect(address)
+        return await attempt
       } catch {
         await sleep(5)
+      } finally {
+        this.#connecting.delete(attempt)
       }
     }
     return null
