@@ -41,7 +41,7 @@ export function qemuOptions(command: Command): void {
     .addOption(new Option('--mode <how>', mode).choices(MODES))
     .option('--agent <socket>', "with --qmp: socket of the guest's agent")
     .addOption(new Option('--fsfreeze <when>', freeze).choices(FSFREEZE_MODES))
-    .option('--with-ram', "with --qmp: the guest's memory at the point in time too, restored as vmstate.bin")
+    .option('--with-ram', "with --qmp (QEMU 10 or later): the guest's memory too, restored as vmstate.bin")
     .option('--socket-dir <folder>', 'with --qmp: where the sockets between QEMU and this program are made')
 }
 
