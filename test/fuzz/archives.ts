@@ -4,7 +4,7 @@ import { hash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { backup } from '../../src/jobs/backup.ts'
+import { type BackupOptions, backup } from '../../src/jobs/backup.ts'
 import { piped } from '../support/content.ts'
 import { writeImage } from '../support/image.ts'
 import { which } from '../support/tools.ts'
@@ -14,20 +14,20 @@ const EXTENT_HEADER = 512
 const LAST_SLOT = EXTENT_HEADER - 8
 
 /** Two drives with noise, text and holes, a config file, more than one extent; made by ours, in this compression. */
-export async function ourArchive(dir: string, compress: string): Promise<Buffer> {
+export async function ourArchive(
+  dir: string,
+  compress: string,
+  options: Pick<BackupOptions, 'checksums' | 'index'> = {},
+): Promise<Buffer> {
   const [a, b] = [join(dir, 'a.raw'), join(dir, 'b.raw')]
   writeImage(a, 6 << 20, { noise: 50_000, text: 100_000, tail: 5000 })
   writeImage(b, (1 << 20) + 512, { text: 70_000, tail: 600 })
   const to = join(dir, `${compress.replace(/\W/g, '-')}.archive`)
   const config = join(dir, 'qemu-server.conf')
   writeFileSync(config, 'memory: 512\n')
-  await backup({
-    drives: { 'drive-scsi0': a, 'drive-scsi1': b },
-    configs: { 'qemu-server.conf': config },
-    to,
-    compress,
-    force: true,
-  })
+  const drives = { 'drive-scsi0': a, 'drive-scsi1': b }
+  const configs = { 'qemu-server.conf': config }
+  await backup({ drives, configs, to, compress, force: true, ...options })
   return readFileSync(to)
 }
 
