@@ -15,7 +15,7 @@ const SECONDS = 2
 const OURS = 'vmapipe serve'
 const THEIRS = 'qemu-nbd'
 
-interface Load {
+export interface Load {
   name: string
   rw: 'randread' | 'randwrite'
   bs: string
@@ -42,9 +42,11 @@ const SERVERS: Record<string, (image: string, socket: string) => string[]> = {
   nbdkit: (image, socket) => ['nbdkit', '--foreground', '--unix', socket, 'file', image],
 }
 
-interface Served {
+export interface Served {
   socket: string
   size: number
+  /** The most that was resident so far, in bytes. */
+  peak(): number
   stop(): Promise<void>
 }
 
@@ -87,7 +89,7 @@ function measure(servers: Map<string, Served>, load: Load, round: number, figure
   process.stderr.write(`  ${round === 0 ? 'warm-up' : `run ${round}`}  ${load.name}\n`)
 }
 
-function fio({ socket, size }: Served, { rw, bs, depth }: Load, seconds: number, cwd: string): number {
+export function fio({ socket, size }: Served, { rw, bs, depth }: Load, seconds: number, cwd: string): number {
   const target = [`--uri=nbd+unix:///?socket=${socket}`, `--size=${size}`, '--time_based', `--runtime=${seconds}`]
   const load = [`--rw=${rw}`, `--bs=${bs}`, `--iodepth=${depth}`, '--randrepeat=0', '--norandommap']
   const report = ['--output-format=json', '--output=fio.json']
@@ -113,7 +115,7 @@ async function startAll(folder: string, size: number, stops: (() => Promise<void
   return servers
 }
 
-async function start([program, ...args]: string[], socket: string, size: number): Promise<Served> {
+export async function start([program, ...args]: string[], socket: string, size: number): Promise<Served> {
   const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] })
   const exit = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   while (!existsSync(socket)) {
@@ -122,6 +124,7 @@ async function start([program, ...args]: string[], socket: string, size: number)
   }
   return {
     ...{ socket, size },
+    peak: () => Number(/^VmHWM:\s*(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, 'latin1'))?.[1]) * 1024,
     async stop() {
       child.kill('SIGTERM')
       await exit

@@ -9,6 +9,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   backup: () => import('./backup.ts'),
   restore: () => import('./restore.ts'),
   sparse: () => import('./sparse.ts'),
+  'random-access': () => import('./random-access.ts'),
   'nbd-server': () => import('./nbd-server.ts'),
   live: () => import('./live.ts'),
   qemu: () => import('./qemu.ts'),
