@@ -29,3 +29,18 @@ test('a method may have a level where it has any', () => {
   for (const text of ['', 'zst', 'zstd:', 'zstd:high', 'zstd:3:4', 'lz4:1', 'none:1', 'ZSTD', 'zstd:1e2'])
     assert.throws(() => parseCompression(text), usage, text)
 })
+
+test('frames may be smaller, for archives that are read in any order', () => {
+  assert.deepEqual(parseCompression('zstd,frame=128KiB'), { method: 'zstd', frame: 131072 })
+  assert.deepEqual(parseCompression('gzip:9,frame=1M'), { method: 'gzip', level: 9, frame: 1 << 20 })
+  assert.deepEqual(parseCompression('lz4,frame=65536'), { method: 'lz4', frame: 65536 })
+  for (const text of [
+    'none,frame=1M',
+    'zstd,frame=',
+    'zstd,frame=much',
+    'zstd,frame=1M,frame=2M',
+    'lz4:1,frame=1M',
+    ',frame=1M',
+  ])
+    assert.throws(() => parseCompression(text), usage, text)
+})

@@ -42,7 +42,10 @@ export function backupCommand(program: Command): void {
     )
     .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)
     .requiredOption('-o, --output <target>', 'where the archive goes')
-    .option('--compress <method>', 'zstd[:LEVEL], lz4, gzip[:LEVEL] or none; by the name of TARGET unless given')
+    .option(
+      '--compress <method>',
+      'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by the name of TARGET unless given',
+    )
     .option('-f, --force', 'replace an archive that exists')
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')

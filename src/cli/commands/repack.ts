@@ -30,7 +30,10 @@ export function repackCommand(program: Command): void {
     )
     .argument('<archive>', 'where the archive is read from')
     .requiredOption('-o, --output <target>', 'where the new one goes')
-    .option('--compress <method>', 'zstd[:LEVEL], lz4, gzip[:LEVEL] or none; by the name of TARGET unless given')
+    .option(
+      '--compress <method>',
+      'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by the name of TARGET unless given',
+    )
     .option('-d, --drive <name>', 'only this drive; any number of times', collect)
     .option('--without <name>', 'all drives but this one; any number of times', collect)
     .option('--uuid <uuid>', "of the new archive; the old one's unless given", uuid)
