@@ -18,6 +18,9 @@ export interface Session {
   answer(): Promise<string | null>
 }
 
+/** A host that says nothing for a minute is gone: ssh asks, and sshd answers however slow its disk is. */
+const ALIVE = ['-o', 'ServerAliveInterval=20', '-o', 'ServerAliveCountMax=3']
+
 /** Starts `script` (see remote-script.ts) on the host and tells it the nonce and these words. */
 export function startSession(
   place: SshPlace,
@@ -26,7 +29,7 @@ export function startSession(
   warn: (line: string) => void,
 ): Session {
   const nonce = randomBytes(NONCE_LENGTH / 2).toString('hex')
-  const args = ['-T', ...(place.port === undefined ? [] : ['-p', String(place.port)])]
+  const args = ['-T', ...ALIVE, ...(place.port === undefined ? [] : ['-p', String(place.port)])]
   if (place.user !== undefined) args.push('-l', place.user)
   args.push('--', place.host, script)
   const name = `ssh to ${place.host}`

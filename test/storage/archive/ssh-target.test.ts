@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { archiveTarget } from '../../../src/storage/archive/target.ts'
 import { SSH_HOST, type Sshd, type SshdOptions, startSshd } from '../../support/sshd.ts'
+import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
 import { outcome, partialIn, processesIn, processesWith, shellCopy, startCopy, until } from './processes.ts'
 
@@ -132,6 +133,19 @@ for (const [signal, exit] of [
     await until(() => processesWith(`${SSH_HOST} exec sh`).length === 0, 'our ssh has ended')
   })
 }
+
+test('a host that says nothing any more is given up, by ssh itself', { timeout: 30_000 }, async (t) => {
+  const bin = tmpDir(t)
+  const outer = process.env.PATH
+  t.after(() => {
+    process.env.PATH = outer
+  })
+  process.env.PATH = `${bin}:${outer}`
+  writeFileSync(join(bin, 'ssh'), '#!/bin/sh\necho "$*" >&2\nexit 255\n', { mode: 0o755 })
+  const target = archiveTarget(url('vm.vma'))
+  await assert.rejects(target.open(), /-o ServerAliveInterval=20 -o ServerAliveCountMax=3 /)
+  await target.abort()
+})
 
 test('a remote file that appears during the backup is not overwritten', options, async (t) => {
   const { home } = await startSshd(t)
