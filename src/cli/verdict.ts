@@ -3,11 +3,15 @@
 import { printable, type VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ArchiveReport, DriveVerdict } from '../jobs/archive-report.ts'
+import { rangeLines } from '../jobs/restore-notes.ts'
 import type { Damage } from '../stages/findings.ts'
 import { percent } from './summary.ts'
 import { columns, count } from './text.ts'
 
-/** A row for each drive, and what was checked of the data. */
+/** Ranges of a drive that are shown to people; programs get more of them. */
+const SHOWN = 20
+
+/** A row for each drive, where it is not whole, and what was checked of the data. */
 export function verdictLines(report: ArchiveReport): string[] {
   const rows = report.drives.map((drive) => {
     const { name, size, clusters, stored } = drive
@@ -21,7 +25,8 @@ export function verdictLines(report: ArchiveReport): string[] {
       ...(sound ? whole : ['', '']),
     ]
   })
-  return [...columns(rows), ...checkedLine(report)]
+  const ranges = report.drives.flatMap((drive) => rangeLines(drive, undefined, SHOWN).map(printable))
+  return [...columns(rows), ...ranges, ...checkedLine(report)]
 }
 
 function checksums({ checked, clusters }: DriveVerdict): string {

@@ -115,14 +115,28 @@ export class ClusterSet {
     if (open !== null) yield open
   }
 
-  /** The drive from its beginning to its end; a page that is empty or full in one. */
+  /** The drive from its beginning to its end; pages and words that are empty or full in one, or a drive could keep us busy. */
   *#stretches(): Generator<ClusterRange & { filled: boolean }> {
-    for (let cluster = 0; cluster < this.size; ) {
-      const page = this.#pages[Math.floor(cluster / PAGE_CLUSTERS)]
-      const whole = page === undefined || page === FULL
-      const count = whole ? Math.min(PAGE_CLUSTERS, this.size - cluster) : 1
-      yield { first: cluster, count, filled: page === FULL || (page !== undefined && this.has(cluster)) }
-      cluster += count
+    for (let first = 0; first < this.size; ) {
+      const page = this.#pages[Math.floor(first / PAGE_CLUSTERS)]
+      if (page === undefined || page === FULL) {
+        const end = Math.min(this.size, this.#endOfAlike(first / PAGE_CLUSTERS, page) * PAGE_CLUSTERS)
+        yield { first, count: end - first, filled: page === FULL }
+        first = end
+        continue
+      }
+      const word = page.words[(first % PAGE_CLUSTERS) >>> 5]
+      const whole = word === 0 || word === 0xffffffff
+      const count = whole ? Math.min(32, this.size - first) : 1
+      yield { first, count, filled: whole ? word !== 0 : this.has(first) }
+      first += count
     }
+  }
+
+  /** The number of the first page from this one on that is not the same. */
+  #endOfAlike(index: number, page: Page | undefined): number {
+    let end = index + 1
+    while (end < this.#pages.length && this.#pages[end] === page) end++
+    return end >= this.#pages.length && page === undefined ? Infinity : end
   }
 }

@@ -9,7 +9,7 @@ import type { ArchiveReport, DriveVerdict, Ranges } from './archive-report.ts'
 export function restoreNotes({ drives }: ArchiveReport, unsound: readonly UnsoundDrive[]): string[] {
   return unsound.flatMap((drive) => {
     const verdict = drives.find(({ name }) => name === drive.drive)!
-    return [outcome(drive, verdict), ...(drive.aside ? [] : rangeLines(verdict))]
+    return [outcome(drive, verdict), ...(drive.aside ? [] : rangeLines(verdict, RESTORED))]
   })
 }
 
@@ -24,16 +24,21 @@ function outcome({ drive, path, aside, before }: UnsoundDrive, { damaged, missin
   return `${what}; salvaged as '${path}'`
 }
 
-function rangeLines({ name, damaged, missing }: DriveVerdict): string[] {
+/** What is wrong with a drive; `most` lines of either kind, and one that says how much they leave out. */
+export function rangeLines({ name, damaged, missing }: DriveVerdict, words = PLAIN, most = Infinity): string[] {
   return [
-    ...linesOf(damaged, (range) => `drive ${name}, ${range}: damaged (kept as read)`),
-    ...linesOf(missing, (range) => `drive ${name}, ${range}: missing (zeroes)`),
+    ...linesOf(damaged, most, (range) => `drive ${name}, ${range}: ${words.damaged}`),
+    ...linesOf(missing, most, (range) => `drive ${name}, ${range}: ${words.missing}`),
   ]
 }
 
-function linesOf({ bytes, ranges }: Ranges, line: (range: string) => string): string[] {
-  const listed = ranges.reduce((sum, { length }) => sum + length, 0)
-  const lines = ranges.map((range) => line(rangeText(range)))
+const PLAIN = { damaged: 'damaged', missing: 'missing' }
+const RESTORED = { damaged: 'damaged (kept as read)', missing: 'missing (zeroes)' }
+
+function linesOf({ bytes, ranges }: Ranges, most: number, line: (range: string) => string): string[] {
+  const shown = ranges.slice(0, most)
+  const listed = shown.reduce((sum, { length }) => sum + length, 0)
+  const lines = shown.map((range) => line(rangeText(range)))
   return listed === bytes ? lines : [...lines, line(`${formatBytes(bytes - listed)} behind these`)]
 }
 

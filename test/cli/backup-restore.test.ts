@@ -102,7 +102,10 @@ test('a damaged or cut archive is exit code 3, from verify as from restore', lim
   const cut = await vmapipe(['verify', archive])
   assert.equal(cut.code, 3)
   assert.match(cut.stderr, /^vmapipe: .*ends within .*byte \d+\)\nvmapipe: .*75 of 75 clusters missing.*\n$/)
-  assert.match(cut.stdout.toString(), /^drive-scsi0: +4\.7 MiB missing .*\nthe archive is damaged\n$/)
+  assert.match(
+    cut.stdout.toString(),
+    /^drive-scsi0: +4\.7 MiB missing .*\ndrive drive-scsi0, bytes 0 to \d+: missing\nthe archive is damaged\n$/,
+  )
   const refused = await vmapipe(['restore', archive, join(dir, 'out')])
   assert.equal(refused.code, 3)
   assert.match(oneLine(refused), /has no end: it was cut.*nothing was written; --salvage/)

@@ -69,3 +69,16 @@ describe('a set of clusters', { timeout: 20_000 }, () => {
     assert.ok(pages <= 200_000, `${pages} pages`)
   })
 })
+
+test('what is missing of the largest drives is found at once, however scattered', { timeout: 60_000 }, () => {
+  const set = new ClusterSet(2 ** 32)
+  for (let index = 0; index < 150_000; index++) set.addRange(index * 28_000 + 17, 1)
+  let [missing, ranges] = [0, 0]
+  for (const { count } of set.ranges(false)) {
+    missing += count
+    ranges++
+  }
+  assert.deepEqual([missing, ranges], [2 ** 32 - 150_000, 150_001])
+  const empty = new ClusterSet(2 ** 32)
+  assert.deepEqual([...empty.ranges(false)], [{ first: 0, count: 2 ** 32 }])
+})
