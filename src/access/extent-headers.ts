@@ -7,8 +7,9 @@ import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../fo
 import type { ArchiveBytes } from './archive-bytes.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 
-/** Decoded headers that are kept; each takes about 4 KiB. */
-const KEPT = 2048
+/** Decoded headers that are kept, about 4 KiB each, and those that are kept as they are. */
+const KEPT = 1024
+const KEPT_RAW = 16384
 /** Headers that are read at once where nothing lies between them. */
 const AT_ONCE = 128
 
@@ -21,6 +22,7 @@ export class ExtentHeaders {
   readonly #checked: Uint8Array
   /** The longest unused one first. */
   readonly #kept = new Map<number, Promise<ExtentHeader>>()
+  readonly #raw = new Map<number, Buffer>()
   readonly #checking = new Map<number, Promise<void>>()
 
   constructor(bytes: ArchiveBytes, index: ClusterIndex, { uuid, drives }: Manifest) {
@@ -53,14 +55,23 @@ export class ExtentHeaders {
   }
 
   async #load(extent: number): Promise<ExtentHeader> {
-    const header = Buffer.allocUnsafe(EXTENT_HEADER_SIZE)
     try {
+      const raw = this.#raw.get(extent)
+      if (raw !== undefined) return this.#decode(raw, extent)
+      const header = Buffer.allocUnsafeSlow(EXTENT_HEADER_SIZE)
       await this.#bytes.read(header, this.#index.offsets[extent])
-      return this.#decode(header, extent)
+      const decoded = this.#decode(header, extent)
+      this.#keepRaw(extent, header)
+      return decoded
     } catch (error) {
       this.#kept.delete(extent)
       throw error
     }
+  }
+
+  #keepRaw(extent: number, header: Buffer): void {
+    if (this.#raw.size >= KEPT_RAW) this.#raw.delete(this.#raw.keys().next().value!)
+    this.#raw.set(extent, header)
   }
 
   /** How many extents from this one on are nothing but headers; at least 1. */
