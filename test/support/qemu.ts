@@ -20,7 +20,8 @@ export function startQemu(t: Hooks, args: readonly string[], build = INSTALLED):
   const qmp = join(tmpDir(t), 'qmp')
   const machine = [...firmwareArgs(build), '-S', '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none']
   const program = qemuProgram(build, 'qemu-system-x86_64')
-  return start(t, program, [...machine, '-qmp', `unix:${qmp},server=on,wait=off`, ...args], qmp)
+  // Last of all: who can connect there can connect to every monitor of `args`.
+  return start(t, program, [...machine, ...args, '-qmp', `unix:${qmp},server=on,wait=off`], qmp)
 }
 
 /** The same block nodes, jobs and exports, without a machine. */
