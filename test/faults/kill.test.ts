@@ -88,7 +88,11 @@ async function kill({ args, made, isWhole }: Series, dir: string, { after, isWri
   const closed = once(child, 'close')
   child.stderr.resume()
   const hasBegun = () => partials(dir).some((name) => !before.includes(name))
-  while (isWriting && child.exitCode === null && !hasBegun()) await sleep(5)
+  let ended = false
+  void closed.then(() => {
+    ended = true
+  })
+  while (isWriting && !ended && !hasBegun()) await sleep(5)
   await Promise.race([sleep(after), closed])
   child.kill('SIGKILL')
   const [code] = await closed
