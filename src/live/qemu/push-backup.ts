@@ -178,7 +178,8 @@ export class PushBackup implements PushHost {
     if (this.#ended) throw new VmapipeError('ABORTED', 'aborted')
     this.#waiting.watch(maxStall, (waited) => this.#giveUp(waited))
     try {
-      await attachment.insert(connection.qmp, { failed: (error) => this.fail(error), done: () => this.#pushedAll() })
+      const failed = async (error: VmapipeError) => this.fail(await explainPull(error, connection))
+      await attachment.insert(connection.qmp, { failed, done: () => this.#pushedAll() })
       this.#since = Date.now() / 1000
       return await attachment.pull()
     } catch (error) {
