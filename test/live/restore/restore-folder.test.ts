@@ -29,11 +29,10 @@ const manifest = new Manifest({
 async function killedWhileNaming(folder: string, steps: ((name: string) => void)[]): Promise<void> {
   const begun = await RestoreFolder.open(folder, manifest)
   for (const drive of manifest.drives) {
-    const { blocks, mapFile, recent } = await begun.openOverlay(drive)
+    const { blocks, map } = await begun.openOverlay(drive)
     await blocks.write([Buffer.alloc(4096, drive.name)], 0)
     await blocks.close()
-    await mapFile.close()
-    await recent.close()
+    await map.close()
   }
   writeFileSync(join(folder, '.restoring/complete'), manifest.uuid)
   for (const [index, step] of steps.entries()) step(`disk-${manifest.drives[index].name}.raw`)

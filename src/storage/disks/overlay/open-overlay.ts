@@ -3,13 +3,11 @@
 import { constants, type Stats } from 'node:fs'
 import { lstat, open } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
-import type { Disk } from '../../disk.ts'
 import { PartialFile } from '../../partial-file.ts'
 import { openRawDisk } from '../raw-disk.ts'
-import { BlockMap } from './block-map.ts'
-import { BLOCK, MapFile, type OverlayIdentity } from './map-file.ts'
+import { MapFile, type OverlayIdentity } from './map-file.ts'
 import type { OverlayFiles } from './overlay-disk.ts'
-import { RecentMap } from './recent-map.ts'
+import { OverlayMap } from './overlay-map.ts'
 
 export function mapPath(path: string): string {
   return `${path}-map`
@@ -28,23 +26,10 @@ export async function openOverlay(path: string, identity: OverlayIdentity, mode 
   const blocks = await openRawDisk(path)
   try {
     if (isNew) await makeMap(path, identity)
-    return await openFiles(path, blocks, identity)
+    return { blocks, map: await OverlayMap.open(mapPath(path), `${path}-recent`, identity) }
   } catch (error) {
     await blocks.close()
     throw asVmapipeError(error, { file: path })
-  }
-}
-
-async function openFiles(path: string, blocks: Disk, identity: OverlayIdentity): Promise<OverlayFiles> {
-  const map = new BlockMap(Math.ceil(identity.size / BLOCK))
-  const mapFile = await MapFile.open(mapPath(path))
-  try {
-    await mapFile.load(identity, map)
-    const unmapped = map.track()
-    return { blocks, map, unmapped, mapFile, recent: await RecentMap.open(`${path}-recent`, identity, map) }
-  } catch (error) {
-    await mapFile.close()
-    throw error
   }
 }
 

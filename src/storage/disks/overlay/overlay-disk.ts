@@ -13,51 +13,31 @@ import { checkBounds } from '../../bounds.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../../disk.ts'
 import type { DriveExtent, DriveReader } from '../../drive.ts'
 import { FlushGate } from '../flush-gate.ts'
-import type { BlockMap, ChangedPages } from './block-map.ts'
 import { Claims } from './claims.ts'
-import { BLOCK, type MapFile } from './map-file.ts'
-import type { RecentMap } from './recent-map.ts'
+import { BLOCK } from './map-file.ts'
+import type { OverlayMap, Stretch } from './overlay-map.ts'
 
-/** The file that has the blocks, the map of them, and where the map is kept. */
+/** The file that has the blocks, and the map of them. */
 export interface OverlayFiles {
   blocks: Disk
-  map: BlockMap
-  /** What changed and is not in `mapFile` yet. */
-  unmapped: ChangedPages
-  mapFile: MapFile
-  recent: RecentMap
-}
-
-/** Bytes of the disk that are all in the overlay, or all not. */
-interface Stretch {
-  offset: number
-  length: number
-  there: boolean
+  map: OverlayMap
 }
 
 export class OverlayDisk implements Disk {
   readonly readOnly = false
   readonly #base: DriveReader
   readonly #blocks: Disk
-  readonly #map: BlockMap
+  readonly #map: OverlayMap
   readonly #claims = new Claims()
   readonly #gate: FlushGate
-  readonly #unmapped: ChangedPages
-  #mapFile: MapFile | null
-  #recent: RecentMap | null
-  /** Pages of the map are on their way to its file, or will never arrive there. */
-  #syncing = false
   #closed: Promise<void> | null = null
 
   /** All of them are the overlay's from now on. */
-  constructor(base: DriveReader, { blocks, map, unmapped, mapFile, recent }: OverlayFiles) {
+  constructor(base: DriveReader, { blocks, map }: OverlayFiles) {
     this.#base = base
     this.#blocks = blocks
     this.#map = map
-    this.#unmapped = unmapped
-    this.#mapFile = mapFile
-    this.#recent = recent
-    this.#gate = new FlushGate(() => this.#sync())
+    this.#gate = new FlushGate(() => map.sync(() => blocks.flush()))
   }
 
   get size(): number {
@@ -66,12 +46,12 @@ export class OverlayDisk implements Disk {
 
   /** Nothing is left for which the drive below is needed. */
   get isComplete(): boolean {
-    return this.#map.isComplete
+    return this.#map.blocks.isComplete
   }
 
   /** Bytes that the overlay has. */
   get held(): number {
-    return Math.min(this.size, this.#map.count * BLOCK)
+    return Math.min(this.size, this.#map.blocks.count * BLOCK)
   }
 
   read(buffer: Uint8Array, offset: number): Done {
@@ -123,17 +103,9 @@ export class OverlayDisk implements Disk {
     }
   }
 
-  /** The range as the map has it now, in stretches that are as long as can be; each is looked for when it is asked for. */
-  *stretches(offset: number, length: number): Generator<Stretch> {
-    const end = offset + length
-    const to = Math.ceil(end / BLOCK)
-    for (let from = offset; from < end; ) {
-      const block = Math.floor(from / BLOCK)
-      const there = this.#map.has(block)
-      const next = Math.min(end, this.#map.runEnd(block, to) * BLOCK)
-      yield { offset: from, length: next - from, there }
-      from = next
-    }
+  /** Which parts of the range the overlay has. */
+  stretches(offset: number, length: number): Generator<Stretch> {
+    return this.#map.stretches(offset, length)
   }
 
   /**
@@ -150,19 +122,17 @@ export class OverlayDisk implements Disk {
         if (there) continue
         if (bytes === null) await this.#blocks.zero(from, count)
         else await this.#blocks.write([bytes.subarray(from - offset, from - offset + count)], from)
-        this.#map.add(Math.floor(from / BLOCK), Math.ceil((from + count) / BLOCK))
+        this.#map.blocks.add(Math.floor(from / BLOCK), Math.ceil((from + count) / BLOCK))
       }
-      await this.#recent?.record()
+      await this.#map.record()
     } finally {
       release()
     }
   }
 
   /** The map's files are not needed any more: the overlay is complete, and it has been flushed since. */
-  async detachMap(): Promise<void> {
-    const files = [this.#mapFile, this.#recent]
-    this.#mapFile = this.#recent = null
-    for (const file of files) await file?.close()
+  detachMap(): Promise<void> {
+    return this.#map.close()
   }
 
   close(): Promise<void> {
@@ -173,7 +143,7 @@ export class OverlayDisk implements Disk {
   async #close(): Promise<void> {
     await this.#claims.idle()
     await this.#blocks.close()
-    await this.detachMap()
+    await this.#map.close()
     await this.#base.close()
   }
 
@@ -187,9 +157,9 @@ export class OverlayDisk implements Disk {
     const from = Math.floor(offset / BLOCK)
     const to = Math.ceil((offset + length) / BLOCK)
     if (length === 0) return fua ? this.flush() : undefined
-    if (!this.#map.hasAll(from, to)) return this.#changeNew(offset, length, fua, act)
-    if (this.#isMapped(from, to)) return act(fua)
-    if (!fua && this.#isRecorded(from, to)) return act(false)
+    if (!this.#map.blocks.hasAll(from, to)) return this.#changeNew(offset, length, fua, act)
+    if (this.#map.isDurable(from, to)) return act(fua)
+    if (!fua && this.#map.isRecorded(from, to)) return act(false)
     return this.#actThenKeep(act, fua)
   }
 
@@ -202,8 +172,8 @@ export class OverlayDisk implements Disk {
     const release = await this.#claims.take(from, to)
     try {
       await act(false)
-      this.#map.add(from, to)
-      await this.#recent?.record()
+      this.#map.blocks.add(from, to)
+      await this.#map.record()
     } finally {
       release()
     }
@@ -212,7 +182,7 @@ export class OverlayDisk implements Disk {
 
   /** The block is there, as it is below unless somebody wrote to it. */
   async #secure(block: number): Promise<void> {
-    if (this.#map.has(block)) return
+    if (this.#map.blocks.has(block)) return
     const offset = block * BLOCK
     const bytes = Buffer.allocUnsafe(Math.min(BLOCK, this.size - offset))
     await this.#base.read(bytes, offset)
@@ -229,27 +199,8 @@ export class OverlayDisk implements Disk {
     return offset % BLOCK === 0 && (end % BLOCK === 0 || end === this.size)
   }
 
-  /** Whether the map's file says of these blocks that they are there. */
-  #isMapped(from: number, to: number): boolean {
-    return !this.#syncing && !this.#unmapped.touches(from, to)
-  }
-
-  /** Whether it is known of these blocks that they are there, should this process be killed. */
-  #isRecorded(from: number, to: number): boolean {
-    return this.#recent === null || this.#recent.has(from, to)
-  }
-
   async #actThenKeep(act: (durably: boolean) => Done, fua: boolean): Promise<void> {
     await act(false)
-    await (fua ? this.flush() : this.#recent?.record())
-  }
-
-  /** The map goes as it was before the blocks were made durable: a block that comes meanwhile may be none of them. */
-  async #sync(): Promise<void> {
-    this.#syncing = true
-    const pages = this.#mapFile?.encode(this.#map, this.#unmapped.take()) ?? []
-    await this.#blocks.flush()
-    if (pages.length > 0) await this.#mapFile?.write(pages, { durably: true })
-    this.#syncing = false
+    await (fua ? this.flush() : this.#map.record())
   }
 }

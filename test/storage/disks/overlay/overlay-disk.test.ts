@@ -3,8 +3,10 @@ import { copyFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSy
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { crc32 } from 'node:zlib'
+import { MapFile } from '../../../../src/storage/disks/overlay/map-file.ts'
 import { openOverlay } from '../../../../src/storage/disks/overlay/open-overlay.ts'
 import { OverlayDisk } from '../../../../src/storage/disks/overlay/overlay-disk.ts'
+import { OverlayMap } from '../../../../src/storage/disks/overlay/overlay-map.ts'
 import type { DriveReader } from '../../../../src/storage/drive.ts'
 import { openRawReader } from '../../../../src/storage/raw-reader.ts'
 import { seed, seeded } from '../../../support/random.ts'
@@ -141,8 +143,7 @@ describe('an overlay', () => {
     go()
     await flushed
     await files.blocks.close()
-    await files.mapFile.close()
-    await files.recent.close()
+    await files.map.close()
     rmSync(join(dir, 'o-recent'))
     const { disk: again } = await reopen(dir)
     const content = await contentOf(again)
@@ -159,8 +160,13 @@ describe('an overlay', () => {
     const write = async () => {
       throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
     }
-    const mapFile = Object.assign(files.mapFile, { write })
-    const disk = new OverlayDisk(await openRawReader(join(dir, 'base')), { ...files, mapFile })
+    const close = async () => {}
+    const map = new OverlayMap({
+      ...{ blocks: files.map.blocks, changed: files.map.blocks.track() },
+      file: { encode: MapFile.prototype.encode, write, close },
+      recent: { has: () => true, record: close, close },
+    })
+    const disk = new OverlayDisk(await openRawReader(join(dir, 'base')), { ...files, map })
     await disk.flush()
     await disk.write([Buffer.alloc(4096, 1)], 0)
     for (const fua of [false, true, true]) {
@@ -168,6 +174,7 @@ describe('an overlay', () => {
       await assert.rejects(again, { code: 'ENOSPC' })
     }
     await disk.close()
+    await files.map.close()
   })
 
   test('keeps the old data of what a slow copy from below was about to overwrite with it', limits, async (t) => {

@@ -7,7 +7,7 @@ import type { WriteOptions } from '../../../../src/storage/disk.ts'
 import { BlockMap } from '../../../../src/storage/disks/overlay/block-map.ts'
 import { type EncodedPages, MapFile } from '../../../../src/storage/disks/overlay/map-file.ts'
 import { OverlayDisk } from '../../../../src/storage/disks/overlay/overlay-disk.ts'
-import type { RecentMap } from '../../../../src/storage/disks/overlay/recent-map.ts'
+import { OverlayMap } from '../../../../src/storage/disks/overlay/overlay-map.ts'
 import type { DriveReader } from '../../../../src/storage/drive.ts'
 import { MemoryDisk } from '../../../support/memory-disk.ts'
 import { seed, seeded } from '../../../support/random.ts'
@@ -105,11 +105,10 @@ function overlay(blocks: LossyDisk, map: BlockMap, lossy: LossyMap): OverlayDisk
     read: async (buffer: Uint8Array) => void buffer.fill(BASE),
     close: async () => {},
   } as unknown as DriveReader
-  const recent = { has: () => true, record: async () => {}, close: async () => {} } as unknown as RecentMap
+  const recent = { has: () => true, record: async () => {}, close: async () => {} }
   return new OverlayDisk(base, {
-    ...{ blocks, map, recent },
-    unmapped: map.track(),
-    mapFile: lossy as unknown as MapFile,
+    blocks,
+    map: new OverlayMap({ blocks: map, changed: map.track(), file: lossy, recent }),
   })
 }
 
