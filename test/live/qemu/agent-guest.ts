@@ -78,7 +78,7 @@ export async function startAgentGuest(t: { after(hook: () => void): void }): Pro
   await once(qemu, 'spawn')
   const console = new Console(log)
   t.after(() => console.close())
-  await console.waitFor('WROTE 3', 40_000, () => qemu.exitCode !== null)
+  await console.waitFor('WROTE 3', 180_000, () => qemu.exitCode !== null)
   return {
     agent,
     qmp,

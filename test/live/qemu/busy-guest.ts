@@ -70,7 +70,7 @@ function convert(from: string, format: 'raw' | 'qcow2', to: string): void {
 /** The guest goes on: it wrote on, none of its requests failed, and nothing of ours is left in QEMU. */
 export async function assertUnharmed({ guest, monitor }: BusyGuest): Promise<void> {
   const { acked } = guest
-  await guest.waitFor(`ACK ${acked + 20}`, 10_000)
+  await guest.waitFor(`ACK ${acked + 20}`)
   assert.deepEqual(guest.console.diskErrors, [])
   assert.deepEqual(namesIn(await footprintOf(monitor)), [])
   assert.equal((await monitor.execute('query-status')).status, 'running')

@@ -15,7 +15,7 @@ import {
 } from './busy-guest.ts'
 import { BREATH, describeBusyGuests, FAULTS } from './faults.ts'
 
-const timeout = 60_000
+const timeout = 240_000
 
 describeBusyGuests('under plain push a guest goes on, without one error and with nothing left behind,', (busy) => {
   const archive = () => join(busy().dir, 'x.vma')

@@ -13,7 +13,8 @@ import { type Accelerator, accelerator } from './accelerator.ts'
 import { Console } from './console.ts'
 import { type GuestOptions, machine } from './machine.ts'
 
-const BOOT_TIMEOUT = 60_000
+/** Two guests at once on a busy machine may take a minute. */
+const BOOT_TIMEOUT = 180_000
 const KVM_PROBE_TIMEOUT = 6_000
 
 /** Starts it; it ends with the test, whatever happens. */
