@@ -24,7 +24,7 @@ describe('a guest on a live restore', needsGuest(), () => {
     makeGuestDisk(image, 'restored-live')
     await backup({ drives: { [NAME]: image }, to: archive })
     const command = ['restore', archive, into, '--live']
-    const first = await serveBy(t, [...command, '--bwlimit', '1MiB/s'], dir)
+    const first = await serveBy(t, [...command, '--bwlimit', '200KiB/s'], dir)
     const disks = [{ socket: first.socket, name: NAME }]
     const guest = await startGuest(t, { role: 'writer', trim: 60, disks })
     await guest.waitFor('ACK 30')

@@ -132,7 +132,8 @@ describe('an overlay', () => {
       write: { value: (...args: Parameters<typeof files.blocks.write>) => files.blocks.write(...args) },
       read: { value: (...args: Parameters<typeof files.blocks.read>) => files.blocks.read(...args) },
     })
-    const disk = new OverlayDisk(await openRawReader(join(dir, 'base')), { ...files, blocks })
+    const base = await openRawReader(join(dir, 'base'))
+    const disk = new OverlayDisk(base, { ...files, blocks })
     await disk.write([Buffer.alloc(4096, 1)], 0)
     const flushed = Promise.resolve(disk.flush())
     await flushing
@@ -144,6 +145,7 @@ describe('an overlay', () => {
     await flushed
     await files.blocks.close()
     await files.map.close()
+    await base.close()
     rmSync(join(dir, 'o-recent'))
     const { disk: again } = await reopen(dir)
     const content = await contentOf(again)
