@@ -116,7 +116,7 @@ export class ArchiveDrive implements ImageReader {
   async *#stored(extent: number, from: number, to: number): AsyncGenerator<Part> {
     const { headers, data } = this.#parts
     const header = await headers.get(extent)
-    for (const { at, length } of segmentsOf(header, this.info.id, from, to)) {
+    for (const { at, length } of segmentsOf(header.slots, this.info.id, from, to)) {
       if (at < 0) yield { length, view: null }
       else
         for (let done = 0; done < length; ) {

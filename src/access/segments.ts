@@ -1,7 +1,7 @@
 /** Where the bytes of a drive are in an extent. */
 
-import { BLOCK_SIZE, CLUSTER_SIZE, popcount16 } from '../core/geometry.ts'
-import { EXTENT_HEADER_SIZE, type ExtentHeader } from '../formats/vma/extent.ts'
+import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE, FULL_MASK, popcount16 } from '../core/geometry.ts'
+import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
 
 /** Bytes of a drive that are zero, or lie together in the archive. */
 export interface Segment {
@@ -11,45 +11,67 @@ export interface Segment {
 }
 
 /**
- * The bytes `offset` to `end` (not included) of a drive, all of clusters that the extent has, as segments as long as
- * they can be.
+ * The bytes `offset` to `end` (not included) of a drive, all of clusters that the slots have, as segments as long as they
+ * can be.
  */
-export function segmentsOf({ slots }: ExtentHeader, drive: number, offset: number, end: number): Segment[] {
+export function segmentsOf(slots: readonly Slot[], drive: number, offset: number, end: number): Segment[] {
   const segments: Segment[] = []
-  const add = (at: number, length: number) => {
-    const last = segments.at(-1)
-    if (last !== undefined && (at < 0 ? last.at < 0 : last.at >= 0 && last.at + last.length === at))
-      last.length += length
-    else segments.push({ at, length })
-  }
-  const places = placesOf(slots, drive)
+  const cursor = new SlotCursor(slots, drive)
   for (let position = offset; position < end; ) {
     const cluster = Math.floor(position / CLUSTER_SIZE)
-    const { mask, at } = places.get(cluster)!
-    const within = position - cluster * CLUSTER_SIZE
-    if (mask === 0) {
-      const length = Math.min(end - position, CLUSTER_SIZE - within)
-      add(-1, length)
-      position += length
-      continue
-    }
-    const block = Math.floor(within / BLOCK_SIZE)
-    const length = Math.min(end - position, (block + 1) * BLOCK_SIZE - within)
-    const isStored = ((mask >>> block) & 1) === 1
-    const before = popcount16(mask & ((1 << block) - 1)) * BLOCK_SIZE
-    add(isStored ? at + before + (within % BLOCK_SIZE) : -1, length)
-    position += length
+    const mask = cursor.find(cluster)
+    const from = position - cluster * CLUSTER_SIZE
+    const to = Math.min(end - cluster * CLUSTER_SIZE, CLUSTER_SIZE)
+    addCluster(segments, mask, cursor.at, from, to)
+    position += to - from
   }
   return segments
 }
 
-/** By cluster: its mask, and where in the extent its first stored block is. */
-function placesOf(slots: ExtentHeader['slots'], drive: number): Map<number, { mask: number; at: number }> {
-  const places = new Map<number, { mask: number; at: number }>()
-  let at = EXTENT_HEADER_SIZE
-  for (const slot of slots) {
-    if (slot.drive === drive) places.set(slot.cluster, { mask: slot.mask, at })
-    at += popcount16(slot.mask) * BLOCK_SIZE
+/** The bytes `from` to `to` of a cluster whose stored blocks begin at byte `at` of the extent. */
+function addCluster(segments: Segment[], mask: number, at: number, from: number, to: number): void {
+  for (let position = from; position < to; ) {
+    const block = Math.floor(position / BLOCK_SIZE)
+    const isStored = ((mask >>> block) & 1) === 1
+    let next = block + 1
+    if (mask === 0 || mask === FULL_MASK) next = BLOCKS_PER_CLUSTER
+    const stop = Math.min(to, next * BLOCK_SIZE)
+    const before = popcount16(mask & ((1 << block) - 1)) * BLOCK_SIZE
+    add(segments, isStored ? at + before + (position % BLOCK_SIZE) : -1, stop - position)
+    position = stop
   }
-  return places
+}
+
+function add(segments: Segment[], at: number, length: number): void {
+  const last = segments.at(-1)
+  const goesOn = last !== undefined && (at < 0 ? last.at < 0 : last.at >= 0 && last.at + last.length === at)
+  if (goesOn) last.length += length
+  else segments.push({ at, length })
+}
+
+/** Finds slots, the quickest where they are wanted in the order in which they are there. */
+class SlotCursor {
+  readonly #slots: readonly Slot[]
+  readonly #drive: number
+  #index = 0
+  /** Where in the extent the blocks of the slot that was found begin. */
+  at = EXTENT_HEADER_SIZE
+
+  constructor(slots: readonly Slot[], drive: number) {
+    this.#slots = slots
+    this.#drive = drive
+  }
+
+  /** The mask of this cluster, which is there. */
+  find(cluster: number): number {
+    for (let passed = 0; passed < this.#slots.length; passed++) {
+      const slot = this.#slots[this.#index]
+      if (slot.cluster === cluster && slot.drive === this.#drive) return slot.mask
+      this.at += popcount16(slot.mask) * BLOCK_SIZE
+      if (++this.#index < this.#slots.length) continue
+      this.#index = 0
+      this.at = EXTENT_HEADER_SIZE
+    }
+    return 0
+  }
 }
