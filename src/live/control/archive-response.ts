@@ -32,7 +32,6 @@ export class ArchiveResponse {
   #answered: { resolve: (refusal: Refusal | null) => void; reject: (error: unknown) => void } | null = null
   #slab: Slab | null = null
   #used = 0
-  #views: Uint8Array[] = []
   #state: 'open' | 'whole' | VmapipeError = 'open'
   #wake: () => void = () => {}
 
@@ -76,10 +75,9 @@ export class ArchiveResponse {
     if (this.#state === 'whole') return null
     const slab = await budget.take(pieceBytes(budget, LARGEST_PIECE))
     await this.#fill(slab)
-    const views = this.#views.splice(0)
-    if (this.#state instanceof VmapipeError || views.length === 0) slab.release()
+    if (this.#state instanceof VmapipeError || this.#used === 0) slab.release()
     if (this.#state instanceof VmapipeError) throw this.#state
-    return views.length === 0 ? null : new Chunk(views, [slab])
+    return this.#used === 0 ? null : new Chunk([slab.buffer.subarray(0, this.#used)], [slab])
   }
 
   close(): void {
@@ -88,9 +86,9 @@ export class ArchiveResponse {
 
   /** Resolves when the slab is full, or nothing more comes. */
   async #fill(slab: Slab): Promise<void> {
+    this.#used = 0
     if (this.#state !== 'open') return
     this.#slab = slab
-    this.#used = 0
     const enough = new Promise<void>((resolve) => {
       this.#wake = resolve
     })
@@ -119,10 +117,8 @@ export class ArchiveResponse {
     return {
       next: (most) => this.#slab?.buffer.subarray(this.#used, this.#used + most) ?? null,
       filled: (bytes) => {
-        const { buffer } = this.#slab!
-        this.#views.push(buffer.subarray(this.#used, this.#used + bytes))
         this.#used += bytes
-        if (this.#used < buffer.byteLength) return
+        if (this.#used < this.#slab!.bytes) return
         this.#slab = null
         this.#wake()
       },

@@ -2,6 +2,7 @@
 
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { VmapipeError } from '../../core/errors.ts'
+import { isObject } from '../../protocol/qmp/json.ts'
 import type { ServiceStatus } from '../service.ts'
 import { ArchiveResponse, connectionError, type Refusal } from './archive-response.ts'
 
@@ -33,9 +34,13 @@ export class ControlClient {
 
   async status(): Promise<ServiceStatus> {
     const response = await this.#get('/status', AbortSignal.timeout(STATUS_MS))
-    const text = await this.#text(response)
+    const text = await this.#text(response).catch((error) => {
+      throw connectionError(this.#path, error)
+    })
     if (response.statusCode !== 200) throw this.#refused({ status: response.statusCode!, text })
-    return JSON.parse(text)
+    const status = parsed(text)
+    if (isObject(status)) return status as unknown as ServiceStatus
+    throw new VmapipeError('FAILED', 'the answer is not that of a service', { file: this.#path })
   }
 
   /** Resolves with the archive once the point in time is set; FAILED or USAGE where the service refuses. */
@@ -63,7 +68,8 @@ export class ControlClient {
   }
 
   #refused({ status, text }: Refusal): VmapipeError {
-    const { error = `answered ${status}`, hint } = parsed(text)
+    const answer = parsed(text)
+    const { error = `answered ${status}`, hint } = isObject(answer) ? answer : {}
     return new VmapipeError(status === 400 ? 'USAGE' : 'FAILED', String(error), {
       file: this.#path,
       ...(typeof hint === 'string' && { hint }),
@@ -83,10 +89,11 @@ export class ControlClient {
   }
 }
 
-function parsed(text: string): { error?: unknown; hint?: unknown } {
+/** Undefined for what is no JSON. */
+function parsed(text: string): unknown {
   try {
-    return JSON.parse(text) ?? {}
+    return JSON.parse(text)
   } catch {
-    return {}
+    return undefined
   }
 }

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { Budget } from '../../../src/core/budget.ts'
+import { ControlClient } from '../../../src/live/control/client.ts'
+import { tmpDir } from '../../support/tmp.ts'
+
+/** A client of somebody who answers everything with these bytes, and hangs up. */
+async function clientOf(t: TestContext, answer: string): Promise<ControlClient> {
+  const path = join(tmpDir(t), 'control')
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.end(answer))
+  })
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  t.after(() => server.close())
+  return new ControlClient(path)
+}
+
+describe('a client of a service', { timeout: 10_000 }, () => {
+  const json = (length: number, text: string) => `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n${text}`
+  for (const [what, answer] of [
+    ['that breaks off', json(100, '{"drives"')],
+    ['that sends no JSON', json(4, 'soon')],
+    ['that sends no object', json(2, '17')],
+    ['that is none', 'SSH-2.0-OpenSSH_9.2\r\n'],
+  ]) {
+    test(`${what} fails in one line that names the socket`, async (t) => {
+      const client = await clientOf(t, answer)
+      await assert.rejects(client.status(), (error: any) => {
+        assert.equal(error.code, 'FAILED')
+        assert.match(error.line, /\(file .*control\)$/)
+        return true
+      })
+    })
+  }
+
+  test('gets an archive that comes in many small pieces in a large one', async (t) => {
+    const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+    const client = await clientOf(t, `${head}${'1\r\nx\r\n'.repeat(100_000)}0\r\nVmapipe-Outcome: complete\r\n\r\n`)
+    const response = await client.backup({})
+    const chunk = (await response.read(new Budget(16 << 20)))!
+    assert.equal(chunk.buffers.length, 1)
+    assert.equal(chunk.byteLength, 100_000)
+    chunk.release()
+  })
+})
