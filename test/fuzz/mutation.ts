@@ -14,7 +14,22 @@ export type Mutation =
 
 /** Numbers at the edges of their types, of both byte orders, and a few magic numbers. */
 const VALUES = [
-  ...['00', '01', '7f', '80', 'ff', '0000', 'ffff', '8000', '00000000', 'ffffffff', '7fffffff', '80000000', '00000080'],
+  ...[
+    '00',
+    '01',
+    '7f',
+    '80',
+    'ff',
+    '0000',
+    'ffff',
+    '8000',
+    '00000000',
+    '00000001',
+    'ffffffff',
+    '7fffffff',
+    '80000000',
+    '00000080',
+  ],
   ...['0000000000000000', 'ffffffffffffffff', '7fffffffffffffff', '001fffffffffffff', '0020000000000000'],
   ...['564d4100', '564d4145', '28b52ffd', '04224d18', '02214c18', '1f8b0804', '502a4d18', '5643', '5652'],
 ]

@@ -26,6 +26,8 @@ export interface Agreement {
 /** Reply messages are short texts, names or a few numbers. */
 const MAX_REPLY_BYTES = 8192
 const MAX_REPLIES = 64
+/** With less a drive is too many requests. "Size constraints" wants the preferred block size at least. */
+const LEAST_PAYLOAD = 512
 
 export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void): Parser<Agreement> {
   const fixed = yield* greet(send)
@@ -132,6 +134,8 @@ function* go(exportName: string, agreement: Agreement): Parser<boolean> {
   })
   if (last.type === nbd.REP_ACK) {
     if (!described) throw violation('OPT_GO without the size of the export')
+    if (agreement.maxPayload < Math.min(LEAST_PAYLOAD, agreement.size))
+      throw violation(`at most ${agreement.maxPayload} bytes in a request`)
     return true
   }
   if (last.type === nbd.REP_ERR_UNSUP) return false

@@ -101,6 +101,16 @@ const cases: [string, RegExp, (peer: Peer) => unknown][] = [
     },
   ]),
   [
+    'takes one byte at a time',
+    /at most 1 bytes in a request/,
+    async (peer) => {
+      await untilGo(peer)
+      peer.reply(OPT_GO, REP_INFO, ...blockSizes(1, 1, 1))
+      peer.reply(OPT_GO, REP_INFO, ...exportInfo(2 ** 30))
+      peer.reply(OPT_GO, REP_ACK)
+    },
+  ],
+  [
     'does not know the export',
     /has no export 'disk': gone fishing/,
     async (peer) => {
