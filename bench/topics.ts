@@ -10,6 +10,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   restore: () => import('./restore.ts'),
   sparse: () => import('./sparse.ts'),
   'random-access': () => import('./random-access.ts'),
+  boot: () => import('./boot.ts'),
   'nbd-server': () => import('./nbd-server.ts'),
   live: () => import('./live.ts'),
   qemu: () => import('./qemu.ts'),

@@ -1,9 +1,14 @@
 /** What a guest waits for while its disks are restored: reads of bytes that are in the archive alone. */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { DriveExtent, DriveReader } from '../../storage/drive.ts'
+
+/** Who has just read is likely to read again: so long, in milliseconds, the rest waits for that. */
+const PATIENCE_MS = 5
 
 export class Demand {
   #reading = 0
+  #last = Number.NEGATIVE_INFINITY
   #idle: (() => void)[] = []
 
   /** Resolves when nobody waits for the archive. */
@@ -11,11 +16,22 @@ export class Demand {
     while (this.#reading > 0) await new Promise<void>((go) => this.#idle.push(go))
   }
 
+  /** Resolves when nobody has waited for the archive for a moment. */
+  async quiet(): Promise<void> {
+    for (;;) {
+      await this.idle()
+      const patience = this.#last + PATIENCE_MS - performance.now()
+      if (patience <= 0) return
+      await sleep(patience)
+    }
+  }
+
   async of(read: Promise<void>): Promise<void> {
     this.#reading++
     try {
       await read
     } finally {
+      this.#last = performance.now()
       if (--this.#reading === 0) for (const go of this.#idle.splice(0)) go()
     }
   }

@@ -106,7 +106,7 @@ export class Filler {
     if (signal.aborted) return undefined
     let urgent = this.#takeWanted()
     if (urgent) return urgent
-    await demand.idle()
+    await demand.quiet()
     urgent = this.#takeWanted()
     if (urgent || signal.aborted) return urgent
     const { done, value } = order.next()
