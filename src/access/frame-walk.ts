@@ -3,7 +3,7 @@
  * be decoded by itself, in memory, is anything gained by it: such are those of pzstd, and our own.
  */
 
-import { VmapipeError } from '../core/errors.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { type Format, recognise } from '../formats/compression.ts'
 import type { Frame } from '../formats/frame-map/frame-map.ts'
 import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberLength } from '../formats/gzip/member.ts'
@@ -32,29 +32,50 @@ const FRAME_LIMIT = 32 << 20
 /** The map of so many takes no more memory than that of our largest archives. */
 const MOST_FRAMES = 8 << 20
 
+export interface WalkedFrames {
+  frames: Frame[]
+  /** Why it ended before the end of the file. */
+  problem: VmapipeError | null
+}
+
+export interface WalkOptions {
+  /** Frames that do not say how much they hold are decoded to find out. */
+  decode?: boolean
+  signal?: AbortSignal
+}
+
 /** Throws USAGE where there are frames that cannot be decoded by themselves. */
-export async function walkFrames(file: ArchiveBytes, signal?: AbortSignal): Promise<Frame[]> {
-  const walk = new FrameWalk(file)
+export async function walkFrames(
+  file: ArchiveBytes,
+  { decode = false, signal }: WalkOptions = {},
+): Promise<WalkedFrames> {
+  const walk = new FrameWalk(file, decode)
   const frames: Frame[] = []
-  for (let offset = 0; offset < file.size && frames.length < MOST_FRAMES; ) {
-    signal?.throwIfAborted()
-    const frame = await walk.frameAt(offset)
-    if (frame.bytes > FRAME_LIMIT && frame.contentBytes > 0) throw notAlone()
-    if (frame.contentBytes > FRAME_LIMIT) throw notAlone()
-    if (offset + frame.bytes > file.size)
-      throw new VmapipeError('INCOMPLETE', 'the archive ends within a frame', { offset: file.size })
-    frames.push(frame)
-    offset += frame.bytes
+  try {
+    for (let offset = 0; offset < file.size && frames.length < MOST_FRAMES; ) {
+      signal?.throwIfAborted()
+      const frame = await walk.frameAt(offset)
+      if (Math.max(frame.bytes, frame.contentBytes) > FRAME_LIMIT && frame.contentBytes > 0) throw notAlone()
+      if (offset + frame.bytes > file.size) throw cut(file)
+      frames.push(frame)
+      offset += frame.bytes
+    }
+  } catch (error) {
+    const problem = asVmapipeError(error)
+    if (problem.code !== 'DAMAGED' && problem.code !== 'INCOMPLETE') throw problem
+    return { frames, problem }
   }
-  return frames
+  return { frames, problem: null }
 }
 
 class FrameWalk {
   readonly #file: ArchiveBytes
+  readonly #decode: boolean
   readonly #reader: HopReader
 
-  constructor(file: ArchiveBytes) {
+  constructor(file: ArchiveBytes, decode: boolean) {
     this.#file = file
+    this.#decode = decode
     this.#reader = new HopReader(file)
   }
 
@@ -66,9 +87,11 @@ class FrameWalk {
       gzip: () => this.#gzip(offset),
       skippable: () => this.#skippable(offset),
     }
-    const kind = kinds[recognise(start) ?? 'lzop']
-    if (kind === undefined) throw notAlone()
-    return kind()
+    const format = recognise(start)
+    const kind = format && kinds[format]
+    if (kind !== undefined) return kind()
+    if (format !== undefined || offset === 0) throw notAlone()
+    throw new VmapipeError('DAMAGED', 'no compressed frame begins here', { offset })
   }
 
   /** Fewer bytes at the end of the file. */
@@ -103,8 +126,8 @@ class FrameWalk {
   }
 
   async #measure(offset: number, length: number): Promise<number> {
-    if (offset + length > this.#file.size)
-      throw new VmapipeError('INCOMPLETE', 'the archive ends within a frame', { offset: this.#file.size })
+    if (!this.#decode) throw notAlone()
+    if (offset + length > this.#file.size) throw cut(this.#file)
     const frame = Buffer.allocUnsafeSlow(length)
     await this.#file.read(frame, offset)
     return zstdContentBytes(frame, FRAME_LIMIT, offset)
@@ -134,6 +157,10 @@ class FrameWalk {
     const trailer = await this.#read(offset + bytes - MEMBER_TRAILER_SIZE, MEMBER_TRAILER_SIZE)
     return { bytes, contentBytes: trailer.readUInt32LE(4) }
   }
+}
+
+function cut(file: ArchiveBytes): VmapipeError {
+  return new VmapipeError('INCOMPLETE', 'the archive ends within a frame', { offset: file.size })
 }
 
 function notAlone(): VmapipeError {

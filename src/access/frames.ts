@@ -13,6 +13,13 @@ import { type Load, PieceCache, type View } from './piece-cache.ts'
 /** Frames that must fit into the memory for content. */
 const LEAST_FRAMES = 3
 
+/** How many frames may be decoded at once; 0 where there is no memory for them. */
+export function atOnceIn(table: FrameTable, budget: Budget, threads: number): number {
+  const { bytes, contentBytes } = table.largest
+  const atOnce = Math.max(1, Math.min(threads + 2, Math.floor(budget.capacity / 3 / Math.max(1, bytes))))
+  return bytes * atOnce + LEAST_FRAMES * contentBytes <= budget.capacity ? atOnce : 0
+}
+
 export class Frames implements ArchiveBytes {
   readonly size: number
   readonly #file: ArchiveBytes
@@ -26,9 +33,8 @@ export class Frames implements ArchiveBytes {
   /** Takes all of the budget. Throws USAGE where it is too small for frames so large. */
   constructor(file: ArchiveBytes, table: FrameTable, budget: Budget, threads: number) {
     const { bytes, contentBytes } = table.largest
-    const wanted = threads + 2
-    const atOnce = Math.max(1, Math.min(wanted, Math.floor(budget.capacity / 3 / bytes)))
-    if (bytes * atOnce + LEAST_FRAMES * contentBytes > budget.capacity)
+    const atOnce = atOnceIn(table, budget, threads)
+    if (atOnce === 0)
       throw new VmapipeError('USAGE', `frames of ${formatBytes(contentBytes)} do not fit into memory`, {
         hint: `allow a --buffer of ${formatBytes(bytes * 3 + LEAST_FRAMES * contentBytes)}`,
       })

@@ -8,7 +8,8 @@ import type { ArchiveHeader } from './archive-header.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import { readEnding } from './ending.ts'
 import { walkExtents } from './extent-walk.ts'
-import { type FrameTable, readFrameTable } from './frame-table.ts'
+import { FrameTable, readFrameTable } from './frame-table.ts'
+import { walkFrames } from './frame-walk.ts'
 import { buildIndex } from './index-builder.ts'
 import type { Sidecar } from './sidecar.ts'
 
@@ -29,6 +30,18 @@ export async function isCompressed(file: ArchiveBytes): Promise<boolean> {
 /** The map that the archive ends with; null where there is none that is right. */
 export function ownFrames(file: ArchiveBytes, warn: Warn): Promise<FrameTable | null> {
   return unlessDamaged(() => readFrameTable(file), "the map of the archive's frames", warn)
+}
+
+/** Frames that say themselves how long they are, by a pass from one to the next; null where there are others. */
+export async function walkedFrames(file: ArchiveBytes, { signal, warn }: LocateOptions): Promise<FrameTable | null> {
+  try {
+    const { frames, problem } = await walkFrames(file, { signal })
+    if (problem !== null) warn(`frames behind this are not found: ${problem.line}`)
+    return new FrameTable(frames)
+  } catch (error) {
+    if (asVmapipeError(error).code !== 'USAGE') throw error
+    return null
+  }
 }
 
 /** The index that the archive ends with; null where there is none that is right. */

@@ -15,9 +15,10 @@ import { ArchiveDrive } from './archive-drive.ts'
 import { ArchiveFile } from './archive-file.ts'
 import { readHeader } from './archive-header.ts'
 import { ExtentHeaders } from './extent-headers.ts'
+import type { FrameTable } from './frame-table.ts'
 import { FramedExtents } from './framed-extents.ts'
-import { Frames } from './frames.ts'
-import { isCompressed, ownFrames, ownIndex, sidecarIndex, walkedIndex } from './locate.ts'
+import { atOnceIn, Frames } from './frames.ts'
+import { isCompressed, ownFrames, ownIndex, sidecarIndex, walkedFrames, walkedIndex } from './locate.ts'
 import { PieceCache } from './piece-cache.ts'
 import { PlainExtents } from './plain-extents.ts'
 import { readSidecar, type Sidecar } from './sidecar.ts'
@@ -110,13 +111,19 @@ async function openBytes(
 }
 
 /** Unknown only where the archive may be spooled instead. */
-async function findFrames(file: ArchiveBytes, sidecar: Sidecar | null, { warn, spool }: Settled) {
-  const table = (await ownFrames(file, warn)) ?? sidecar?.frames
-  if (table) return table
-  if (spool !== undefined) return 'unknown'
-  throw new VmapipeError('USAGE', 'nothing tells where in this compressed archive anything is', {
-    hint: 'name a folder with --spool, which it is unpacked into, or try `vmapipe index`',
-  })
+async function findFrames(
+  file: ArchiveBytes,
+  sidecar: Sidecar | null,
+  options: Settled,
+): Promise<FrameTable | 'unknown'> {
+  const { budget, threads, spool, warn } = options
+  const table = (await ownFrames(file, warn)) ?? sidecar?.frames ?? (await walkedFrames(file, options))
+  if (spool === undefined && table === null)
+    throw new VmapipeError('USAGE', 'nothing tells where in this compressed archive anything is', {
+      hint: 'name a folder with --spool, which it is unpacked into, or try `vmapipe index`',
+    })
+  const isOfUse = table !== null && (spool === undefined || atOnceIn(table, budget, threads) > 0)
+  return isOfUse ? table : 'unknown'
 }
 
 async function sidecarOf(path: string, warn: (message: string) => void): Promise<Sidecar | null> {

@@ -118,7 +118,7 @@ function decodeFrames(map: Buffer, size: number): FrameTable {
   const frames: Frame[] = []
   for (let frame = 0; frame < count; frame++) frames.push({ bytes: reader.next(), contentBytes: reader.next() })
   const table = new FrameTable(frames)
-  if (!reader.isAtEnd || table.starts[count] !== size) throw wrong('has frames that do not fit into the archive')
+  if (!reader.isAtEnd || table.starts[count] > size) throw wrong('has frames that do not fit into the archive')
   return table
 }
 

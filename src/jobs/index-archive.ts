@@ -42,7 +42,7 @@ export async function indexArchive({ archive, force, ...options }: IndexOptions)
     const { warn = () => {}, signal, buffer = DEFAULT_BUDGET, threads = availableParallelism() } = options
     const compressed = await isCompressed(file)
     const own = compressed ? await ownFrames(file, warn) : null
-    const table = compressed ? (own ?? new FrameTable(await walkFrames(file, signal))) : null
+    const table = compressed ? (own ?? (await framesOf(file, warn, signal))) : null
     if (table !== null) bytes = new Frames(file, table, new Budget(buffer), threads)
     const header = await readHeader(bytes)
     const index = compressed && own === null ? null : await ownIndex(bytes, header, warn)
@@ -61,4 +61,14 @@ export async function indexArchive({ archive, force, ...options }: IndexOptions)
   } finally {
     await bytes.close()
   }
+}
+
+async function framesOf(
+  file: ArchiveBytes,
+  warn: (message: string) => void,
+  signal?: AbortSignal,
+): Promise<FrameTable> {
+  const { frames, problem } = await walkFrames(file, { decode: true, signal })
+  if (problem !== null) warn(`frames behind this are not found: ${problem.line}`)
+  return new FrameTable(frames)
 }

@@ -96,13 +96,10 @@ describe('an archive that was cut', () => {
       async (t) => {
         const whole = await archiveOf([IMAGE], { method, frame: 1 << 18 })
         const bytes = whole.subarray(0, whole.length >> 1)
-        if (method !== 'none') {
-          await assert.rejects(opened(t, bytes), { code: 'USAGE', hint: /--spool/ })
-          return
-        }
         const { archive, warnings } = await opened(t, bytes)
-        assert.equal(warnings.length, 1)
-        assert.match(warnings[0], /extents behind this are not found: the archive ends within an extent/)
+        const [last] = warnings.slice(-1)
+        assert.match(last, /^extents behind this are not found: the archive ends within an extent/)
+        if (method === 'zstd') assert.match(warnings[0], /^frames behind this are not found: the archive ends within a/)
         const errors = await lost(archive.drive(NAME), IMAGE)
         assert.ok(errors.size > 58 && errors.size < 200)
         for (const { code, where } of errors.values()) {

@@ -70,6 +70,23 @@ describe('an archive is opened', limits, () => {
     await assert.rejects(opened(t, archive.subarray(0, 9000)), { code: 'INCOMPLETE' })
   })
 
+  test('whose map of frames is lost: they are found one by one', async (t) => {
+    const image = patchyImage(3_000_000)
+    for (const method of ['zstd', 'lz4', 'gzip'] as const) {
+      const { archive, warnings } = await opened(t, await archiveOf([image], { method, frame: 1 << 18, map: false }))
+      const drive = archive.drive(NAME)
+      const content = Buffer.alloc(drive.size)
+      await drive.read(content, 0)
+      assert.ok(content.equals(image))
+      assert.deepEqual(warnings, [])
+    }
+    const damaged = await archiveOf([image], { method: 'zstd', frame: 1 << 18 })
+    damaged[damaged.length - 45] ^= 1
+    const { archive, warnings } = await opened(t, damaged)
+    await archive.drive(NAME).read(Buffer.alloc(100), 2_000_000)
+    assert.match(warnings.join(), /^the map of the archive's frames is not used/)
+  })
+
   test('within its memory, or not at all', async (t) => {
     const image = patchyImage(30 * MIB)
     const bytes = await archiveOf([image], { method: 'zstd' })

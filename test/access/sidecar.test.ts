@@ -108,14 +108,9 @@ describe('an index beside an archive', limits, () => {
         const bytes = 'cut' in change ? whole.subarray(0, change.cut) : Buffer.from(whole)
         if ('at' in change) bytes[change.at] ^= change.value
         writeFileSync(`${archive}.idx`, bytes)
-        try {
-          const { content, warnings } = await contentOf(archive)
-          assert.ok(content.equals(IMAGE))
-          assert.equal(warnings.length, 1)
-        } catch (error: any) {
-          // Without an index nothing can be found in compressed frames.
-          assert.deepEqual([error.code, 'method' in making], ['USAGE', true])
-        }
+        const { content, warnings } = await contentOf(archive)
+        assert.ok(content.equals(IMAGE))
+        assert.equal(warnings.length, 1)
       })
       await fc.assert(property, { numRuns: 30, seed })
     }
