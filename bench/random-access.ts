@@ -15,6 +15,7 @@ import { type Goal, type Section, type Settings, type Table, vmapipe } from './t
 const GiB = 2 ** 30
 const SECONDS = 3
 const OURS = 'vmapipe export of .vma.zst'
+const SMALL = 'the same in frames of 64 KiB'
 const THEIRS = 'qemu-nbd of qcow2 (zstd)'
 const CAT = 'vmapipe cat of .vma.zst'
 const ZSTD = 'zstd -dc of the .vma.zst'
@@ -41,6 +42,7 @@ export async function run({ folder, quick, runs }: Settings): Promise<Section> {
       `One cluster: of a drive of ${16 / scale} GiB with ${2048 / scale} MiB of data (${mebibytes(archives.large)} as .vma.zst). The ` +
         `rest: of a dense drive of ${2048 / scale} MiB (${mebibytes(archives.dense)}); qcow2 is made by qemu-img convert -c with zstd. ` +
         `fio for ${SECONDS} s at a time over a unix socket. All in memory (tmpfs).`,
+      ...(random === null ? [] : [random.sizes]),
     ],
     tables: [single.table, timesTable(measured), ...(random === null ? [] : [random.table])],
     goals: [single.goal, catGoal(measured), ...(random?.goals ?? []), memoryGoal(measured, (name) => name === CAT)],
@@ -116,14 +118,24 @@ function catGoal(measured: readonly Measured[]): Goal {
   return goal
 }
 
+/** Frames as large as the clusters of qcow2. */
+async function smallFrames(image: string, folder: string): Promise<string> {
+  const archive = join(folder, 'small.vma.zst')
+  const argv = vmapipe('backup', '-d', `disk=${image}`, '--compress', 'zstd,frame=64KiB', '-o', archive)
+  await measure({ name: 'the archive', argv }, folder)
+  return archive
+}
+
 async function randomReads(image: string, archive: string, runs: number, folder: string) {
   const qcow2 = `${image}.qcow2`
   execFileSync('qemu-img', ['convert', '-c', '-O', 'qcow2', '-o', 'compression_type=zstd', '-f', 'raw', image, qcow2])
   const size = Number(execFileSync('stat', ['-c', '%s', image]))
-  const [ours, theirs] = [join(folder, 'ours.sock'), join(folder, 'theirs.sock')]
+  const small = await smallFrames(image, folder)
+  const [ours, fine, theirs] = ['ours', 'fine', 'theirs'].map((name) => join(folder, `${name}.sock`))
   const servers = new Map<string, Served>()
   try {
     servers.set(OURS, await start(vmapipe('export', archive, '--socket', ours), ours, size))
+    servers.set(SMALL, await start(vmapipe('export', small, '--socket', fine), fine, size))
     servers.set(THEIRS, await start(['qemu-nbd', '-r', '-f', 'qcow2', '-t', '-k', theirs, qcow2], theirs, size))
     const figures = new Map<string, number[]>()
     for (let round = 0; round <= runs; round++)
@@ -132,7 +144,10 @@ async function randomReads(image: string, archive: string, runs: number, folder:
           const iops = fio(server, load, round === 0 ? 1 : SECONDS, folder)
           if (round > 0) figures.set(name + load.name, [...(figures.get(name + load.name) ?? []), iops])
         }
-    return { table: iopsTable([...servers.keys()], figures), goals: iopsGoals(figures, servers.get(OURS)!.peak()) }
+    const peaks = [OURS, SMALL].map((name) => servers.get(name)!.peak())
+    const sizes = `Archives: ${mebibytes(archive)}, in frames of 64 KiB ${mebibytes(small)}; the qcow2 has ${mebibytes(qcow2)}.`
+    const goals = [...iopsGoals(figures), exportMemoryGoal(Math.max(...peaks))]
+    return { sizes, table: iopsTable([...servers.keys()], figures), goals }
   } finally {
     for (const server of servers.values()) await server.stop()
   }
@@ -151,17 +166,26 @@ function iopsTable(servers: string[], figures: Map<string, number[]>): Table {
   }
 }
 
-function iopsGoals(figures: Map<string, number[]>, peak: number): Goal[] {
-  const goals = LOADS.map(({ name }): Goal => {
-    const ratio = pairRatio(figures.get(OURS + name)!, figures.get(THEIRS + name)!)
-    return {
-      job: `random reads through export (${name})`,
-      goal: 'at least 1.0 times those of qemu-nbd on a compressed qcow2',
-      measured: `${ratio.toFixed(2)} times`,
-      met: ratio >= 1,
-      why: 'a frame of ours holds 4 MiB, a cluster of qcow2 64 KiB, and a frame is decoded and checked as a whole: the price of its better ratio.',
-    }
-  })
+function iopsGoals(figures: Map<string, number[]>): Goal[] {
+  return [OURS, SMALL].flatMap((server) =>
+    LOADS.map(({ name }): Goal => {
+      const ratio = pairRatio(figures.get(server + name)!, figures.get(THEIRS + name)!)
+      return {
+        job: `${name}: ${server}`,
+        goal: 'at least 1.0 times qemu-nbd on a compressed qcow2',
+        measured: `${ratio.toFixed(2)} times`,
+        met: ratio >= 1,
+        why: server === OURS ? COARSE : FINE,
+      }
+    }),
+  )
+}
+
+const COARSE =
+  'a frame holds 4 MiB, a cluster of qcow2 64 KiB, and a frame is decoded and checked as a whole: the price of a smaller archive.'
+const FINE = 'to set up a decoder from JavaScript takes about as long as decoding 64 KiB.'
+
+function exportMemoryGoal(peak: number): Goal {
   const measured = `${(peak / 2 ** 20).toFixed(0)} MiB`
-  return [...goals, { job: 'resident memory of export', goal: 'under 256 MiB', measured, met: peak < MEMORY_GOAL }]
+  return { job: 'resident memory of export', goal: 'under 256 MiB', measured, met: peak < MEMORY_GOAL }
 }
