@@ -152,8 +152,9 @@ fuzz('whatever a QMP server says, drives and machine are described or refused', 
   try {
     const inventory = await attempt(() => discover(client), 'FAILED')
     if (inventory instanceof VmapipeError) return
-    for (const { name, size } of inventory.drives) {
+    for (const { name, node, size } of inventory.drives) {
       assert.equal(nameProblem(name), null)
+      assert.ok(typeof node === 'string' && node !== '', `node ${node}`)
       assert.ok(name.length < 200 && Number.isSafeInteger(size) && size >= 0, `${name} of ${size} bytes`)
     }
     assert.equal(new Set(inventory.drives.map(({ name }) => name)).size, inventory.drives.length)
