@@ -6,13 +6,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ImageReader } from '../../access/image-reader.ts'
 import type { Budget } from '../../core/budget.ts'
-import { asVmapipeError, type VmapipeError } from '../../core/errors.ts'
+import type { VmapipeError } from '../../core/errors.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
-import { wholeBlocks } from '../../storage/disks/overlay/whole-blocks.ts'
-import type { DriveExtent } from '../../storage/drive.ts'
 import { inArchiveOrder, type Stretch } from './archive-order.ts'
 import type { Demand } from './demand.ts'
+import { around, extentsOf, readFrom } from './source.ts'
 
 /** Stretches that are filled at once. */
 const WORKERS = 4
@@ -23,8 +22,6 @@ export const FILL_BYTES = WORKERS * PIECE
 /** After so many bytes, or milliseconds, what was filled is made durable: a killed restore goes on from there. */
 const SYNC_BYTES = 256 << 20
 const SYNC_MS = 5000
-/** Clusters of one extent are at most so far from each other where a drive was scanned in order. */
-const NEAR = 64 * CLUSTER_SIZE
 /** What guests want at once, at most; the rest comes in its order. */
 const MAX_WANTED = 1024
 
@@ -70,9 +67,9 @@ export class Filler {
   /** A guest reads here: what lies around it comes before all else. */
   want(drive: number, offset: number, length: number): void {
     const { source } = this.#targets[drive]
-    for (const stretch of around(source, drive, offset, length)) {
+    for (const stretch of around(source, offset, length)) {
       if (this.#wanted.size >= MAX_WANTED) return
-      this.#wanted.set(`${drive} ${stretch.offset}`, stretch)
+      this.#wanted.set(`${drive} ${stretch.offset}`, { drive, ...stretch })
     }
   }
 
@@ -126,8 +123,11 @@ export class Filler {
       if (gap.there) continue
       for await (const extent of extentsOf(target.source, gap.offset, gap.length)) {
         if (this.#options.signal.aborted) return
-        if (extent.zero) await target.overlay.adopt(extent.offset, extent.length, null)
-        else await this.#copy(target, extent.offset, extent.length, failed)
+        if (!extent.zero) await this.#copy(target, extent.offset, extent.length, failed)
+        else {
+          await target.overlay.adopt(extent.offset, extent.length, null)
+          await this.#account(0)
+        }
       }
     }
   }
@@ -181,40 +181,5 @@ export class Filler {
     const joins = last?.drive === missing.drive && last.offset + last.length === missing.offset
     if (joins && last.error.code === missing.error.code) last.length += missing.length
     else this.missing.push(missing)
-  }
-}
-
-/** The range in whole blocks. Where the archive cannot tell what it has, all is to be read: that tells why. */
-async function* extentsOf(source: ImageReader, offset: number, length: number): AsyncGenerator<DriveExtent> {
-  const end = offset + length
-  let position = offset
-  try {
-    for await (const extent of wholeBlocks(source.map(offset, length), end)) {
-      position = extent.offset + extent.length
-      yield extent
-    }
-  } catch {
-    yield { offset: position, length: end - position, zero: false }
-  }
-}
-
-async function readFrom(source: ImageReader, bytes: Uint8Array, offset: number): Promise<VmapipeError | null> {
-  try {
-    await source.read(bytes, offset)
-    return null
-  } catch (error) {
-    return asVmapipeError(error)
-  }
-}
-
-/** What lies in the same extents of the archive, near the range. */
-function* around(source: ImageReader, drive: number, offset: number, length: number): Generator<Stretch> {
-  const extents = new Set<number>()
-  for (const { extent } of source.places?.(offset, length) ?? []) extents.add(extent)
-  const from = Math.max(0, Math.floor(offset / CLUSTER_SIZE) * CLUSTER_SIZE - NEAR)
-  const end = Math.min(source.size, offset + length + NEAR)
-  if (!source.places) yield { drive, offset: from, length: end - from }
-  for (const { extent, ...place } of source.places?.(from, end - from) ?? []) {
-    if (extents.has(extent)) yield { drive, offset: place.offset, length: place.length }
   }
 }

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test'
 import { backup } from '../../../src/jobs/backup.ts'
 import { LiveRestore } from '../../../src/live/restore/live-restore.ts'
 import { seed, seeded } from '../../support/random.ts'
+import { needs } from '../../support/tools.ts'
 import { CONFIG, imageAt, MiB, makeArchive, readAll, restoreLive } from './restoring.ts'
 
 const limits = { timeout: 60_000 }
@@ -34,6 +35,21 @@ describe('a live restore', () => {
       assert.deepEqual(readdirSync(made.into).sort(), ['disk-a.raw', 'disk-b.raw', 'vm.conf'])
     })
   }
+
+  test('of what can be read but once unpacks it first', { ...limits, ...needs('zstd') }, async (t) => {
+    const made = await makeArchive(t)
+    const from = `exec:zstd -c '${made.archive}'`
+    const spool = join(made.dir, 'spool')
+    const { restore, connect } = await restoreLive(t, { ...made, archive: from }, { spool })
+    const client = await connect('a')
+    assert.ok((await readAll(client)).equals(made.images.a))
+    await client.close()
+    await restore.done
+    await restore.stop()
+    assert.ok(imageAt(made, 'a').equals(made.images.a))
+    assert.ok(imageAt(made, 'b').equals(made.images.b))
+    assert.deepEqual(readdirSync(spool), [])
+  })
 
   test('never overwrites what guests write, wherever they do', limits, async (t) => {
     const made = await makeArchive(t)
@@ -82,6 +98,24 @@ describe('a live restore', () => {
       { code: 'ABORTED', message: /the same command goes on/ },
     )
     assert.deepEqual(readdirSync(made.into).sort(), ['.restoring', 'vm.conf'], 'no image has a name')
+  })
+
+  test('is read at any alignment while it is filled', limits, async (t) => {
+    const made = await makeArchive(t)
+    const { restore, connect } = await restoreLive(t, made, { bwlimit: 4 * MiB })
+    const client = await connect('b')
+    const random = seeded(seed)
+    t.diagnostic(`seed ${seed}`)
+    for (let n = 0; n < 200; n++) {
+      const offset = Math.floor(random() * (made.images.b.length - 5000))
+      const bytes = Buffer.alloc(1 + Math.floor(random() * 5000))
+      await client.read(bytes, offset)
+      assert.ok(bytes.equals(made.images.b.subarray(offset, offset + bytes.length)))
+    }
+    await client.close()
+    await restore.done
+    await restore.stop()
+    assert.ok(imageAt(made, 'b').equals(made.images.b))
   })
 
   test('that was stopped goes on where it was, with what guests wrote', limits, async (t) => {

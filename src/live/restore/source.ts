@@ -1,0 +1,49 @@
+/** What the filler asks of a drive in the archive. */
+
+import type { ImageReader } from '../../access/image-reader.ts'
+import { asVmapipeError, type VmapipeError } from '../../core/errors.ts'
+import { CLUSTER_SIZE, roundUp } from '../../core/geometry.ts'
+import { wholeBlocks } from '../../storage/disks/overlay/whole-blocks.ts'
+import type { DriveExtent } from '../../storage/drive.ts'
+
+/** Clusters of one extent are at most so far from each other where a drive was scanned in order. */
+const NEAR = 64 * CLUSTER_SIZE
+
+/** The range in whole blocks. Where the archive cannot tell what it has, all is to be read: that tells why. */
+export async function* extentsOf(source: ImageReader, offset: number, length: number): AsyncGenerator<DriveExtent> {
+  const end = offset + length
+  let position = offset
+  try {
+    for await (const extent of wholeBlocks(source.map(offset, length), end)) {
+      position = extent.offset + extent.length
+      yield extent
+    }
+  } catch {
+    yield { offset: position, length: end - position, zero: false }
+  }
+}
+
+export async function readFrom(source: ImageReader, bytes: Uint8Array, offset: number): Promise<VmapipeError | null> {
+  try {
+    await source.read(bytes, offset)
+    return null
+  } catch (error) {
+    return asVmapipeError(error)
+  }
+}
+
+/** What lies in the same extents of the archive, near the range: whole clusters. */
+export function* around(
+  source: ImageReader,
+  offset: number,
+  length: number,
+): Generator<{ offset: number; length: number }> {
+  const extents = new Set<number>()
+  for (const { extent } of source.places?.(offset, length) ?? []) extents.add(extent)
+  const from = Math.max(0, Math.floor(offset / CLUSTER_SIZE) * CLUSTER_SIZE - NEAR)
+  const end = Math.min(source.size, roundUp(offset + length, CLUSTER_SIZE) + NEAR)
+  if (!source.places) yield { offset: from, length: end - from }
+  for (const { extent, offset, length } of source.places?.(from, end - from) ?? []) {
+    if (extents.has(extent)) yield { offset, length }
+  }
+}
