@@ -67,6 +67,8 @@ export class PipeTarget implements ArchiveTarget {
     await this.#closed
     if (this.#error !== null) throw this.#explain(this.#error)
     this.#signal?.removeEventListener('abort', this.#onAbort)
+    // It has all of the bytes, and may not have given them on yet.
+    if (this.#copies) this.#stream = null
   }
 
   async abort(): Promise<void> {

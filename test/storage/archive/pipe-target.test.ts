@@ -108,6 +108,16 @@ test('a stream of the caller may keep what it gets, whatever becomes of our memo
   assert.equal((await buffer(passing)).toString(), 'a'.repeat(1000))
 })
 
+test('a stream of the caller still has what is read from it later', async () => {
+  const stream = new PassThrough({ highWaterMark: 1 << 20 })
+  const target = archiveTarget(stream)
+  await target.open()
+  await target.write([Buffer.alloc(500_000, 'x')])
+  await target.finish()
+  await target.abort()
+  assert.equal((await buffer(stream)).length, 500_000)
+})
+
 test('a write waits until the stream of the caller has taken it', async () => {
   const waiting: (() => void)[] = []
   const stream = new Writable({ write: (_chunk, _encoding, done) => void waiting.push(done) })
