@@ -13,7 +13,10 @@ export interface Stretch {
 /** Zeroes that follow each other are joined up to this. */
 const MAX_ZEROES = 2 ** 30
 
-/** All bytes of the drives. One that cannot tell where it lies comes last, as it is. */
+/** What several can do at once of a drive that is not in an archive's extents. */
+const PART = 64 << 20
+
+/** All bytes of the drives. One that cannot tell where it lies comes last, from its front to its end. */
 export function* inArchiveOrder(drives: readonly ImageReader[]): Generator<Stretch> {
   let zeroes = null as Stretch | null
   for (const [drive, placed] of byExtent(drives)) {
@@ -27,8 +30,11 @@ export function* inArchiveOrder(drives: readonly ImageReader[]): Generator<Stret
     if (stored) yield { drive, offset, length }
   }
   if (zeroes !== null) yield zeroes
-  for (const [drive, { size, places }] of drives.entries())
-    if (!places && size > 0) yield { drive, offset: 0, length: size }
+  for (const [drive, { size, places }] of drives.entries()) {
+    for (let offset = 0; !places && offset < size; offset += PART) {
+      yield { drive, offset, length: Math.min(PART, size - offset) }
+    }
+  }
 }
 
 /** Sorted by counting: of a large archive there are millions. */
