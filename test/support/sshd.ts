@@ -12,10 +12,14 @@ import { which } from './tools.ts'
 
 export const SSH_HOST = 'vmapipe-test'
 
+/** As they are without any sshd of ours, of which there may be several at once. */
+const OUTER_PATH = process.env.PATH
+const OUTER_SSH = which('ssh')
+
 export interface Sshd {
   /** The folder where sessions start, as a home folder would be. */
   home: string
-  /** For the environment of a process that is to find our `ssh`; already set in this one. */
+  /** For the environment of a process that is to find our `ssh`; already set in this one, while there is one sshd. */
   path: string
   port: number
   /** Kills the sshd processes of all sessions, but nothing that runs in them: a network that went away. */
@@ -41,15 +45,14 @@ export async function startSshd(t: Pick<TestContext, 'after'>, { before = ':' }:
   writeFileSync(join(dir, 'known_hosts'), `[127.0.0.1]:${port} ${readFileSync(join(dir, 'host_key.pub'), 'utf8')}`)
   writeFileSync(join(dir, 'sshd_config'), serverConfig(dir, port, `cd '${home}'; ${before}`))
   writeFileSync(join(dir, 'ssh_config'), clientConfig(dir, port))
-  const path = `${writeClient(dir)}:${process.env.PATH}`
-  const outer = process.env.PATH
+  const path = `${writeClient(dir)}:${OUTER_PATH}`
   process.env.PATH = path
   // sshd wants to be started by its full path.
   const sshd = spawn(which('sshd')!, ['-D', '-e', '-f', join(dir, 'sshd_config')], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   t.after(() => {
-    process.env.PATH = outer
+    process.env.PATH = OUTER_PATH
     sshd.kill()
   })
   await listening(sshd, port)
@@ -87,7 +90,7 @@ Host ${SSH_HOST}
 function writeClient(dir: string): string {
   const bin = join(dir, 'bin')
   mkdirSync(bin)
-  writeFileSync(join(bin, 'ssh'), `#!/bin/sh\nexec '${which('ssh')}' -F '${dir}/ssh_config' "$@"\n`)
+  writeFileSync(join(bin, 'ssh'), `#!/bin/sh\nexec '${OUTER_SSH}' -F '${dir}/ssh_config' "$@"\n`)
   chmodSync(join(bin, 'ssh'), 0o755)
   return bin
 }
