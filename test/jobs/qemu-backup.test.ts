@@ -8,11 +8,10 @@ import { footprintOf, namesIn } from '../../src/live/qemu/footprint.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { writeImage } from '../support/image.ts'
 import { startQemu } from '../support/qemu.ts'
+import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../support/qemu-builds.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { needs } from '../support/tools.ts'
 
 const timeout = 20_000
-const options = { timeout: 60_000, ...needs('qemu-system-x86_64') }
 
 const SIZE = (3 << 20) + 1536
 
@@ -24,7 +23,12 @@ interface Machine {
 }
 
 /** A machine that has not begun to run, with a drive for each of `devices`. */
-async function machine(t: TestContext, devices: readonly string[], args: readonly string[] = []): Promise<Machine> {
+async function start(
+  build: QemuBuild,
+  t: TestContext,
+  devices: readonly string[],
+  args: readonly string[],
+): Promise<Machine> {
   const dir = tmpDir(t)
   const images = devices.map((_, index) => join(dir, `image${index}`))
   for (const image of images) writeImage(image, SIZE, { noise: 300_000, text: 1 << 20, tail: 5000 })
@@ -33,7 +37,7 @@ async function machine(t: TestContext, devices: readonly string[], args: readonl
     ...['-device', `${device},drive=node${index},id=dev${index}`],
   ])
   const own = join(dir, 'own')
-  const { qmp } = await startQemu(t, [...args, ...drives, '-qmp', `unix:${own},server=on,wait=off`])
+  const { qmp } = await startQemu(t, [...args, ...drives, '-qmp', `unix:${own},server=on,wait=off`], build)
   const monitor = await QmpClient.connect(own)
   t.after(() => monitor.close())
   return { dir, images, qmp, monitor }
@@ -70,95 +74,105 @@ async function assertUntouched(it: Machine): Promise<void> {
   )
 }
 
-describe('a backup of the guest of a stock QEMU', options, () => {
-  test('of every kind of drive that can be switched; a guest that was paused stays paused', { timeout }, async (t) => {
-    const controllers = ['-device', 'virtio-scsi-pci', '-device', 'ahci,id=ahci']
-    const it = await machine(t, ['virtio-blk-pci', 'scsi-hd', 'ide-hd,bus=ahci.0', 'nvme,serial=x'], controllers)
-    const { to, warnings } = await backUp(it, { mode: 'guarded' })
-    assert.deepEqual(warnings, [])
-    const into = await assertRestores(
-      t,
-      it,
-      to,
-      [0, 1, 2, 3].map((index) => `drive-dev${index}`),
-    )
-    assert.equal((await it.monitor.execute('query-status')).running, false)
-    await assertUntouched(it)
-    const { machine: type, drives } = JSON.parse(readFileSync(join(into, 'vm.json'), 'utf8'))
-    assert.match(type, /^pc/)
-    assert.equal(drives.length, 4)
-  })
+for (const build of QEMU_BUILDS) {
+  describe(`a backup of the guest of ${build.name}`, {
+    timeout: 60_000,
+    ...needsQemu(build, 'qemu-system-x86_64'),
+  }, () => {
+    const machine = (t: TestContext, devices: readonly string[], args: readonly string[] = []) =>
+      start(build, t, devices, args)
 
-  test('of drives that are named, under the names that the user gives, with configs', { timeout }, async (t) => {
-    const it = await machine(t, ['virtio-blk-pci', 'virtio-blk-pci'])
-    const to = join(it.dir, 'x.vma.zst')
-    const drives = [['drive-scsi7', 'node1']] as const
-    const configs = { 'vm.json': join(it.dir, 'mine') }
-    writeFileSync(configs['vm.json'], 'mine')
-    const { result } = await backUp(it, { to, drives, configs })
-    assert.deepEqual(
-      result.drives.map(({ name }) => name),
-      ['drive-scsi7'],
-    )
-    const into = join(tmpDir(t), 'restored')
-    await restore({ from: to, into })
-    assert.ok(readFileSync(join(into, 'disk-drive-scsi7.raw')).equals(readFileSync(it.images[1])))
-    assert.ok(readFileSync(join(into, 'vm.json')).equals(readFileSync(configs['vm.json'])), "the user's file goes in")
-  })
+    test('of every kind of drive that can be switched; a guest that was paused stays paused', {
+      timeout,
+    }, async (t) => {
+      const controllers = ['-device', 'virtio-scsi-pci', '-device', 'ahci,id=ahci']
+      const it = await machine(t, ['virtio-blk-pci', 'scsi-hd', 'ide-hd,bus=ahci.0', 'nvme,serial=x'], controllers)
+      const { to, warnings } = await backUp(it, { mode: 'guarded' })
+      assert.deepEqual(warnings, [])
+      const into = await assertRestores(
+        t,
+        it,
+        to,
+        [0, 1, 2, 3].map((index) => `drive-dev${index}`),
+      )
+      assert.equal((await it.monitor.execute('query-status')).running, false)
+      await assertUntouched(it)
+      const { machine: type, drives } = JSON.parse(readFileSync(join(into, 'vm.json'), 'utf8'))
+      assert.match(type, /^pc/)
+      assert.equal(drives.length, 4)
+    })
 
-  test('by plain push, of a device that cannot be switched, and says why', { timeout }, async (t) => {
-    const it = await machine(t, ['usb-storage'], ['-device', 'qemu-xhci'])
-    const { warnings, to } = await backUp(it)
-    assert.match(warnings.join(), /plain push.*drive-dev0 is a usb-storage/)
-    await assertRestores(t, it, to, ['drive-dev0'])
-    await assertUntouched(it)
-    const guarded = backUp(it, { mode: 'guarded', force: true })
-    await assert.rejects(guarded, { message: /drive-dev0 is a usb-storage/, hint: /--mode push/ })
-    await assertUntouched(it)
-  })
+    test('of drives that are named, under the names that the user gives, with configs', { timeout }, async (t) => {
+      const it = await machine(t, ['virtio-blk-pci', 'virtio-blk-pci'])
+      const to = join(it.dir, 'x.vma.zst')
+      const drives = [['drive-scsi7', 'node1']] as const
+      const configs = { 'vm.json': join(it.dir, 'mine') }
+      writeFileSync(configs['vm.json'], 'mine')
+      const { result } = await backUp(it, { to, drives, configs })
+      assert.deepEqual(
+        result.drives.map(({ name }) => name),
+        ['drive-scsi7'],
+      )
+      const into = join(tmpDir(t), 'restored')
+      await restore({ from: to, into })
+      assert.ok(readFileSync(join(into, 'disk-drive-scsi7.raw')).equals(readFileSync(it.images[1])))
+      assert.ok(readFileSync(join(into, 'vm.json')).equals(readFileSync(configs['vm.json'])), "the user's file goes in")
+    })
 
-  test('by plain push, of a drive with an iothread without KVM, and says why', { timeout }, async (t) => {
-    const it = await machine(t, ['virtio-blk-pci,iothread=io'], ['-object', 'iothread,id=io'])
-    const { warnings, to } = await backUp(it)
-    assert.match(warnings.join(), /plain push.*drive-dev0 has an iothread/)
-    await assertRestores(t, it, to, ['drive-dev0'])
-    await assertUntouched(it)
-  })
+    test('by plain push, of a device that cannot be switched, and says why', { timeout }, async (t) => {
+      const it = await machine(t, ['usb-storage'], ['-device', 'qemu-xhci'])
+      const { warnings, to } = await backUp(it)
+      assert.match(warnings.join(), /plain push.*drive-dev0 is a usb-storage/)
+      await assertRestores(t, it, to, ['drive-dev0'])
+      await assertUntouched(it)
+      const guarded = backUp(it, { mode: 'guarded', force: true })
+      await assert.rejects(guarded, { message: /drive-dev0 is a usb-storage/, hint: /--mode push/ })
+      await assertUntouched(it)
+    })
 
-  test("leaves QEMU's NBD server to whoever has started it", { timeout }, async (t) => {
-    const it = await machine(t, ['virtio-blk-pci', 'virtio-blk-pci'])
-    const addr = { type: 'unix', data: { path: join(it.dir, 'foreign') } }
-    await it.monitor.execute('nbd-server-start', { addr })
-    await assert.rejects(backUp(it), { message: /NBD server already running/, hint: /--mode push/ })
-    await assertUntouched(it)
-    await it.monitor.execute('block-export-add', { type: 'nbd', id: 'theirs', 'node-name': 'node0' })
-    const { to } = await backUp(it, { mode: 'push' })
-    await assertRestores(t, it, to, ['drive-dev0', 'drive-dev1'])
-    assert.equal((await it.monitor.execute('query-block-exports')).length, 1)
-  })
+    test('by plain push, of a drive with an iothread without KVM, and says why', { timeout }, async (t) => {
+      const it = await machine(t, ['virtio-blk-pci,iothread=io'], ['-object', 'iothread,id=io'])
+      const { warnings, to } = await backUp(it)
+      assert.match(warnings.join(), /plain push.*drive-dev0 has an iothread/)
+      await assertRestores(t, it, to, ['drive-dev0'])
+      await assertUntouched(it)
+    })
 
-  test('does not touch the guest where the target cannot be written', { timeout }, async (t) => {
-    const it = await machine(t, ['virtio-blk-pci'])
-    const events: string[] = []
-    it.monitor.on(({ event }) => events.push(event))
-    await it.monitor.execute('cont')
-    await assert.rejects(backUp(it, { to: '/nowhere/x.vma' }), { message: /no such file or directory/ })
-    await assertUntouched(it)
-    assert.ok(!events.includes('STOP'))
-  })
+    test("leaves QEMU's NBD server to whoever has started it", { timeout }, async (t) => {
+      const it = await machine(t, ['virtio-blk-pci', 'virtio-blk-pci'])
+      const addr = { type: 'unix', data: { path: join(it.dir, 'foreign') } }
+      await it.monitor.execute('nbd-server-start', { addr })
+      await assert.rejects(backUp(it), { message: /NBD server already running/, hint: /--mode push/ })
+      await assertUntouched(it)
+      await it.monitor.execute('block-export-add', { type: 'nbd', id: 'theirs', 'node-name': 'node0' })
+      const { to } = await backUp(it, { mode: 'push' })
+      await assertRestores(t, it, to, ['drive-dev0', 'drive-dev1'])
+      assert.equal((await it.monitor.execute('query-block-exports')).length, 1)
+    })
 
-  test('of a folder for sockets that QEMU cannot reach fails with what to do', { timeout }, async (t) => {
-    const it = await machine(t, ['virtio-blk-pci'])
-    await assert.rejects(backUp(it, { socketDir: '/nowhere' }), { where: { file: '/nowhere' } })
-    await assertUntouched(it)
-  })
+    test('does not touch the guest where the target cannot be written', { timeout }, async (t) => {
+      const it = await machine(t, ['virtio-blk-pci'])
+      const events: string[] = []
+      it.monitor.on(({ event }) => events.push(event))
+      await it.monitor.execute('cont')
+      await assert.rejects(backUp(it, { to: '/nowhere/x.vma' }), { message: /no such file or directory/ })
+      await assertUntouched(it)
+      assert.ok(!events.includes('STOP'))
+    })
 
-  test('is refused while the guest is being migrated', { timeout }, async (t) => {
-    const it = await machine(t, ['virtio-blk-pci'])
-    await it.monitor.execute('migrate-set-parameters', { 'max-bandwidth': 1000 })
-    await it.monitor.execute('migrate', { uri: 'exec:cat >/dev/null' })
-    await assert.rejects(backUp(it), { message: /the guest is being migrated/ })
-    await it.monitor.execute('migrate_cancel')
-    await assertUntouched(it)
+    test('of a folder for sockets that QEMU cannot reach fails with what to do', { timeout }, async (t) => {
+      const it = await machine(t, ['virtio-blk-pci'])
+      await assert.rejects(backUp(it, { socketDir: '/nowhere' }), { where: { file: '/nowhere' } })
+      await assertUntouched(it)
+    })
+
+    test('is refused while the guest is being migrated', { timeout }, async (t) => {
+      const it = await machine(t, ['virtio-blk-pci'])
+      await it.monitor.execute('migrate-set-parameters', { 'max-bandwidth': 1000 })
+      await it.monitor.execute('migrate', { uri: 'exec:cat >/dev/null' })
+      await assert.rejects(backUp(it), { message: /the guest is being migrated/ })
+      await it.monitor.execute('migrate_cancel')
+      await assertUntouched(it)
+    })
   })
-})
+}
