@@ -16,8 +16,12 @@ export class FramedExtents implements ExtentData {
     this.#index = index
   }
 
-  view(extent: number, _header: ExtentHeader, at: number, length: number): Promise<View> {
-    return this.#frames.view(this.#index.offsets[extent] + at, length)
+  /** Where the header is was found out by reading it; where the data is follows, if the map is right about all between. */
+  async view(extent: number, _header: ExtentHeader, at: number, length: number): Promise<View> {
+    const offset = this.#index.offsets[extent]
+    const agreeing = this.#frames.agree(offset, offset + at)
+    if (agreeing !== undefined) await agreeing
+    return this.#frames.view(offset + at, length)
   }
 
   ahead(extents: readonly number[]): void {

@@ -6,6 +6,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import { checkBounds } from '../storage/bounds.ts'
 import type { ArchiveBytes, StreamRange } from './archive-bytes.ts'
+import { declaredContent } from './declared-content.ts'
 import { decodeFrame } from './frame-codecs.ts'
 import type { FrameTable } from './frame-table.ts'
 import { type Load, PieceCache, type View } from './piece-cache.ts'
@@ -29,6 +30,8 @@ export class Frames implements ArchiveBytes {
   readonly #cache: PieceCache
   /** The content that is asked for ahead at most. */
   readonly #window: number
+  /** 1 for those that hold as much as the map says. */
+  readonly #agreed: Uint8Array
 
   /** Takes all of the budget. Throws USAGE where it is too small for frames so large. */
   constructor(file: ArchiveBytes, table: FrameTable, budget: Budget, threads: number) {
@@ -45,6 +48,7 @@ export class Frames implements ArchiveBytes {
     this.#inputs = budget.carve(bytes * atOnce, 'reading compressed frames')
     this.#cache = new PieceCache(budget.carve(budget.capacity, 'the content of frames'), atOnce)
     this.#window = this.#cache.capacity / 2
+    this.#agreed = new Uint8Array(table.frames)
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
@@ -63,6 +67,17 @@ export class Frames implements ArchiveBytes {
     const { bytes, lease } = await this.#cache.get(frame, this.#load(frame))
     const from = offset - this.#table.contents[frame]
     return { bytes: bytes.subarray(from, from + length), lease }
+  }
+
+  /**
+   * Makes sure that from byte `from` of the stream to byte `to` it is as far as the map says: that the frames between hold what it
+   * says. Throws DAMAGED where they do not; undefined where that is known.
+   */
+  agree(from: number, to: number): Promise<void> | undefined {
+    const last = this.#table.frameAt(to)
+    for (let frame = this.#table.frameAt(from); frame < last; frame++)
+      if (this.#agreed[frame] === 0) return this.#compare(frame, last)
+    return undefined
   }
 
   /** These ranges of the stream are wanted soon. */
@@ -86,6 +101,18 @@ export class Frames implements ArchiveBytes {
     await this.#file.close()
   }
 
+  async #compare(first: number, last: number): Promise<void> {
+    const { starts, contents } = this.#table
+    for (let frame = first; frame < last; frame++) {
+      if (this.#agreed[frame] === 1) continue
+      const contentBytes = contents[frame + 1] - contents[frame]
+      const declared = await declaredContent(this.#file, starts[frame], starts[frame + 1] - starts[frame])
+      if (declared === undefined) (await this.#cache.get(frame, this.#load(frame))).lease.release()
+      else if (declared !== contentBytes) throw liesAbout(starts[frame], declared, contentBytes)
+      this.#agreed[frame] = 1
+    }
+  }
+
   #load(frame: number): Load {
     return async () => {
       const { starts, contents } = this.#table
@@ -94,7 +121,9 @@ export class Frames implements ArchiveBytes {
       try {
         const bytes = input.buffer.subarray(0, starts[frame + 1] - offset)
         await this.#file.read(bytes, offset)
-        return await this.#decode(bytes, contentBytes, offset)
+        const view = await this.#decode(bytes, contentBytes, offset)
+        this.#agreed[frame] = 1
+        return view
       } finally {
         input.release()
       }
@@ -113,4 +142,9 @@ export class Frames implements ArchiveBytes {
       throw error
     }
   }
+}
+
+function liesAbout(offset: number, declared: number, mapped: number): VmapipeError {
+  const message = `a frame of ${declared} bytes begins here, the map of the archive's frames says ${mapped}`
+  return new VmapipeError('DAMAGED', message, { offset })
 }
