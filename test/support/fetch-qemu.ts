@@ -63,6 +63,6 @@ function run(program: string, args: readonly string[], cwd: string): string {
   return execFileSync(program, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
 }
 
-if (!existsSync(qemuProgram(NEWER, 'qemu-system-x86_64'))) fetchQemu()
+if (NEWER.root === QEMU_CACHE && !existsSync(qemuProgram(NEWER, 'qemu-system-x86_64'))) fetchQemu()
 const [version] = run(qemuProgram(NEWER, 'qemu-system-x86_64'), [...firmwareArgs(NEWER), '--version'], '/').split('\n')
 console.log(`a newer QEMU for tests: ${version}`)

@@ -12,8 +12,8 @@ import type { QmpClient } from '../../protocol/qmp/client.ts'
 const STATES = ['inmigrate', 'postmigrate', 'finish-migrate', 'colo', 'save-vm', 'restore-vm']
 const UNDER_WAY = ['setup', 'active', 'pre-switchover', 'device', 'postcopy-active', 'postcopy-paused', 'wait-unplug']
 
-/** QEMU tells of a migration by itself only where somebody has asked for these events. */
-const LOOK_MS = 250
+/** QEMU tells of a migration by itself only where somebody has asked for these events. The second: by way of virsh. */
+const LOOK_MS = [250, 1000]
 
 /** Whether the machine runs. FAILED while it belongs to a migration: a guest that has gone must not be started again here. */
 export async function assertNotMigrating(qmp: QmpClient): Promise<{ running: boolean }> {
@@ -40,9 +40,10 @@ export function watchForMigration(qmp: QmpClient, failed: (error: VmapipeError) 
 
 /** Where QEMU answers no more, others notice, and say it better. */
 async function keepLooking(qmp: QmpClient, look: (status: unknown) => void, end: AbortSignal): Promise<void> {
+  const pause = LOOK_MS[qmp.hasEvents ? 0 : 1]
   while (!end.aborted) {
     await migrationStatus(qmp).then(look, () => {})
-    await sleep(LOOK_MS, undefined, { signal: end, ref: false }).catch(() => {})
+    await sleep(pause, undefined, { signal: end, ref: false }).catch(() => {})
   }
 }
 

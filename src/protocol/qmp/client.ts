@@ -81,6 +81,11 @@ export class QmpClient {
     return this.#transport.name
   }
 
+  /** Events come by themselves; by way of virsh each look at anything is a process. */
+  get hasEvents(): boolean {
+    return this.#transport.hasEvents
+  }
+
   get version(): QmpVersion {
     return this.#version!
   }
