@@ -3,16 +3,18 @@
  * meanwhile: what they want durable may have been written after the running one began.
  *
  * The kernel tells of a failed write-back once and then forgets the data: a second fdatasync would succeed over a hole.
- * So a flush that has failed fails for ever.
+ * So a flush that has failed fails for ever, unless it is known to have lost nothing.
  */
 export class FlushGate {
   readonly #sync: () => Promise<void>
+  readonly #isHarmless: (error: unknown) => boolean
   #running: Promise<void> | null = null
   #next: Promise<void> | null = null
   #failure: { error: unknown } | null = null
 
-  constructor(sync: () => Promise<void>) {
+  constructor(sync: () => Promise<void>, isHarmless: (error: unknown) => boolean = () => false) {
     this.#sync = sync
+    this.#isHarmless = isHarmless
   }
 
   flush(): Promise<void> {
@@ -40,7 +42,7 @@ export class FlushGate {
     try {
       await this.#running
     } catch (error) {
-      this.fail(error)
+      if (!this.#isHarmless(error)) this.fail(error)
       throw error
     } finally {
       this.#running = null

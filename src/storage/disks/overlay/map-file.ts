@@ -101,13 +101,19 @@ export class MapFile {
     return runs
   }
 
-  async write(pages: EncodedPages, { durably }: { durably: boolean }): Promise<void> {
+  async write(pages: EncodedPages): Promise<void> {
     try {
       for (const { offset, sectors } of pages) await writeAll(this.#file, sectors, offset)
-      if (durably) await this.#file.datasync()
     } catch (error) {
       throw asVmapipeError(error, { file: this.#path })
     }
+  }
+
+  /** What was written is durable. */
+  async sync(): Promise<void> {
+    await this.#file.datasync().catch((error) => {
+      throw asVmapipeError(error, { file: this.#path })
+    })
   }
 
   close(): Promise<void> {

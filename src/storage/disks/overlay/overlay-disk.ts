@@ -15,7 +15,7 @@ import type { DriveExtent, DriveReader } from '../../drive.ts'
 import { FlushGate } from '../flush-gate.ts'
 import { Claims } from './claims.ts'
 import { BLOCK } from './map-file.ts'
-import type { OverlayMap, Stretch } from './overlay-map.ts'
+import { MapFull, type OverlayMap, type Stretch } from './overlay-map.ts'
 
 /** The file that has the blocks, and the map of them. */
 export interface OverlayFiles {
@@ -37,7 +37,10 @@ export class OverlayDisk implements Disk {
     this.#base = base
     this.#blocks = blocks
     this.#map = map
-    this.#gate = new FlushGate(() => map.sync(() => blocks.flush()))
+    this.#gate = new FlushGate(
+      () => map.sync(() => blocks.flush()),
+      (error) => error instanceof MapFull,
+    )
   }
 
   get size(): number {

@@ -1,5 +1,6 @@
 /** Which blocks an overlay has, and the two files that keep it: one that is durable, one for the case of a kill. */
 
+import { asVmapipeError } from '../../../core/errors.ts'
 import type { Done } from '../../disk.ts'
 import { BlockMap, type ChangedPages } from './block-map.ts'
 import { BLOCK, MapFile, type OverlayIdentity } from './map-file.ts'
@@ -12,11 +13,18 @@ export interface Stretch {
   there: boolean
 }
 
+/** There was no room for the map. Nothing is lost: it may be tried again. */
+export class MapFull extends Error {
+  constructor(cause: unknown) {
+    super('no room for the map of the overlay', { cause })
+  }
+}
+
 export interface OverlayMapParts {
   blocks: BlockMap
   /** What `file` does not have yet. */
   changed: ChangedPages
-  file: Pick<MapFile, 'encode' | 'write' | 'close'>
+  file: Pick<MapFile, 'encode' | 'write' | 'sync' | 'close'>
   recent: Pick<RecentMap, 'has' | 'record' | 'close'>
 }
 
@@ -78,13 +86,24 @@ export class OverlayMap {
 
   /**
    * Makes durable what is known now, after the blocks are by `flush`: one that is added meanwhile is not told of, as it may
-   * not be. Not to be called while it runs, nor after it has failed.
+   * not be. Not to be called while it runs, nor after it has failed in another way than with MapFull.
    */
   async sync(flush: () => Done): Promise<void> {
     this.#syncing = true
-    const pages = this.#file?.encode(this.blocks, this.#changed.take()) ?? []
+    const pages = this.#changed.take()
+    const encoded = this.#file?.encode(this.blocks, pages) ?? []
     await flush()
-    if (pages.length > 0) await this.#file?.write(pages, { durably: true })
+    if (encoded.length > 0) {
+      try {
+        await this.#file?.write(encoded)
+      } catch (error) {
+        if (!isFull(error)) throw error
+        this.#changed.putBack(pages)
+        this.#syncing = false
+        throw new MapFull(error)
+      }
+      await this.#file?.sync()
+    }
     this.#syncing = false
   }
 
@@ -94,4 +113,9 @@ export class OverlayMap {
     this.#file = this.#recent = null
     for (const file of files) await file?.close()
   }
+}
+
+function isFull(error: unknown): boolean {
+  const { code } = (asVmapipeError(error).cause ?? {}) as NodeJS.ErrnoException
+  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG'
 }

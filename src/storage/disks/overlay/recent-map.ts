@@ -71,7 +71,7 @@ export class RecentMap {
     if (this.#changed.isEmpty) return
     this.#written = this.#changed.take()
     try {
-      await this.#file.write(this.#file.encode(this.#map, this.#written), { durably: false })
+      await this.#file.write(this.#file.encode(this.#map, this.#written))
     } catch (error) {
       this.#changed.putBack(this.#written)
       throw error

@@ -3,7 +3,7 @@ import { copyFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSy
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { crc32 } from 'node:zlib'
-import { MapFile } from '../../../../src/storage/disks/overlay/map-file.ts'
+import { type EncodedPages, MapFile } from '../../../../src/storage/disks/overlay/map-file.ts'
 import { openOverlay } from '../../../../src/storage/disks/overlay/open-overlay.ts'
 import { OverlayDisk } from '../../../../src/storage/disks/overlay/overlay-disk.ts'
 import { OverlayMap } from '../../../../src/storage/disks/overlay/overlay-map.ts'
@@ -154,30 +154,41 @@ describe('an overlay', () => {
     await again.close()
   })
 
-  test('never flushes again once its map could not be written', limits, async (t) => {
-    const dir = tmpDir(t)
-    const image = sampleImage()
-    await (await overlayOver(dir, image)).disk.close()
-    const files = await openOverlay(join(dir, 'o'), identityOf(image.length))
-    const write = async () => {
-      throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
-    }
-    const close = async () => {}
-    const map = new OverlayMap({
-      ...{ blocks: files.map.blocks, changed: files.map.blocks.track() },
-      file: { encode: MapFile.prototype.encode, write, close },
-      recent: { has: () => true, record: close, close },
+  for (const [what, code, again] of [
+    ['never flushes again once its map could not be written', 'EIO', false],
+    ['flushes again when there is room again for its map', 'ENOSPC', true],
+  ] as const) {
+    test(what, limits, async (t) => {
+      const dir = tmpDir(t)
+      await (await overlayOver(dir, sampleImage())).disk.close()
+      const base = await openRawReader(join(dir, 'base'))
+      const files = await openOverlay(join(dir, 'o'), identityOf(base.size))
+      const written: EncodedPages[] = []
+      let fails = true
+      const write = async (pages: EncodedPages) => {
+        if (fails) throw Object.assign(new Error('not now'), { code })
+        written.push(pages)
+      }
+      const nothing = async () => {}
+      const map = new OverlayMap({
+        ...{ blocks: files.map.blocks, changed: files.map.blocks.track() },
+        file: { encode: MapFile.prototype.encode, write, sync: nothing, close: nothing },
+        recent: { has: () => true, record: nothing, close: nothing },
+      })
+      const disk = new OverlayDisk(base, { ...files, map })
+      await disk.flush()
+      await disk.write([Buffer.alloc(4096, 1)], 0)
+      const flushed = async () => disk.flush()
+      const durable = async () => disk.write([Buffer.alloc(4096, 1)], 0, { fua: true })
+      for (const attempt of [flushed, durable, flushed]) await assert.rejects(attempt)
+      fails = false
+      if (again) await durable()
+      else for (const attempt of [flushed, durable]) await assert.rejects(attempt)
+      assert.equal(written.length, again ? 1 : 0)
+      await disk.close()
+      await files.map.close()
     })
-    const disk = new OverlayDisk(await openRawReader(join(dir, 'base')), { ...files, map })
-    await disk.flush()
-    await disk.write([Buffer.alloc(4096, 1)], 0)
-    for (const fua of [false, true, true]) {
-      const again = async () => (fua ? disk.write([Buffer.alloc(4096, 1)], 0, { fua }) : disk.flush())
-      await assert.rejects(again, { code: 'ENOSPC' })
-    }
-    await disk.close()
-    await files.map.close()
-  })
+  }
 
   test('keeps the old data of what a slow copy from below was about to overwrite with it', limits, async (t) => {
     const dir = tmpDir(t)

@@ -23,6 +23,7 @@ type Random = (below: number) => number
 /** Keeps what was flushed, as it was when the flush began. */
 class LossyDisk extends MemoryDisk {
   readonly durable: Buffer
+  #flushing = Buffer.alloc(SIZE)
   #dirty = new Set<number>()
   readonly #below: Random
 
@@ -47,6 +48,7 @@ class LossyDisk extends MemoryDisk {
 
   override async flush(): Promise<void> {
     const [before, dirty] = [Buffer.from(this.bytes), this.#dirty]
+    this.#flushing = before
     this.#dirty = new Set()
     for (let turns = this.#below(6); turns > 0; turns--) await turn()
     for (const block of dirty) before.copy(this.durable, block * BLOCK, block * BLOCK, (block + 1) * BLOCK)
@@ -63,7 +65,8 @@ class LossyDisk extends MemoryDisk {
   async #modify(offset: number, data: Buffer, durably: boolean): Promise<void> {
     for (let turns = this.#below(3); turns > 0; turns--) await turn()
     data.copy(this.bytes, offset)
-    if (durably) data.copy(this.durable, offset)
+    // What is durable by itself no flush takes back that was under way.
+    if (durably) for (const kept of [this.durable, this.#flushing]) data.copy(kept, offset)
     const last = Math.floor((offset + data.length - 1) / BLOCK)
     for (let block = Math.floor(offset / BLOCK); block <= last; block++) this.#dirty.add(block)
   }
@@ -85,7 +88,11 @@ class LossyMap {
     this.#underWay = pages.flatMap(({ offset, sectors }) =>
       sectors.map((sector, index): [number, Buffer] => [offset + index * SECTOR, sector]),
     )
-    for (let turns = this.#below(6); turns > 0; turns--) await turn()
+    for (let turns = this.#below(3); turns > 0; turns--) await turn()
+  }
+
+  async sync(): Promise<void> {
+    for (let turns = this.#below(4); turns > 0; turns--) await turn()
     for (const [offset, sector] of this.#underWay.splice(0)) this.sectors.set(offset, sector)
   }
 
