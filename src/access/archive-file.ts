@@ -5,6 +5,7 @@
 
 import { constants, read, type Stats } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
+import type { Counters } from '../core/counters.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkBounds } from '../storage/bounds.ts'
 import { TransferError, transferRest } from '../storage/disks/transfer.ts'
@@ -21,24 +22,26 @@ export class ArchiveFile implements ArchiveBytes {
   readonly #path: string
   readonly #file: FileHandle
   readonly #release: () => void
+  readonly #counters: Counters | undefined
   /** Null where it is no use. */
   #cache = syscalls()
   #busy = 0
   #idle: () => void = () => {}
   #closed: Promise<void> | null = null
 
-  private constructor(path: string, file: FileHandle, size: number, stats: Stats) {
+  private constructor(path: string, file: FileHandle, size: number, stats: Stats, counters: Counters | undefined) {
     this.#path = path
+    this.#counters = counters
     this.#file = file
     this.size = size
     this.#release = noteReading(stats)
   }
 
-  /** Throws USAGE, FAILED. */
-  static async open(path: string): Promise<ArchiveFile> {
+  /** Counts what is read. Throws USAGE, FAILED. */
+  static async open(path: string, counters?: Counters): Promise<ArchiveFile> {
     const { file, stats } = await openRaw(path, constants.O_RDONLY)
     try {
-      return new ArchiveFile(path, file, stats.isFile() ? stats.size : deviceSize(path, file), stats)
+      return new ArchiveFile(path, file, stats.isFile() ? stats.size : deviceSize(path, file), stats, counters)
     } catch (error) {
       await file.close()
       throw error
@@ -48,6 +51,7 @@ export class ArchiveFile implements ArchiveBytes {
   async read(buffer: Uint8Array, offset: number): Promise<void> {
     if (this.#closed) throw new VmapipeError('FAILED', 'the archive is closed', { file: this.#path })
     checkBounds(this.size, offset, buffer.byteLength)
+    this.#counters?.add('read', buffer.byteLength)
     const cached = this.#readCached(buffer, offset)
     if (cached === buffer.byteLength) return
     this.#busy++

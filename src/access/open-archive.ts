@@ -42,7 +42,7 @@ export interface OpenArchiveOptions {
   spool?: string
   /** Drives that are wanted, where that saves work; all unless given. */
   only?: readonly string[]
-  /** Counts a pass that unpacks the archive. */
+  /** Counts what is read of the archive. */
   counters?: Counters
 }
 
@@ -72,7 +72,7 @@ async function pathOf(from: string | Readable): Promise<string | null> {
 
 /** Null for one that is to be spooled. */
 async function openFile(path: string, options: Settled): Promise<Archive | null> {
-  const file = await ArchiveFile.open(path)
+  const file = await ArchiveFile.open(path, options.counters)
   let bytes: ArchiveBytes = file
   try {
     const sidecar = await sidecarOf(path, options.warn)
