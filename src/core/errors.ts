@@ -56,7 +56,7 @@ export class VmapipeError extends Error {
   get line(): string {
     const { file, drive, cluster, offset } = this.where
     const where = [
-      file !== undefined && `file ${file}`,
+      file !== undefined && `file ${printable(file)}`,
       drive !== undefined && `drive ${clipped(drive, LONGEST_NAME)}`,
       cluster !== undefined && `cluster ${cluster}`,
       offset !== undefined && `byte ${offset}`,
@@ -64,7 +64,7 @@ export class VmapipeError extends Error {
     const place = where.length > 0 ? ` (${where.join(', ')})` : ''
     const stage = this.stage === undefined ? '' : `${this.stage}: `
     const hint = this.hint === undefined ? '' : `; ${clipped(this.hint, LONGEST_TEXT)}`
-    return printable(`${stage}${clipped(this.message, LONGEST_TEXT)}${place}${hint}`)
+    return `${stage}${clipped(this.message, LONGEST_TEXT)}${place}${hint}`
   }
 }
 
@@ -72,8 +72,11 @@ export class VmapipeError extends Error {
 const LONGEST_TEXT = 1000
 const LONGEST_NAME = 200
 
+/** Printable, as long as it is then. */
 function clipped(text: string, most: number): string {
-  return text.length > most ? `${text.slice(0, most)}…` : text
+  // What is escaped becomes longer, never shorter.
+  const shown = printable(text.slice(0, most + 1))
+  return shown.length > most ? `${shown.slice(0, most)}…` : shown
 }
 
 /** Names come out of archives and from peers: nothing of them may move a terminal's cursor or break the one line. */
