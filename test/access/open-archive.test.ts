@@ -35,7 +35,7 @@ describe('an archive is opened', limits, () => {
   test('for some of its bytes: of a large one little is read for one cluster', async (t) => {
     const dir = tmpDir(t)
     const raw = join(dir, 'disk.raw')
-    writeImage(raw, 64 * 2 ** 30, { noise: 24 * MIB, tail: 24 * MIB })
+    writeImage(raw, 16 * 2 ** 30, { noise: 24 * MIB, tail: 24 * MIB })
     const { read } = ArchiveFile.prototype
     let bytes = 0
     t.mock.method(ArchiveFile.prototype, 'read', function (this: ArchiveFile, buffer: Uint8Array, offset: number) {
@@ -48,7 +48,7 @@ describe('an archive is opened', limits, () => {
       bytes = 0
       const archive = await openArchive(path)
       const cluster = Buffer.alloc(65536)
-      await archive.drive('d').read(cluster, 64 * 2 ** 30 - 12 * MIB)
+      await archive.drive('d').read(cluster, 16 * 2 ** 30 - 12 * MIB)
       await archive.close()
       assert.ok(cluster.some((byte) => byte !== 0))
       assert.ok(bytes > 0 && bytes < 5 * MIB, `${suffix}: ${bytes} bytes were read`)
