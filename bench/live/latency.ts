@@ -12,8 +12,8 @@ const SECONDS = 6
 /** The guest writes for so long before the backup begins. */
 const ALONE_MS = 2000
 const WARM_UP_MS = 500
-/** The scan's share of the buffer comes and goes by whole extents. */
-const FULL = 0.9
+/** Where copies have so little room left, in bytes, they begin to wait for the sink. */
+const FULL = 1 << 20
 /** As `vmapipe serve` has it unless told otherwise. */
 const MAX_STALL_MS = 10_000
 
@@ -71,7 +71,7 @@ async function watchBuffer(serving: Serving, load: Promise<unknown>): Promise<{ 
   while (!over) {
     const { backup } = await serving.status()
     if (backup !== null) since = backup.since * 1000
-    if (backup !== null && backup.buffer.used > FULL * backup.buffer.size) return { since, full: Date.now() }
+    if (backup !== null && backup.buffer.room < FULL) return { since, full: Date.now() }
     await sleep(10)
   }
   return { since, full: Number.POSITIVE_INFINITY }

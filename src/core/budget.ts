@@ -97,6 +97,11 @@ export class Budget {
     return this.total - this.#carved
   }
 
+  /** What can be lent at once, parts aside. */
+  get room(): number {
+    return this.capacity - this.#used
+  }
+
   get waiting(): number {
     return this.#urgent.length + this.#waiting.length
   }

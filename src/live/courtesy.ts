@@ -8,7 +8,7 @@ import type { ClusterItem } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 
 /** Rest for each moment of work. */
-const REST = 3
+const REST = 6
 /** What stood still for longer was waiting, not working. */
 const LONGEST_WORK_MS = 10
 

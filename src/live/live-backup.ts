@@ -62,8 +62,8 @@ export interface LiveBackupStatus {
   /** What the copies took: reads of old data, pieces of it given to the archive, and requests of the guest that waited. */
   copies: { reads: number; archived: number; requests: number }
   waiting: WaitingFigures
-  /** Bytes of old data in memory, and how many there may be. */
-  buffer: { used: number; size: number; highest: number }
+  /** Bytes of old data in memory, how many there may be, and how many more copies for the guest could take now. */
+  buffer: { used: number; size: number; highest: number; room: number }
   counters: Record<string, number>
 }
 
@@ -123,7 +123,7 @@ export class LiveBackup implements CopyHost {
       clusters: { total, scanned: this.#scanned, copied: this.#copied },
       copies: { reads: this.#reads, archived: this.#archived, requests: figures.count },
       waiting: figures,
-      buffer: { used: budget?.used ?? 0, size: budget?.total ?? 0, highest: budget?.highWater ?? 0 },
+      buffer: { used: budget?.used ?? 0, size: budget?.total ?? 0, highest: budget?.highWater ?? 0, room: budget?.room ?? 0 },
       counters: this.#counters.toJSON(),
     }
   }

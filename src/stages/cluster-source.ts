@@ -154,8 +154,9 @@ class ClusterSource implements SourceBody<ClusterItem> {
     // Memory before the claim: a guest that waits for a claimed cluster must not wait for memory of ours.
     const free = drive.claims.free(first, count)
     if (free === 0) return []
+    // As much as for the whole piece, whatever a guest has left of it: memory of one size is used again and again.
     const slab = await this.#budget.take(
-      Math.min(free * CLUSTER_SIZE, roundUp(drive.size - first * CLUSTER_SIZE, BLOCK_SIZE)),
+      Math.min(count * CLUSTER_SIZE, roundUp(drive.size - first * CLUSTER_SIZE, BLOCK_SIZE)),
     )
     const stretches = drive.claims.claim(first, count, free)
     let used = 0

@@ -14,17 +14,19 @@ const SLICE_MS = 2
 /**
  * The extents of `offset`..`offset + length`, all within the file. A call takes a microsecond in the kernel and forty
  * by way of a thread, so the calls are made here, in slices of time; but where one takes longer than a slice (a
- * network filesystem, a long scan for the next hole) the next goes to a thread.
+ * network filesystem, a long scan for the next hole) the next goes to a thread. `politely`, for those who serve a guest at
+ * the same time, every look for a hole goes there: some filesystems (tmpfs) take as long as there is data.
  */
 export async function* fileExtents(
   fd: number,
   offset: number,
   length: number,
   calls: SeekCalls | null = syscalls(),
+  { politely = false } = {},
 ): AsyncGenerator<DriveExtent> {
   const end = offset + length
   let position = offset
-  const seek = calls && new Seeker(calls, fd)
+  const seek = calls && new Seeker(calls, fd, politely)
   while (position < end) {
     const data = seek ? await seek.next(position, SEEK_DATA, end) : position
     if (data > position) yield { offset: position, length: Math.min(data, end) - position, zero: true }
@@ -49,13 +51,15 @@ export async function isHole(fd: number, offset: number, length: number, calls =
 class Seeker {
   readonly #calls: SeekCalls
   readonly #fd: number
+  readonly #politely: boolean
   #sliceStart = performance.now()
   #lastTook = 0
   #now = this.#sliceStart
 
-  constructor(calls: SeekCalls, fd: number) {
+  constructor(calls: SeekCalls, fd: number, politely = false) {
     this.#calls = calls
     this.#fd = fd
+    this.#politely = politely
   }
 
   get isDue(): boolean {
@@ -71,7 +75,7 @@ class Seeker {
   async next(position: number, whence: number, end: number): Promise<number> {
     const before = performance.now()
     const found =
-      this.#lastTook > SLICE_MS
+      this.#lastTook > SLICE_MS || (this.#politely && whence === SEEK_HOLE)
         ? await this.#calls.lseekAsync(this.#fd, position, whence)
         : this.#calls.lseek(this.#fd, position, whence)
     this.#now = performance.now()

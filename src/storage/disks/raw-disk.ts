@@ -109,7 +109,7 @@ class RawDisk implements Disk {
     }
     this.#busy++
     try {
-      yield* fileExtents(this.#fd, offset, length)
+      yield* fileExtents(this.#fd, offset, length, undefined, { politely: true })
     } catch (error) {
       throw this.#explain(error)
     } finally {
