@@ -123,7 +123,12 @@ export class LiveBackup implements CopyHost {
       clusters: { total, scanned: this.#scanned, copied: this.#copied },
       copies: { reads: this.#reads, archived: this.#archived, requests: figures.count },
       waiting: figures,
-      buffer: { used: budget?.used ?? 0, size: budget?.total ?? 0, highest: budget?.highWater ?? 0, room: budget?.room ?? 0 },
+      buffer: {
+        used: budget?.used ?? 0,
+        size: budget?.total ?? 0,
+        highest: budget?.highWater ?? 0,
+        room: budget?.room ?? 0,
+      },
       counters: this.#counters.toJSON(),
     }
   }

@@ -84,7 +84,12 @@ export class PushBackup implements PushHost {
       clusters: { total, scanned: this.#scanned, copied: this.#pushed },
       copies: { reads: 0, archived: this.#pushes, requests: figures.count },
       waiting: figures,
-      buffer: { used: budget?.used ?? 0, size: budget?.total ?? 0, highest: budget?.highWater ?? 0, room: budget?.room ?? 0 },
+      buffer: {
+        used: budget?.used ?? 0,
+        size: budget?.total ?? 0,
+        highest: budget?.highWater ?? 0,
+        room: budget?.room ?? 0,
+      },
       counters: (this.#context?.counters ?? new Counters()).toJSON(),
     }
   }
