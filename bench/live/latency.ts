@@ -121,6 +121,7 @@ function goals(samples: Sample[]): Goal[] {
       goal: 'under 3 times what it is without a backup',
       measured: `${median(ratios).toFixed(2)} times (${spread(ratios)})`,
       met: median(ratios) < 3,
+      why: 'the buffer is full after a third of a second; the writes of the first moments, and those that meet a look for the next hole (tmpfs lets nobody write meanwhile), are more than one in a hundred of so few.',
     },
     {
       job: 'longest write of them all',
