@@ -3,12 +3,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { firmwareArgs, INSTALLED, type QemuBuild, qemuProgram } from './qemu-builds.ts'
 import { tmpDir } from './tmp.ts'
 
 type Hooks = { after(hook: () => void | Promise<void>): void }
+
+const ANSWER_MS = 5_000
 
 export interface StockQemu {
   qmp: string
@@ -42,15 +46,35 @@ async function start(t: Hooks, program: string, args: readonly string[], qmp: st
     said += text
   })
   const gone = once(child, 'close')
-  t.after(async () => {
+  const end = async () => {
     child.kill('SIGKILL')
     await gone
-  })
+  }
   while (!isListening(qmp)) {
     if (child.exitCode !== null) throw new Error(`${program} ended: ${said}`)
     await sleep(10)
   }
+  if (!(await answers(qmp))) {
+    await end()
+    return start(t, program, args, qmp)
+  }
+  t.after(end)
   return { qmp, child }
+}
+
+/**
+ * Whether the monitor answers. One start in some thousands of QEMU 7.2 never does: who connects while it is starting
+ * gets the greeting, and its dispatcher sleeps for good.
+ */
+async function answers(qmp: string): Promise<boolean> {
+  const socket = connect(qmp, () => socket.write('{"execute": "qmp_capabilities"}\n'))
+  try {
+    const lines = createInterface(socket)[Symbol.asyncIterator]()
+    const both = lines.next().then(() => lines.next())
+    return await Promise.race([both.then(({ done }) => !done), sleep(ANSWER_MS, false, { ref: false })])
+  } finally {
+    socket.destroy()
+  }
 }
 
 /** Whether somebody takes connections there: the file is there before. Without one, as QEMU's monitor takes one at a time. */
