@@ -68,6 +68,7 @@ export class Budget {
   readonly name: string
   #used = 0
   #highWater = 0
+  #fullSince: number | null = null
   #pooled = 0
   readonly #pool = new Map<number, Buffer[]>()
   readonly #urgent: Waiter[] = []
@@ -95,6 +96,11 @@ export class Budget {
   /** What is left after the parts carved off. */
   get capacity(): number {
     return this.total - this.#carved
+  }
+
+  /** Since when urgent ones had to wait first, in seconds since the epoch; null where none has. */
+  get fullSince(): number | null {
+    return this.#fullSince
   }
 
   /** What can be lent at once, parts aside. */
@@ -168,6 +174,7 @@ export class Budget {
       this.#account(bytes)
       return undefined
     }
+    if (urgent) this.#fullSince ??= Date.now() / 1000
     return new Promise((grant, refuse) => {
       const queue = urgent ? this.#urgent : this.#waiting
       queue.push({ bytes, grant, refuse })

@@ -11,6 +11,8 @@ import { defineStage, z } from '../core/stage.ts'
 const REST = 6
 /** What stood still for longer was waiting, not working. */
 const LONGEST_WORK_MS = 10
+/** Until the next look whether the sink has caught up with the copies. */
+const PRESSED_MS = 10
 
 export const courtesy = defineStage({
   name: 'courtesy',
@@ -21,8 +23,11 @@ export const courtesy = defineStage({
     requests: z
       .custom<() => number>((value) => typeof value === 'function')
       .describe('how many the guest has made so far'),
+    pressed: z
+      .custom<() => boolean>((value) => typeof value === 'function')
+      .describe('whether copies for the guest are all that the sink can take'),
   }),
-  create({ requests }, { signal }) {
+  create({ requests, pressed }, { signal }) {
     let seen = requests()
     let begun = performance.now()
     return async (item: ClusterItem) => {
@@ -34,6 +39,7 @@ export const courtesy = defineStage({
       const worked = Math.min(performance.now() - begun, LONGEST_WORK_MS)
       // An abort is the runner's business: here it only ends the rest.
       if (busy) await sleep(worked * REST, undefined, { signal }).catch(() => {})
+      while (pressed() && !signal.aborted) await sleep(PRESSED_MS, undefined, { signal }).catch(() => {})
       begun = performance.now()
       return item
     }

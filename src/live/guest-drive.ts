@@ -93,6 +93,10 @@ export class GuestDrive implements Disk {
     return this.#disk.map(offset, length)
   }
 
+  survey(offset: number, length: number): AsyncIterable<DriveExtent> {
+    return this.#disk.survey?.(offset, length) ?? this.#disk.map(offset, length)
+  }
+
   async isHole(offset: number, length: number): Promise<boolean> {
     if (this.#disk.isHole !== undefined) return this.#disk.isHole(offset, length)
     for await (const { zero } of this.#disk.map(offset, length)) if (!zero) return false

@@ -62,8 +62,8 @@ export interface LiveBackupStatus {
   /** What the copies took: reads of old data, pieces of it given to the archive, and requests of the guest that waited. */
   copies: { reads: number; archived: number; requests: number }
   waiting: WaitingFigures
-  /** Bytes of old data in memory, how many there may be, and how many more copies for the guest could take now. */
-  buffer: { used: number; size: number; highest: number; room: number }
+  /** Bytes of old data in memory, how many there may be, and since when it was full first (seconds since the epoch), if it was. */
+  buffer: { used: number; size: number; highest: number; full: number | null }
   counters: Record<string, number>
 }
 
@@ -101,7 +101,7 @@ export class LiveBackup implements CopyHost {
     await definePipeline([
       clusterSource({ drives: Object.fromEntries(readers), configs, uuid: this.#uuid }),
       ...(bwlimit === undefined ? [] : [rateLimit({ rate: bwlimit })]),
-      courtesy({ requests: () => requestsOf(Object.values(drives)) }),
+      courtesy({ requests: () => requestsOf(Object.values(drives)), pressed: () => this.#pressed }),
       writeInterceptor({ guest: this.#guest() }),
       zeroElider(),
       vmaFramer({ slots: PIECE_CLUSTERS, checksums, index: checksums }),
@@ -127,7 +127,7 @@ export class LiveBackup implements CopyHost {
         used: budget?.used ?? 0,
         size: budget?.total ?? 0,
         highest: budget?.highWater ?? 0,
-        room: budget?.room ?? 0,
+        full: budget?.fullSince ?? null,
       },
       counters: this.#counters.toJSON(),
     }
@@ -160,6 +160,12 @@ export class LiveBackup implements CopyHost {
       drive.release()
       copy.end()
     }
+  }
+
+  /** Copies wait for the sink: what is scanned would take their turn and their room. */
+  get #pressed(): boolean {
+    const { capacity, room } = this.#budget!
+    return capacity - room > capacity / 8
   }
 
   #giveUp(waited: number): void {
@@ -216,7 +222,7 @@ function readerOf({ drive, copy }: { drive: GuestDrive; copy: DriveCopy }): Clai
     claims: copy,
     async *map(offset, length) {
       await copy.before
-      yield* drive.map(offset, length)
+      yield* drive.survey(offset, length)
     },
     read: async (buffer, offset) => {
       await drive.readOld(buffer, offset)

@@ -1,35 +1,62 @@
 /**
- * A backup of a small disk in memory, before any guest is there: code is loaded, compiled and made fast while nobody waits
- * for it. Without it the first writes during the first backup wait for tens of milliseconds.
+ * A backup of a small disk in memory by way of real sockets, before any guest is there: code is loaded, compiled and made
+ * fast while nobody waits for it. Without it the first writes during the first backup wait for tens of milliseconds.
  */
 
-import { Writable } from 'node:stream'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Budget } from '../core/budget.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
+import { NbdClient } from '../protocol/nbd/client.ts'
 import type { Disk } from '../storage/disk.ts'
-import { GuestDrive } from './guest-drive.ts'
-import { LiveBackup } from './live-backup.ts'
+import { ControlClient } from './control/client.ts'
 
+const NAME = 'rehearsal'
 const CLUSTERS = 256
 const ROUNDS = 3
 /** As in any backup: less than what the disk has, so that waiting is rehearsed too. */
 const BUFFER = 16 << 20
 
-export async function rehearse(): Promise<void> {
-  for (let round = 0; round < ROUNDS; round++) await backUp(new GuestDrive(inMemory(CLUSTERS * CLUSTER_SIZE)))
+interface Rehearsed {
+  start(): Promise<void>
+  stop(): Promise<void>
 }
 
-async function backUp(drive: GuestDrive): Promise<void> {
-  const to = new Writable({ write: (_bytes, _encoding, done) => setImmediate(done) })
-  const backup = new LiveBackup({ drives: { rehearsal: drive }, to, buffer: BUFFER })
-  const done = backup.run()
-  const block = Buffer.alloc(4096, 1)
-  const writes: unknown[] = []
-  for (let cluster = CLUSTERS - 1; cluster >= 0; cluster -= 3) {
-    // The scan comes from the other end.
-    if (cluster % 4 === 0) await new Promise((resolve) => setImmediate(resolve))
-    writes.push(drive.write([block], cluster * CLUSTER_SIZE))
+interface Stage {
+  drives: Record<string, Disk>
+  socket: string
+  control: string
+}
+
+/** Does without where there is no place for sockets: it is a service to the guest, not a part of the disk. */
+export async function rehearse(serviceOf: (stage: Stage) => Rehearsed): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'vmapipe-')).catch(() => null)
+  if (folder === null) return
+  const [socket, control] = [join(folder, 'nbd'), join(folder, 'ctl')]
+  const service = serviceOf({ drives: { [NAME]: inMemory(CLUSTERS * CLUSTER_SIZE) }, socket, control })
+  try {
+    await service.start()
+    const guest = await NbdClient.connect({ socketPath: socket, exportName: NAME })
+    for (let round = 0; round < ROUNDS; round++) await backUp(guest, new ControlClient(control))
+    await guest.close()
+  } catch {
+  } finally {
+    await service.stop().catch(() => {})
+    await rm(folder, { recursive: true, force: true }).catch(() => {})
   }
-  await Promise.all([done, ...writes])
+}
+
+async function backUp(guest: NbdClient, client: ControlClient): Promise<void> {
+  const archive = await client.backup({ buffer: BUFFER })
+  const block = Buffer.alloc(4096, 1)
+  const writes: Promise<unknown>[] = []
+  // The scan comes from the other end.
+  for (let cluster = CLUSTERS - 1; cluster >= 0; cluster -= 3) writes.push(guest.write([block], cluster * CLUSTER_SIZE))
+  const budget = new Budget(BUFFER)
+  await client.status()
+  for (let chunk = await archive.read(budget); chunk !== null; chunk = await archive.read(budget)) chunk.release()
+  await Promise.all(writes)
 }
 
 /** Half of its blocks are zero. */

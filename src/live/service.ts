@@ -29,6 +29,8 @@ export interface ServiceOptions {
   /** What a backup takes unless its request says otherwise. */
   defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'bwlimit'>
   nbd?: NbdServerOptions
+  /** False where no guest minds that the first writes during the first backup are slow; true unless given. */
+  rehearsed?: boolean
 }
 
 export interface BackupOutcome {
@@ -57,7 +59,7 @@ export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to'> & {
 }
 
 /** Writes that may be held at once, of one client and of all; beyond that a client's reads, too, are not seen until one goes on. */
-const HELD_BYTES = { maxBytes: 16 << 20, maxTotalBytes: 24 << 20 }
+const HELD_BYTES = { maxBytes: 8 << 20, maxTotalBytes: 12 << 20 }
 
 export class Service {
   readonly #options: ServiceOptions
@@ -76,13 +78,13 @@ export class Service {
 
   /** Resolves when guests can connect. Where it fails, nothing is left open. */
   async start(): Promise<void> {
-    const { drives, socket, listen, control, nbd } = this.#options
+    const { drives, socket, listen, control, nbd, rehearsed = true } = this.#options
     try {
       for (const [name, spec] of Object.entries(drives))
         this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
       this.#nbd = new NbdServer(exports, { ...HELD_BYTES, ...nbd })
-      if (control !== undefined) await rehearse()
+      if (control !== undefined && rehearsed) await rehearse((options) => new Service({ ...options, rehearsed: false }))
       // The control socket first: who can connect as a guest can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)

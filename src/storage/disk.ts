@@ -42,6 +42,8 @@ export interface Disk {
   flush(): Done
   /** As that of a DriveReader. */
   map(offset: number, length: number): AsyncIterable<DriveExtent>
+  /** The same, to the cluster where data ends, for a scan beside a guest: found step by step, where `map` would hold others up. */
+  survey?(offset: number, length: number): AsyncIterable<DriveExtent>
   /** Whether `map` would tell that all of the range reads as zeroes; there where it can be told faster than by `map`. */
   isHole?(offset: number, length: number): Promise<boolean>
   /** The range will be wanted soon. Who passes calls on to another disk passes on this one too. */

@@ -2,6 +2,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { VmapipeError } from '../core/errors.ts'
+import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { DriveExtent } from './drive.ts'
 import { EINVAL, ENXIO, EOPNOTSUPP, SEEK_DATA, SEEK_END, SEEK_HOLE, type Syscalls, syscalls } from './syscalls.ts'
 
@@ -34,6 +35,36 @@ export async function* fileExtents(
     const hole = seek ? await seek.next(data, SEEK_HOLE, end) : end
     // A filesystem that gives no progress is not asked again.
     position = hole > data ? Math.min(hole, end) : end
+    yield { offset: data, length: position - data, zero: false }
+    if (seek?.isDue) await seek.rest()
+  }
+}
+
+/** Data is looked at in steps of a cluster, and told of in pieces of so many bytes. */
+const STEP = CLUSTER_SIZE
+const STEPS_AT_ONCE = 16 * STEP
+
+/**
+ * The same for a scan beside a guest. The end of data is found by looking for data again and again, never for a hole: for
+ * that some filesystems (tmpfs) go through all of the data, and let nobody write to the file meanwhile. What is left of
+ * the step in which data ends counts as data.
+ */
+export async function* extentsByStep(
+  fd: number,
+  offset: number,
+  length: number,
+  calls: SeekCalls | null = syscalls(),
+): AsyncGenerator<DriveExtent> {
+  const end = offset + length
+  const seek = calls && new Seeker(calls, fd)
+  for (let position = offset; position < end; ) {
+    const data = seek ? await seek.next(position, SEEK_DATA, end) : position
+    if (data > position) yield { offset: position, length: Math.min(data, end) - position, zero: true }
+    if (data >= end) return
+    const most = Math.min(end, data - (data % STEPS_AT_ONCE) + STEPS_AT_ONCE)
+    let to = data - (data % STEP) + STEP
+    while (seek && to < most && (await seek.next(to, SEEK_DATA, end)) === to) to += STEP
+    position = seek ? Math.min(to, most) : most
     yield { offset: data, length: position - data, zero: false }
     if (seek?.isDue) await seek.rest()
   }

@@ -32,6 +32,20 @@ describe('the budget', { timeout }, () => {
     assert.deepEqual(order, ['guest', 'scan'])
   })
 
+  test('remembers since when urgent wishes had to wait', async () => {
+    const budget = new Budget(10)
+    const lease = await budget.take(10)
+    const scan = budget.take(10).then((l) => l.release())
+    assert.equal(budget.fullSince, null)
+    const before = Date.now() / 1000
+    const guests = [1, 2].map(() => budget.take(10, { urgent: true }).then((l) => l.release()))
+    const since = budget.fullSince!
+    assert.ok(since >= before && since <= Date.now() / 1000)
+    lease.release()
+    await Promise.all([scan, ...guests])
+    assert.equal(budget.fullSince, since)
+  })
+
   test('holds a lease until its last holder lets go, and notices one too many', async () => {
     const budget = new Budget(10)
     const lease = (await budget.take(10)).retain()

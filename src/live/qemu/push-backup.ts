@@ -88,7 +88,7 @@ export class PushBackup implements PushHost {
         used: budget?.used ?? 0,
         size: budget?.total ?? 0,
         highest: budget?.highWater ?? 0,
-        room: budget?.room ?? 0,
+        full: budget?.fullSince ?? null,
       },
       counters: (this.#context?.counters ?? new Counters()).toJSON(),
     }

@@ -11,7 +11,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { checkBounds } from '../bounds.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../disk.ts'
 import type { DriveExtent } from '../drive.ts'
-import { fileExtents, isHole } from '../holes.ts'
+import { extentsByStep, fileExtents, isHole } from '../holes.ts'
 import { deviceSize, openRaw } from '../raw-reader.ts'
 import { EAGAIN, syscalls } from '../syscalls.ts'
 import { writeAll } from '../write-all.ts'
@@ -100,7 +100,15 @@ class RawDisk implements Disk {
     return this.#run(offset, async () => void (await calls.willNeed(this.#fd, offset, length)))
   }
 
-  async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+  map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    return this.#extents(offset, length, () => fileExtents(this.#fd, offset, length, undefined, { politely: true }))
+  }
+
+  survey(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    return this.#extents(offset, length, () => extentsByStep(this.#fd, offset, length))
+  }
+
+  async *#extents(offset: number, length: number, find: () => AsyncIterable<DriveExtent>): AsyncGenerator<DriveExtent> {
     this.#check(offset, length)
     if (length === 0) return
     if (this.#image.isDevice) {
@@ -109,7 +117,7 @@ class RawDisk implements Disk {
     }
     this.#busy++
     try {
-      yield* fileExtents(this.#fd, offset, length, undefined, { politely: true })
+      yield* find()
     } catch (error) {
       throw this.#explain(error)
     } finally {
