@@ -5,8 +5,8 @@ import { formatBytes } from '../core/size.ts'
 import { decodeFooter, decodeFrameMap, type Frame, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 
-/** The map of an archive of 16 TiB in frames of 4 MiB takes about that. */
-const MAP_LIMIT = 32 << 20
+/** The map of an archive of 8 TiB in frames of 1 MiB takes about that. */
+const MAP_LIMIT = 64 << 20
 
 export class FrameTable {
   /** Where each frame begins in the file, and behind the last one where it ends. */

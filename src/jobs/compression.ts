@@ -10,7 +10,7 @@ export interface Compression {
   method: Method
   /** As the method counts; its default where it is left out. */
   level?: number
-  /** Bytes of the archive that are decoded together: fewer make random reads faster and the archive larger. 4 MiB where it is left out. */
+  /** Bytes of the archive that are decoded together: fewer make random reads faster and the archive larger. 1 MiB where it is left out. */
   frame?: number
 }
 

@@ -98,7 +98,7 @@ test('whole chunks go into a frame as long as they fit', { timeout }, async () =
   const output = collectBytes({ onChunk: (chunk) => void frames.push(chunk.byteLength) })
   // 3 + 3 do not fit into 4; 1 + 1 + 1 do
   const chunks = [3, 3, 1, 1, 1].map((size) => halfCompressible(size * MiB, size))
-  await definePipeline([chunksOf(chunks), compressor({ map: false }), output.stage]).run()
+  await definePipeline([chunksOf(chunks), compressor({ frame: 4 * MiB, map: false }), output.stage]).run()
   assert.equal(frames.length, 3)
 })
 
