@@ -32,6 +32,9 @@ const F_RDLCK = 0
 const F_WRLCK = 1
 const F_UNLCK = 2
 
+/** fcntl(2), Linux. */
+const F_SETPIPE_SZ = 1031
+
 const POSIX_FADV_WILLNEED = 3
 const POSIX_FADV_DONTNEED = 4
 
@@ -49,6 +52,8 @@ export interface Syscalls {
   lockByte(fd: number, offset: number): number
   /** Whether another open file holds any lock on this byte; or -errno. */
   isByteLocked(fd: number, offset: number): boolean | number
+  /** fcntl(2), F_SETPIPE_SZ: what a pipe holds, in bytes; what it holds then, or -errno. */
+  setPipeSize(fd: number, bytes: number): number
   /** posix_fadvise(2), POSIX_FADV_WILLNEED: the page cache may begin to read; 0 or an errno. */
   willNeed(fd: number, offset: number, length: number): Promise<number>
   /** The same, POSIX_FADV_DONTNEED: the page cache may forget what is on the disk already; of all of the file. */
@@ -78,7 +83,7 @@ function load(): Syscalls {
   const fadvise = wide(libc, 'posix_fadvise', (name) => `int ${name}(int, int64_t, int64_t, int)`)
   return {
     ...cachedReads(libc),
-    ...byteLocks(libc),
+    ...locksAndPipes(libc),
     lseek: (...args) => result(lseek(...args)),
     lseekAsync: (...args) => inPool(lseek, args),
     fallocate: (...args) => inPool(fallocate, args),
@@ -110,8 +115,8 @@ function cachedReads(libc: Library): Pick<Syscalls, 'readCached'> {
   }
 }
 
-/** struct flock: type and whence in 16 bits each, start and length in 64, of a 64-bit machine. */
-function byteLocks(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked'> {
+/** For locks, struct flock: type and whence in 16 bits each, start and length in 64, of a 64-bit machine. */
+function locksAndPipes(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked' | 'setPipeSize'> {
   const fcntl = libc.func('int fcntl(int, int, ...)')
   const flock = new ArrayBuffer(32)
   const call = (fd: number, command: number, type: number, offset: number) => {
@@ -120,6 +125,7 @@ function byteLocks(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked'> {
     return result(fcntl(fd, command, 'void *', new Uint8Array(flock)))
   }
   return {
+    setPipeSize: (fd, bytes) => result(fcntl(fd, F_SETPIPE_SZ, 'int', bytes)),
     lockByte: (fd, offset) => call(fd, F_OFD_SETLK, F_RDLCK, offset),
     isByteLocked(fd, offset) {
       const outcome = call(fd, F_OFD_GETLK, F_WRLCK, offset)

@@ -8,6 +8,7 @@ import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import { VmapipeError } from '../../core/errors.ts'
+import { syscalls } from '../syscalls.ts'
 
 export const openFd = promisify(open) as (path: string, flags: number) => Promise<number>
 export const closeFd = promisify(close)
@@ -17,6 +18,8 @@ export type Feed = (bytes: Uint8Array) => boolean
 
 /** What a pipe holds unless somebody made it larger. */
 const PIPE_BYTES = 65536
+/** The most that Linux allows to anybody (/proc/sys/fs/pipe-max-size), unless it was told otherwise. */
+const LARGE_PIPE_BYTES = 1 << 20
 
 /**
  * Reading into one small buffer that stays in the processor's cache, and copying out of it, was measured to be the fastest
@@ -57,5 +60,8 @@ export function writePipe(fd: number): Writable {
  */
 export async function reopenPipe(fd: number, access: 'read' | 'write'): Promise<number> {
   const flags = access === 'read' ? constants.O_RDONLY : constants.O_WRONLY
-  return openFd(`/proc/self/fd/${fd}`, flags | constants.O_NONBLOCK).catch(() => fd)
+  const opened = await openFd(`/proc/self/fd/${fd}`, flags | constants.O_NONBLOCK).catch(() => fd)
+  // Whoever is at the other end is woken less often. Where it may not be so large, it is as it was.
+  syscalls()?.setPipeSize(opened, LARGE_PIPE_BYTES)
+  return opened
 }
