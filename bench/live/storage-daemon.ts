@@ -87,4 +87,6 @@ async function appears(socket: string, child: ChildProcess): Promise<void> {
     if (child.exitCode !== null) throw new Error(`qemu-storage-daemon ended with ${child.exitCode}`)
     await sleep(10)
   }
+  // The name is there a moment before anybody is taken who connects.
+  await sleep(50)
 }
