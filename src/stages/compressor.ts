@@ -25,12 +25,15 @@ const METHODS = {
 
 const LEVELS = { zstd: '-7 to -1 or 1 to 19', lz4: 'none', gzip: '1 to 9', none: 'none' }
 
+/** 1 MiB, and the header of an extent: one of a live backup, which has 16 clusters, fits. */
+const FRAME = (1 << 20) + 4096
+
 const options = z
   .strictObject({
     method: z.enum(['zstd', 'lz4', 'gzip', 'none']).default('zstd').describe('how to compress'),
     level: z.int().optional().describe('zstd: -7 to -1 (fast) or 1 to 19, 3 if left out; gzip: 1 to 9, 6 if left out'),
     frame: byteSize({ min: 1 << 14, example: '1MiB' })
-      .default(1 << 20)
+      .default(FRAME)
       .describe('bytes of the archive that one independent frame holds'),
     map: z.boolean().default(true).describe('which frames there are, at the end of the archive'),
   })
