@@ -123,7 +123,8 @@ class Deframer {
   #passOver({ error, lost, doubtful }: Gap): void {
     if (this.#extents === null) throw error
     const { position, length } = this.#queue
-    this.#unchecked.doubt(position + length - doubtful, this.#findings)
+    const end = position + length
+    this.#unchecked.doubt({ start: end - doubtful, end }, position, this.#findings)
     if (!lost) return
     this.#extents.drop()
     this.#ending!.forgive()
@@ -151,8 +152,9 @@ class Deframer {
   }
 
   #leaveUnchecked({ slots, blocks }: Extent): void {
-    const end = this.#queue.position + blocks * BLOCK_SIZE
-    this.#unchecked.add({ end, clusters: clustersOf(slots, this.#findings.drives) })
+    const start = this.#queue.position
+    const clusters = clustersOf(slots, this.#findings.drives)
+    this.#unchecked.add({ start, end: start + blocks * BLOCK_SIZE, clusters }, this.#findings)
   }
 
   #matches({ slots, blocks, offset }: Extent, checksum: number): boolean {

@@ -190,6 +190,18 @@ describe('a deframer that goes on behind damage', { timeout }, () => {
     assert.deepEqual([sound.findings.damageCount, drive(sound.findings).isSound], [0, true])
   })
 
+  test('holds in doubt an extent that had come in part', async () => {
+    const plain = await archiveOf({ checksums: false, index: false })
+    const gap = new Chunk([], [], { error: new VmapipeError('DAMAGED', 'too late'), lost: false, doubtful: 512 })
+    const suspectAt = async (at: number) => {
+      const { came, findings } = await read(plain.subarray(0, at), gap, plain.subarray(at))
+      assert.deepEqual(came, all)
+      return clusters(drive(findings).damaged())
+    }
+    assert.deepEqual(await suspectAt(extentAt(1) + 512 + 4096), [[2, 2]])
+    assert.deepEqual(await suspectAt(extentAt(1) + 512), [], 'a header has a checksum of its own')
+  })
+
   test('holds all in doubt where nobody remembers what came', async () => {
     const extents = Array.from({ length: 200 }, (_, cluster) => [{ drive: 1, cluster, mask: 1 }])
     const archive = forge({ drives: [{ ...DRIVE, size: 200 * CLUSTER_SIZE }], extents })

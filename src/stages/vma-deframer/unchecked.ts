@@ -2,33 +2,46 @@
 
 import type { ClusterSpan, Findings } from '../findings.ts'
 
-/** Of an archive of ours a frame has the content of two. What goes back further puts every drive in doubt. */
+/** What goes back further puts every drive in doubt. */
 const KEPT = 64
 
-interface Extent {
-  /** Where in the stream it ends. */
+/** Bytes of the stream; `end` is behind the last. */
+interface Stretch {
+  start: number
   end: number
+}
+
+interface Extent extends Stretch {
   clusters: readonly (ClusterSpan & { id: number })[]
 }
 
 export class Unchecked {
   readonly #extents: Extent[] = []
+  /** What is in doubt of extents that have not come as a whole yet. */
+  #doubts: Stretch[] = []
   /** Where the last one ends that is not kept. */
   #forgotten = -1
 
-  add(extent: Extent): void {
+  add(extent: Extent, findings: Findings): void {
+    if (this.#doubts.some(({ start, end }) => start < extent.end && end > extent.start)) suspect(extent, findings)
+    this.#forget(extent.end)
     this.#extents.push(extent)
     if (this.#extents.length > KEPT) this.#forgotten = this.#extents.shift()!.end
   }
 
-  /** Everything from byte `start` on is in doubt. */
-  doubt(start: number, { drives }: Findings): void {
-    if (start < this.#forgotten) {
-      for (const drive of drives.values()) drive.suspectAll()
-      return
-    }
-    for (const { end, clusters } of this.#extents) {
-      if (end > start) for (const { id, first, count } of clusters) drives.get(id)!.suspectRange(first, count)
-    }
+  /** Everything from byte `start` to byte `end` is in doubt; what is before `position` has been told of by `add`. */
+  doubt({ start, end }: Stretch, position: number, findings: Findings): void {
+    this.#forget(position)
+    if (end > position) this.#doubts.push({ start, end })
+    if (start < this.#forgotten) for (const drive of findings.drives.values()) drive.suspectAll()
+    else for (const extent of this.#extents) if (extent.end > start) suspect(extent, findings)
   }
+
+  #forget(position: number): void {
+    this.#doubts = this.#doubts.filter(({ end }) => end > position)
+  }
+}
+
+function suspect({ clusters }: Extent, { drives }: Findings): void {
+  for (const { id, first, count } of clusters) drives.get(id)!.suspectRange(first, count)
 }
