@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as otherEvents, setTimeout as sleep } from 'node:timers/promises'
 import { CLUSTER_SIZE } from '../../src/core/geometry.ts'
 import { type ClusterItem, type Item, Manifest, Run } from '../../src/core/items.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
@@ -20,12 +20,14 @@ function scanned(pieces: number): ClusterItem[] {
   return [manifest, ...runs]
 }
 
-/** Each takes the event loop some milliseconds. */
-function* laboured(): Generator<ClusterItem> {
-  for (const item of scanned(12)) {
-    for (const from = performance.now(); performance.now() - from < 4; );
-    yield item
-  }
+/** The stage's own function, beside a guest that makes requests or none. */
+function beside(requests: () => number): (item: ClusterItem) => Promise<ClusterItem> {
+  const { definition, options } = courtesy({ requests, pressed: () => false })
+  return definition.create(options, { signal: new AbortController().signal } as never) as never
+}
+
+function work(millis: number): void {
+  for (const from = performance.now(); performance.now() - from < millis; );
 }
 
 describe('courtesy', { timeout }, () => {
@@ -37,7 +39,8 @@ describe('courtesy', { timeout }, () => {
       courtesy({ requests: () => 0, pressed: () => pressed }),
       collect('clusters', out),
     ]).run()
-    await sleep(100)
+    while (out.length === 0) await sleep(5)
+    await sleep(50)
     assert.equal(out.length, 1, 'the manifest alone')
     pressed = false
     await done
@@ -55,15 +58,28 @@ describe('courtesy', { timeout }, () => {
     await assert.rejects(done, { code: 'ABORTED' })
   })
 
-  test('rests while the guest makes requests, and does not where it makes none', async () => {
-    const timeOf = async (requests: () => number) => {
-      const from = performance.now()
-      const stages = [courtesy({ requests, pressed: () => false }), collect('clusters', [])]
-      await definePipeline([itemsOf('clusters', laboured()), ...stages]).run()
-      return performance.now() - from
-    }
+  test('rests for six times its work while the guest makes requests', async () => {
     let made = 0
-    const [idle, busy] = [await timeOf(() => 0), await timeOf(() => made++)]
-    assert.ok(busy > 2 * idle, `${busy.toFixed(0)} ms beside a busy guest, ${idle.toFixed(0)} without`)
+    const pass = beside(() => made++)
+    const [, first, second] = scanned(2)
+    await pass(first)
+    work(5)
+    const from = performance.now()
+    await pass(second)
+    // Timers count whole milliseconds.
+    assert.ok(performance.now() - from >= 6 * 5 - 1)
+  })
+
+  test('does not rest where the guest makes none', async () => {
+    const pass = beside(() => 7)
+    const [, first, second] = scanned(2)
+    await pass(first)
+    work(5)
+    let passed = false
+    void pass(second).then(() => {
+      passed = true
+    })
+    for (let turn = 0; turn < 3; turn++) await otherEvents()
+    assert.ok(passed, 'after what else has come, and no later')
   })
 })
