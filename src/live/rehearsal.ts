@@ -23,16 +23,16 @@ interface Rehearsed {
   stop(): Promise<void>
 }
 
-interface Stage {
+interface Props {
   drives: Record<string, Disk>
   socket: string
   control: string
 }
 
-/** Does without where there is no place for sockets: it is a service to the guest, not a part of the disk. */
-export async function rehearse(serviceOf: (stage: Stage) => Rehearsed): Promise<void> {
+/** False where it could not be done, as where there is no place for sockets: the service does without. */
+export async function rehearse(serviceOf: (props: Props) => Rehearsed): Promise<boolean> {
   const folder = await mkdtemp(join(tmpdir(), 'vmapipe-')).catch(() => null)
-  if (folder === null) return
+  if (folder === null) return false
   const [socket, control] = [join(folder, 'nbd'), join(folder, 'ctl')]
   const service = serviceOf({ drives: { [NAME]: inMemory(CLUSTERS * CLUSTER_SIZE) }, socket, control })
   try {
@@ -40,7 +40,9 @@ export async function rehearse(serviceOf: (stage: Stage) => Rehearsed): Promise<
     const guest = await NbdClient.connect({ socketPath: socket, exportName: NAME })
     for (let round = 0; round < ROUNDS; round++) await backUp(guest, new ControlClient(control))
     await guest.close()
+    return true
   } catch {
+    return false
   } finally {
     await service.stop().catch(() => {})
     await rm(folder, { recursive: true, force: true }).catch(() => {})
