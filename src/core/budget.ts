@@ -103,9 +103,9 @@ export class Budget {
     return this.#fullSince
   }
 
-  /** What can be lent at once, parts aside. */
-  get room(): number {
-    return this.capacity - this.#used
+  /** Bytes on lease now, parts aside. */
+  get lent(): number {
+    return this.#used
   }
 
   get waiting(): number {

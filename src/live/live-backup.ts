@@ -164,8 +164,8 @@ export class LiveBackup implements CopyHost {
 
   /** Copies wait for the sink: what is scanned would take their turn and their room. */
   get #pressed(): boolean {
-    const { capacity, room } = this.#budget!
-    return capacity - room > capacity / 8
+    const { capacity, lent } = this.#budget!
+    return lent > capacity / 8
   }
 
   #giveUp(waited: number): void {
