@@ -2,12 +2,12 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { spawnTied } from '../../src/storage/child.ts'
+import { isListening } from '../../test/support/qemu.ts'
 import type { Target } from './fio.ts'
 
 export class StorageDaemon {
@@ -83,10 +83,8 @@ function daemon(args: string[]): ChildProcess {
 }
 
 async function appears(socket: string, child: ChildProcess): Promise<void> {
-  while (!existsSync(socket)) {
+  while (!isListening(socket)) {
     if (child.exitCode !== null) throw new Error(`qemu-storage-daemon ended with ${child.exitCode}`)
     await sleep(10)
   }
-  // The name is there a moment before anybody is taken who connects.
-  await sleep(50)
 }

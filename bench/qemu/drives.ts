@@ -5,7 +5,6 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -15,6 +14,7 @@ import type { Command } from '../../src/live/qemu/commands.ts'
 import type { GuestSwitch } from '../../src/live/qemu/guest-switch.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { spawnTied } from '../../src/storage/child.ts'
+import { isListening } from '../../test/support/qemu.ts'
 import type { Written } from './written.ts'
 
 export class Drives {
@@ -46,7 +46,7 @@ export class Drives {
     ])
     const control = ['--chardev', `socket,id=c,path=${monitor},server=on,wait=off`, '--monitor', 'chardev=c']
     const child = spawnTied('qemu-storage-daemon', [...args, ...server, ...exports, ...control], { stdio: 'ignore' })
-    while (!existsSync(monitor)) {
+    while (!isListening(monitor)) {
       if (child.exitCode !== null) throw new Error(`qemu-storage-daemon ended with ${child.exitCode}`)
       await sleep(10)
     }

@@ -50,16 +50,15 @@ async function start(t: Hooks, program: string, args: readonly string[], qmp: st
     child.kill('SIGKILL')
     await gone
   }
+  t.after(end)
   while (!isListening(qmp)) {
     if (child.exitCode !== null) throw new Error(`${program} ended: ${said}`)
     await sleep(10)
   }
-  if (!(await answers(qmp))) {
-    await end()
-    return start(t, program, args, qmp)
-  }
-  t.after(end)
-  return { qmp, child }
+  if (await answers(qmp)) return { qmp, child }
+  if (child.exitCode !== null) throw new Error(`${program} ended: ${said}`)
+  await end()
+  return start(t, program, args, qmp)
 }
 
 /**
@@ -68,6 +67,8 @@ async function start(t: Hooks, program: string, args: readonly string[], qmp: st
  */
 async function answers(qmp: string): Promise<boolean> {
   const socket = connect(qmp, () => socket.write('{"execute": "qmp_capabilities"}\n'))
+  // Its end says all.
+  socket.on('error', () => {})
   try {
     const lines = createInterface(socket)[Symbol.asyncIterator]()
     const both = lines.next().then(() => lines.next())
@@ -78,7 +79,7 @@ async function answers(qmp: string): Promise<boolean> {
 }
 
 /** Whether somebody takes connections there: the file is there before. Without one, as QEMU's monitor takes one at a time. */
-function isListening(path: string): boolean {
+export function isListening(path: string): boolean {
   const ACCEPTING = '00010000' // unix(7), /proc/net/unix: Flags
   const sockets = readFileSync('/proc/net/unix', 'latin1').split('\n')
   return sockets.some((line) => line.endsWith(` ${path}`) && line.split(' ')[3] === ACCEPTING)
