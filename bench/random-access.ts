@@ -131,6 +131,14 @@ async function smallFrames(image: string, folder: string): Promise<string> {
 async function randomReads(image: string, large: string, runs: number) {
   // What is served lies on a filesystem and mostly in its cache; tmpfs is another matter.
   const folder = mkdtempSync(join(tmpdir(), 'vmapipe-bench-'))
+  try {
+    return await randomReadsIn(folder, image, large, runs)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+async function randomReadsIn(folder: string, image: string, large: string, runs: number) {
   const [archive, qcow2] = ['large.vma.zst', 'image.qcow2'].map((name) => join(folder, name))
   copyFileSync(large, archive)
   execFileSync('qemu-img', ['convert', '-c', '-O', 'qcow2', '-o', 'compression_type=zstd', '-f', 'raw', image, qcow2])
@@ -155,7 +163,6 @@ async function randomReads(image: string, large: string, runs: number) {
     return { sizes, table: iopsTable([...servers.keys()], figures), goals }
   } finally {
     for (const server of servers.values()) await server.stop()
-    rmSync(folder, { recursive: true })
   }
 }
 

@@ -17,7 +17,7 @@ const HEAD = `# Results
 Written by \`npm run bench\`; do not edit.
 
 Caveats first. One machine, with other work on it at times: believe ratios before seconds, and neither further than their spread.
-Everything lies in memory (tmpfs), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
+Everything lies in memory (tmpfs, or a filesystem's cache), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
 the cost of making files durable, which is nothing there. Commands are measured as whole processes from start to exit, so
 ours include about a fifth of a second for Node to start and load the program. They run in turn, round after round, after a
 round that does not count; a ratio is the median of the ratios of neighbouring runs. Peak memory is that of the largest process, not

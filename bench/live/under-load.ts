@@ -82,7 +82,7 @@ function goals([ours, theirs]: string[], figures: Map<string, Figures>): Goal[] 
       goal: 'at least half of what it is without',
       measured: `${left.toFixed(2)} (${ratios(during, idle)})`,
       met: left >= 0.5,
-      why: 'in the first seconds nearly every write of 4 KiB copies 64 KiB first, and backup, sink and fio share the processors with the server.',
+      why: 'in the first seconds nearly every write has all clusters copied that it touches, and backup, sink and fio share the processors with the server.',
     }
     const peer = theirs && figures.get(key(theirs, name))!.during
     if (!peer) return [own]
