@@ -13,6 +13,8 @@ const REST = 6
 const LONGEST_WORK_MS = 10
 /** Until the next look whether the sink has caught up with the copies. */
 const PRESSED_MS = 10
+/** Whatever it looks like: what is scanned may be just what something behind us waits for. */
+const LONGEST_PRESSED_MS = 1000
 
 export const courtesy = defineStage({
   name: 'courtesy',
@@ -39,7 +41,9 @@ export const courtesy = defineStage({
       const worked = Math.min(performance.now() - begun, LONGEST_WORK_MS)
       // An abort is the runner's business: here it only ends the rest.
       if (busy) await sleep(worked * REST, undefined, { signal }).catch(() => {})
-      while (pressed() && !signal.aborted) await sleep(PRESSED_MS, undefined, { signal }).catch(() => {})
+      const until = performance.now() + LONGEST_PRESSED_MS
+      while (pressed() && !signal.aborted && performance.now() < until)
+        await sleep(PRESSED_MS, undefined, { signal }).catch(() => {})
       begun = performance.now()
       return item
     }

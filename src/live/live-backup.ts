@@ -31,6 +31,9 @@ export const DEFAULT_MAX_STALL = 10_000
 /** Clusters of an extent: while it is looked through, and its checksum made, no request of the guest is answered. */
 const PIECE_CLUSTERS = 16
 
+/** Bytes of copies that an extent may hold while it waits to be full: a few small ones, and one of which the rest has gone. */
+const EXTENT_HOLDS = 2 * PIECE_CLUSTERS * CLUSTER_SIZE
+
 function requestsOf(drives: readonly GuestDrive[]): number {
   return drives.reduce((sum, { requests }) => sum + requests, 0)
 }
@@ -165,7 +168,7 @@ export class LiveBackup implements CopyHost {
   /** Copies wait for the sink: what is scanned would take their turn and their room. */
   get #pressed(): boolean {
     const { capacity, lent } = this.#budget!
-    return lent > capacity / 8
+    return lent > Math.max(capacity / 8, EXTENT_HOLDS)
   }
 
   #giveUp(waited: number): void {

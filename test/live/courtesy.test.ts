@@ -47,6 +47,17 @@ describe('courtesy', { timeout }, () => {
     assert.equal(out.length, 6)
   })
 
+  test('stands still for a moment, never for good', async () => {
+    const out: Item[] = []
+    const stages = [
+      itemsOf('clusters', scanned(2)),
+      courtesy({ requests: () => 0, pressed: () => true }),
+      collect('clusters', out),
+    ]
+    await definePipeline(stages).run()
+    assert.equal(out.length, 3)
+  })
+
   test('ends at once with its backup', async () => {
     const controller = new AbortController()
     const done = definePipeline([
