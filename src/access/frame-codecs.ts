@@ -1,7 +1,7 @@
 /** One whole frame to its content, which is exactly as long as was said. Everything is in memory already. */
 
 import { promisify } from 'node:util'
-import { constants, gunzip, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { gunzip, zstdDecompress } from 'node:zlib'
 import { xxh32 } from '@node-rs/xxhash'
 import { VmapipeError } from '../core/errors.ts'
 import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
@@ -22,6 +22,7 @@ import {
 } from '../formats/zstd/frame.ts'
 import { damagedFrame } from '../stages/compression/engine.ts'
 import { decodeBlock, free, type Lz4Block, PREFIX } from '../stages/compression/lz4-block.ts'
+import { zstdFrames } from '../stages/compression/zstd-frames.ts'
 
 /** Gives `contentBytes` bytes, in memory of its own. `frame` may be written into. Throws DAMAGED; `offset` is where the frame is. */
 export type FrameCodec = (frame: Buffer, contentBytes: number, offset: number) => Promise<Buffer>
@@ -64,8 +65,10 @@ function settings(contentBytes: number) {
 async function decodeZstd(frame: Buffer, contentBytes: number, offset: number): Promise<Buffer> {
   if (zstdFrameLength(frame, offset) !== frame.length)
     throw damaged('zstd', 'does not end where the next begins', offset)
-  const options = { ...settings(contentBytes), params: { [constants.ZSTD_d_windowLogMax]: 31 } }
-  return contentBytes <= SMALL ? zstdDecompressSync(frame, options) : unzstd(frame, options)
+  const content = Buffer.allocUnsafeSlow(contentBytes)
+  const { decode, decodeNow } = zstdFrames()
+  const length = contentBytes <= SMALL ? decodeNow(frame, content) : await decode(frame, content)
+  return content.subarray(0, length)
 }
 
 /** How much content a zstd frame has that does not say so; at most `limit` bytes. */

@@ -115,6 +115,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   async close(error: Error | null): Promise<void> {
     this.#signal.removeEventListener('abort', this.#abort)
     await this.#stop(error ?? new Error('closed'))
+    this.#encoder.close?.()
   }
 
   async #append(bytes: Uint8Array, push: Push<Chunk>): Promise<void> {
@@ -135,9 +136,19 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     this.#frame = null
     this.#filled = 0
     await this.#order.add(
-      () => this.#encoder.encode(bytes, this.#outputs, this.#bound).finally(() => frame.release()),
+      () => this.#encode(bytes).finally(() => frame.release()),
       ({ buffers }) => this.#map?.add(buffers, bytes.length),
     )
+  }
+
+  async #encode(bytes: Buffer): Promise<Chunk> {
+    const slab = await this.#outputs.take(this.#bound)
+    try {
+      return new Chunk([slab.buffer.subarray(0, await this.#encoder.encode(bytes, slab.buffer))], [slab])
+    } catch (error) {
+      slab.release()
+      throw error
+    }
   }
 
   async #stop(error: Error): Promise<void> {

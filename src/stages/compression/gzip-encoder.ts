@@ -2,8 +2,9 @@
 
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
+import { discard } from '../../core/budget.ts'
 import { encodeMemberHeader, MEMBER_HEADER_SIZE } from '../../formats/gzip/member.ts'
-import { chargedChunk, type FrameEncoder } from './encoder.ts'
+import type { FrameEncoder } from './encoder.ts'
 
 const compress = promisify(gzip)
 
@@ -13,11 +14,13 @@ const PLAIN_HEADER_SIZE = 10
 export function gzipEncoder(level: number): FrameEncoder {
   return {
     bound,
-    encode(bytes, outputs, chunkSize) {
-      return chargedChunk(outputs, chunkSize, async () => {
-        const body = (await compress(bytes, { level, chunkSize })).subarray(PLAIN_HEADER_SIZE)
-        return [encodeMemberHeader(MEMBER_HEADER_SIZE + body.length), body]
-      })
+    async encode(content, frame) {
+      const member = await compress(content, { level, chunkSize: frame.length })
+      const body = member.subarray(PLAIN_HEADER_SIZE)
+      const filled = encodeMemberHeader(MEMBER_HEADER_SIZE + body.length).copy(frame)
+      const length = filled + body.copy(frame, filled)
+      discard(member)
+      return length
     },
   }
 }

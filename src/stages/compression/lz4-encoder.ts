@@ -6,7 +6,6 @@
 
 import { xxh32 } from '@node-rs/xxhash'
 import lz4 from 'lz4-napi'
-import { Chunk } from '../../core/items.ts'
 import { encodeLz4Header, encodeLz4Trailer, OUR_BLOCK_SIZE, STORED } from '../../formats/lz4/frame.ts'
 import type { FrameEncoder } from './encoder.ts'
 import { free, PREFIX } from './lz4-block.ts'
@@ -19,15 +18,7 @@ const AT_ONCE = 4
 export function lz4Encoder(): FrameEncoder {
   return {
     bound,
-    async encode(bytes, outputs, bound) {
-      const slab = await outputs.take(bound)
-      try {
-        return new Chunk([slab.buffer.subarray(0, await encodeFrame(bytes, slab.buffer))], [slab])
-      } catch (error) {
-        slab.release()
-        throw error
-      }
-    },
+    encode: encodeFrame,
   }
 }
 

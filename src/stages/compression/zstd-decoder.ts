@@ -1,9 +1,9 @@
 /** One zstd frame: decoded in one piece beside others where it is small and says so, in a stream where it is not. */
 
-import { promisify } from 'node:util'
-import { constants, createZstdDecompress, type ZstdOptions, zstdDecompress } from 'node:zlib'
-import { discard, type Slab } from '../../core/budget.ts'
+import { constants, createZstdDecompress } from 'node:zlib'
+import type { Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
+import { roundUp } from '../../core/geometry.ts'
 import { Chunk } from '../../core/items.ts'
 import { formatBytes } from '../../core/size.ts'
 import {
@@ -19,8 +19,7 @@ import {
 import { collectSize, type DecoderContext, STREAM_PIECE } from './decoder.ts'
 import { damagedFrame, runEngine } from './engine.ts'
 import type { Inlet } from './inlet.ts'
-
-const decompress = promisify(zstdDecompress)
+import { zstdFrames } from './zstd-frames.ts'
 
 export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
   const { input, inputs, maxContent, recovery } = context
@@ -101,43 +100,45 @@ class FrameWalk {
 
 const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax
 
+/** Memory for content comes in steps of this, so that what one frame had is of use to the next. */
+const ROOM_STEP = 128 << 10
+
 async function decodeWhole(
-  { order, outputs, recovery }: DecoderContext,
+  { order, outputs, maxContent, recovery }: DecoderContext,
   contentSize: number,
-  slab: Slab,
+  input: Slab,
   filled: number,
   offset: number,
 ): Promise<void> {
-  let content: Buffer | null = null
-  const lease = await outputs.charge(contentSize, () => content && discard(content))
-  slab.retain()
-  // One byte more than needed, so that zlib does not allocate a second buffer.
-  const settings = { chunkSize: Math.max(64, contentSize + 1), maxOutputLength: Math.max(1, contentSize) }
+  const room = Math.max(1, Math.min(maxContent, roundUp(contentSize, ROOM_STEP)))
+  const output = await outputs.take(room)
+  const content = output.buffer.subarray(0, contentSize)
+  const frame = input.retain().buffer.subarray(0, filled)
   const work = async () => {
     try {
-      const bytes = slab.buffer.subarray(0, filled)
-      content = await decompress(bytes, { ...settings, params: { [WINDOW_LOG_MAX]: 31 } })
-      if (content.length !== contentSize) throw wrongSize(contentSize, content.length, offset)
-      return new Chunk([content], [lease])
+      const length = await zstdFrames().decode(frame, content)
+      if (length !== contentSize) throw wrongSize(contentSize, length, offset)
+      return new Chunk([content], [output])
     } catch (error) {
       const damage = damagedFrame('zstd', error, offset)
-      content = await decodeUnchecked(slab.buffer.subarray(0, filled), settings, contentSize)
-      if (content !== null) return recovery.doubt(damage, content, lease)
-      lease.release()
+      if (await decodeUnchecked(frame, content)) return recovery.doubt(damage, content, output)
+      output.release()
       return recovery.gap(damage)
     } finally {
-      slab.release()
+      input.release()
     }
   }
   await order.add(work)
 }
 
-/** Of a frame that is damaged: its content as if it had no checksum; null where there is none of the right size. */
-async function decodeUnchecked(frame: Buffer, settings: ZstdOptions, contentSize: number): Promise<Buffer | null> {
+/** Of a frame that is damaged: its content as if it had no checksum; false where there is none of the right size. */
+async function decodeUnchecked(frame: Buffer, content: Buffer): Promise<boolean> {
   const bytes = withoutChecksum(frame)
-  if (bytes === null) return null
-  const content = await decompress(bytes, { ...settings, params: { [WINDOW_LOG_MAX]: 31 } }).catch(() => null)
-  return content?.length === contentSize ? content : null
+  if (bytes === null) return false
+  const length = await zstdFrames()
+    .decode(bytes, content)
+    .catch(() => -1)
+  return length === content.length
 }
 
 async function decodeStream(

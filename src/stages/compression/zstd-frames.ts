@@ -1,0 +1,128 @@
+/** Whole zstd frames (RFC 8878), from memory to memory: by libzstd itself, or by Node's zlib where that cannot be called. */
+
+import { promisify } from 'node:util'
+import { constants, createZstdCompress, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { type Context, type Libzstd, libzstd } from './libzstd.ts'
+
+export interface ZstdFrames {
+  /**
+   * One frame, in libuv's pool. Gives how long its content is; throws what is wrong with the frame, also that `content` is
+   * too small. The memory of both stays as it is until the promise settles.
+   */
+  decode(frame: Uint8Array, content: Buffer): Promise<number>
+  /** The same at once. */
+  decodeNow(frame: Uint8Array, content: Buffer): number
+  encoder(level: number): ZstdFrameEncoder
+}
+
+export interface ZstdFrameEncoder {
+  /** One frame with the size of its content and a checksum, in libuv's pool; as `decode`. `frame` has `zstdBound` bytes. */
+  encode(content: Uint8Array, frame: Buffer): Promise<number>
+  /** When nothing is being encoded. */
+  close(): void
+}
+
+/** ZSTD_COMPRESSBOUND and the checksum, or more. */
+export function zstdBound(bytes: number): number {
+  return bytes + (bytes >>> 8) + 256
+}
+
+let chosen: ZstdFrames | undefined
+
+export function zstdFrames(): ZstdFrames {
+  if (chosen === undefined) {
+    const native = libzstd()
+    chosen = native === null ? byZlib : byLibzstd(native)
+  }
+  return chosen
+}
+
+/** Decoders that are kept when nobody uses them: 160 KiB each. */
+const KEPT_DECODERS = 8
+
+export function byLibzstd(native: Libzstd): ZstdFrames {
+  const decoders: Context[] = []
+  const keep = (decoder: Context) => {
+    if (decoders.length < KEPT_DECODERS) decoders.push(decoder)
+    else native.freeDecoder(decoder)
+  }
+  return {
+    async decode(frame, content) {
+      const decoder = decoders.pop() ?? native.decoder()
+      try {
+        return await native.decodeInPool(decoder, content, frame)
+      } finally {
+        keep(decoder)
+      }
+    },
+    decodeNow(frame, content) {
+      const decoder = decoders.pop() ?? native.decoder()
+      try {
+        return native.decode(decoder, content, frame)
+      } finally {
+        keep(decoder)
+      }
+    },
+    encoder(level) {
+      const encoders: Context[] = []
+      return {
+        async encode(content, frame) {
+          const encoder = encoders.pop() ?? native.encoder(level)
+          try {
+            return await native.encodeInPool(encoder, frame, content)
+          } finally {
+            encoders.push(encoder)
+          }
+        },
+        close() {
+          for (const encoder of encoders.splice(0)) native.freeEncoder(encoder)
+        },
+      }
+    },
+  }
+}
+
+const { ZSTD_c_compressionLevel, ZSTD_c_checksumFlag, ZSTD_d_windowLogMax, ZSTD_e_end } = constants
+const decompress = promisify(zstdDecompress)
+
+/** One byte more than needed, so that zlib does not allocate a second buffer. */
+function decoding({ byteLength }: Buffer) {
+  return {
+    chunkSize: Math.max(64, byteLength + 1),
+    maxOutputLength: Math.max(1, byteLength),
+    params: { [ZSTD_d_windowLogMax]: 31 },
+  }
+}
+
+export const byZlib: ZstdFrames = {
+  async decode(frame, content) {
+    return (await decompress(frame, decoding(content))).copy(content)
+  },
+  decodeNow(frame, content) {
+    return zstdDecompressSync(frame, decoding(content)).copy(content)
+  },
+  encoder(level) {
+    const params = { [ZSTD_c_compressionLevel]: level, [ZSTD_c_checksumFlag]: 1 }
+    return {
+      encode(content, frame) {
+        return new Promise((resolve, reject) => {
+          // With all of the input, the order to end and room for all of the output at once, libzstd works in one pass.
+          const chunkSize = zstdBound(content.byteLength)
+          const pledgedSrcSize = content.byteLength
+          const engine = createZstdCompress({ params, chunkSize, pledgedSrcSize, flush: ZSTD_e_end })
+          let filled = 0
+          engine.on('data', (piece: Buffer) => {
+            filled += piece.copy(frame, filled)
+          })
+          engine.on('error', reject)
+          engine.write(content, (error) => {
+            engine.destroy()
+            if (error) reject(error)
+            else resolve(filled)
+          })
+        })
+      },
+      close() {},
+    }
+  },
+}
