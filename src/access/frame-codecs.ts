@@ -1,8 +1,9 @@
-/** One whole frame to its content, which is exactly as long as was said. Everything is in memory already. */
+/** One whole frame to its content, which is exactly as long as was said. From memory to memory. */
 
 import { promisify } from 'node:util'
 import { gunzip, zstdDecompress } from 'node:zlib'
 import { xxh32 } from '@node-rs/xxhash'
+import { discard } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
 import {
@@ -24,8 +25,8 @@ import { damagedFrame } from '../stages/compression/engine.ts'
 import { decodeBlock, free, type Lz4Block, PREFIX } from '../stages/compression/lz4-block.ts'
 import { zstdFrames } from '../stages/compression/zstd-frames.ts'
 
-/** Gives `contentBytes` bytes, in memory of its own. `frame` may be written into. Throws DAMAGED; `offset` is where the frame is. */
-export type FrameCodec = (frame: Buffer, contentBytes: number, offset: number) => Promise<Buffer>
+/** Gives how many bytes the content has, of which at most as many are in `content` as it takes. */
+type FrameCodec = (frame: Buffer, content: Buffer, offset: number) => Promise<number>
 
 const CODECS: Partial<Record<Format, { name: string; decode: FrameCodec }>> = {
   zstd: { name: 'zstd', decode: decodeZstd },
@@ -33,18 +34,21 @@ const CODECS: Partial<Record<Format, { name: string; decode: FrameCodec }>> = {
   gzip: { name: 'gzip', decode: decodeGzip },
 }
 
-/** Whatever kind of frame it is. */
-export async function decodeFrame(frame: Buffer, contentBytes: number, offset: number): Promise<Buffer> {
+/**
+ * Whatever kind of frame it is. `content` is as long as its content is said to be; `frame` may be written into. Throws DAMAGED;
+ * `offset` is where the frame is.
+ */
+export async function decodeFrame(frame: Buffer, content: Buffer, offset: number): Promise<void> {
   const codec = CODECS[recognise(frame.subarray(0, MAGIC_LIMIT)) ?? 'vma']
   if (codec === undefined) throw new VmapipeError('DAMAGED', 'no compressed frame begins here', { offset })
-  let content: Buffer
+  let length: number
   try {
-    content = await codec.decode(frame, contentBytes, offset)
+    length = await codec.decode(frame, content, offset)
   } catch (error) {
     throw damagedFrame(codec.name, error, offset)
   }
-  if (content.length === contentBytes) return content
-  throw damaged(codec.name, `should hold ${contentBytes} bytes and holds ${content.length}`, offset)
+  if (length !== content.length)
+    throw damaged(codec.name, `should hold ${content.length} bytes and holds ${length}`, offset)
 }
 
 function damaged(format: string, what: string, offset: number): VmapipeError {
@@ -57,18 +61,11 @@ const SMALL = 128 << 10
 const unzstd = promisify(zstdDecompress)
 const ungzip = promisify(gunzip)
 
-/** One byte more than needed, so that zlib does not allocate a second buffer. */
-function settings(contentBytes: number) {
-  return { chunkSize: Math.max(64, contentBytes + 1), maxOutputLength: Math.max(1, contentBytes) }
-}
-
-async function decodeZstd(frame: Buffer, contentBytes: number, offset: number): Promise<Buffer> {
+async function decodeZstd(frame: Buffer, content: Buffer, offset: number): Promise<number> {
   if (zstdFrameLength(frame, offset) !== frame.length)
     throw damaged('zstd', 'does not end where the next begins', offset)
-  const content = Buffer.allocUnsafeSlow(contentBytes)
   const { decode, decodeNow } = zstdFrames()
-  const length = contentBytes <= SMALL ? decodeNow(frame, content) : await decode(frame, content)
-  return content.subarray(0, length)
+  return content.length <= SMALL ? decodeNow(frame, content) : decode(frame, content)
 }
 
 /** How much content a zstd frame has that does not say so; at most `limit` bytes. */
@@ -94,35 +91,40 @@ function zstdFrameLength(frame: Buffer, offset: number): number {
   throw ends()
 }
 
-async function decodeGzip(member: Buffer, contentBytes: number): Promise<Buffer> {
-  return ungzip(member, settings(contentBytes))
+async function decodeGzip(member: Buffer, content: Buffer): Promise<number> {
+  // One byte more than needed, so that zlib does not allocate a second buffer.
+  const settings = { chunkSize: Math.max(64, content.length + 1), maxOutputLength: Math.max(1, content.length) }
+  const bytes = await ungzip(member, settings)
+  const { length } = bytes
+  bytes.copy(content)
+  discard(bytes)
+  return length
 }
 
 /** Blocks in libuv's pool at once. */
 const AT_ONCE = 16
 
 /** Of independent blocks of at most 64 KiB, as ours are. */
-async function decodeLz4(frame: Buffer, contentBytes: number, offset: number): Promise<Buffer> {
+async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promise<number> {
   if (frame.length < LZ4_HEADER_LIMIT) throw damaged('LZ4', 'is cut short', offset)
   const header = decodeLz4Header(frame.subarray(0, lz4HeaderLength(frame)), offset)
   if (!header.independent || header.blockSize > OUR_BLOCK_SIZE || header.blockChecksums || !header.contentChecksum)
     throw damaged('LZ4', 'is not of the kind that its map is for', offset)
   const blocks = lz4Blocks(frame, header.length, offset)
-  const content = Buffer.allocUnsafeSlow(contentBytes)
   let filled = 0
   for (let first = 0; first < blocks.length; first += AT_ONCE) {
     // All of them end before an error is thrown: `frame` may be gone then.
     const parts = await Promise.allSettled(blocks.slice(first, first + AT_ONCE).map(decodeBlock))
     for (const [at, part] of parts.entries()) {
       if (part.status === 'rejected') throw part.reason
-      filled += part.value.copy(content, filled)
+      part.value.copy(content, Math.min(filled, content.length))
+      filled += part.value.length
       if (!blocks[first + at].stored) free(part.value)
     }
   }
-  if (filled !== contentBytes) throw damaged('LZ4', `should hold ${contentBytes} bytes and holds ${filled}`, offset)
-  if (xxh32(content) !== frame.readUInt32LE(frame.length - 4))
+  if (filled === content.length && xxh32(content) !== frame.readUInt32LE(frame.length - 4))
     throw damaged('LZ4', 'does not match its checksum', offset)
-  return content
+  return filled
 }
 
 /** lz4_Frame_format.md, "Data Blocks": to the end mark, behind which there is the checksum alone. */

@@ -1,9 +1,9 @@
 /** A compressed archive whose frames are known: each is read and decoded when it is wanted, several at once, and kept. */
 
 import type { Budget } from '../core/budget.ts'
-import { discard } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
+import { roomFor } from '../stages/compression/decoder.ts'
 import { checkBounds } from '../storage/bounds.ts'
 import type { ArchiveBytes, StreamRange } from './archive-bytes.ts'
 import { declaredContent } from './declared-content.ts'
@@ -131,11 +131,11 @@ export class Frames implements ArchiveBytes {
   }
 
   async #decode(bytes: Buffer, contentBytes: number, offset: number): Promise<View> {
-    let content: Buffer | null = null
-    const dispose = () => content && discard(content)
-    const lease = await this.#cache.room(contentBytes, (memory) => memory.charge(contentBytes, dispose))
+    const room = roomFor(contentBytes, this.#table.largest.contentBytes)
+    const lease = await this.#cache.room(room, (memory) => memory.take(room))
     try {
-      content = await decodeFrame(bytes, contentBytes, offset)
+      const content = lease.buffer.subarray(0, contentBytes)
+      await decodeFrame(bytes, content, offset)
       return { bytes: content, lease }
     } catch (error) {
       lease.release()

@@ -1,6 +1,7 @@
 /** What a decoder works with, and how much memory it has for it. */
 
 import type { Budget } from '../../core/budget.ts'
+import { roundUp } from '../../core/geometry.ts'
 import type { Format } from '../../formats/compression.ts'
 import type { InOrder } from './in-order.ts'
 import type { Inlet } from './inlet.ts'
@@ -35,6 +36,14 @@ export const STREAM_PIECE = 1 << 20
 /** The most compressed bytes that a frame of so much content takes; one that takes more is decoded as a stream. */
 export function collectSize(content: number): number {
   return content + (content >>> 6) + (64 << 10)
+}
+
+/** Memory for content comes in steps of so many bytes: what one frame had is then of use to another. */
+const ROOM_STEP = 128 << 10
+
+/** What is taken for so much content of a frame, where none has more than `most`. */
+export function roomFor(content: number, most: number): number {
+  return Math.max(1, Math.min(most, roundUp(content, ROOM_STEP)))
 }
 
 /** The largest extent, which the deframer holds while it waits for the rest of it. */

@@ -3,7 +3,6 @@
 import { constants, createZstdDecompress } from 'node:zlib'
 import type { Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
-import { roundUp } from '../../core/geometry.ts'
 import { Chunk } from '../../core/items.ts'
 import { formatBytes } from '../../core/size.ts'
 import {
@@ -16,7 +15,7 @@ import {
   type ZstdFrameHeader,
   zstdHeaderLength,
 } from '../../formats/zstd/frame.ts'
-import { collectSize, type DecoderContext, STREAM_PIECE } from './decoder.ts'
+import { collectSize, type DecoderContext, roomFor, STREAM_PIECE } from './decoder.ts'
 import { damagedFrame, runEngine } from './engine.ts'
 import type { Inlet } from './inlet.ts'
 import { zstdFrames } from './zstd-frames.ts'
@@ -100,9 +99,6 @@ class FrameWalk {
 
 const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax
 
-/** Memory for content comes in steps of this, so that what one frame had is of use to the next. */
-const ROOM_STEP = 128 << 10
-
 async function decodeWhole(
   { order, outputs, maxContent, recovery }: DecoderContext,
   contentSize: number,
@@ -110,8 +106,7 @@ async function decodeWhole(
   filled: number,
   offset: number,
 ): Promise<void> {
-  const room = Math.max(1, Math.min(maxContent, roundUp(contentSize, ROOM_STEP)))
-  const output = await outputs.take(room)
+  const output = await outputs.take(roomFor(contentSize, maxContent))
   const content = output.buffer.subarray(0, contentSize)
   const frame = input.retain().buffer.subarray(0, filled)
   const work = async () => {
