@@ -6,6 +6,7 @@
  * for the next lease of the same size: fresh memory costs a page fault every 4 KiB.
  */
 
+import type { Arena } from './arena.ts'
 import { VmapipeError } from './errors.ts'
 import { formatBytes } from './size.ts'
 
@@ -66,6 +67,7 @@ export interface TakeOptions {
 export class Budget {
   readonly total: number
   readonly name: string
+  readonly #arena: Arena | undefined
   #used = 0
   #highWater = 0
   #fullSince: number | null = null
@@ -78,9 +80,11 @@ export class Budget {
   #isPart = false
   readonly #parts: Budget[] = []
 
-  constructor(total: number, name = 'the budget') {
+  /** Memory comes from `arena` as long as that has some. */
+  constructor(total: number, name = 'the budget', arena?: Arena) {
     this.total = total
     this.name = name
+    this.#arena = arena
   }
 
   /** Bytes on lease now, those of parts included. */
@@ -119,7 +123,7 @@ export class Budget {
   carve(bytes: number, name: string): Budget {
     this.require(bytes, name)
     this.#carved += bytes
-    const part = new Budget(bytes, name)
+    const part = new Budget(bytes, name, this.#arena)
     part.#isPart = true
     this.#parts.push(part)
     return part
@@ -187,6 +191,13 @@ export class Budget {
   }
 
   #slab(bytes: number): Slab {
+    const part = this.#arena?.take(bytes)
+    if (part) {
+      return new Slab(part, bytes, () => {
+        this.#arena!.giveBack(part)
+        this.#release(bytes)
+      })
+    }
     const buffer = this.#reuse(bytes) ?? Buffer.allocUnsafeSlow(bytes)
     return new Slab(buffer, bytes, () => {
       this.#keep(buffer)

@@ -5,6 +5,7 @@
 
 import { availableParallelism } from 'node:os'
 import { pipeline as connect, type Stream } from 'streamx'
+import type { Arena } from './arena.ts'
 import { Budget } from './budget.ts'
 import { Counters } from './counters.ts'
 import { VmapipeError } from './errors.ts'
@@ -18,6 +19,8 @@ export const DEFAULT_BUDGET = 64 << 20
 export interface RunOptions {
   /** Bytes that may be held in memory by all stages together; 64 MiB unless told otherwise. */
   buffer?: number
+  /** Where that memory comes from, as far as it goes; from anywhere unless given. */
+  arena?: Arena
   /** Processor-bound work to do at once; the number of processors unless told otherwise. */
   threads?: number
   signal?: AbortSignal
@@ -79,8 +82,9 @@ export class Run {
   readonly #endHooks: (() => void)[] = []
   #failure: VmapipeError | null = null
 
-  constructor({ buffer = DEFAULT_BUDGET, threads = availableParallelism(), counters, warn = () => {} }: RunOptions) {
-    this.budget = new Budget(buffer)
+  constructor(options: RunOptions) {
+    const { buffer = DEFAULT_BUDGET, arena, threads = availableParallelism(), counters, warn = () => {} } = options
+    this.budget = new Budget(buffer, undefined, arena)
     this.counters = counters ?? new Counters()
     this.#threads = threads
     this.#warn = warn

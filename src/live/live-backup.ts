@@ -6,6 +6,7 @@
 
 import { randomUUID } from 'node:crypto'
 import type { Writable } from 'node:stream'
+import type { Arena } from '../core/arena.ts'
 import type { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -46,6 +47,8 @@ export interface LiveBackupOptions {
   uuid?: string
   /** Bytes of old data that may wait in memory. */
   buffer?: number
+  /** Where that memory comes from, as far as it goes. */
+  arena?: Arena
   /** Milliseconds that a guest's request waits for the backup at most. */
   maxStall?: number
   /** Bytes a second that are scanned at most; the guest is never limited. */
@@ -98,7 +101,16 @@ export class LiveBackup implements CopyHost {
 
   /** Resolves when the archive is complete. Errors as of any pipeline; the guest goes on in every case. */
   async run(): Promise<void> {
-    const { drives, bwlimit, to, configs = {}, buffer = DEFAULT_BUDGET, checksums = true, signal } = this.#options
+    const {
+      drives,
+      bwlimit,
+      to,
+      configs = {},
+      buffer = DEFAULT_BUDGET,
+      arena,
+      checksums = true,
+      signal,
+    } = this.#options
     const readers = Object.keys(drives).map((name, index) => [name, readerOf(this.#copies[index])])
     const signals = [this.#controller.signal, ...(signal === undefined ? [] : [signal])]
     await definePipeline([
@@ -109,7 +121,7 @@ export class LiveBackup implements CopyHost {
       zeroElider(),
       vmaFramer({ slots: PIECE_CLUSTERS, checksums, index: checksums }),
       sink({ to }),
-    ]).run({ buffer, counters: this.#counters, signal: AbortSignal.any(signals) })
+    ]).run({ buffer, arena, counters: this.#counters, signal: AbortSignal.any(signals) })
   }
 
   /** Gives it up; the guest goes on. */

@@ -4,14 +4,17 @@
  */
 
 import type { Writable } from 'node:stream'
+import { Arena } from '../core/arena.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { Manifest } from '../core/items.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { nameProblem } from '../formats/vma/names.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
 import type { ServerStats } from '../protocol/nbd/server/stats.ts'
 import type { Disk } from '../storage/disk.ts'
 import { openDisk } from '../storage/open-disk.ts'
+import { syscalls } from '../storage/syscalls.ts'
 import { ControlServer } from './control/server.ts'
 import { GuestDrive } from './guest-drive.ts'
 import { LiveBackup, type LiveBackupOptions, type LiveBackupStatus } from './live-backup.ts'
@@ -29,6 +32,8 @@ export interface ServiceOptions {
   /** What a backup takes unless its request says otherwise. */
   defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'bwlimit'>
   nbd?: NbdServerOptions
+  /** Memory of backups, where it is somebody else's. */
+  arena?: Arena
   /** False where no guest minds that the first writes during the first backup are slow; true unless given. */
   rehearsed?: boolean
 }
@@ -53,7 +58,7 @@ export interface ServiceStatus {
   last: BackupOutcome | null
 }
 
-export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to'> & {
+export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to' | 'arena'> & {
   /** Names of the drives; all unless given. */
   drives?: string[]
 }
@@ -65,6 +70,7 @@ export class Service {
   readonly #options: ServiceOptions
   readonly #drives = new Map<string, GuestDrive>()
   readonly #started = Date.now() / 1000
+  readonly #arena: Arena
   #nbd: NbdServer | null = null
   #control: ControlServer | null = null
   #backup: { backup: LiveBackup; done: Promise<void> } | null = null
@@ -74,6 +80,7 @@ export class Service {
 
   constructor(options: ServiceOptions) {
     this.#options = options
+    this.#arena = options.arena ?? new Arena(options.defaults?.buffer ?? DEFAULT_BUDGET)
   }
 
   /** Resolves when guests can connect. Where it fails, nothing is left open. */
@@ -84,7 +91,8 @@ export class Service {
         this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
       this.#nbd = new NbdServer(exports, { ...HELD_BYTES, ...nbd })
-      if (control !== undefined && rehearsed) await rehearse((options) => new Service({ ...options, rehearsed: false }))
+      if (control !== undefined && rehearsed)
+        await rehearse((options) => new Service({ ...options, rehearsed: false, arena: this.#arena }))
       // The control socket first: who can connect as a guest can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)
@@ -137,7 +145,7 @@ export class Service {
     this.checkBackup(request)
     const { drives: names = [...this.#drives.keys()], ...options } = request
     const drives = Object.fromEntries(names.map((name) => [name, this.#drives.get(name)!]))
-    const backup = new LiveBackup({ ...this.#options.defaults, ...options, drives, to })
+    const backup = new LiveBackup({ ...this.#options.defaults, ...options, drives, to, arena: this.#arena })
     const done = backup.run()
     this.#backup = { backup, done }
     let error: string | null = null
@@ -149,6 +157,8 @@ export class Service {
     } finally {
       this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
       this.#backup = null
+      // The system may have its memory back until the next one.
+      if (this.#arena.isIdle) syscalls()?.forget(this.#arena.memory)
     }
   }
 

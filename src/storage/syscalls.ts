@@ -35,6 +35,10 @@ const F_UNLCK = 2
 /** fcntl(2), Linux. */
 const F_SETPIPE_SZ = 1031
 
+const MADV_DONTNEED = 4
+/** A multiple of that of every machine. */
+const MEMORY_PAGE = 65_536n
+
 const POSIX_FADV_WILLNEED = 3
 const POSIX_FADV_DONTNEED = 4
 
@@ -54,6 +58,8 @@ export interface Syscalls {
   isByteLocked(fd: number, offset: number): boolean | number
   /** fcntl(2), F_SETPIPE_SZ: what a pipe holds, in bytes; what it holds then, or -errno. */
   setPipeSize(fd: number, bytes: number): number
+  /** madvise(2), MADV_DONTNEED: the system may have the memory back; it is zero when it is looked at again. 0 or -errno. */
+  forget(memory: Buffer): number
   /** posix_fadvise(2), POSIX_FADV_WILLNEED: the page cache may begin to read; 0 or an errno. */
   willNeed(fd: number, offset: number, length: number): Promise<number>
   /** The same, POSIX_FADV_DONTNEED: the page cache may forget what is on the disk already; of all of the file. */
@@ -84,6 +90,7 @@ function load(): Syscalls {
   return {
     ...cachedReads(libc),
     ...locksAndPipes(libc),
+    forget: forgetBy(libc),
     lseek: (...args) => result(lseek(...args)),
     lseekAsync: (...args) => inPool(lseek, args),
     fallocate: (...args) => inPool(fallocate, args),
@@ -113,6 +120,22 @@ function cachedReads(libc: Library): Pick<Syscalls, 'readCached'> {
       return result(preadv2(fd, iovec, 1, offset, RWF_NOWAIT))
     },
   }
+}
+
+/** Whole pages within it. */
+function forgetBy(libc: Library): Syscalls['forget'] {
+  const madvise = libc.func('int madvise(uintptr_t, size_t, int)')
+  return (memory) => {
+    const address = koffi.address(memory)
+    const from = roundUp(address, MEMORY_PAGE)
+    const to = address + BigInt(memory.byteLength)
+    const length = ((to - from) / MEMORY_PAGE) * MEMORY_PAGE
+    return length <= 0n ? 0 : result(madvise(from, length, MADV_DONTNEED))
+  }
+}
+
+function roundUp(value: bigint, to: bigint): bigint {
+  return ((value + to - 1n) / to) * to
 }
 
 /** For locks, struct flock: type and whence in 16 bits each, start and length in 64, of a 64-bit machine. */
