@@ -15,12 +15,29 @@ export class Arena {
   readonly memory: Buffer
   /** 1 for each page that is lent. */
   readonly #lent: Uint8Array
+  readonly #parent: Arena | null
   #pages = 0
+  #closed = false
 
-  constructor(bytes: number) {
-    const pages = Math.ceil(bytes / PAGE)
-    this.memory = Buffer.from(new ArrayBuffer(pages * PAGE))
-    this.#lent = new Uint8Array(pages)
+  constructor(bytes: number)
+  constructor(part: Buffer, parent: Arena)
+  constructor(of: number | Buffer, parent: Arena | null = null) {
+    this.memory = typeof of === 'number' ? Buffer.from(new ArrayBuffer(pagesOf(of) * PAGE)) : of
+    this.#lent = new Uint8Array(pagesOf(this.memory.byteLength))
+    this.#parent = parent
+  }
+
+  /** A part for one who lends from it by itself, so that small parts of others never break it up; undefined where there is none. */
+  carve(bytes: number): Arena | undefined {
+    const part = this.take(pagesOf(bytes) * PAGE)
+    return part === null ? undefined : new Arena(part, this)
+  }
+
+  /** It goes back to where it was carved from, when everything is back that was lent of it. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.isIdle) this.#parent?.giveBack(this.memory)
   }
 
   /** Whether nothing of it is lent. */
@@ -30,7 +47,7 @@ export class Arena {
 
   /** Exactly `bytes` bytes, with whatever was in them; null where there are not so many in one piece. */
   take(bytes: number): Buffer | null {
-    const count = Math.max(1, Math.ceil(bytes / PAGE))
+    const count = pagesOf(bytes)
     const first = count < LARGE ? this.#fromFront(count) : this.#fromEnd(count)
     if (first < 0) return null
     this.#lent.fill(1, first, first + count)
@@ -41,9 +58,10 @@ export class Arena {
   /** What `take` has given; nobody may look at it any more. */
   giveBack(part: Buffer): void {
     const first = (part.byteOffset - this.memory.byteOffset) / PAGE
-    const count = Math.max(1, Math.ceil(part.byteLength / PAGE))
+    const count = pagesOf(part.byteLength)
     this.#lent.fill(0, first, first + count)
     this.#pages -= count
+    if (this.#closed && this.isIdle) this.#parent?.giveBack(this.memory)
   }
 
   #fromFront(count: number): number {
@@ -66,4 +84,8 @@ export class Arena {
     }
     return -1
   }
+}
+
+function pagesOf(bytes: number): number {
+  return Math.max(1, Math.ceil(bytes / PAGE))
 }

@@ -123,7 +123,7 @@ export class Budget {
   carve(bytes: number, name: string): Budget {
     this.require(bytes, name)
     this.#carved += bytes
-    const part = new Budget(bytes, name, this.#arena)
+    const part = new Budget(bytes, name, this.#arena?.carve(bytes))
     part.#isPart = true
     this.#parts.push(part)
     return part
@@ -164,6 +164,8 @@ export class Budget {
   close(error: Error): void {
     this.#closed ??= error
     for (const part of this.#parts) part.close(error)
+    // A part's own; that of the whole is somebody else's.
+    if (this.#isPart) this.#arena?.close()
     for (const waiter of [...this.#urgent.splice(0), ...this.#waiting.splice(0)]) waiter.refuse(error)
     for (const buffers of this.#pool.values()) for (const buffer of buffers) discard(buffer)
     this.#pool.clear()

@@ -35,6 +35,9 @@ const F_UNLCK = 2
 /** fcntl(2), Linux. */
 const F_SETPIPE_SZ = 1031
 
+/** malloc.h of glibc. */
+const M_ARENA_MAX = -8
+
 const MADV_DONTNEED = 4
 /** A multiple of that of every machine. */
 const MEMORY_PAGE = 65_536n
@@ -60,6 +63,8 @@ export interface Syscalls {
   setPipeSize(fd: number, bytes: number): number
   /** madvise(2), MADV_DONTNEED: the system may have the memory back; it is zero when it is looked at again. 0 or -errno. */
   forget(memory: Buffer): number
+  /** mallopt(3), M_ARENA_MAX: of how many heaps threads share memory; false where there is only one anyway. */
+  limitArenas(most: number): boolean
   /** posix_fadvise(2), POSIX_FADV_WILLNEED: the page cache may begin to read; 0 or an errno. */
   willNeed(fd: number, offset: number, length: number): Promise<number>
   /** The same, POSIX_FADV_DONTNEED: the page cache may forget what is on the disk already; of all of the file. */
@@ -91,6 +96,7 @@ function load(): Syscalls {
     ...cachedReads(libc),
     ...locksAndPipes(libc),
     forget: forgetBy(libc),
+    limitArenas: limitArenasBy(libc),
     lseek: (...args) => result(lseek(...args)),
     lseekAsync: (...args) => inPool(lseek, args),
     fallocate: (...args) => inPool(fallocate, args),
@@ -131,6 +137,16 @@ function forgetBy(libc: Library): Syscalls['forget'] {
     const to = address + BigInt(memory.byteLength)
     const length = ((to - from) / MEMORY_PAGE) * MEMORY_PAGE
     return length <= 0n ? 0 : result(madvise(from, length, MADV_DONTNEED))
+  }
+}
+
+/** glibc alone has it. */
+function limitArenasBy(libc: Library): Syscalls['limitArenas'] {
+  try {
+    const mallopt = libc.func('int mallopt(int, int)')
+    return (most) => mallopt(M_ARENA_MAX, most) === 1
+  } catch {
+    return () => false
   }
 }
 

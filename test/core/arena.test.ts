@@ -69,14 +69,32 @@ describe('an arena', () => {
     const arena = new Arena(4 * PAGE)
     const budget = new Budget(8 * PAGE, 'the budget', arena)
     const part = budget.carve(2 * PAGE, 'a part')
-    const slabs = [await part.take(PAGE), await budget.take(3 * PAGE), await budget.take(2 * PAGE)]
+    const slabs = [await part.take(PAGE), await budget.take(2 * PAGE), await budget.take(2 * PAGE)]
     assert.deepEqual(
       slabs.map(({ buffer }) => buffer.buffer === arena.memory.buffer),
       [true, true, false],
     )
-    assert.equal(budget.used, 6 * PAGE)
+    assert.equal(budget.used, 5 * PAGE)
+    budget.close(new Error('over'))
+    assert.equal(arena.isIdle, false, 'what is lent comes back later')
     for (const slab of slabs) slab.release()
     assert.equal(budget.used, 0)
     assert.ok(arena.isIdle)
+  })
+
+  test('is carved into parts that nobody else breaks up, and that come back', () => {
+    const arena = new Arena(4 * PAGE)
+    const part = arena.carve(2 * PAGE)!
+    const [one, other] = [arena.take(PAGE)!, arena.take(PAGE)!]
+    assert.equal(arena.take(1), null)
+    assert.equal(arena.carve(1), undefined)
+    const lent = part.take(2 * PAGE)!
+    assert.equal(lent.buffer, arena.memory.buffer)
+    part.close()
+    for (const page of [one, other]) arena.giveBack(page)
+    assert.equal(arena.isIdle, false)
+    part.giveBack(lent)
+    assert.ok(arena.isIdle)
+    assert.equal(arena.take(4 * PAGE)?.byteLength, 4 * PAGE)
   })
 })

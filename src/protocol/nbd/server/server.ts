@@ -46,7 +46,7 @@ export class NbdServer {
     this.#maxConnections = maxConnections
     this.#context = {
       exports: this.#exports,
-      buffers: new PayloadBuffers(),
+      buffers: new PayloadBuffers(maxTotalBytes),
       stats: this.stats,
       shared: { used: 0, total: maxTotalBytes },
       ...{ maxRequests, maxBytes, handshakeTimeout, onDiskError },
