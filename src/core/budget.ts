@@ -193,16 +193,21 @@ export class Budget {
   }
 
   #slab(bytes: number): Slab {
-    const part = this.#arena?.take(bytes)
-    if (part) {
-      return new Slab(part, bytes, () => {
-        this.#arena!.giveBack(part)
-        this.#release(bytes)
-      })
-    }
+    if (this.#arena !== undefined) return this.#lend(this.#arena, bytes)
     const buffer = this.#reuse(bytes) ?? Buffer.allocUnsafeSlow(bytes)
     return new Slab(buffer, bytes, () => {
       this.#keep(buffer)
+      this.#release(bytes)
+    })
+  }
+
+  /** Where the arena has not so much in one piece, other memory goes in between, and is freed at once. */
+  #lend(arena: Arena, bytes: number): Slab {
+    const part = arena.take(bytes)
+    const buffer = part ?? Buffer.allocUnsafeSlow(bytes)
+    return new Slab(buffer, bytes, () => {
+      if (part === null) discard(buffer)
+      else arena.giveBack(part)
       this.#release(bytes)
     })
   }

@@ -64,7 +64,7 @@ export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to' | 'arena'> &
 }
 
 /** Writes that may be held at once, of one client and of all; beyond that a client's reads, too, are not seen until one goes on. */
-const HELD_BYTES = { maxBytes: 8 << 20, maxTotalBytes: 12 << 20 }
+const HELD_BYTES = { maxBytes: 8 << 20, maxTotalBytes: 8 << 20 }
 
 export class Service {
   readonly #options: ServiceOptions
