@@ -70,7 +70,8 @@ export class Service {
   readonly #options: ServiceOptions
   readonly #drives = new Map<string, GuestDrive>()
   readonly #started = Date.now() / 1000
-  readonly #arena: Arena
+  /** Undefined where the system does not promise so much at once: backups then take theirs piece by piece. */
+  readonly #arena: Arena | undefined
   #nbd: NbdServer | null = null
   #control: ControlServer | null = null
   #backup: { backup: LiveBackup; done: Promise<void> } | null = null
@@ -80,7 +81,7 @@ export class Service {
 
   constructor(options: ServiceOptions) {
     this.#options = options
-    this.#arena = options.arena ?? new Arena(options.defaults?.buffer ?? DEFAULT_BUDGET)
+    this.#arena = options.arena ?? arenaOf(options.defaults?.buffer ?? DEFAULT_BUDGET)
   }
 
   /** Resolves when guests can connect. Where it fails, nothing is left open. */
@@ -158,7 +159,7 @@ export class Service {
       this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
       this.#backup = null
       // The system may have its memory back until the next one.
-      if (this.#arena.isIdle) syscalls()?.forget(this.#arena.memory)
+      if (this.#arena?.isIdle) syscalls()?.forget(this.#arena.memory)
     }
   }
 
@@ -181,6 +182,14 @@ export class Service {
     } finally {
       for (const drive of this.#drives.values()) await drive.close()
     }
+  }
+}
+
+function arenaOf(bytes: number): Arena | undefined {
+  try {
+    return new Arena(bytes)
+  } catch {
+    return undefined
   }
 }
 
