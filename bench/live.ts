@@ -90,6 +90,6 @@ async function memoryOf(image: string, folder: string): Promise<Goal> {
     goal: 'under 200 MiB',
     measured: `${(peakMemory / 2 ** 20).toFixed(0)} MiB`,
     met: peakMemory < MEMORY_GOAL,
-    why: 'Node with its code takes 110 MiB of it, the buffer of the backup 64, writes that are held 12, the rest is garbage that is not collected yet.',
+    why: 'Node with its code takes 100 MiB of it, the buffer of the backup 64, writes that are held 8, the rest is garbage that is not collected yet.',
   }
 }

@@ -104,7 +104,7 @@ function goals(samples: Sample[]): Goal[] {
       goal: 'under 3 times what it is without a backup',
       measured: `${median(ratios).toFixed(2)} times (${spread(ratios)})`,
       met: median(ratios) < 3,
-      why: 'each write copies 16 times its size first, four come at once, and fio, the sink and the server share two processors; major collections of garbage (up to 6 ms) are more than one in a hundred of so few writes.',
+      why: 'each write copies 16 times its size first, four come at once, and fio, the sink and the server share two processors, so that one in a hundred waits for several others.',
     },
     {
       job: 'longest write of them all',

@@ -27,6 +27,7 @@ export class Frames implements ArchiveBytes {
   readonly #table: FrameTable
   readonly #inputs: Budget
   readonly #inputSize: number
+  readonly #contentSize: number
   readonly #cache: PieceCache
   /** The content that is asked for ahead at most. */
   readonly #window: number
@@ -45,6 +46,7 @@ export class Frames implements ArchiveBytes {
     this.#table = table
     this.size = table.contentBytes
     this.#inputSize = bytes
+    this.#contentSize = contentBytes
     this.#inputs = budget.carve(bytes * atOnce, 'reading compressed frames')
     this.#cache = new PieceCache(budget.carve(budget.capacity, 'the content of frames'), atOnce)
     this.#window = this.#cache.capacity / 2
@@ -131,7 +133,7 @@ export class Frames implements ArchiveBytes {
   }
 
   async #decode(bytes: Buffer, contentBytes: number, offset: number): Promise<View> {
-    const room = roomFor(contentBytes, this.#table.largest.contentBytes)
+    const room = roomFor(contentBytes, this.#contentSize)
     const lease = await this.#cache.room(room, (memory) => memory.take(room))
     try {
       const content = lease.buffer.subarray(0, contentBytes)
