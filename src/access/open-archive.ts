@@ -72,10 +72,24 @@ async function pathOf(from: string | Readable): Promise<string | null> {
 
 /** Null for one that is to be spooled. */
 async function openFile(path: string, options: Settled): Promise<Archive | null> {
+  const { capacity } = options.budget
+  const sidecar = await sidecarOf(path, options.warn)
+  try {
+    return await openWith(path, sidecar, options)
+  } catch (error) {
+    const { code, line } = asVmapipeError(error)
+    if (!sidecar || (code !== 'DAMAGED' && code !== 'INCOMPLETE')) throw error
+    // It may be what lies, with checksums that are right. What was lent to the first attempt is not used any more.
+    const archive = await openWith(path, null, { ...options, budget: new Budget(capacity) })
+    options.warn(`the index beside the archive is not used: ${line}`)
+    return archive
+  }
+}
+
+async function openWith(path: string, sidecar: Sidecar | null, options: Settled): Promise<Archive | null> {
   const file = await ArchiveFile.open(path, options.counters)
   let bytes: ArchiveBytes = file
   try {
-    const sidecar = await sidecarOf(path, options.warn)
     const table = (await isCompressed(file)) ? await findFrames(file, sidecar, options) : null
     if (table === 'unknown') {
       await file.close()

@@ -4,7 +4,10 @@ import { copyFileSync, readFileSync, statSync, utimesSync, writeFileSync } from 
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import { FrameTable } from '../../src/access/frame-table.ts'
 import { openArchive } from '../../src/access/open-archive.ts'
+import { readSidecar, writeSidecar } from '../../src/access/sidecar.ts'
+import type { Frame } from '../../src/formats/frame-map/frame-map.ts'
 import { indexArchive } from '../../src/jobs/index-archive.ts'
 import { seed, seeded } from '../support/random.ts'
 import { tmpDir } from '../support/tmp.ts'
@@ -113,6 +116,27 @@ describe('an index beside an archive', limits, () => {
         assert.equal(warnings.length, 1)
       })
       await fc.assert(property, { numRuns: 30, seed })
+    }
+  })
+
+  test('whose map of frames lies, with checksums that are right, is not used', async (t) => {
+    const archive = await written(t, { ...foreign, method: 'zstd', frame: 1 << 20 })
+    await indexArchive({ archive })
+    const sidecar = (await readSidecar(archive))!
+    const lies: ((first: Frame, second: Frame) => void)[] = [
+      (first) => first.contentBytes++,
+      (first, second) => {
+        first.bytes -= 5
+        second.bytes += 5
+      },
+    ]
+    for (const lie of lies) {
+      const frames = sidecar.frames!.toFrames().map((frame) => ({ ...frame }))
+      lie(frames[0], frames[1])
+      await writeSidecar(archive, { ...sidecar, frames: new FrameTable(frames) }, { force: true })
+      const { content, warnings } = await contentOf(archive)
+      assert.ok(content.equals(IMAGE))
+      assert.match(warnings.join(), /^the index beside the archive is not used: /)
     }
   })
 

@@ -77,7 +77,10 @@ function load(): Libzstd {
   }
   const inPool = (call: typeof compress, context: Context, to: Buffer, from: Uint8Array) =>
     new Promise<number>((resolve, reject) => {
+      // While it runs, nobody else may know of the memory any more: what the callback knows of is not collected.
+      const memory = [to, from]
       call.async(context, to, to.byteLength, from, from.byteLength, (error: Error | null, length: number) => {
+        memory.length = 0
         if (error) reject(error)
         else if (length < 0) reject(failure(length))
         else resolve(length)
