@@ -23,7 +23,16 @@ describe('within any budget that is allowed', () => {
   // More than fits into the smallest budget, and extents that the compressors cannot shrink.
   before(() => writeImage(disk, 24 * MIB + 512, { noise: 12 * MIB, text: 4 * MIB }))
 
-  for (const compress of ['none', 'zstd', 'lz4', 'gzip:1']) {
+  for (const compress of [
+    'none',
+    'zstd',
+    'zstd,frame=16KiB',
+    'zstd,frame=100KiB',
+    'lz4',
+    'lz4,frame=16KiB',
+    'gzip:1',
+    'gzip:1,frame=16KiB',
+  ]) {
     test(`a backup with ${compress} comes back, whatever the threads`, { timeout: 120_000 }, async () => {
       const before = sha256(disk)
       for (const size of SIZES) {

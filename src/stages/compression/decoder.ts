@@ -38,12 +38,13 @@ export function collectSize(content: number): number {
   return content + (content >>> 6) + (64 << 10)
 }
 
-/** Memory for content comes in steps of so many bytes: what one frame had is then of use to another. */
-const ROOM_STEP = 128 << 10
-
-/** What is taken for so much content of a frame, where none has more than `most`. */
+/**
+ * What is taken for so much content of a frame, where none has more than `most`: a sixteenth more at most, so that what one
+ * frame had is of use to another. Not more, as an extent holds all frames that it lies in, however small they are.
+ */
 export function roomFor(content: number, most: number): number {
-  return Math.max(1, Math.min(most, roundUp(content, ROOM_STEP)))
+  const step = Math.max(1, 2 ** (Math.floor(Math.log2(content)) - 4))
+  return Math.max(1, Math.min(most, roundUp(content, step)))
 }
 
 /** The largest extent, which the deframer holds while it waits for the rest of it. */

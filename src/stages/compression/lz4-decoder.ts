@@ -51,10 +51,10 @@ async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, ch
     try {
       const blocks = await readBatch(context, header, slab.buffer)
       more = blocks.length === BATCH
-      const content = await outputs.take(STREAM_PIECE)
+      const content = await outputs.take(roomOf(blocks, header))
       slab.retain()
       const work = () =>
-        decodeBatch(blocks, content)
+        decodeBatch(blocks, content, header)
           .catch((error) => recovery.gap(error))
           .finally(() => slab.release())
       await order.add(work, (chunk) => check.add(chunk))
@@ -62,6 +62,11 @@ async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, ch
       slab.release()
     }
   }
+}
+
+/** Bytes of content that the blocks can have. An extent may lie in very many frames, and holds the memory of all of them. */
+function roomOf(blocks: Lz4Block[], { contentSize = Number.POSITIVE_INFINITY }: Lz4FrameHeader): number {
+  return Math.max(1, Math.min(blocks.length * OUR_BLOCK_SIZE, contentSize))
 }
 
 /**
@@ -83,13 +88,18 @@ async function readBatch({ input }: DecoderContext, header: Lz4FrameHeader, slab
 }
 
 /** The blocks' content side by side in `content`, which goes with the chunk. */
-async function decodeBatch(blocks: Lz4Block[], content: Slab): Promise<Chunk> {
+async function decodeBatch(blocks: Lz4Block[], content: Slab, { contentSize }: Lz4FrameHeader): Promise<Chunk> {
   const results = await Promise.allSettled(blocks.map(decodeBlock))
   let filled = 0
   for (const [index, result] of results.entries()) {
     if (result.status === 'rejected') {
       content.release()
       throw result.reason
+    }
+    if (filled + result.value.length > content.bytes) {
+      content.release()
+      const message = `an LZ4 frame declares ${contentSize} bytes and holds more`
+      throw new VmapipeError('DAMAGED', message, { offset: blocks[index].offset })
     }
     filled += result.value.copy(content.buffer, filled)
     if (!blocks[index].stored) free(result.value)
