@@ -4,6 +4,7 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { VmapipeError } from '../../src/core/errors.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
+import { encodeLz4Header } from '../../src/formats/lz4/frame.ts'
 import { compressor } from '../../src/stages/compressor.ts'
 import { decompressor } from '../../src/stages/decompressor.ts'
 import { chunksOf, collectBytes, throughBytes } from '../support/bytes.ts'
@@ -280,6 +281,18 @@ describe('memory', () => {
     assert.equal((await decompress(zstdFrame('0088'))).length, 5)
     const allowed = await throughBytes(decompressor(), [zstdFrame('0090')], { buffer: 512 * MiB })
     assert.equal(allowed.length, 5)
+  })
+
+  test('the content of an LZ4 frame is never larger or smaller than the frame says', { timeout }, async () => {
+    const frame = await throughBytes(compressor({ method: 'lz4', map: false }), [large.subarray(0, 200_000)])
+    for (const [declared, message] of [
+      [0, /declares 0 bytes and holds more/],
+      [199_999, /declares 199999 bytes and holds more/],
+      [200_001, /declares 200001 bytes and holds 200000/],
+    ] as const) {
+      const lie = Buffer.concat([encodeLz4Header(declared), frame.subarray(15)])
+      await assert.rejects(decompress(lie), { code: 'DAMAGED', message })
+    }
   })
 
   test('an LZ4 block is never larger than the frame says', { timeout }, async () => {
