@@ -10,10 +10,12 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { ControlClient } from '../../src/live/control/client.ts'
-import { serviceSource } from '../../src/live/control/service-source.ts'
+import { confirmation, feedSource } from '../../src/live/control/handover/feed-source.ts'
 import type { ServiceStatus } from '../../src/live/service.ts'
 import { rateLimit } from '../../src/stages/rate-limit.ts'
 import { sink } from '../../src/stages/sink.ts'
+import { vmaFramer } from '../../src/stages/vma-framer.ts'
+import { zeroElider } from '../../src/stages/zero-elider.ts'
 import { spawnTied } from '../../src/storage/child.ts'
 import { vmapipe } from '../topic.ts'
 import type { Target } from './fio.ts'
@@ -69,11 +71,16 @@ export class Serving {
 
   /** A backup to a sink that takes so many bytes a second. */
   async backUpSlowly(rate: number, signal: AbortSignal): Promise<void> {
-    const response = await this.client.backup({}, signal)
-    await definePipeline([serviceSource({ response }), rateLimit({ rate }), sink({ to: '/dev/null' })]).run({
-      signal,
-      buffer: 16 << 20,
-    })
+    const feed = await this.client.clusters({ checksums: false }, signal)
+    if (feed === null) throw new Error("the service's memory cannot be looked into")
+    await definePipeline([
+      feedSource({ feed }),
+      zeroElider(),
+      vmaFramer(),
+      rateLimit({ rate }),
+      confirmation({ feed }),
+      sink({ to: '/dev/null' }),
+    ]).run({ signal, buffer: 16 << 20 })
   }
 
   status(): Promise<ServiceStatus> {

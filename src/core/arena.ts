@@ -19,17 +19,25 @@ export class Arena {
   #pages = 0
   #closed = false
 
-  constructor(bytes: number)
-  constructor(part: Buffer, parent: Arena)
-  constructor(of: number | Buffer, parent: Arena | null = null) {
-    this.memory = typeof of === 'number' ? Buffer.from(new ArrayBuffer(pagesOf(of) * PAGE)) : of
-    this.#lent = new Uint8Array(pagesOf(this.memory.byteLength))
+  /** All of `memory`, as far as it makes whole pages of 64 KiB. */
+  constructor(memory: Buffer, parent: Arena | null = null) {
+    this.memory = memory
+    this.#lent = new Uint8Array(Math.floor(memory.byteLength / PAGE))
     this.#parent = parent
+  }
+
+  static of(bytes: number): Arena {
+    return new Arena(Buffer.from(new ArrayBuffer(Arena.room(bytes))))
+  }
+
+  /** What has to be there for so many bytes. */
+  static room(bytes: number): number {
+    return pagesOf(bytes) * PAGE
   }
 
   /** A part for one who lends from it by itself, so that small parts of others never break it up; undefined where there is none. */
   carve(bytes: number): Arena | undefined {
-    const part = this.take(pagesOf(bytes) * PAGE)
+    const part = this.take(Arena.room(bytes))
     return part === null ? undefined : new Arena(part, this)
   }
 

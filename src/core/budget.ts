@@ -144,9 +144,10 @@ export class Budget {
     return this.#slab(bytes)
   }
 
-  /** The same without waiting: null when there is no room, or when somebody waits already. */
-  tryTake(bytes: number): Slab | null {
-    if (this.#closed || this.waiting > 0 || this.#used + bytes > this.capacity) return null
+  /** The same without waiting: null when there is no room, or when somebody waits already whose turn is before. */
+  tryTake(bytes: number, { urgent = false }: TakeOptions = {}): Slab | null {
+    const before = urgent ? this.#urgent.length : this.waiting
+    if (this.#closed || before > 0 || this.#used + bytes > this.capacity) return null
     this.#account(bytes)
     return this.#slab(bytes)
   }

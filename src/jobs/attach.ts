@@ -8,8 +8,9 @@ import { readFile } from 'node:fs/promises'
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
-import { defineStage, z } from '../core/stage.ts'
-import { ControlClient } from '../live/control/client.ts'
+import { type BoundStage, defineStage, z } from '../core/stage.ts'
+import { type BackupWish, ControlClient } from '../live/control/client.ts'
+import { confirmation, feedSource } from '../live/control/handover/feed-source.ts'
 import { serviceSource } from '../live/control/service-source.ts'
 import { Watch } from '../live/control/watch.ts'
 import type { LiveBackupStatus } from '../live/live-backup.ts'
@@ -63,22 +64,19 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
   // Before the point in time: it may be refused.
   const compressor = compressorFor(options)
   const archive = new AbortController()
-  const response = await client.backup(
-    // Checksums are made here, where they cost the guest nothing.
-    { ...options, uuid, buffer: guestBuffer, configs: await contents(options.configs), checksums: false },
-    either(archive.signal, signal),
-  )
+  // Checksums are made here, where they cost the guest nothing.
+  const wish = { ...options, uuid, buffer: guestBuffer, configs: await contents(options.configs), checksums: false }
+  const { beginning, end } = await ask(client, wish, either(archive.signal, signal))
   const watch = new Watch(client, uuid, onGuest)
   try {
     const result = await runJob(
       [
-        serviceSource({ response }),
-        // Through the clusters and back, without copying: extents are whole again, and nothing is missing.
-        bindStage('vma-deframer'),
+        ...beginning,
         census.stage,
         progress(),
         framerFor(options),
         ...compressor,
+        ...end,
         bindStage('sink', { to, ...(force && { force }) }),
       ],
       census,
@@ -96,11 +94,25 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
   }
 }
 
+/** Out of the service's memory where we may look into it, else as an archive. */
+async function ask(
+  client: ControlClient,
+  wish: BackupWish,
+  signal: AbortSignal,
+): Promise<{ beginning: BoundStage[]; end: BoundStage[] }> {
+  const feed = await client.clusters(wish, signal)
+  if (feed !== null)
+    return { beginning: [feedSource({ feed }), bindStage('zero-elider')], end: [confirmation({ feed })] }
+  const response = await client.backup(wish, signal)
+  // Through the clusters and back, without copying: extents are whole again, and nothing is missing.
+  return { beginning: [serviceSource({ response }), bindStage('vma-deframer')], end: [] }
+}
+
 /** The service knows why the stream ended early; to us it is a broken connection. */
 async function reason(watch: Watch, error: unknown): Promise<unknown> {
   if (!(error instanceof VmapipeError)) return error
   if (error === watch.givenUp.reason) return new VmapipeError('FAILED', error.message, { cause: error })
-  const cut = error.stage === 'source' || error.code === 'INCOMPLETE'
+  const cut = error.stage === 'source' || error.stage === 'confirmation' || error.code === 'INCOMPLETE'
   if (!cut) return error
   const outcome = await watch.outcome()
   const told = outcome === null ? "the service that is the guest's disk broke off" : (outcome.error ?? error.message)

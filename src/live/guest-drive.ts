@@ -70,6 +70,11 @@ export class GuestDrive implements Disk {
     return this.#disk.read(buffer, offset)
   }
 
+  /** Whether there is nothing but zeroes to be read. */
+  oldIsHole(offset: number, length: number): boolean | Promise<boolean> {
+    return this.#disk.isHole?.(offset, length) ?? this.#mapsHole(offset, length)
+  }
+
   write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions): Done {
     let length = 0
     for (const { byteLength } of buffers) length += byteLength
@@ -97,14 +102,13 @@ export class GuestDrive implements Disk {
     return this.#disk.survey?.(offset, length) ?? this.#disk.map(offset, length)
   }
 
-  async isHole(offset: number, length: number): Promise<boolean> {
-    if (this.#disk.isHole !== undefined) return this.#disk.isHole(offset, length)
-    for await (const { zero } of this.#disk.map(offset, length)) if (!zero) return false
-    return true
-  }
-
   close(): Promise<void> {
     return this.#disk.close()
+  }
+
+  async #mapsHole(offset: number, length: number): Promise<boolean> {
+    for await (const { zero } of this.#disk.map(offset, length)) if (!zero) return false
+    return true
   }
 
   #modify(offset: number, length: number, act: () => Done): Done {
@@ -112,21 +116,29 @@ export class GuestDrive implements Disk {
     if (length === 0) return act()
     const first = Math.floor(offset / CLUSTER_SIZE)
     const last = Math.floor((offset + length - 1) / CLUSTER_SIZE)
-    if (this.#copy === null || this.#copy.has(first, last)) return this.#act(first, last, act)
-    return this.#copyFirst(first, last, act)
+    const copy = this.#copy
+    if (copy === null || copy.has(first, last)) return this.#act(first, last, act)
+    const goesOn = copy.waits()
+    if (last - first >= PIECE_CLUSTERS || copy.secure(first, last) !== undefined)
+      return this.#copyFirst(goesOn, first, last, act)
+    // As most copies: nothing was awaited, and the copy for the next request is made while this one is carried out.
+    goesOn()
+    return this.#act(first, last, act)
   }
 
-  async #copyFirst(first: number, last: number, act: () => Done): Promise<void> {
+  async #copyFirst(goesOn: (() => void) | null, first: number, last: number, act: () => Done): Promise<void> {
     // Another backup may have begun when the one that was waited for has ended. Between the last look and the act
     // nothing is awaited: no point in time comes in between.
     while (this.#copy !== null && !this.#copy.has(first, last)) {
       const copy = this.#copy
-      const goesOn = copy.waits()
+      goesOn ??= copy.waits()
       for (let from = first; from <= last && this.#copy === copy; from += PIECE_CLUSTERS) {
         await copy.secure(from, Math.min(last, from + PIECE_CLUSTERS - 1))
       }
       goesOn()
+      goesOn = null
     }
+    goesOn?.()
     await this.#act(first, last, act)
   }
 
@@ -140,7 +152,7 @@ export class GuestDrive implements Disk {
     const enough = new AbortController()
     const timeout = sleep((copy?.maxStall ?? 0) / 4, false, { signal: enough.signal, ref: false }).catch(() => false)
     const inTime = async (first: number, last: number) =>
-      copy === null || Promise.race([copy.secure(first, last).then(() => true), timeout])
+      copy === null || Promise.race([Promise.resolve(copy.secure(first, last)).then(() => true), timeout])
     try {
       await this.#trimPieces(offset, offset + length, inTime, options)
     } finally {

@@ -14,7 +14,7 @@ import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import type { Run } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
-import type { StageContext } from '../core/stage.ts'
+import type { BoundStage, StageContext } from '../core/stage.ts'
 import type { ClaimedReader } from '../stages/cluster-source/claims.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
@@ -43,7 +43,8 @@ export interface LiveBackupOptions {
   drives: Record<string, GuestDrive>
   /** Contents by name. */
   configs?: Record<string, Uint8Array<ArrayBuffer>>
-  to: Writable
+  /** For the archive, or a stage that takes the clusters as they are. */
+  to: Writable | BoundStage
   uuid?: string
   /** Bytes of old data that may wait in memory. */
   buffer?: number
@@ -118,9 +119,9 @@ export class LiveBackup implements CopyHost {
       ...(bwlimit === undefined ? [] : [rateLimit({ rate: bwlimit })]),
       courtesy({ requests: () => requestsOf(Object.values(drives)), pressed: () => this.#pressed }),
       writeInterceptor({ guest: this.#guest() }),
-      zeroElider(),
-      vmaFramer({ slots: PIECE_CLUSTERS, checksums, index: checksums }),
-      sink({ to }),
+      ...('definition' in to
+        ? [to]
+        : [zeroElider(), vmaFramer({ slots: PIECE_CLUSTERS, checksums, index: checksums }), sink({ to })]),
     ]).run({ buffer, arena, counters: this.#counters, signal: AbortSignal.any(signals) })
   }
 
@@ -180,7 +181,7 @@ export class LiveBackup implements CopyHost {
   /** Copies wait for the sink: what is scanned would take their turn and their room. */
   get #pressed(): boolean {
     const { capacity, lent } = this.#budget!
-    return lent > Math.max(capacity / 8, EXTENT_HOLDS)
+    return lent > Math.max(capacity / 4, EXTENT_HOLDS)
   }
 
   #giveUp(waited: number): void {

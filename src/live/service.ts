@@ -4,18 +4,18 @@
  */
 
 import type { Writable } from 'node:stream'
-import { setImmediate as otherEvents } from 'node:timers/promises'
-import { Arena } from '../core/arena.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { Manifest } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
+import type { BoundStage } from '../core/stage.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { nameProblem } from '../formats/vma/names.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
 import type { ServerStats } from '../protocol/nbd/server/stats.ts'
 import type { Disk } from '../storage/disk.ts'
 import { openDisk } from '../storage/open-disk.ts'
-import { syscalls } from '../storage/syscalls.ts'
+import type { SharedPlace } from '../storage/shared-memory.ts'
+import { BackupMemory } from './backup-memory.ts'
 import { ControlServer } from './control/server.ts'
 import { GuestDrive } from './guest-drive.ts'
 import { LiveBackup, type LiveBackupOptions, type LiveBackupStatus } from './live-backup.ts'
@@ -33,8 +33,8 @@ export interface ServiceOptions {
   /** What a backup takes unless its request says otherwise. */
   defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'bwlimit'>
   nbd?: NbdServerOptions
-  /** Memory of backups, where it is somebody else's. */
-  arena?: Arena
+  /** Of backups, where it is somebody else's. */
+  memory?: BackupMemory
   /** False where no guest minds that the first writes during the first backup are slow; true unless given. */
   rehearsed?: boolean
 }
@@ -54,6 +54,8 @@ export interface ServiceStatus {
   started: number
   drives: { name: string; size: number; readOnly: boolean }[]
   nbd: ServerStats
+  /** Where another process may look at the old data of backups; null where it cannot. */
+  memory: SharedPlace | null
   /** The backup that runs, and the last one that ended. */
   backup: LiveBackupStatus | null
   last: BackupOutcome | null
@@ -67,15 +69,11 @@ export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to' | 'arena'> &
 /** Writes that may be held at once, of one client and of all; beyond that a client's reads, too, are not seen until one goes on. */
 const HELD_BYTES = { maxBytes: 8 << 20, maxTotalBytes: 8 << 20 }
 
-/** Bytes of memory: it takes a fraction of a millisecond. */
-const FORGOTTEN_AT_ONCE = 2 << 20
-
 export class Service {
   readonly #options: ServiceOptions
   readonly #drives = new Map<string, GuestDrive>()
   readonly #started = Date.now() / 1000
-  /** Undefined where the system does not promise so much at once: backups then take theirs piece by piece. */
-  readonly #arena: Arena | undefined
+  readonly memory: BackupMemory
   #nbd: NbdServer | null = null
   #control: ControlServer | null = null
   #backup: { backup: LiveBackup; done: Promise<void> } | null = null
@@ -85,7 +83,7 @@ export class Service {
 
   constructor(options: ServiceOptions) {
     this.#options = options
-    this.#arena = options.arena ?? arenaOf(options.defaults?.buffer ?? DEFAULT_BUDGET)
+    this.memory = options.memory ?? new BackupMemory(options.defaults?.buffer ?? DEFAULT_BUDGET)
   }
 
   /** Resolves when guests can connect. Where it fails, nothing is left open. */
@@ -97,7 +95,7 @@ export class Service {
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
       this.#nbd = new NbdServer(exports, { ...HELD_BYTES, ...nbd })
       if (control !== undefined && rehearsed)
-        await rehearse((options) => new Service({ ...options, rehearsed: false, arena: this.#arena }))
+        await rehearse((options) => new Service({ ...options, rehearsed: false, memory: this.memory }))
       // The control socket first: who can connect as a guest can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)
@@ -122,6 +120,7 @@ export class Service {
       started: this.#started,
       drives: [...this.#drives].map(([name, { size, readOnly }]) => ({ name, size, readOnly })),
       nbd: this.#nbd!.stats,
+      memory: this.memory.place,
       backup: this.#backup?.backup.status ?? null,
       last: this.#last,
     }
@@ -146,11 +145,11 @@ export class Service {
   }
 
   /** Backs up into `to`. Resolves when the archive is whole and `to` has ended; rejects where it is not. */
-  async backUp(request: BackupRequest, to: Writable): Promise<void> {
+  async backUp(request: BackupRequest, to: Writable | BoundStage): Promise<void> {
     this.checkBackup(request)
     const { drives: names = [...this.#drives.keys()], ...options } = request
     const drives = Object.fromEntries(names.map((name) => [name, this.#drives.get(name)!]))
-    const backup = new LiveBackup({ ...this.#options.defaults, ...options, drives, to, arena: this.#arena })
+    const backup = new LiveBackup({ ...this.#options.defaults, ...options, drives, to, arena: this.memory.arena })
     const done = backup.run()
     this.#backup = { backup, done }
     let error: string | null = null
@@ -162,17 +161,7 @@ export class Service {
     } finally {
       this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
       this.#backup = null
-      void this.#forgetMemory()
-    }
-  }
-
-  /** The system may have the memory of backups back until the next one: bit by bit, as guests wait meanwhile. */
-  async #forgetMemory(): Promise<void> {
-    const arena = this.#arena
-    if (arena === undefined) return
-    for (let at = 0; at < arena.memory.length && arena.isIdle; at += FORGOTTEN_AT_ONCE) {
-      syscalls()?.forget(arena.memory.subarray(at, at + FORGOTTEN_AT_ONCE))
-      await otherEvents()
+      void this.memory.forget()
     }
   }
 
@@ -194,15 +183,8 @@ export class Service {
       await this.#nbd?.close()
     } finally {
       for (const drive of this.#drives.values()) await drive.close()
+      if (this.#options.memory === undefined) this.memory.close()
     }
-  }
-}
-
-function arenaOf(bytes: number): Arena | undefined {
-  try {
-    return new Arena(bytes)
-  } catch {
-    return undefined
   }
 }
 

@@ -74,9 +74,11 @@ export async function* extentsByStep(
  * Whether there is no data at all in a range within the file. Only the beginning of data is looked for: its end some
  * filesystems (tmpfs) find page by page, however far beyond the range it is.
  */
-export async function isHole(fd: number, offset: number, length: number, calls = syscalls()): Promise<boolean> {
+export function isHole(fd: number, offset: number, length: number, calls: SeekCalls | null = syscalls()): boolean {
+  if (calls === null) return false
   const end = offset + length
-  return calls !== null && (await new Seeker(calls, fd).next(offset, SEEK_DATA, end)) >= end
+  const found = calls.lseek(fd, offset, SEEK_DATA)
+  return (found >= 0 ? found : notFound(calls, fd, -found, offset, SEEK_DATA, end)) >= end
 }
 
 class Seeker {
@@ -111,18 +113,19 @@ class Seeker {
         : this.#calls.lseek(this.#fd, position, whence)
     this.#now = performance.now()
     this.#lastTook = this.#now - before
-    return found >= 0 ? Math.max(found, position) : this.#failed(-found, position, whence, end)
+    return found >= 0 ? Math.max(found, position) : notFound(this.#calls, this.#fd, -found, position, whence, end)
   }
+}
 
-  #failed(errno: number, position: number, whence: number, end: number): number {
-    if (errno === ENXIO) {
-      // Nothing but a hole follows, unless the file has become shorter: then there is nothing at all.
-      const size = this.#calls.lseek(this.#fd, 0, SEEK_END)
-      if (size >= end) return end
-      throw new VmapipeError('FAILED', `the file has shrunk to ${size} bytes while it was read`, { offset: position })
-    }
-    // A filesystem that cannot tell: all of it is data.
-    if (errno === EINVAL || errno === EOPNOTSUPP) return whence === SEEK_DATA ? position : end
-    throw new VmapipeError('FAILED', `looking for holes failed (errno ${errno})`, { offset: position })
+/** Where a look ends that has found nothing. */
+function notFound(calls: SeekCalls, fd: number, errno: number, position: number, whence: number, end: number): number {
+  if (errno === ENXIO) {
+    // Nothing but a hole follows, unless the file has become shorter: then there is nothing at all.
+    const size = calls.lseek(fd, 0, SEEK_END)
+    if (size >= end) return end
+    throw new VmapipeError('FAILED', `the file has shrunk to ${size} bytes while it was read`, { offset: position })
   }
+  // A filesystem that cannot tell: all of it is data.
+  if (errno === EINVAL || errno === EOPNOTSUPP) return whence === SEEK_DATA ? position : end
+  throw new VmapipeError('FAILED', `looking for holes failed (errno ${errno})`, { offset: position })
 }

@@ -8,7 +8,7 @@ const PAGE = 65_536
 
 describe('an arena', () => {
   test('lends all of it, small parts from the front and large ones from the end', () => {
-    const arena = new Arena(16 * PAGE)
+    const arena = Arena.of(16 * PAGE)
     const small = arena.take(PAGE + 1)!
     const large = arena.take(14 * PAGE)!
     assert.equal(small.byteLength, PAGE + 1)
@@ -21,7 +21,7 @@ describe('an arena', () => {
   })
 
   test('is idle when everything is back', () => {
-    const arena = new Arena(3 * PAGE)
+    const arena = Arena.of(3 * PAGE)
     const parts = [arena.take(5)!, arena.take(PAGE)!]
     assert.equal(arena.isIdle, false)
     for (const part of parts) arena.giveBack(part)
@@ -31,7 +31,7 @@ describe('an arena', () => {
 
   test(`never lends a byte twice, and finds room where there is some (seed ${seed})`, () => {
     const random = seeded(seed)
-    const arena = new Arena(40 * PAGE)
+    const arena = Arena.of(40 * PAGE)
     const owner = new Array<number>(40).fill(0)
     const lent = new Map<number, Buffer>()
     const pagesOf = (part: Buffer) => {
@@ -66,7 +66,7 @@ describe('an arena', () => {
   })
 
   test('is where a budget and its parts take from, as far as it goes', async () => {
-    const arena = new Arena(4 * PAGE)
+    const arena = Arena.of(4 * PAGE)
     const budget = new Budget(8 * PAGE, 'the budget', arena)
     const part = budget.carve(2 * PAGE, 'a part')
     const slabs = [await part.take(PAGE), await budget.take(2 * PAGE), await budget.take(2 * PAGE)]
@@ -83,7 +83,7 @@ describe('an arena', () => {
   })
 
   test('is carved into parts that nobody else breaks up, and that come back', () => {
-    const arena = new Arena(4 * PAGE)
+    const arena = Arena.of(4 * PAGE)
     const part = arena.carve(2 * PAGE)!
     const [one, other] = [arena.take(PAGE)!, arena.take(PAGE)!]
     assert.equal(arena.take(1), null)

@@ -3,8 +3,11 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { VmapipeError } from '../../core/errors.ts'
 import { isObject } from '../../protocol/qmp/json.ts'
+import { SharedMemory } from '../../storage/shared-memory.ts'
 import type { ServiceStatus } from '../service.ts'
-import { ArchiveResponse, connectionError, type Refusal } from './archive-response.ts'
+import { ArchiveResponse } from './archive-response.ts'
+import { connectionError, type Refusal } from './exchange.ts'
+import { ClusterFeed } from './handover/cluster-feed.ts'
 
 export interface BackupWish {
   drives?: string[]
@@ -21,6 +24,9 @@ export interface BackupWish {
 
 /** The largest answer that is no archive. */
 const MAX_ANSWER = 16 << 20
+
+/** Of the service's memory, what may be held without a copy: the rest is for its scan, and for bursts of the guest. */
+const HELD_PART = 1 / 8
 
 /** A service that lives answers this soon, in milliseconds. */
 const STATUS_MS = 10_000
@@ -44,19 +50,28 @@ export class ControlClient {
   }
 
   /** Resolves with the archive once the point in time is set; FAILED or USAGE where the service refuses. */
-  async backup({ configs = {}, ...wish }: BackupWish, signal?: AbortSignal): Promise<ArchiveResponse> {
-    const query = new URLSearchParams()
-    for (const drive of wish.drives ?? []) query.append('drive', drive)
-    if (wish.buffer !== undefined) query.set('buffer', String(wish.buffer))
-    if (wish.maxStall !== undefined) query.set('max-stall', String(wish.maxStall))
-    if (wish.bwlimit !== undefined) query.set('bwlimit', String(wish.bwlimit))
-    if (wish.uuid !== undefined) query.set('uuid', wish.uuid)
-    if (wish.checksums === false) query.set('checksums', 'no')
-    const named = Object.entries(configs).map(([name, data]) => [name, Buffer.from(data).toString('base64')])
-    const body = JSON.stringify({ configs: Object.fromEntries(named) })
-    const answer = await ArchiveResponse.request(this.#path, `/backup?${query}`, body, signal)
+  async backup(wish: BackupWish, signal?: AbortSignal): Promise<ArchiveResponse> {
+    const answer = await ArchiveResponse.request(this.#path, targetOf(wish), bodyOf(wish), signal)
     if (answer instanceof ArchiveResponse) return answer
     throw this.#refused(answer)
+  }
+
+  /** The same, with clusters in the service's memory; null where we cannot look into it. */
+  async clusters(wish: BackupWish, signal?: AbortSignal): Promise<ClusterFeed | null> {
+    // Who is not there, or no service, is found out by who asks for a backup.
+    const place = (await this.status().catch(() => null))?.memory
+    const memory = place && SharedMemory.open(place)
+    if (!memory) return null
+    const mostHeld = Math.min(wish.buffer ?? place.bytes, place.bytes) * HELD_PART
+    const request = { path: this.#path, target: targetOf(wish), text: bodyOf(wish), memory, mostHeld, signal }
+    try {
+      const answer = await ClusterFeed.request(request)
+      if (answer instanceof ClusterFeed) return answer
+      throw this.#refused(answer)
+    } catch (error) {
+      memory.close()
+      throw error
+    }
   }
 
   #get(path: string, signal: AbortSignal): Promise<IncomingMessage> {
@@ -87,6 +102,22 @@ export class ControlClient {
     }
     return Buffer.concat(parts).toString()
   }
+}
+
+function targetOf(wish: BackupWish): string {
+  const query = new URLSearchParams()
+  for (const drive of wish.drives ?? []) query.append('drive', drive)
+  if (wish.buffer !== undefined) query.set('buffer', String(wish.buffer))
+  if (wish.maxStall !== undefined) query.set('max-stall', String(wish.maxStall))
+  if (wish.bwlimit !== undefined) query.set('bwlimit', String(wish.bwlimit))
+  if (wish.uuid !== undefined) query.set('uuid', wish.uuid)
+  if (wish.checksums === false) query.set('checksums', 'no')
+  return `/backup?${query}`
+}
+
+function bodyOf({ configs = {} }: BackupWish): string {
+  const named = Object.entries(configs).map(([name, data]) => [name, Buffer.from(data).toString('base64')])
+  return JSON.stringify({ configs: Object.fromEntries(named) })
 }
 
 /** Undefined for what is no JSON. */

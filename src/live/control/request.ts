@@ -11,7 +11,6 @@
  * and in its body, if it has one, JSON: {"configs": {"NAME": "base64 of the content"}}.
  */
 
-import type { IncomingMessage } from 'node:http'
 import { LEAST_BUDGET } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { byteRate, byteSize } from '../../core/size.ts'
@@ -35,13 +34,13 @@ const query = z.strictObject({
 
 const body = z.strictObject({ configs: z.record(z.string().min(1), z.base64()).default({}) })
 
-/** Throws USAGE for what makes no sense. */
-export async function readRequest(request: IncomingMessage): Promise<BackupRequest> {
-  const { searchParams } = new URL(request.url ?? '', 'http://control')
+/** `parts` of the body as they come. Throws USAGE for what makes no sense. */
+export async function readRequest(url: string, parts: AsyncIterable<Buffer>): Promise<BackupRequest> {
+  const { searchParams } = new URL(url, 'http://control')
   const given: Record<string, unknown> = Object.fromEntries(searchParams)
   if (searchParams.has('drive')) given.drive = searchParams.getAll('drive')
   const { drive, 'max-stall': maxStall, ...rest } = checked(query, given, 'the query')
-  const { configs } = checked(body, await readBody(request), 'the body')
+  const { configs } = checked(body, await parsed(parts), 'the body')
   const decoded = Object.entries(configs).map(([name, data]) => [name, new Uint8Array(Buffer.from(data, 'base64'))])
   const some = Object.entries({ ...rest, drives: drive, maxStall }).filter(([, value]) => value !== undefined)
   return { ...Object.fromEntries(some), configs: Object.fromEntries(decoded) }
@@ -55,18 +54,17 @@ function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, where
   throw new VmapipeError('USAGE', `${where}${path && `, ${path}`}: ${issue.message}`)
 }
 
-async function readBody(request: IncomingMessage): Promise<unknown> {
-  const parts: Buffer[] = []
+async function parsed(parts: AsyncIterable<Buffer>): Promise<unknown> {
+  const all: Buffer[] = []
   let length = 0
-  // Who says too much is to hear why: the connection stays.
-  for await (const part of request.iterator({ destroyOnReturn: false })) {
+  for await (const part of parts) {
     length += part.length
     if (length > MAX_BODY) throw new VmapipeError('USAGE', `the body is larger than ${MAX_BODY} bytes`)
-    parts.push(part)
+    all.push(part)
   }
   if (length === 0) return {}
   try {
-    return JSON.parse(Buffer.concat(parts).toString())
+    return JSON.parse(Buffer.concat(all).toString())
   } catch (error) {
     throw new VmapipeError('USAGE', 'the body is no JSON', { cause: error })
   }

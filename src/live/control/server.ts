@@ -3,14 +3,20 @@
  *
  *   GET /status      what is served and what is going on, as JSON
  *   GET /metrics     the same for Prometheus
- *   GET /backup      a backup: the body of the response is the archive (see request.ts for what it takes)
+ *   GET /backup      a backup: the body of the response is the archive (see request.ts for what it takes); with
+ *                    `Upgrade: vmapipe-clusters` its clusters, for who looks into our memory (see handover/messages.ts)
  *   DELETE /backup   gives up the one that runs
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import type { BoundStage } from '../../core/stage.ts'
 import { listenOnPath, type SocketFile } from '../../protocol/nbd/server/socket-file.ts'
-import type { Service } from '../service.ts'
+import type { BackupRequest, Service } from '../service.ts'
+import { handover } from './handover/handover.ts'
+import { Upgrade, wantsHandover } from './handover/upgrade.ts'
 import { metricsOf } from './metrics.ts'
 import { COMPLETE, OUTCOME } from './outcome.ts'
 import { readRequest } from './request.ts'
@@ -35,7 +41,12 @@ export class ControlServer {
 
   constructor(service: Service) {
     this.#service = service
-    this.#server = createServer((request, response) => this.#handle(request, response))
+    this.#server = createServer({ shouldUpgradeCallback: wantsHandover }, (request, response) =>
+      this.#handle(request, response),
+    )
+    this.#server.on('upgrade', (request, socket, head) =>
+      this.#handOver(request, new Upgrade(request, socket as Socket, head)),
+    )
   }
 
   async listen(path: string): Promise<void> {
@@ -62,8 +73,8 @@ export class ControlServer {
       }
       await handler(request, response)
     } catch (error) {
-      const { code, message, hint } = asVmapipeError(error)
-      refuse(response, code === 'USAGE' ? 400 : code === 'FAILED' ? 409 : 500, message, hint)
+      const { message, hint } = asVmapipeError(error)
+      refuse(response, statusOf(error), message, hint)
     }
   }
 
@@ -81,26 +92,60 @@ export class ControlServer {
     if (request.httpVersionMinor === 0) {
       return refuse(response, 505, 'an archive takes HTTP/1.1: before it nothing tells a whole one from one cut short')
     }
-    const wanted = await readRequest(request)
+    // Who says too much is to hear why: the connection stays.
+    const wanted = await readRequest(request.url ?? '', request.iterator({ destroyOnReturn: false }))
     this.#service.checkBackup(wanted)
     response.writeHead(200, { 'Content-Type': 'application/octet-stream', Trailer: OUTCOME })
     response.addTrailers({ [OUTCOME]: COMPLETE })
+    await this.#backUpFor(response, wanted, response)
+  }
+
+  /** A backup of which the clusters are told to who looks into our memory. */
+  async #handOver(request: IncomingMessage, upgrade: Upgrade): Promise<void> {
+    try {
+      const { shared } = this.#service.memory
+      if (shared === null || !/^\/backup(\?|$)/.test(request.url ?? ''))
+        return upgrade.refuse(400, report('there is no such protocol here'))
+      const wanted = await readRequest(request.url ?? '', upgrade.body())
+      this.#service.checkBackup(wanted)
+      const socket = upgrade.accept()
+      await this.#backUpFor(socket, wanted, handover({ socket, memory: shared }))
+    } catch (error) {
+      const { message, hint } = asVmapipeError(error)
+      upgrade.refuse(statusOf(error), report(message, hint))
+    }
+  }
+
+  async #backUpFor(reader: Writable, wanted: BackupRequest, to: Writable | BoundStage): Promise<void> {
     // Whoever reads may go away while nothing is being written.
     const gone = new AbortController()
-    response.once('close', () => {
-      if (!response.writableFinished) gone.abort(new VmapipeError('FAILED', 'whoever reads the archive went away'))
+    reader.once('close', () => {
+      if (!reader.writableFinished) gone.abort(new VmapipeError('FAILED', 'whoever reads the archive went away'))
     })
     try {
-      await this.#service.backUp({ ...wanted, signal: gone.signal }, response)
+      await this.#service.backUp({ ...wanted, signal: gone.signal }, to)
     } catch {
       // It is in the status. To the reader it is a response that was cut off, which nobody takes for whole.
-      response.destroy()
+      reader.destroy()
     }
   }
 }
 
+function statusOf(error: unknown): number {
+  const { code } = asVmapipeError(error)
+  return code === 'USAGE' ? 400 : code === 'FAILED' ? 409 : 500
+}
+
+function report(error: string, hint?: string): Buffer {
+  return encoded({ error, hint })
+}
+
+function encoded(value: unknown): Buffer {
+  return Buffer.from(`${JSON.stringify(value, null, 2)}\n`)
+}
+
 function json(response: ServerResponse, code: number, value: unknown): void {
-  const text = Buffer.from(`${JSON.stringify(value, null, 2)}\n`)
+  const text = encoded(value)
   // With its length: chunks are for archives alone, and `vmapipe backup --attach` takes no other answer in chunks.
   response.writeHead(code, { 'Content-Type': 'application/json', 'Content-Length': text.length }).end(text)
 }

@@ -125,16 +125,13 @@ class RawDisk implements Disk {
     }
   }
 
-  async isHole(offset: number, length: number): Promise<boolean> {
+  isHole(offset: number, length: number): boolean {
     this.#check(offset, length)
     if (this.#image.isDevice) return false
-    this.#busy++
     try {
-      return await isHole(this.#fd, offset, length)
+      return isHole(this.#fd, offset, length)
     } catch (error) {
       throw this.#explain(error)
-    } finally {
-      this.#left()
     }
   }
 

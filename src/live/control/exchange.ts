@@ -1,0 +1,164 @@
+/** One request to a service, and what comes for it, which a parser takes in as it arrives. */
+
+import { connect, type Socket } from 'node:net'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { Feeder, type Parser } from '../../protocol/nbd/feeder.ts'
+import { type Head, parseHead, parseText } from './chunked.ts'
+
+/** The largest answer that is not what was asked for. */
+const MAX_ANSWER = 1 << 20
+
+/** An answer that is not what was asked for. */
+export interface Refusal {
+  status: number
+  text: string
+}
+
+export interface ExchangeOptions {
+  /** Of the control socket. */
+  path: string
+  /** What is asked for, of HTTP. */
+  target: string
+  headers?: string[]
+  /** The body of the request, JSON. */
+  text: string
+  signal?: AbortSignal
+  /** The status that means that it comes. */
+  status: number
+  /** Takes in what comes behind the head; where it ends before `whole` was called, something is wrong. */
+  body(headers: Head['headers']): Parser
+  /** It is over, well or not. */
+  ended(): void
+}
+
+export class Exchange {
+  readonly #options: ExchangeOptions
+  readonly #socket: Socket
+  readonly #feeder: Feeder
+  readonly #abort = () => this.end(aborted(this.#options.signal!))
+  #answer!: { resolve: (refusal: Refusal | null) => void; reject: (error: unknown) => void }
+  /** Resolves when what was asked for begins, or with what was answered instead. */
+  readonly answer: Promise<Refusal | null>
+  #state: 'open' | 'whole' | VmapipeError = 'open'
+
+  constructor(options: ExchangeOptions) {
+    const { path, target, headers = ['Connection: close'], text, signal } = options
+    this.#options = options
+    this.answer = new Promise((resolve, reject) => {
+      this.#answer = { resolve, reject }
+    })
+    this.#feeder = new Feeder(this.#session())
+    const onread = { buffer: () => this.#feeder.target(), callback: (count: number) => this.#received(count) }
+    this.#socket = connect({ path, onread })
+    this.#socket.on('error', (error) => this.end(connectionError(path, error)))
+    this.#socket.once('close', () => this.end(this.#cut()))
+    signal?.addEventListener('abort', this.#abort, { once: true })
+    if (signal?.aborted) this.#abort()
+    const body = Buffer.from(text)
+    const lines = [
+      `POST ${target} HTTP/1.1`,
+      'Host: control',
+      ...headers,
+      'Content-Type: application/json',
+      `Content-Length: ${body.length}`,
+    ]
+    this.send(Buffer.from(`${lines.join('\r\n')}\r\n\r\n`))
+    this.send(body)
+  }
+
+  /** Why nothing more comes, unless it all came. */
+  get failure(): VmapipeError | null {
+    return this.#state instanceof VmapipeError ? this.#state : null
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open'
+  }
+
+  get isWhole(): boolean {
+    return this.#state === 'whole'
+  }
+
+  send(bytes: Uint8Array): void {
+    if (!this.#socket.destroyed) this.#socket.write(bytes)
+  }
+
+  /** A parser that waits has room, or may look again. */
+  wake(): void {
+    if (!this.isOpen) return
+    this.#guard(() => this.#feeder.wake())
+    if (!this.#feeder.isWaiting) this.#socket.resume()
+  }
+
+  /** All has come. */
+  whole(): void {
+    if (!this.isOpen) return
+    this.#state = 'whole'
+    this.#release()
+  }
+
+  /** The first one counts. */
+  end(error: VmapipeError): void {
+    if (!this.isOpen) return
+    this.#state = error
+    this.#release()
+    this.#answer.reject(error)
+  }
+
+  *#session(): Parser {
+    const { status, headers } = yield* parseHead()
+    if (status === this.#options.status) {
+      const body = this.#options.body(headers)
+      this.#answer.resolve(null)
+      return yield* body
+    }
+    this.#answer.resolve({ status, text: yield* parseText(lengthOf(headers)) })
+    this.whole()
+  }
+
+  /** False stops the reading. */
+  #received(count: number): boolean {
+    this.#guard(() => this.#feeder.received(count))
+    return this.isOpen && !this.#feeder.isWaiting
+  }
+
+  #guard(work: () => void): void {
+    try {
+      if (this.isOpen) work()
+    } catch (error) {
+      const failure = asVmapipeError(error)
+      failure.where.file ??= this.#options.path
+      this.end(failure)
+    }
+  }
+
+  #release(): void {
+    this.#options.signal?.removeEventListener('abort', this.#abort)
+    // First the socket, which holds memory that it reads into; then its owner may have it back.
+    this.#socket.destroy()
+    this.#options.ended()
+  }
+
+  #cut(): VmapipeError {
+    return new VmapipeError('FAILED', 'the service broke off before the archive was whole', {
+      file: this.#options.path,
+    })
+  }
+}
+
+/** What went wrong with the socket at `path`. */
+export function connectionError(path: string, error: NodeJS.ErrnoException): VmapipeError {
+  const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
+  const hint = nobody ? 'is `vmapipe serve --control` running there?' : undefined
+  return asVmapipeError(error, { file: path, hint })
+}
+
+function aborted({ reason }: AbortSignal): VmapipeError {
+  return reason instanceof VmapipeError ? reason : new VmapipeError('ABORTED', 'aborted', { cause: reason })
+}
+
+/** Of an answer that is not what was asked for. */
+function lengthOf(headers: Head['headers']): number {
+  const length = Number(headers.get('content-length') ?? 0)
+  return Number.isSafeInteger(length) && length >= 0 && length <= MAX_ANSWER ? length : 0
+}

@@ -1,0 +1,198 @@
+/**
+ * Clusters of a service as they come, in its memory. What is held for long is copied and given back: the service's memory
+ * is for old data that a guest waits to overwrite.
+ */
+
+import { type Budget, Lease, type Slab } from '../../../core/budget.ts'
+import { VmapipeError } from '../../../core/errors.ts'
+import { type ClusterItem, type Manifest, Run } from '../../../core/items.ts'
+import { decodeHeader, MAX_HEADER_SIZE } from '../../../formats/vma/header.ts'
+import type { Parser } from '../../../protocol/nbd/feeder.ts'
+import type { SharedMemory } from '../../../storage/shared-memory.ts'
+import { Exchange, type Refusal } from '../exchange.ts'
+import { bytesOf, decodeMessage, Kind, MESSAGE_BYTES, type Message, PROTOCOL, RETURN_BYTES } from './messages.ts'
+
+/** Items that wait to be read. */
+const MOST_READY = 256
+/** Bytes of one; a service reads less at once. */
+const MOST_BYTES = 4 << 20
+
+export interface FeedOptions {
+  /** Of the control socket. */
+  path: string
+  /** What is asked for, of HTTP. */
+  target: string
+  /** The body of the request, JSON. */
+  text: string
+  memory: SharedMemory
+  /** Bytes of it that may be held without copying. */
+  mostHeld: number
+  signal?: AbortSignal
+}
+
+/** A cluster's data in the service's memory. */
+interface Told {
+  message: Message
+  number: number
+}
+
+export class ClusterFeed {
+  readonly #exchange: Exchange
+  readonly #memory: SharedMemory
+  readonly #mostHeld: number
+  readonly #ready: (ClusterItem | Told)[] = []
+  #manifest: Manifest | null = null
+  #count = 0
+  #held = 0
+  #returns: number[] = []
+  /** Bytes that the parser wants room for, and the room. */
+  #wanted = 0
+  #room: Slab | null = null
+  #ended = false
+  #wake: () => void = () => {}
+
+  private constructor({ memory, mostHeld, ...request }: FeedOptions) {
+    this.#memory = memory
+    this.#mostHeld = mostHeld
+    this.#exchange = new Exchange({
+      ...request,
+      headers: ['Connection: Upgrade', `Upgrade: ${PROTOCOL}`],
+      status: 101,
+      body: () => this.#body(),
+      ended: () => this.#wake(),
+    })
+  }
+
+  /** Resolves when clusters begin to come, or with what was answered instead. */
+  static async request(options: FeedOptions): Promise<ClusterFeed | Refusal> {
+    const feed = new ClusterFeed(options)
+    return (await feed.#exchange.answer) ?? feed
+  }
+
+  /** The next item; null when all have come. Copies are in memory that `budget` lends. */
+  async read(budget: Budget): Promise<ClusterItem | null> {
+    for (;;) {
+      const item = this.#ready.shift()
+      if (this.#exchange.failure !== null) throw this.#exchange.failure
+      if (item !== undefined) {
+        if (this.#ready.length === 0) this.#exchange.wake()
+        return 'number' in item ? this.#take(item, budget) : item
+      }
+      if (this.#ended) return null
+      if (this.#wanted > 0) {
+        const room = await budget.take(this.#wanted)
+        this.#wanted = 0
+        if (this.#exchange.isOpen) this.#room = room
+        else room.release()
+        this.#exchange.wake()
+      } else await this.#change()
+    }
+  }
+
+  /** Resolves when the service says that it had everything back in time: nothing has changed while it was used. */
+  async confirmed(): Promise<void> {
+    while (this.#exchange.isOpen) await this.#change()
+    if (this.#exchange.failure !== null) throw this.#exchange.failure
+  }
+
+  /** Nothing of it may be looked at any more. */
+  close(): void {
+    this.#exchange.end(new VmapipeError('ABORTED', 'closed'))
+    this.#room?.release()
+    this.#room = null
+    this.#memory.close()
+  }
+
+  async #take({ message, number }: Told, budget: Budget): Promise<Run> {
+    const { drive, first, count, length, offset } = message
+    const bytes = this.#memory.memory.subarray(offset, offset + length)
+    if (this.#held + length <= this.#mostHeld) {
+      this.#held += length
+      const lease = new Lease(length, () => {
+        this.#held -= length
+        this.#giveBack(number)
+      })
+      return new Run(drive, first, count, [bytes], null, [lease])
+    }
+    const slab = await budget.take(length)
+    slab.buffer.set(bytes)
+    this.#giveBack(number)
+    return new Run(drive, first, count, [slab.buffer], null, [slab])
+  }
+
+  /** Several at once. */
+  #giveBack(number: number): void {
+    if (this.#returns.length === 0) setImmediate(() => this.#sendReturns())
+    this.#returns.push(number)
+  }
+
+  #sendReturns(): void {
+    const bytes = Buffer.allocUnsafe(this.#returns.length * RETURN_BYTES)
+    for (const [index, number] of this.#returns.entries()) bytes.writeUInt32BE(number, index * RETURN_BYTES)
+    this.#returns = []
+    this.#exchange.send(bytes)
+  }
+
+  *#body(): Parser {
+    for (;;) {
+      while (this.#ready.length >= MOST_READY) yield null
+      const message = decodeMessage(yield MESSAGE_BYTES)
+      if (message.kind === Kind.END) break
+      this.#add(yield* this.#item(message))
+    }
+    this.#ended = true
+    this.#wake()
+    if (decodeMessage(yield MESSAGE_BYTES).kind !== Kind.WHOLE) throw odd('something comes behind the end')
+    this.#exchange.whole()
+  }
+
+  #add(item: ClusterItem | Told): void {
+    this.#ready.push(item)
+    this.#wake()
+  }
+
+  *#item(message: Message): Parser<ClusterItem | Told> {
+    if (message.kind === Kind.MANIFEST) return yield* this.#header(message)
+    if (this.#manifest === null) throw odd('clusters come before the manifest')
+    const { kind, drive, first, count, length, offset } = message
+    const bytes = bytesOf(message, this.#manifest)
+    if (bytes === null) throw odd('a drive has no such clusters')
+    if (kind === Kind.ZEROES) return new Run(drive, first, count, [])
+    if (length !== bytes || length > MOST_BYTES) throw odd('clusters have another length')
+    if (kind === Kind.INLINE) return yield* this.#inline(message)
+    if (kind !== Kind.SHARED) throw odd('a message that nobody knows')
+    if (offset + length > this.#memory.memory.length) throw odd('data lies outside the memory')
+    const number = this.#count
+    this.#count = (number + 1) >>> 0
+    return { message, number }
+  }
+
+  *#header({ length }: Message): Parser<Manifest> {
+    if (this.#manifest !== null || length === 0 || length > MAX_HEADER_SIZE) throw odd('a manifest that cannot be')
+    const header = Buffer.alloc(length)
+    yield header
+    this.#manifest = decodeHeader(header)
+    return this.#manifest
+  }
+
+  *#inline({ drive, first, count, length }: Message): Parser<Run> {
+    this.#wanted = length
+    this.#wake()
+    while (this.#room === null) yield null
+    const slab = this.#room
+    yield slab.buffer
+    this.#room = null
+    return new Run(drive, first, count, [slab.buffer], null, [slab])
+  }
+
+  /** Resolves when there is something new. */
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+    })
+  }
+}
+
+function odd(what: string): VmapipeError {
+  return new VmapipeError('FAILED', `the answer is not that of a service: ${what}`)
+}

@@ -1,0 +1,53 @@
+/** The beginning of a backup of a running guest whose service lets us look into its memory, and what has to come before its end. */
+
+import { CLUSTER_SIZE } from '../../../core/geometry.ts'
+import type { Chunk } from '../../../core/items.ts'
+import { defineStage, type SourceBody, type TransformBody, z } from '../../../core/stage.ts'
+import type { ClusterFeed } from './cluster-feed.ts'
+
+/** For copies of what is held for long, one at a time. */
+const LEAST_MEMORY = 4 << 20
+
+const options = z.strictObject({ feed: z.custom<ClusterFeed>() })
+
+export const feedSource = defineStage({
+  name: 'source',
+  summary: "takes clusters from the service that is a running guest's disk",
+  input: 'nothing',
+  output: 'clusters',
+  options,
+  create({ feed }, { budget, counters, signal, atEnd }): SourceBody {
+    const close = () => feed.close()
+    return {
+      open() {
+        // Other stages have taken their parts by now.
+        budget.require(LEAST_MEMORY, 'reading clusters')
+        signal.addEventListener('abort', close, { once: true })
+        // Later stages look at its memory.
+        atEnd(close)
+      },
+      async read() {
+        const item = await feed.read(budget)
+        if (item?.kind === 'run')
+          counters.add(item.isZero ? 'zero' : 'read', item.isZero ? item.count * CLUSTER_SIZE : item.byteLength)
+        return item
+      },
+      close() {
+        signal.removeEventListener('abort', close)
+      },
+    }
+  },
+})
+
+/** Nothing is finished before the service has said so: from its memory, only then it is known to be what it was. */
+export const confirmation = defineStage({
+  name: 'confirmation',
+  summary: 'waits until the service says that all was whole',
+  input: 'bytes',
+  output: 'bytes',
+  options,
+  create: ({ feed }): TransformBody<Chunk, Chunk> => ({
+    transform: (chunk, push) => push(chunk),
+    flush: () => feed.confirmed(),
+  }),
+})

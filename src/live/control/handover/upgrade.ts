@@ -1,0 +1,75 @@
+/**
+ * A connection that was opened with a request of HTTP, and that speaks our own protocol from then on: RFC 9110, "Upgrade".
+ * Node hands it over with the request's body unread.
+ */
+
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import { VmapipeError } from '../../../core/errors.ts'
+import { PROTOCOL } from './messages.ts'
+
+/** Milliseconds until a body that was announced has come. */
+const BODY_MS = 30_000
+
+export function wantsHandover({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === PROTOCOL
+}
+
+export class Upgrade {
+  readonly #request: IncomingMessage
+  readonly #socket: Socket
+  #head: Buffer
+
+  /** `head`: what has come behind the request's headers. */
+  constructor(request: IncomingMessage, socket: Socket, head: Buffer) {
+    this.#request = request
+    this.#socket = socket
+    this.#head = head
+    // It is closed then, too, which is what counts.
+    socket.on('error', () => {})
+    // Whoever says nothing more waits for nothing more.
+    socket.on('end', () => socket.destroy())
+  }
+
+  /** The request's body: so much is read as was announced. */
+  async *body(): AsyncGenerator<Buffer> {
+    let left = Number(this.#request.headers['content-length'] ?? 0)
+    this.#socket.setTimeout(BODY_MS, () => this.#socket.destroy())
+    for (; left > this.#head.length; this.#head = await this.#more()) {
+      left -= this.#head.length
+      yield this.#head
+    }
+    this.#socket.setTimeout(0)
+    if (left < this.#head.length) throw new VmapipeError('USAGE', 'there is more than the body')
+    yield this.#head
+  }
+
+  /** From now on the socket is the protocol's. */
+  accept(): Socket {
+    this.#socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${PROTOCOL}\r\n\r\n`)
+    return this.#socket
+  }
+
+  refuse(status: number, body: Buffer): void {
+    const lines = [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+      'Connection: close',
+      'Content-Type: application/json',
+      `Content-Length: ${body.length}`,
+    ]
+    if (this.#socket.writable) this.#socket.end(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`), body]))
+  }
+
+  #more(): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const gone = () => reject(new VmapipeError('FAILED', 'the connection was closed'))
+      this.#socket.once('close', gone)
+      this.#socket.once('data', (bytes: Buffer) => {
+        this.#socket.pause()
+        this.#socket.off('close', gone)
+        resolve(bytes)
+      })
+      this.#socket.resume()
+    })
+  }
+}
