@@ -5,10 +5,12 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { NbdClient } from '../../src/protocol/nbd/client.ts'
-import { oneLine, startCli, vmapipe } from '../cli/cli.ts'
+import { LAUNCHER, oneLine, startCli, vmapipe } from '../cli/cli.ts'
 import { assertArchive, keepCopy, MiB, makeDisk } from '../live/images.ts'
+import { run } from '../live/programs.ts'
 import { type Serving, serve } from '../live/serving.ts'
 import { tmpDir } from '../support/tmp.ts'
+import { needs } from '../support/tools.ts'
 
 const limits = { timeout: 40_000 }
 
@@ -46,6 +48,22 @@ test(
     await assertArchive(t, pipe.stdout, { 'drive-scsi0': disk }, configs)
   },
 )
+
+test('brings it as an archive where the memory of the service cannot be looked into', {
+  ...limits,
+  ...needs('unshare'),
+}, async (t) => {
+  const { disk, serving, to } = await served(t)
+  const backup = [process.execPath, LAUNCHER, 'backup', '--attach', serving.control, '--quiet', '-o', to]
+  // As in a container: processes have other numbers there.
+  await run(t, 'unshare', ['--pid', '--fork', '--mount-proc', ...backup])
+  await assertArchive(t, to, { 'drive-scsi0': disk })
+  const { status } = await serving.ended()
+  assert.ok(status.counters.archive >= 12 * MiB, 'the service made the archive')
+  const here = await vmapipe(['backup', '--attach', serving.control, '--quiet', '-o', `${to}.zst`])
+  assert.equal(here.code, 0, here.stderr)
+  assert.equal((await serving.ended()).status.counters.archive, undefined, 'it gave its clusters')
+})
 
 test(
   'what is refused before the point in time is one line, and exit code 2 where the user is wrong',

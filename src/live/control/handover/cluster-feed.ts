@@ -140,6 +140,7 @@ export class ClusterFeed {
       if (message.kind === Kind.END) break
       this.#add(yield* this.#item(message))
     }
+    if (this.#manifest === null) throw odd('the end comes before the manifest')
     this.#ended = true
     this.#wake()
     if (decodeMessage(yield MESSAGE_BYTES).kind !== Kind.WHOLE) throw odd('something comes behind the end')

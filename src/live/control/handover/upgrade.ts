@@ -10,6 +10,8 @@ import { PROTOCOL } from './messages.ts'
 
 /** Milliseconds until a body that was announced has come. */
 const BODY_MS = 30_000
+/** Milliseconds that who is refused may go on sending. */
+const LINGER_MS = 5000
 
 export function wantsHandover({ headers }: IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === PROTOCOL
@@ -58,6 +60,9 @@ export class Upgrade {
       `Content-Length: ${body.length}`,
     ]
     if (this.#socket.writable) this.#socket.end(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`), body]))
+    // What still comes is thrown away: who is closed while sending hears no answer.
+    this.#socket.resume()
+    setTimeout(() => this.#socket.destroy(), LINGER_MS).unref()
   }
 
   #more(): Promise<Buffer> {
