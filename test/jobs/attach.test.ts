@@ -65,6 +65,32 @@ test('brings it as an archive where the memory of the service cannot be looked i
   assert.equal((await serving.ended()).status.counters.archive, undefined, 'it gave its clusters')
 })
 
+for (const compress of ['none', 'lz4', 'zstd', 'zstd,frame=16KiB', 'gzip:1']) {
+  test(
+    `goes on with the least memory while the guest writes everywhere, compressed by ${compress}`,
+    limits,
+    async (t) => {
+      const dir = tmpDir(t)
+      const disk = join(dir, 'disk')
+      makeDisk(disk, 64 * MiB)
+      const before = keepCopy(disk)
+      const serving = await serve(t, { a: disk }, ['--buffer', '16MiB'])
+      const guest = await NbdClient.connect({ socketPath: serving.socket, exportName: 'a' }, { depth: 16 })
+      t.after(() => guest.close())
+      const to = join(dir, 'out.vma')
+      const running = vmapipe(['backup', '--attach', serving.control, '--quiet', '--compress', compress, '-o', to])
+      await begun(serving)
+      // Every third cluster, from the other end than the scan.
+      const writes = Array.from({ length: 341 }, (_, n) => guest.write([Buffer.alloc(4096, n)], (1023 - 3 * n) * 65536))
+      const { code, stderr } = await running
+      assert.equal(code, 0, stderr)
+      await Promise.all(writes)
+      assert.ok((await serving.ended()).status.clusters.copied > 0)
+      await assertArchive(t, to, { a: before })
+    },
+  )
+}
+
 test(
   'what is refused before the point in time is one line, and exit code 2 where the user is wrong',
   limits,
