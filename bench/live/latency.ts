@@ -1,5 +1,6 @@
 /** What a guest that writes at a steady rate feels of a backup to a slow sink: until the buffer is full, and then. */
 
+import { execFileSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { median, spread } from '../statistics.ts'
 import type { Goal, Settings, Table } from '../topic.ts'
@@ -26,6 +27,7 @@ interface Sample {
 export async function latency(image: string, { runs, folder }: Settings): Promise<{ table: Table; goals: Goal[] }> {
   const samples: Sample[] = []
   for (let run = 0; run < runs; run++) {
+    execFileSync('sync', [image])
     const serving = await Serving.start(image, folder)
     samples.push(await measureOnce(serving, folder))
     await serving.stop()

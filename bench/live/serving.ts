@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { ControlClient } from '../../src/live/control/client.ts'
 import { confirmation, feedSource } from '../../src/live/control/handover/feed-source.ts'
+import { PIECE_CLUSTERS } from '../../src/live/live-backup.ts'
 import type { ServiceStatus } from '../../src/live/service.ts'
 import { rateLimit } from '../../src/stages/rate-limit.ts'
 import { sink } from '../../src/stages/sink.ts'
@@ -76,7 +77,7 @@ export class Serving {
     await definePipeline([
       feedSource({ feed }),
       zeroElider(),
-      vmaFramer(),
+      vmaFramer({ slots: PIECE_CLUSTERS }),
       rateLimit({ rate }),
       confirmation({ feed }),
       sink({ to: '/dev/null' }),

@@ -1,5 +1,6 @@
 /** What is left of a guest's speed while its disk is backed up, of ours and of qemu-storage-daemon's. */
 
+import { execFileSync } from 'node:child_process'
 import { isInstalled } from '../measure.ts'
 import { median, pairRatio, spread } from '../statistics.ts'
 import type { Goal, Settings, Table } from '../topic.ts'
@@ -40,7 +41,11 @@ export async function underLoad(image: string, { runs, folder }: Settings): Prom
   for (let run = 0; run < runs; run++) {
     for (const [server, start] of servers) {
       const served = await start()
-      for (const load of LOADS) await measureLoad(served, load, figures.get(key(server, load.name))!, folder)
+      for (const load of LOADS) {
+        // What one has written is not to be on its way to the disk while the next is measured.
+        execFileSync('sync', [image])
+        await measureLoad(served, load, figures.get(key(server, load.name))!, folder)
+      }
       await served.stop()
       process.stderr.write(`  run ${run + 1}  ${server}\n`)
     }

@@ -13,7 +13,7 @@ import { type BackupWish, ControlClient } from '../live/control/client.ts'
 import { confirmation, feedSource } from '../live/control/handover/feed-source.ts'
 import { serviceSource } from '../live/control/service-source.ts'
 import { Watch } from '../live/control/watch.ts'
-import type { LiveBackupStatus } from '../live/live-backup.ts'
+import { type LiveBackupStatus, PIECE_CLUSTERS } from '../live/live-backup.ts'
 import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
 import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
@@ -74,7 +74,8 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
         ...beginning,
         census.stage,
         progress(),
-        framerFor(options),
+        // A guest may wait for the end of one that goes into a slow sink.
+        framerFor(options, PIECE_CLUSTERS),
         ...compressor,
         ...end,
         bindStage('sink', { to, ...(force && { force }) }),

@@ -53,8 +53,11 @@ function backupStages(options: BackupOptions, census: Census): BoundStage[] {
 }
 
 /** The framer, with all that makes an archive one to trust and to find things in unless that is not wanted. */
-export function framerFor({ checksums = true, index = true }: Pick<BackupOptions, 'checksums' | 'index'>): BoundStage {
-  return bindStage('vma-framer', { checksums, index })
+export function framerFor(
+  { checksums = true, index = true }: Pick<BackupOptions, 'checksums' | 'index'>,
+  slots?: number,
+): BoundStage {
+  return bindStage('vma-framer', { checksums, index, ...(slots !== undefined && { slots }) })
 }
 
 type CompressorOptions = Pick<BackupOptions, 'compress' | 'to' | 'index'>

@@ -30,7 +30,7 @@ import { Waiting, type WaitingFigures } from './waiting.ts'
 export const DEFAULT_MAX_STALL = 10_000
 
 /** Clusters of an extent: while it is looked through, and its checksum made, no request of the guest is answered. */
-const PIECE_CLUSTERS = 16
+export const PIECE_CLUSTERS = 16
 
 /** Bytes of copies that an extent may hold while it waits to be full: a few small ones, and one of which the rest has gone. */
 const EXTENT_HOLDS = 2 * PIECE_CLUSTERS * CLUSTER_SIZE
