@@ -29,6 +29,13 @@ export class BackupMemory {
     return this.#shared?.memory ?? null
   }
 
+  /** The same once more, where a backup that was given up has kept some of it: nobody can tell who still reads into it. */
+  renewed(): BackupMemory {
+    if (this.arena?.isIdle !== false) return this
+    this.close()
+    return new BackupMemory(this.arena.memory.length)
+  }
+
   /** The system may have it back until the next backup: bit by bit, as guests wait meanwhile. */
   async forget(): Promise<void> {
     const { arena } = this

@@ -73,7 +73,7 @@ export class Service {
   readonly #options: ServiceOptions
   readonly #drives = new Map<string, GuestDrive>()
   readonly #started = Date.now() / 1000
-  readonly memory: BackupMemory
+  #memory: BackupMemory
   #nbd: NbdServer | null = null
   #control: ControlServer | null = null
   #backup: { backup: LiveBackup; done: Promise<void> } | null = null
@@ -83,7 +83,7 @@ export class Service {
 
   constructor(options: ServiceOptions) {
     this.#options = options
-    this.memory = options.memory ?? new BackupMemory(options.defaults?.buffer ?? DEFAULT_BUDGET)
+    this.#memory = options.memory ?? new BackupMemory(options.defaults?.buffer ?? DEFAULT_BUDGET)
   }
 
   /** Resolves when guests can connect. Where it fails, nothing is left open. */
@@ -95,7 +95,8 @@ export class Service {
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
       this.#nbd = new NbdServer(exports, { ...HELD_BYTES, ...nbd })
       if (control !== undefined && rehearsed)
-        await rehearse((options) => new Service({ ...options, rehearsed: false, memory: this.memory }))
+        await rehearse((options) => new Service({ ...options, rehearsed: false, memory: this.#memory }))
+      this.#memory = this.#memory.renewed()
       // The control socket first: who can connect as a guest can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)
@@ -109,6 +110,11 @@ export class Service {
     }
   }
 
+  /** Of its backups. */
+  get memory(): BackupMemory {
+    return this.#memory
+  }
+
   /** The TCP port, where there is one. */
   get port(): number | undefined {
     return this.#port
@@ -120,7 +126,7 @@ export class Service {
       started: this.#started,
       drives: [...this.#drives].map(([name, { size, readOnly }]) => ({ name, size, readOnly })),
       nbd: this.#nbd!.stats,
-      memory: this.memory.place,
+      memory: this.#memory.place,
       backup: this.#backup?.backup.status ?? null,
       last: this.#last,
     }
@@ -149,7 +155,7 @@ export class Service {
     this.checkBackup(request)
     const { drives: names = [...this.#drives.keys()], ...options } = request
     const drives = Object.fromEntries(names.map((name) => [name, this.#drives.get(name)!]))
-    const backup = new LiveBackup({ ...this.#options.defaults, ...options, drives, to, arena: this.memory.arena })
+    const backup = new LiveBackup({ ...this.#options.defaults, ...options, drives, to, arena: this.#memory.arena })
     const done = backup.run()
     this.#backup = { backup, done }
     let error: string | null = null
@@ -161,7 +167,8 @@ export class Service {
     } finally {
       this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
       this.#backup = null
-      void this.memory.forget()
+      this.#memory = this.#memory.renewed()
+      void this.#memory.forget()
     }
   }
 
@@ -183,7 +190,7 @@ export class Service {
       await this.#nbd?.close()
     } finally {
       for (const drive of this.#drives.values()) await drive.close()
-      if (this.#options.memory === undefined) this.memory.close()
+      if (this.#options.memory === undefined) this.#memory.close()
     }
   }
 }

@@ -45,8 +45,10 @@ export class SharedMemory {
   readonly #address: bigint
   #closed = false
 
-  private constructor(memory: Buffer, address: bigint, place: SharedPlace | null) {
-    this.memory = memory
+  private constructor(address: bigint, bytes: number, place: SharedPlace | null) {
+    const memory = koffi.view(address, bytes)
+    addresses.register(memory, { address, bytes })
+    this.memory = Buffer.from(memory)
     this.#address = address
     this.place = place
   }
@@ -95,7 +97,7 @@ export class SharedMemory {
     place: SharedPlace | null,
   ): SharedMemory | null {
     const address = system.mmap(0n, bytes, access, MAP_SHARED, fd, 0)
-    return address < 0n ? null : new SharedMemory(Buffer.from(koffi.view(address, bytes)), address, place)
+    return address < 0n ? null : new SharedMemory(address, bytes, place)
   }
 
   /** The system may have these whole pages back; they are zero when they are looked at again. */
@@ -103,7 +105,7 @@ export class SharedMemory {
     if (!this.#closed) calls()!.madvise(koffi.address(part), part.length, MADV_REMOVE)
   }
 
-  /** Buffers stay buffers, whoever still has one: only what is behind them goes, and addresses cost nothing. */
+  /** Buffers stay buffers as long as somebody has one: only what is behind them goes. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -118,11 +120,17 @@ function neverOvercommits(): boolean {
   return readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').trim() === '2'
 }
 
+/** Of memory that nobody has a buffer of any more. */
+const addresses = new FinalizationRegistry<{ address: bigint; bytes: number }>(({ address, bytes }) => {
+  calls()!.munmap(address, bytes)
+})
+
 interface Calls {
   memfd_create(name: string, flags: number): number
   fcntl(fd: number, command: number, ...argument: unknown[]): number
   /** MAP_FAILED is -1. */
   mmap(address: bigint, bytes: number, access: number, flags: number, fd: number, offset: number): bigint
+  munmap(address: bigint, bytes: number): number
   madvise(address: bigint, bytes: number, advice: number): number
 }
 
@@ -147,6 +155,7 @@ function load(): Calls {
     fcntl: libc.func('int fcntl(int, int, ...)'),
     // Small numbers come as numbers.
     mmap: (...args) => BigInt(mmap(...args)),
+    munmap: libc.func('int munmap(uintptr_t, size_t)'),
     madvise: libc.func('int madvise(uintptr_t, size_t, int)'),
   }
 }

@@ -63,11 +63,14 @@ export class ControlClient {
     const memory = place && SharedMemory.open(place)
     if (!memory) return null
     const mostHeld = Math.min(wish.buffer ?? place.bytes, place.bytes) * HELD_PART
-    const request = { path: this.#path, target: targetOf(wish), text: bodyOf(wish), memory, mostHeld, signal }
+    const request = { path: this.#path, target: targetOf(wish), text: bodyOf(wish), mostHeld, signal }
     try {
-      const answer = await ClusterFeed.request(request)
+      const answer = await ClusterFeed.request({ ...request, memory, inode: place.inode })
       if (answer instanceof ClusterFeed) return answer
-      throw this.#refused(answer)
+      // A backup has ended meanwhile, and its memory with it.
+      if (answer.status !== 412) throw this.#refused(answer)
+      memory.close()
+      return null
     } catch (error) {
       memory.close()
       throw error

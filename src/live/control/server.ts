@@ -103,11 +103,14 @@ export class ControlServer {
   /** A backup of which the clusters are told to who looks into our memory. */
   async #handOver(request: IncomingMessage, upgrade: Upgrade): Promise<void> {
     try {
-      const { shared } = this.#service.memory
-      if (shared === null || !/^\/backup(\?|$)/.test(request.url ?? ''))
+      if (!/^\/backup(\?|$)/.test(request.url ?? ''))
         return upgrade.refuse(400, report('there is no such protocol here'))
       const wanted = await readRequest(request.url ?? '', upgrade.body())
       this.#service.checkBackup(wanted)
+      // From here on nothing waits: it is the memory of this backup.
+      const { shared, place } = this.#service.memory
+      if (shared === null || place?.inode !== upgrade.inode)
+        return upgrade.refuse(412, report('the memory is another one by now'))
       const socket = upgrade.accept()
       await this.#backUpFor(socket, wanted, handover({ socket, memory: shared }))
     } catch (error) {

@@ -10,7 +10,16 @@ import { decodeHeader, MAX_HEADER_SIZE } from '../../../formats/vma/header.ts'
 import type { Parser } from '../../../protocol/nbd/feeder.ts'
 import type { SharedMemory } from '../../../storage/shared-memory.ts'
 import { Exchange, type Refusal } from '../exchange.ts'
-import { bytesOf, decodeMessage, Kind, MESSAGE_BYTES, type Message, PROTOCOL, RETURN_BYTES } from './messages.ts'
+import {
+  bytesOf,
+  decodeMessage,
+  Kind,
+  MEMORY,
+  MESSAGE_BYTES,
+  type Message,
+  PROTOCOL,
+  RETURN_BYTES,
+} from './messages.ts'
 
 /** Items that wait to be read. */
 const MOST_READY = 256
@@ -25,6 +34,8 @@ export interface FeedOptions {
   /** The body of the request, JSON. */
   text: string
   memory: SharedMemory
+  /** Of this memory. */
+  inode: number
   /** Bytes of it that may be held without copying. */
   mostHeld: number
   signal?: AbortSignal
@@ -51,12 +62,12 @@ export class ClusterFeed {
   #ended = false
   #wake: () => void = () => {}
 
-  private constructor({ memory, mostHeld, ...request }: FeedOptions) {
+  private constructor({ memory, inode, mostHeld, ...request }: FeedOptions) {
     this.#memory = memory
     this.#mostHeld = mostHeld
     this.#exchange = new Exchange({
       ...request,
-      headers: ['Connection: Upgrade', `Upgrade: ${PROTOCOL}`],
+      headers: ['Connection: Upgrade', `Upgrade: ${PROTOCOL}`, `${MEMORY}: ${inode}`],
       status: 101,
       body: () => this.#body(),
       ended: () => this.#wake(),

@@ -23,6 +23,8 @@ import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../../../core/g
 import type { Manifest } from '../../../core/items.ts'
 
 export const PROTOCOL = 'vmapipe-clusters'
+/** A header of the request: the inode of the memory that is looked into. Where it is another one by now, 412 is the answer. */
+export const MEMORY = 'Vmapipe-Memory'
 
 export const MESSAGE_BYTES = 24
 export const RETURN_BYTES = 4

@@ -6,7 +6,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { VmapipeError } from '../../../core/errors.ts'
-import { PROTOCOL } from './messages.ts'
+import { MEMORY, PROTOCOL } from './messages.ts'
 
 /** Milliseconds until a body that was announced has come. */
 const BODY_MS = 30_000
@@ -31,6 +31,11 @@ export class Upgrade {
     socket.on('error', () => {})
     // Whoever says nothing more waits for nothing more.
     socket.on('end', () => socket.destroy())
+  }
+
+  /** Of the memory that the other side looks into; NaN where it does not say. */
+  get inode(): number {
+    return Number(this.#request.headers[MEMORY.toLowerCase()] ?? Number.NaN)
   }
 
   /** The request's body: so much is read as was announced. */

@@ -73,6 +73,7 @@ async function service(t: TestContext, send: (socket: Socket, returned: () => nu
     ClusterFeed.request({
       ...{ path, target: '/backup?x=y', text: '{}', mostHeld, signal },
       memory: SharedMemory.open(memory.place!)!,
+      inode: 7,
     })
   const open = async (mostHeld?: number, signal?: AbortSignal) => {
     const feed = await request(mostHeld, signal)
@@ -109,7 +110,10 @@ describe('clusters in the memory of a service', { timeout }, () => {
     const feed = await open()
     const budget = new Budget(16 << 20)
     const items = await everything(feed, budget)
-    assert.match(asked[0], /^POST \/backup\?x=y HTTP\/1\.1\r\n(?:.+\r\n)*Upgrade: vmapipe-clusters\r\n/)
+    assert.match(
+      asked[0],
+      /^POST \/backup\?x=y HTTP\/1\.1\r\n(?:.+\r\n)*Upgrade: vmapipe-clusters\r\nVmapipe-Memory: 7\r\n/,
+    )
     assert.deepEqual((items[0] as Manifest).drives, MANIFEST.drives)
     const runs = items.slice(1) as Run[]
     assert.deepEqual(

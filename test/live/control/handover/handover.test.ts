@@ -53,19 +53,27 @@ async function archiveOf(feed: ClusterFeed): Promise<Buffer> {
   return Buffer.concat(parts)
 }
 
+interface Asked {
+  body?: string
+  length?: number
+  inode?: number
+  protocol?: string
+}
+
 /** A connection that has asked, and the status of the answer. */
 async function asked(
   t: TestContext,
-  { control }: Serving,
+  { control, client }: Serving,
   target: string,
-  { body = '', length, protocol = 'vmapipe-clusters' }: { body?: string; length?: number; protocol?: string } = {},
+  { body = '', length, inode, protocol = 'vmapipe-clusters' }: Asked = {},
 ): Promise<{ socket: Socket; status: number; text: () => string; closed: Promise<void> }> {
   const socket = connect(control)
   socket.on('error', () => {})
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
   t.after(() => socket.destroy())
   socket.write(`POST ${target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n`)
-  socket.write(`Content-Length: ${length ?? body.length}\r\n\r\n`)
+  const { memory } = await client.status()
+  socket.write(`Vmapipe-Memory: ${inode ?? memory!.inode}\r\nContent-Length: ${length ?? body.length}\r\n\r\n`)
   // As it may come: not in one piece.
   socket.write(body.slice(0, 5))
   if (body.length > 5) setTimeout(() => socket.write(body.slice(5)), 5)
@@ -107,6 +115,23 @@ describe('a backup of which another process gets the clusters', { timeout }, () 
     assert.equal(code, 204)
     for (const item of items) item.release()
     await assert.rejects(feed.confirmed(), { code: 'FAILED', message: /broke off/ })
+  })
+
+  test('takes other memory when one before has kept some, which who still looks into that is told', async (t) => {
+    const { disk, serving } = await served(t)
+    const { memory } = await serving.status()
+    const response = await serving.ask('GET', '/backup?bwlimit=1MiB/s')
+    response.on('error', () => {})
+    await once(response, 'data')
+    response.destroy()
+    await serving.ended()
+    const { memory: other } = await serving.status()
+    assert.notEqual(other!.inode, memory!.inode)
+    const { status, text } = await asked(t, serving, '/backup', { inode: memory!.inode })
+    assert.equal(status, 412)
+    assert.match(text(), /the memory is another one by now/)
+    await assertArchive(t, await archiveOf(await feedOf(t, serving)), { a: disk })
+    assert.deepEqual((await serving.status()).memory, other)
   })
 
   test('is given up where something comes back that was never given; the guest goes on', async (t) => {
