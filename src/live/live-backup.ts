@@ -178,7 +178,10 @@ export class LiveBackup implements CopyHost {
     }
   }
 
-  /** Copies wait for the sink: what is scanned would take their turn and their room. */
+  /**
+   * Copies wait for the sink: what is scanned would take their turn and their room. Some of them may be held for something
+   * else: an extent that is not full, or a process that looks into our memory (an eighth of it, see control/client.ts).
+   */
   get #pressed(): boolean {
     const { capacity, lent } = this.#budget!
     return lent > Math.max(capacity / 4, EXTENT_HOLDS)

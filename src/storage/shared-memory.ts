@@ -59,12 +59,17 @@ export class SharedMemory {
     if (system === null || neverOvercommits()) return null
     const fd = system.memfd_create(NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING)
     if (fd < 0) return null
-    ftruncateSync(fd, bytes)
-    const sealed = system.fcntl(fd, F_ADD_SEALS, 'int', SIZE_SEALS) === 0
-    const place = { pid: process.pid, fd, inode: fstatSync(fd).ino, bytes }
-    const memory = sealed ? SharedMemory.#map(system, place, PROT_READ | PROT_WRITE, place) : null
-    if (memory === null) closeSync(fd)
-    return memory
+    let shared: SharedMemory | null = null
+    try {
+      ftruncateSync(fd, bytes)
+      const place = { pid: process.pid, fd, inode: fstatSync(fd).ino, bytes }
+      const sealed = system.fcntl(fd, F_ADD_SEALS, 'int', SIZE_SEALS) === 0
+      shared = sealed ? SharedMemory.#map(system, place, PROT_READ | PROT_WRITE, place) : null
+    } catch {
+      // A limit on the size of files, for one.
+    }
+    if (shared === null) closeSync(fd)
+    return shared
   }
 
   /** What another process has created, to be read only; null where that is not to be found there, or not as it should be. */
@@ -117,7 +122,11 @@ export class SharedMemory {
 
 /** proc(5): such a system refuses memory only when it is written to, which ends the process; memory of its own it refuses before. */
 function neverOvercommits(): boolean {
-  return readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').trim() === '2'
+  try {
+    return readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').trim() === '2'
+  } catch {
+    return true
+  }
 }
 
 /** Of memory that nobody has a buffer of any more. */

@@ -10,7 +10,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Writable } from 'node:stream'
+import type { Duplex, Writable } from 'node:stream'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { BoundStage } from '../../core/stage.ts'
 import { listenOnPath, type SocketFile } from '../../protocol/nbd/server/socket-file.ts'
@@ -28,6 +28,8 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 export class ControlServer {
   readonly #service: Service
   readonly #server: Server
+  /** Connections that the HTTP server does not know any more, but waits for. */
+  readonly #upgraded = new Set<Duplex>()
   #file: SocketFile | null = null
   readonly #routes: Record<string, Record<string, Handler>> = {
     '/status': { GET: (_, response) => json(response, 200, this.#service.status) },
@@ -44,9 +46,11 @@ export class ControlServer {
     this.#server = createServer({ shouldUpgradeCallback: wantsHandover }, (request, response) =>
       this.#handle(request, response),
     )
-    this.#server.on('upgrade', (request, socket, head) =>
-      this.#handOver(request, new Upgrade(request, socket as Socket, head)),
-    )
+    this.#server.on('upgrade', (request, socket, head) => {
+      this.#upgraded.add(socket)
+      socket.once('close', () => this.#upgraded.delete(socket))
+      void this.#handOver(request, new Upgrade(request, socket as Socket, head))
+    })
   }
 
   async listen(path: string): Promise<void> {
@@ -57,6 +61,7 @@ export class ControlServer {
     await this.#file?.remove()
     const closed = new Promise((resolve) => this.#server.close(resolve))
     this.#server.closeAllConnections()
+    for (const socket of this.#upgraded) socket.destroy()
     await closed
   }
 

@@ -189,6 +189,19 @@ describe('a backup of which another process gets the clusters', { timeout }, () 
     await serving.ended()
   })
 
+  test('is not waited for by a service that stops, nor is who never says all', async (t) => {
+    const { serving } = await served(t)
+    const feed = await feedOf(t, serving, { bwlimit: MiB })
+    const silent = connect(serving.control).on('error', () => {})
+    t.after(() => silent.destroy())
+    silent.write('POST /backup HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: vmapipe-clusters\r\n')
+    silent.write('Content-Length: 10\r\n\r\n{')
+    const begun = performance.now()
+    assert.equal(await serving.stop(), 0)
+    assert.ok(performance.now() - begun < 10_000, 'it waits for a body for longer than that')
+    await assert.rejects(everything(feed), { code: 'FAILED', message: /broke off/ })
+  })
+
   test('is not what others want who ask for another protocol', async (t) => {
     const { serving } = await served(t)
     const { status, text } = await asked(t, serving, '/status', { protocol: 'h2c' })
