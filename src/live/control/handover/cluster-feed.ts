@@ -111,6 +111,7 @@ export class ClusterFeed {
     this.#exchange.end(new VmapipeError('ABORTED', 'closed'))
     this.#room?.release()
     this.#room = null
+    for (const item of this.#ready.splice(0)) if ('release' in item) item.release()
     this.#memory.close()
   }
 
