@@ -72,6 +72,8 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
   failed.catch(() => {})
 
   const figures = { whole: 0, cut: 0, copied: 0 }
+  /** The backup that runs, by ourselves. */
+  let gaveUp = false
   const until = performance.now() + FOR_MS
   while (performance.now() < until) await Promise.race([oneBackup(), failed])
   over = true
@@ -82,8 +84,6 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
   assert.equal(await serving.stop(), 0)
   for (const name of names.filter((name) => name !== 'crowd'))
     assert.ok(readFileSync(sources[name]).equals(shadows[name]), `${name} holds what its guest wrote`)
-
-  let gaveUp = false
 
   async function oneBackup(): Promise<void> {
     gaveUp = false
