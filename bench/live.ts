@@ -41,7 +41,7 @@ async function measured(image: string, settings: Settings): Promise<Section> {
         'During backups means: one after the other, of the whole image, to /dev/null; those of qemu-storage-daemon go by NBD to ' +
         'another one that throws them away. All of it takes part in the processors that serve the guest. Where no cached read ' +
         'without waiting is to be had (tmpfs, network filesystems), every copy takes a trip through a thread, and a guest that writes ' +
-        '4 KiB at depth 16 keeps a third of its speed instead.',
+        '4 KiB at depth 16 keeps about 0.4 of its speed instead.',
     ],
     tables: [timesTable(quiet), load.table, felt.table],
     goals: [
