@@ -5,6 +5,7 @@
 
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, readlinkSync } from 'node:fs'
 import koffi from 'koffi'
+import { native } from './native.ts'
 
 /** memfd_create(2): not for programs that are started; its size may be fixed. */
 const MFD_CLOEXEC = 0x01
@@ -143,20 +144,10 @@ interface Calls {
   madvise(address: bigint, bytes: number, advice: number): number
 }
 
-let loaded: Calls | null | undefined
-
-function calls(): Calls | null {
-  if (loaded === undefined) {
-    try {
-      loaded = process.platform === 'linux' ? load() : null
-    } catch {
-      loaded = null
-    }
-  }
-  return loaded
-}
+const calls = native(load)
 
 function load(): Calls {
+  if (process.platform !== 'linux') throw new Error('Linux only')
   const libc = koffi.load(null)
   const mmap = libc.func('intptr_t mmap(uintptr_t, size_t, int, int, int, intptr_t)')
   return {

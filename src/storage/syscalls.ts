@@ -8,6 +8,7 @@
 
 import { constants } from 'node:os'
 import koffi from 'koffi'
+import { native } from './native.ts'
 
 /** lseek(2), "whence". */
 export const SEEK_END = 2
@@ -73,20 +74,10 @@ export interface Syscalls {
 
 export const { ENXIO, EINVAL, EIO, EOPNOTSUPP, ENOTTY, ENOSYS, EAGAIN } = constants.errno
 
-let loaded: Syscalls | null | undefined
-
-export function syscalls(): Syscalls | null {
-  if (loaded === undefined) {
-    try {
-      loaded = process.platform === 'linux' ? load() : null
-    } catch {
-      loaded = null
-    }
-  }
-  return loaded
-}
+export const syscalls = native(load)
 
 function load(): Syscalls {
+  if (process.platform !== 'linux') throw new Error('Linux only')
   const libc = koffi.load(null)
   const lseek = wide(libc, 'lseek', (name) => `int64_t ${name}(int, int64_t, int)`)
   const fallocate = wide(libc, 'fallocate', (name) => `int ${name}(int, int, int64_t, int64_t)`)

@@ -5,6 +5,7 @@
  */
 
 import koffi from 'koffi'
+import { native } from '../../storage/native.ts'
 
 /** zstd.h, ZSTD_cParameter. */
 const ZSTD_c_compressionLevel = 100
@@ -33,18 +34,7 @@ export interface Libzstd {
   freeEncoder(context: Context): void
 }
 
-let loaded: Libzstd | null | undefined
-
-export function libzstd(): Libzstd | null {
-  if (loaded === undefined) {
-    try {
-      loaded = load()
-    } catch {
-      loaded = null
-    }
-  }
-  return loaded
-}
+export const libzstd = native(load)
 
 function load(): Libzstd {
   // Once it has been used it cannot be set any more, which is no reason to do without.
