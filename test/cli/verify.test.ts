@@ -4,9 +4,10 @@ import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } fr
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { backup } from '../../src/jobs/backup.ts'
-import { MiB, makeDisk } from '../live/images.ts'
+import { assertArchive, MiB, makeDisk } from '../live/images.ts'
 import { serve } from '../live/serving.ts'
 import { golden, goldenBytes, goldenPath, needsGolden } from '../support/golden.ts'
+import { startQemu } from '../support/qemu.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { oneLine, vmapipe } from './cli.ts'
@@ -135,6 +136,24 @@ test('backup --verify reads the archive of a running guest back', limits, async 
   const { code, stderr } = await vmapipe(['backup', '--attach', serving.control, '-o', archive, '--verify'])
   assert.equal(code, 0, stderr)
   assert.match(stderr, /it is whole$/m)
+})
+
+test('backup --verify reads the archive of a guest of a stock QEMU back', {
+  ...limits,
+  ...needs('qemu-system-x86_64'),
+}, async (t) => {
+  const dir = tmpDir(t)
+  const disk = join(dir, 'disk')
+  makeDisk(disk, MiB)
+  const { qmp } = await startQemu(t, [
+    ...['-blockdev', `driver=file,node-name=root,filename=${disk}`],
+    ...['-device', 'virtio-blk-pci,id=virtio0,drive=root'],
+  ])
+  const archive = join(dir, 'a.vma.zst')
+  const { code, stderr } = await vmapipe(['backup', '--qmp', qmp, '-o', archive, '--verify'])
+  assert.equal(code, 0, stderr)
+  assert.match(stderr, /it is whole$/m)
+  await assertArchive(t, archive, { 'drive-virtio0': disk })
 })
 
 test('an archive that was cut is refused by restore before it makes anything', limits, async (t) => {
