@@ -24,13 +24,19 @@ export function detachCommand(program: Command): void {
 
 async function run(place: Flags): Promise<void> {
   const { openMonitor } = await import('../../live/qemu/monitor.ts')
-  const { detach } = await import('../../live/qemu/detach.ts')
+  const { detach, isPaused } = await import('../../live/qemu/detach.ts')
   const { signal, dispose } = interruptible()
   const say = (line: string) => process.stderr.write(`${line}\n`)
   try {
     const qmp = await openMonitor(place, { signal, warn: (message) => say(noteLine('warning', message)) })
-    const removed = await detach(qmp).finally(() => qmp.close())
-    say(removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`)
+    try {
+      const removed = await detach(qmp)
+      say(removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`)
+      if (removed.length > 0 && (await isPaused(qmp)))
+        say('the guest is paused; where nobody meant that, `cont` lets it go on')
+    } finally {
+      qmp.close()
+    }
   } finally {
     dispose()
   }

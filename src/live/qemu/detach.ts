@@ -23,6 +23,13 @@ export async function detach(qmp: QmpClient): Promise<string[]> {
   return removed
 }
 
+/** Whether the guest stands still. A run that was killed just while it took the point in time could not let it go on. */
+export async function isPaused(qmp: QmpClient): Promise<boolean> {
+  // qemu-storage-daemon has no guest.
+  const { status } = await qmp.execute<{ status?: string }>('query-status').catch(() => ({ status: undefined }))
+  return status === 'paused'
+}
+
 function socketOf(place: string): string[] {
   if (!place.startsWith('nbd+unix:')) return []
   const address = parseNbdUri(place)
