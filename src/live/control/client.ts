@@ -38,8 +38,9 @@ export class ControlClient {
     this.#path = path
   }
 
-  async status(): Promise<ServiceStatus> {
-    const response = await this.#get('/status', AbortSignal.timeout(STATUS_MS))
+  async status(signal?: AbortSignal): Promise<ServiceStatus> {
+    const limit = AbortSignal.timeout(STATUS_MS)
+    const response = await this.#get('/status', signal === undefined ? limit : AbortSignal.any([limit, signal]))
     const text = await this.#text(response).catch((error) => {
       throw connectionError(this.#path, error)
     })
@@ -59,7 +60,7 @@ export class ControlClient {
   /** The same, with clusters in the service's memory; null where we cannot look into it. */
   async clusters(wish: BackupWish, signal?: AbortSignal): Promise<ClusterFeed | null> {
     // Who is not there, or no service, is found out by who asks for a backup.
-    const place = (await this.status().catch(() => null))?.memory
+    const place = (await this.status(signal).catch(() => null))?.memory
     const memory = place && SharedMemory.open(place)
     if (!memory) return null
     const mostHeld = Math.min(wish.buffer ?? place.bytes, place.bytes) * HELD_PART

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { Budget } from '../../../src/core/budget.ts'
@@ -35,6 +35,21 @@ describe('a client of a service', { timeout: 10_000 }, () => {
       })
     })
   }
+
+  test('does not wait for an answer any more when it is aborted', { timeout: 5000 }, async (t) => {
+    const path = join(tmpDir(t), 'control')
+    const sockets: Socket[] = []
+    const server = createServer((socket) => void sockets.push(socket.on('error', () => {})))
+    await new Promise<void>((resolve) => server.listen(path, resolve))
+    t.after(() => {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    })
+    const client = new ControlClient(path)
+    const signal = AbortSignal.timeout(50)
+    assert.equal(await client.clusters({}, signal), null)
+    await assert.rejects(client.backup({}, signal), { code: 'ABORTED' })
+  })
 
   test('gets an archive that comes in many small pieces in a large one', async (t) => {
     const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
