@@ -83,8 +83,8 @@ export class ClusterFeed {
   /** The next item; null when all have come. Copies are in memory that `budget` lends. */
   async read(budget: Budget): Promise<ClusterItem | null> {
     for (;;) {
-      const item = this.#ready.shift()
       if (this.#exchange.failure !== null) throw this.#exchange.failure
+      const item = this.#ready.shift()
       if (item !== undefined) {
         if (this.#ready.length === 0) this.#exchange.wake()
         return 'number' in item ? this.#take(item, budget) : item

@@ -215,6 +215,18 @@ describe('clusters in the memory of a service', { timeout }, () => {
     })
   }
 
+  test('that came with what is refused are given back', async (t) => {
+    const inline = message(Kind.INLINE, { drive: 2, first: 2, count: 1, length: 8192 })
+    const { open } = await service(t, (socket) =>
+      socket.write(Buffer.concat([BEGIN, inline, Buffer.alloc(8192), message(9)])),
+    )
+    const feed = await open()
+    const budget = new Budget(16 << 20)
+    await assert.rejects(everything(feed, budget), { code: 'FAILED' })
+    feed.close()
+    assert.equal(budget.used, 0)
+  })
+
   test('end at once when they are aborted or closed, also while they are waited for', async (t) => {
     const { open, request } = await service(t, (socket) => socket.write(BEGIN))
     const controller = new AbortController()
