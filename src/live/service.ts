@@ -94,9 +94,10 @@ export class Service {
         this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
       this.#nbd = new NbdServer(exports, { ...HELD_BYTES, ...nbd })
-      if (control !== undefined && rehearsed)
+      if (control !== undefined && rehearsed) {
         await rehearse((options) => new Service({ ...options, rehearsed: false, memory: this.#memory }))
-      this.#memory = this.#memory.renewed()
+        this.#memory = this.#memory.renewed()
+      }
       // The control socket first: who can connect as a guest can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)
@@ -167,7 +168,8 @@ export class Service {
     } finally {
       this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
       this.#backup = null
-      this.#memory = this.#memory.renewed()
+      // Somebody else's is his to renew.
+      if (this.#options.memory === undefined) this.#memory = this.#memory.renewed()
       void this.#memory.forget()
     }
   }
