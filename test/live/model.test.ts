@@ -72,7 +72,7 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
   failed.catch(() => {})
 
   const figures = { whole: 0, cut: 0, copied: 0 }
-  /** The backup that runs, by ourselves. */
+  /** The pipeline of the backup that runs, by ourselves. */
   let gaveUp = false
   const until = performance.now() + FOR_MS
   while (performance.now() < until) await Promise.race([oneBackup(), failed])
@@ -97,7 +97,7 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
     const begun = { lanes: lanes.map(({ begun }) => begun), crowd: crowd.now }
     const archive = await take()
     const { complete, status } = await serving.ended()
-    // Who gives up at the very end has given up what was whole.
+    // Whose own pipeline is given up at the very end has given up what was whole.
     assert.ok(complete === (archive !== null) || (complete && gaveUp))
     if (archive === null) {
       figures.cut++
@@ -139,7 +139,10 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
     return async () => {
       const parts: Buffer[] = []
       const given = new AbortController()
-      const timer = setTimeout(fate(), random() * 300, () => given.abort())
+      const timer = setTimeout(fate(), random() * 300, () => {
+        gaveUp = true
+        given.abort()
+      })
       const to = new Writable({
         write: (part, _, done) => void take(parts, part).then(() => done(), done),
       })
@@ -163,10 +166,8 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
   function fate(): (giveUp: () => void) => void {
     const fate = random()
     return (giveUp) => {
-      if (fate < 0.15) {
-        gaveUp = true
-        giveUp()
-      } else if (fate < 0.3) void serving.json('DELETE', '/backup').catch(() => {})
+      if (fate < 0.15) giveUp()
+      else if (fate < 0.3) void serving.json('DELETE', '/backup').catch(() => {})
     }
   }
 
