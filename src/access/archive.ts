@@ -2,6 +2,7 @@
 
 import { VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
+import { driveNamed } from '../formats/vma/names.ts'
 import type { ImageReader } from './image-reader.ts'
 
 export interface Archive {
@@ -28,7 +29,7 @@ export class OpenArchive implements Archive {
   }
 
   drive(name: string): ImageReader {
-    return this.#open(driveNamed(this.manifest, name))
+    return this.#open(known(this.manifest, name))
   }
 
   close(): Promise<void> {
@@ -37,9 +38,9 @@ export class OpenArchive implements Archive {
   }
 }
 
-function driveNamed({ drives }: Manifest, name: string): DriveInfo {
-  const found = drives.find((drive) => drive.name === name)
+function known({ drives }: Manifest, name: string): DriveInfo {
+  const found = driveNamed(drives, name)
   if (found !== undefined) return found
-  const known = drives.map((drive) => drive.name).join(', ')
-  throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
+  const names = drives.map((drive) => drive.name).join(', ')
+  throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${names || 'none'}` })
 }

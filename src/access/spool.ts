@@ -12,6 +12,7 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest, RangeItem } from '../core/items.ts'
 import { definePipeline, type RunOptions } from '../core/pipeline.ts'
 import { defineStage, z } from '../core/stage.ts'
+import { driveNamed } from '../formats/vma/names.ts'
 import { decompressor } from '../stages/decompressor.ts'
 import { source } from '../stages/source.ts'
 import { vmaDeframer } from '../stages/vma-deframer.ts'
@@ -96,8 +97,11 @@ class Spool {
 
   async #begin(manifest: Manifest): Promise<void> {
     this.manifest = manifest
-    for (const { id, name, size } of manifest.drives) {
-      if (this.#only !== undefined && !this.#only.includes(name)) continue
+    const { drives } = manifest
+    const chosen = this.#only?.map((name) => driveNamed(drives, name)) ?? drives
+    const wanted = new Set(chosen.map((drive) => drive?.id))
+    for (const { id, size } of drives) {
+      if (!wanted.has(id)) continue
       const file = await namelessFile(this.#folder)
       this.files.set(id, { file, size })
       await file.truncate(size)

@@ -79,9 +79,15 @@ function clipped(text: string, most: number): string {
   return shown.length > most ? `${shown.slice(0, most)}…` : shown
 }
 
-/** Names come out of archives and from peers: nothing of them may move a terminal's cursor or break the one line. */
+/**
+ * Names come out of archives and from peers: nothing of them may move a terminal's cursor or break the one line. Bytes that are
+ * no UTF-8 (byte-text.ts) are shown as `\xe4`.
+ */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`)
+  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, (c) => {
+    const code = c.codePointAt(0)!
+    return code >= 0xdc80 && code <= 0xdcff ? `\\x${(code - 0xdc00).toString(16)}` : `\\u{${code.toString(16)}}`
+  })
 }
 
 /** Any thrown value as a VmapipeError; a system error keeps its text and becomes the cause. */

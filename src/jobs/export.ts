@@ -6,7 +6,7 @@ import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
-import { restoreNames } from '../formats/vma/names.ts'
+import { driveNamed, restoreNames, typableName } from '../formats/vma/names.ts'
 import { DiskFailures } from '../live/disk-failures.ts'
 import { Service, type ServiceOptions, type ServiceStatus } from '../live/service.ts'
 import type { Disk } from '../storage/disk.ts'
@@ -38,7 +38,7 @@ export async function exportArchive(options: ExportOptions): Promise<ArchiveExpo
   try {
     const chosen = chooseDrives(archive.manifest, drives)
     if (options.overlay !== undefined) await makeDurableFolder(options.overlay)
-    for (const drive of chosen) disks.set(drive.name, await openExport(archive, drive, options.overlay))
+    for (const drive of chosen) disks.set(typableName(drive.name), await openExport(archive, drive, options.overlay))
     return new ArchiveExport(archive, disks, options)
   } catch (error) {
     for (const disk of disks.values()) await disk.close()
@@ -97,14 +97,14 @@ export class ArchiveExport {
 
 /** The drives of these names, in the order of the archive. */
 export function chooseDrives({ drives }: Manifest, names: readonly string[] | undefined): DriveInfo[] {
-  const known = drives.map(({ name }) => name)
-  const unknown = names?.find((name) => !known.includes(name))
-  if (unknown !== undefined) {
-    throw new VmapipeError('USAGE', `the archive has no drive '${unknown}'`, {
-      hint: `it has ${known.join(', ') || 'none'}`,
+  const wanted = names?.map((name) => driveNamed(drives, name))
+  const unknown = wanted?.indexOf(undefined) ?? -1
+  if (unknown >= 0) {
+    throw new VmapipeError('USAGE', `the archive has no drive '${names![unknown]}'`, {
+      hint: `it has ${drives.map(({ name }) => name).join(', ') || 'none'}`,
     })
   }
-  const chosen = names === undefined ? drives : drives.filter(({ name }) => names.includes(name))
+  const chosen = wanted === undefined ? drives : drives.filter((drive) => wanted.includes(drive))
   if (chosen.length === 0) throw new VmapipeError('USAGE', 'the archive has no drives')
   return chosen
 }

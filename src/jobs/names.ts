@@ -1,6 +1,7 @@
 /** Names of drives and config files as a user gives them for an archive. What the format can hold is the framer's to check. */
 
 import { VmapipeError } from '../core/errors.ts'
+import { nameProblem } from '../formats/vma/names.ts'
 
 type What = 'drive' | 'config file'
 
@@ -18,9 +19,7 @@ export function checkName(what: What, name: string): void {
         ? 'is not allowed'
         : name.includes('/')
           ? 'has a slash in it'
-          : /[\p{Cc}\u2028\u2029]/u.test(name)
-            ? 'has a control character in it'
-            : undefined
+          : (nameProblem(name) ?? undefined)
   if (wrong !== undefined)
     throw new VmapipeError('USAGE', `the ${what} name '${name}' ${wrong}`, { hint: EXAMPLES[what] })
 }

@@ -2,6 +2,7 @@
 
 import { VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
+import { refuseNames } from '../formats/vma/names.ts'
 import { DEFAULT_MAX_STALL } from '../live/live-backup.ts'
 import type { Attachment } from '../live/qemu/attachment.ts'
 import { chooseDrives, type DriveWish } from '../live/qemu/choose-drives.ts'
@@ -69,6 +70,8 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
       throw new VmapipeError('USAGE', `a drive is called ${RAM_NAME}, as the memory of the guest is to be`)
     for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn?.(`${name} ${reason}: left out`)
     const configs = await withMachine(qmp, inventory.drives, options.configs)
+    const names = [...drives.map(({ name }) => name), ...(options.withRam ? [RAM_NAME] : [])]
+    refuseNames({ drives: names, configs: Object.keys(configs) })
     const server = await PushServer.create({ parent: socketDir, owner: await socketOwner(options) })
     try {
       return await pushed(connection, drives, server, { ...options, configs })

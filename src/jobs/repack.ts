@@ -3,6 +3,7 @@
 import type { Readable } from 'node:stream'
 import { openArchive } from '../access/open-archive.ts'
 import { Budget } from '../core/budget.ts'
+import { VmapipeError } from '../core/errors.ts'
 import { type ClusterItem, Manifest } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
@@ -37,9 +38,11 @@ export async function repack(options: RepackOptions): Promise<JobResult> {
   const archive = await openArchive(from, { budget, threads, signal, warn, spool, only: keep })
   try {
     const manifest = filtered(archive.manifest, { keep, leaveOut })
+    refuseDoubles(manifest)
     const source = clusterSource({
       drives: Object.fromEntries(manifest.drives.map(({ name }) => [name, archive.drive(name)])),
-      configs: Object.fromEntries(manifest.configs.map(({ name, data }) => [name, new Uint8Array(data)])),
+      configs: manifest.configs,
+      anyNames: true,
       inTurn: false,
       ...identity(manifest, options),
     })
@@ -48,6 +51,15 @@ export async function repack(options: RepackOptions): Promise<JobResult> {
   } finally {
     await archive.close()
   }
+}
+
+/** Drives are found by their names. */
+function refuseDoubles({ drives }: Manifest): void {
+  const double = drives.find(({ name }, at) => drives.findIndex((other) => other.name === name) < at)
+  if (double === undefined) return
+  throw new VmapipeError('DAMAGED', `the archive has two drives of the name '${double.name}'`, {
+    hint: '--keep-order keeps them both',
+  })
 }
 
 /** From the archive to the clusters that are wanted, as they come. */

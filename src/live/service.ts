@@ -9,7 +9,7 @@ import { Manifest } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
-import { nameProblem } from '../formats/vma/names.ts'
+import { refuseNames } from '../formats/vma/names.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
 import type { ServerStats } from '../protocol/nbd/server/stats.ts'
 import type { Disk } from '../storage/disk.ts'
@@ -209,10 +209,7 @@ function checkManifest(
   drives: readonly (readonly [string, number])[],
   configs: readonly (readonly [string, Uint8Array])[],
 ): void {
-  for (const [name] of configs) {
-    const problem = nameProblem(name)
-    if (problem !== null) throw new VmapipeError('USAGE', `the config name '${name}' ${problem}`)
-  }
+  refuseNames({ drives: drives.map(([name]) => name), configs: configs.map(([name]) => name) })
   const manifest = new Manifest({
     uuid: new Uint8Array(16),
     ctime: 0,

@@ -14,6 +14,7 @@ import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
 import { type ClusterItem, type ConfigFile, type DriveInfo, Manifest, Run } from '../core/items.ts'
 import { defineStage, type SourceBody, type StageContext, z } from '../core/stage.ts'
 import { MAX_CONFIG_SIZE } from '../formats/vma/header.ts'
+import { refuseNames } from '../formats/vma/names.ts'
 import { readConfigFile } from '../storage/config-file.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { openDriveReader } from '../storage/open.ts'
@@ -26,9 +27,16 @@ const options = z.strictObject({
     .default({})
     .describe('names of drives, such as drive-scsi0, and where each is read from'),
   configs: z
-    .union([z.array(z.string()), z.record(z.string().min(1), z.union([z.string(), z.instanceof(Uint8Array)]))])
+    .union([
+      z.array(z.union([z.string(), z.custom<ConfigFile>(isConfig)])),
+      z.record(z.string().min(1), z.union([z.string(), z.instanceof(Uint8Array)])),
+    ])
     .default([])
     .describe('config files to put in: their paths, or names and paths (in code, also their bytes)'),
+  anyNames: z
+    .custom<boolean>((value) => typeof value === 'boolean')
+    .optional()
+    .describe('in code: names are those of an archive that there is, and stay as they are'),
   inTurn: z
     .boolean()
     .default(true)
@@ -86,7 +94,9 @@ class ClusterSource implements SourceBody<ClusterItem> {
   }
 
   async open(): Promise<void> {
-    const { drives, configs, uuid = randomUUID(), ctime = Math.floor(Date.now() / 1000) } = this.#options
+    const { drives, uuid = randomUUID(), ctime = Math.floor(Date.now() / 1000), anyNames } = this.#options
+    const configs = namedConfigs(this.#options.configs)
+    if (!anyNames) refuseNames({ drives: Object.keys(drives), configs: configs.map(([name]) => name) })
     for (const [name, source] of Object.entries(drives)) await this.#openDrive(name, source)
     this.#manifest = new Manifest({
       uuid: Buffer.from(uuid.replaceAll('-', ''), 'hex'),
@@ -238,12 +248,20 @@ async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
   }
 }
 
-async function readConfigs(configs: Options['configs']): Promise<ConfigFile[]> {
-  const named = Array.isArray(configs)
-    ? configs.map((path) => [basename(path), path] as const)
-    : Object.entries(configs)
+type NamedConfig = readonly [name: string, from: string | Uint8Array]
+
+function namedConfigs(configs: Options['configs']): NamedConfig[] {
+  if (!Array.isArray(configs)) return Object.entries(configs)
+  return configs.map((from) => (typeof from === 'string' ? [basename(from), from] : [from.name, from.data]))
+}
+
+function isConfig(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'name' in value && 'data' in value
+}
+
+function readConfigs(configs: readonly NamedConfig[]): Promise<ConfigFile[]> {
   return Promise.all(
-    named.map(async ([name, from]) => {
+    configs.map(async ([name, from]) => {
       return { name, data: typeof from === 'string' ? await readConfigFile(from, MAX_CONFIG_SIZE) : from }
     }),
   )

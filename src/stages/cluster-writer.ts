@@ -122,13 +122,18 @@ class ClusterWriter implements SinkBody<RangeItem> {
   }
 
   async #publish(id: number, writer: DriveWriter): Promise<void> {
-    const { findings, salvage, onUnsound, drives } = this.#options
+    const { findings, salvage, onUnsound } = this.#options
     const found = findings?.drives.get(id)
     const sound = found === undefined || found.isSound
     const path = await writer.publish(sound || salvage ? '' : DAMAGED)
     if (sound) return
     const { name } = found.info
-    onUnsound?.({ drive: name, path: path ?? drives[name], aside: path !== null && !salvage, before: path === null })
+    onUnsound?.({
+      drive: name,
+      path: path ?? this.#targets.places.get(id)!,
+      aside: path !== null && !salvage,
+      before: path === null,
+    })
   }
 
   async close(): Promise<void> {

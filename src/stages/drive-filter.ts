@@ -4,6 +4,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { type ClusterItem, Manifest } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { none } from '../core/steps.ts'
+import { driveNamed } from '../formats/vma/names.ts'
 
 const names = z.array(z.string().min(1))
 
@@ -42,11 +43,16 @@ export const driveFilter = defineStage({
 
 /** The same archive with fewer drives. Throws USAGE for a name that it does not have. */
 export function filtered({ uuid, ctime, configs, drives }: Manifest, { keep, leaveOut }: Options): Manifest {
+  const named = new Set<string>()
   for (const name of [...(keep ?? []), ...(leaveOut ?? [])]) {
-    if (drives.some((drive) => drive.name === name)) continue
+    const found = driveNamed(drives, name)
+    if (found !== undefined) {
+      named.add(found.name)
+      continue
+    }
     const known = drives.map((drive) => drive.name).join(', ')
     throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
   }
-  const passes = (name: string) => (keep === undefined ? !leaveOut?.includes(name) : keep.includes(name))
+  const passes = (name: string) => named.has(name) === (keep !== undefined)
   return new Manifest({ uuid, ctime, configs, drives: drives.filter(({ name }) => passes(name)) })
 }

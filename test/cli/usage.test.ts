@@ -43,7 +43,7 @@ test('wrong usage is one line on standard error and exit code 2', limits, async 
     [['backup', '-d', 'a/b=x', '-o', 'a.vma'], /drive name 'a\/b' has a slash in it; Proxmox calls drives drive-scsi0/],
     [['backup', '-d', '..=x', '-o', 'a.vma'], /drive name '\.\.' is not allowed/],
     [['backup', '-d', '__proto__=x', '-o', 'a.vma'], /drive name '__proto__' is not allowed/],
-    [['backup', '-d', 'a\x1b[2J=x', '-o', 'a.vma'], /drive name 'a\\u\{1b\}\[2J' has a control character/],
+    [['backup', '-d', 'a\x1b[2J=x', '-o', 'a.vma'], /drive name 'a\\u\{1b\}\[2J' has control characters/],
     [['backup', '-c', 'a/x', '-c', 'b/x', '-o', 'a.vma'], /config file name 'x' is given twice/],
     [['backup', '-d', 'x=y', '-o', 'a.tar'], /name 'a\.tar' does not tell the compression; .*--compress/],
     [['backup', '-d', 'x=y', '-o', 'a.vma', '--compress', 'zst'], /'zst' is no compression; there are zstd/],

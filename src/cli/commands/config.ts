@@ -35,7 +35,9 @@ async function run(archive: string, { config }: Flags): Promise<void> {
 
 function pick(configs: readonly ConfigFile[], wanted: string | undefined): ConfigFile {
   const chosen =
-    configs.find(({ name }) => name === (wanted ?? USUAL)) ??
+    // Of several with one name the last, as in a restore.
+    configs.findLast(({ name }) => name === (wanted ?? USUAL)) ??
+    configs.findLast(({ name }) => printable(name) === wanted) ??
     (wanted === undefined && configs.length === 1 ? configs[0] : undefined)
   if (chosen !== undefined) return chosen
   const names = configs.map(({ name }) => name)

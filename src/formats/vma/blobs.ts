@@ -3,6 +3,7 @@
  * mean none; each blob is a little-endian 16-bit length and the bytes. Texts carry a trailing NUL that counts.
  */
 
+import { bytesOf, textOf } from '../../core/byte-text.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { roundUp } from '../../core/geometry.ts'
 
@@ -31,7 +32,7 @@ export class BlobWriter {
   }
 
   addText(text: string): number {
-    const bytes = Buffer.from(`${text}\0`)
+    const bytes = bytesOf(`${text}\0`)
     if (bytes.length > 65535)
       throw new VmapipeError('USAGE', `a name of ${bytes.length} bytes does not fit into a header`)
     return this.add(bytes)
@@ -62,12 +63,12 @@ export class BlobReader {
     return Buffer.from(this.#buffer.subarray(offset + 2, offset + 2 + size))
   }
 
-  /** The text at `offset`, up to its NUL. */
+  /** The text at `offset`, up to its first NUL: the real tool sees no more of it. */
   text(offset: number): string {
     const bytes = this.blob(offset)
     if (bytes.at(-1) !== 0) {
       throw new VmapipeError('DAMAGED', 'a name does not end with NUL', { offset: this.#at + offset })
     }
-    return bytes.toString('utf8', 0, bytes.length - 1)
+    return textOf(bytes.subarray(0, bytes.indexOf(0)))
   }
 }

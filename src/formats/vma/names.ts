@@ -3,43 +3,119 @@
  * as the real tool names them. The names come out of the archive, so none may lead out of the folder or meet another.
  */
 
-import { VmapipeError } from '../../core/errors.ts'
-import type { DriveInfo, Manifest } from '../../core/items.ts'
+import { bytesOf } from '../../core/byte-text.ts'
+import { printable, VmapipeError } from '../../core/errors.ts'
+import type { ConfigFile, DriveInfo, Manifest } from '../../core/items.ts'
 import { CONFIG_NAMES, driveEntry } from './header.ts'
+
+type Named = Pick<Manifest, 'drives' | 'configs'>
 
 export interface RestoreNames {
   /** File name of each drive, by dev_id. */
   drives: Map<number, string>
-  /** File name of each config file, in the order of the manifest. */
-  configs: string[]
+  /** File name of each config file, in the order of the manifest; null for one that another one is the same as. */
+  configs: (string | null)[]
+  /** What is restored under another name, a line each. */
+  notes: string[]
 }
 
-/** Throws DAMAGED where a name would lead out of the target folder, or two are the same; says where the header has it. */
-export function restoreNames({ drives, configs }: Pick<Manifest, 'drives' | 'configs'>): RestoreNames {
+/** Throws DAMAGED if a name leads out of the target folder, or two drives have one name; says where the header has it. */
+export function restoreNames({ drives, configs }: Named): RestoreNames {
   const taken = new Set<string>()
-  const claim = (file: string, what: string, offset: number): string => {
-    const problem = taken.has(file)
-      ? `would be restored to '${file}' like another file of the archive`
-      : nameProblem(file)
-    if (problem !== null) throw new VmapipeError('DAMAGED', `${what} ${problem}`, { offset })
+  for (const drive of drives) {
+    const file = driveFile(drive.name)
+    const problem = taken.has(file) ? 'is that of two drives' : fileProblem(file)
+    if (problem !== null)
+      throw new VmapipeError('DAMAGED', `the drive name '${drive.name}' ${problem}`, { offset: driveEntry(drive.id) })
     taken.add(file)
-    return file
   }
-  const driveName = ({ id, name }: DriveInfo) => claim(driveFile(name), `the drive name '${name}'`, driveEntry(id))
+  for (const { name } of configs) {
+    const problem = fileProblem(name)
+    if (problem !== null)
+      throw new VmapipeError('DAMAGED', `the config name '${name}' ${problem}`, { offset: CONFIG_NAMES })
+  }
+  const notes: string[] = []
   return {
-    drives: new Map(drives.map((drive) => [drive.id, driveName(drive)])),
-    configs: configs.map(({ name }) => claim(name, `the config name '${name}'`, CONFIG_NAMES)),
+    drives: new Map(drives.map(({ id, name }) => [id, driveFile(name)])),
+    configs: configFiles(configs, taken, notes),
+    notes,
   }
+}
+
+/** Of several with one name the last has it, as the real tool would leave it; the others are beside it, with a number. */
+function configFiles(configs: readonly ConfigFile[], taken: Set<string>, notes: string[]): (string | null)[] {
+  const owners = new Map(configs.map((config) => [config.name, config]))
+  const names = new Set([...taken, ...owners.keys()])
+  return configs.map((config) => {
+    const { name } = config
+    const owner = owners.get(name)!
+    if (config === owner && !taken.has(name)) return name
+    if (config !== owner && Buffer.compare(config.data, owner.data) === 0) return null
+    const file = freeName(name, names)
+    names.add(file)
+    const whose = taken.has(name) ? 'as a drive has this name' : 'as there are several of this name'
+    notes.push(`the config file '${name}' is restored as '${file}', ${whose}`)
+    return file
+  })
+}
+
+function freeName(name: string, names: ReadonlySet<string>): string {
+  for (let number = 1; ; number++) if (!names.has(`${name}.${number}`)) return `${name}.${number}`
 }
 
 function driveFile(name: string): string {
   return name === 'vmstate' ? 'vmstate.bin' : `disk-${name}.raw`
 }
 
-/** Why no file of a folder may have this name; null when it may. */
-export function nameProblem(name: string): string | null {
+/** Why no file of a folder may have this name; null if it may. */
+function fileProblem(name: string): string | null {
   if (name === '' || name === '.' || name === '..') return 'is not the name of a file'
   if (/[/\\]/.test(name)) return 'has a slash in it: it would lead out of the target folder'
   if (/[\x00-\x1f\x7f]/.test(name)) return 'has control characters in it'
   return null
+}
+
+/**
+ * The longest name of a restored file, in bytes. Filesystems take 255; what is added to it (`.damaged`, `.overlay.map`, a
+ * number) takes up to 25.
+ */
+const LONGEST_FILE = 230
+
+/** Why a backup does not take a name that somebody gave; null if it does. */
+export function nameProblem(name: string): string | null {
+  const problem = fileProblem(name)
+  if (problem !== null) return problem
+  if (/[\p{Cc}\p{Cs}\ufffd\u2028\u2029]/u.test(name)) return 'has characters in it that cannot be printed'
+  return null
+}
+
+/** What no restore could make files of is refused before a backup begins. Throws USAGE. */
+export function refuseNames({ drives, configs }: { drives: readonly string[]; configs: readonly string[] }): void {
+  const files = new Set<string>()
+  const claim = (what: string, name: string, file: string) => {
+    const length = bytesOf(file).length
+    const problem =
+      nameProblem(name) ??
+      (length > LONGEST_FILE ? `is too long: restored, the file's name would have ${length} bytes` : null) ??
+      (files.has(file) ? `is not alone: another file of the archive would be restored to '${file}' too` : null)
+    if (problem !== null) throw new VmapipeError('USAGE', `the ${what} name '${name}' ${problem}`, { hint: HINT })
+    files.add(file)
+  }
+  for (const name of drives) claim('drive', name, driveFile(name))
+  for (const name of configs) claim('config', name, name)
+}
+
+const HINT = 'give another one, as in NAME=FILE'
+
+/** A name that can be typed and sent to others: as it is printed if it is no UTF-8. */
+export function typableName(name: string): string {
+  return name.isWellFormed() ? name : printable(name)
+}
+
+/** The drive that a user means: its name, or that as it is printed if it cannot be typed. */
+export function driveNamed(drives: readonly DriveInfo[], name: string): DriveInfo | undefined {
+  const exact = drives.find((drive) => drive.name === name)
+  if (exact !== undefined) return exact
+  const printed = drives.filter((drive) => printable(drive.name) === name)
+  return printed.length === 1 ? printed[0] : undefined
 }

@@ -10,6 +10,7 @@ import { Budget } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { DriveInfo } from '../../core/items.ts'
 import { DEFAULT_BUDGET } from '../../core/run.ts'
+import { typableName } from '../../formats/vma/names.ts'
 import type { Disk } from '../../storage/disk.ts'
 import { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
 import { DiskFailures } from '../disk-failures.ts'
@@ -72,7 +73,7 @@ export class LiveRestore {
     const memory = budget.carve(FILL_BYTES, 'restoring the rest')
     const archive = await openArchive(from, { budget, threads, spool, signal, warn })
     try {
-      const folder = await RestoreFolder.open(into, archive.manifest, force)
+      const folder = await RestoreFolder.open(into, archive.manifest, { force, warn })
       const restore = new LiveRestore(options, archive, folder, memory)
       await restore.#open()
       return restore
@@ -130,7 +131,8 @@ export class LiveRestore {
   async #open(): Promise<void> {
     const { socket, listen, control, warn } = this.#options
     try {
-      for (const drive of this.#archive.manifest.drives) this.#disks.set(drive.name, await this.#openDrive(drive))
+      for (const drive of this.#archive.manifest.drives)
+        this.#disks.set(typableName(drive.name), await this.#openDrive(drive))
     } catch (error) {
       for (const disk of this.#disks.values()) await disk.close()
       throw error

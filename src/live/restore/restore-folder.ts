@@ -24,6 +24,11 @@ interface ImagePlace {
   partial: string
 }
 
+export interface FolderOptions {
+  force?: boolean | undefined
+  warn?: ((message: string) => void) | undefined
+}
+
 /** Permissions of an image, less what the process's umask takes away. */
 const IMAGE_MODE = 0o666
 
@@ -45,14 +50,20 @@ export class RestoreFolder {
   }
 
   /** Goes on with a restore that was begun here, or begins one, with the config files. FAILED where something is in its way. */
-  static async open(path: string, manifest: Manifest, force = false): Promise<RestoreFolder> {
+  static async open(
+    path: string,
+    manifest: Manifest,
+    { force = false, warn }: FolderOptions = {},
+  ): Promise<RestoreFolder> {
     const names = restoreNames(manifest)
     const folder = new RestoreFolder(path, manifest, names.drives, force)
     await makeDurableFolder(path)
     const isNew = !(await exists(folder.#state))
     if (isNew && !force) await folder.#refuseToReplace()
+    for (const note of names.notes) warn?.(note)
     for (const [index, { data }] of manifest.configs.entries()) {
-      await writeConfig(join(path, names.configs[index]), data, force)
+      const file = names.configs[index]
+      if (file !== null) await writeConfig(join(path, file), data, force)
     }
     await makeDurableFolder(folder.#state)
     if (await folder.#isComplete()) await folder.#name()

@@ -3,9 +3,9 @@
 import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import type { Manifest } from '../../core/items.ts'
+import type { DriveInfo, Manifest } from '../../core/items.ts'
 import type { StageContext } from '../../core/stage.ts'
-import { restoreNames } from '../../formats/vma/names.ts'
+import { driveNamed, restoreNames } from '../../formats/vma/names.ts'
 import type { DriveWriter } from '../../storage/drive.ts'
 import { makeFolder } from '../../storage/folder.ts'
 import { openDriveWriter } from '../../storage/open.ts'
@@ -24,6 +24,8 @@ export class Targets {
   /** By dev_id. */
   readonly names = new Map<number, string>()
   readonly drives = new Map<number, DriveWriter>()
+  /** What was given for each drive, if anything was. */
+  readonly places = new Map<number, string>()
   /** Config files: written like drives, whole, when the manifest comes. */
   readonly files: DriveWriter[] = []
   readonly #options: TargetOptions
@@ -51,31 +53,36 @@ export class Targets {
     const { into, drives, configs } = this.#options
     // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
     const files = restoreNames(manifest)
-    for (const name of Object.keys(drives)) this.#checkWanted(name, manifest)
+    const targets = new Map(Object.entries(drives).map(([name, target]) => [this.#wanted(name, manifest), target]))
     if (into !== undefined) this.#madeFolders = await makeFolder(into)
-    for (const { id, name, size } of manifest.drives) {
-      const writer = await this.#openDrive(name, size, files.drives.get(id)!)
+    for (const drive of manifest.drives) {
+      const writer = await this.#openDrive(drive, targets.get(drive), files.drives.get(drive.id)!)
       if (writer === null) continue
-      this.names.set(id, name)
-      this.drives.set(id, writer)
+      this.names.set(drive.id, drive.name)
+      if (targets.has(drive)) this.places.set(drive.id, targets.get(drive)!)
+      this.drives.set(drive.id, writer)
     }
     if (into === undefined || !configs) return
-    for (const [index, { data }] of manifest.configs.entries()) await this.#writeConfig(files.configs[index], data)
+    for (const note of files.notes) this.#context.warn(note)
+    for (const [index, { data }] of manifest.configs.entries()) {
+      const file = files.configs[index]
+      if (file !== null) await this.#writeConfig(file, data)
+    }
   }
 
-  #checkWanted(name: string, { drives }: Manifest): void {
-    if (drives.some((drive) => drive.name === name)) return
+  #wanted(name: string, { drives }: Manifest): DriveInfo {
+    const drive = driveNamed(drives, name)
+    if (drive !== undefined) return drive
     const known = drives.map((drive) => drive.name).join(', ')
     throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
   }
 
   /** Null for a drive that is not wanted. `file` is its name in the folder. */
-  async #openDrive(name: string, size: number, file: string): Promise<DriveWriter | null> {
-    const { into, drives, force, zeroed } = this.#options
+  async #openDrive(drive: DriveInfo, target: string | undefined, file: string): Promise<DriveWriter | null> {
+    const { name, size } = drive
+    const { into, force, zeroed } = this.#options
     const { signal, warn } = this.#context
-    const isZero = Array.isArray(zeroed) ? zeroed.includes(name) : zeroed
-    // A name out of an archive may be that of any property.
-    const target = Object.hasOwn(drives, name) ? drives[name] : undefined
+    const isZero = Array.isArray(zeroed) ? zeroed.some((wanted) => driveNamed([drive], wanted)) : zeroed
     if (target === undefined && into === undefined) return null
     const path = target ?? inFolder(into!, file)
     try {

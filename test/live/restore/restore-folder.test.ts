@@ -117,7 +117,7 @@ test('config files are there from the start, and one that is different stays', l
   await assert.rejects(RestoreFolder.open(folder, manifest), { code: 'FAILED', message: /exists/ })
   assert.ok(!existsSync(join(folder, '.restoring')))
   assert.equal(readFileSync(join(folder, 'vm.conf'), 'utf8'), 'cores: 8')
-  await RestoreFolder.open(folder, manifest, true)
+  await RestoreFolder.open(folder, manifest, { force: true })
   assert.equal(readFileSync(join(folder, 'vm.conf'), 'utf8'), 'cores: 2')
   await RestoreFolder.open(folder, manifest)
 })
