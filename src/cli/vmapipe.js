@@ -71,10 +71,12 @@ function restart(program) {
   child.on('exit', (code, signal) => process.exit(code === null ? 128 + os.constants.signals[signal] : code))
 }
 
-/** Standard ones, and the one of `--ready-fd`: what else is open here is not passed on. */
+/** Standard ones, and those that the arguments name: `--ready-fd 3`, or /dev/fd/63, which is what `<(command)` becomes. */
 function descriptors() {
-  const [, fd = 0] = /--ready-fd[= ](\d{1,4})(?: |$)/.exec(process.argv.slice(2).join(' ')) ?? []
-  return Array.from({ length: Math.max(3, Number(fd) + 1) }, (_, n) => (n < 3 || n === Number(fd) ? n : 'ignore'))
+  const named = /--ready-fd[= ](\d{1,4})(?= |$)|\/(?:dev|proc\/self)\/fd\/(\d{1,4})(?= |$)/g
+  const passed = new Set([0, 1, 2])
+  for (const [, ready, path] of process.argv.slice(2).join(' ').matchAll(named)) passed.add(Number(ready ?? path))
+  return Array.from({ length: Math.max(...passed) + 1 }, (_, n) => (passed.has(n) ? n : 'ignore'))
 }
 
 function major(version) {

@@ -4,11 +4,11 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
+import { MAX_CONFIG_SIZE } from '../formats/vma/header.ts'
 import { type BackupWish, ControlClient } from '../live/control/client.ts'
 import { confirmation, feedSource } from '../live/control/handover/feed-source.ts'
 import { serviceSource } from '../live/control/service-source.ts'
@@ -16,6 +16,8 @@ import { Watch } from '../live/control/watch.ts'
 import { type LiveBackupStatus, PIECE_CLUSTERS } from '../live/live-backup.ts'
 import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
+import { readConfigFile } from '../storage/config-file.ts'
+import { announce, tellPointInTime } from './announce.ts'
 import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
 import { type JobResult, runJob } from './job.ts'
 
@@ -59,15 +61,25 @@ const progress = defineStage({
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, INCOMPLETE, ABORTED. */
 export async function attach({ control, onGuest, ...options }: AttachOptions): Promise<AttachResult> {
   const client = new ControlClient(control)
-  const census = new Census()
-  const { to, force, guestBuffer, signal, uuid = randomUUID() } = options
+  const { to, force, inform, compress, guestBuffer, signal, uuid = randomUUID() } = options
   // Before the point in time: it may be refused.
   const compressor = compressorFor(options)
+  const census = new Census(announce({ inform, guest: `guest at ${control}`, to, compress }))
   const archive = new AbortController()
   // Checksums are made here, where they cost the guest nothing.
-  const wish = { ...options, uuid, buffer: guestBuffer, configs: await contents(options.configs), checksums: false }
+  const wish = {
+    ...options,
+    uuid,
+    buffer: guestBuffer,
+    configs: await contents(options.configs, signal),
+    checksums: false,
+  }
   const { beginning, end } = await ask(client, wish, either(archive.signal, signal))
-  const watch = new Watch(client, uuid, onGuest)
+  const told = once((since: number) => tellPointInTime(inform, since))
+  const watch = new Watch(client, uuid, (status) => {
+    told(status.since)
+    onGuest?.(status)
+  })
   try {
     const result = await runJob(
       [
@@ -85,7 +97,10 @@ export async function attach({ control, onGuest, ...options }: AttachOptions): P
     )
     // The archive is whole and durable, whatever has become of the service since.
     const guest = (await watch.outcome())?.status ?? null
-    if (guest !== null) onGuest?.(guest)
+    if (guest !== null) {
+      told(guest.since)
+      onGuest?.(guest)
+    }
     return { ...result, guest }
   } catch (error) {
     archive.abort()
@@ -120,13 +135,25 @@ async function reason(watch: Watch, error: unknown): Promise<unknown> {
   return new VmapipeError('FAILED', told, { cause: error })
 }
 
+function once<T>(tell: (value: T) => void): (value: T) => void {
+  let isTold = false
+  return (value) => {
+    if (!isTold) tell(value)
+    isTold = true
+  }
+}
+
 function sizeOf({ drives }: Manifest): number {
   return drives.reduce((sum, { size }) => sum + size, 0)
 }
 
-async function contents(configs: Record<string, string> = {}): Promise<Record<string, Uint8Array>> {
+async function contents(
+  configs: Record<string, string> = {},
+  signal?: AbortSignal,
+): Promise<Record<string, Uint8Array>> {
+  const read = async (path: string) => readConfigFile(path, MAX_CONFIG_SIZE, signal)
   return Object.fromEntries(
-    await Promise.all(Object.entries(configs).map(async ([name, path]) => [name, await readFile(path)])),
+    await Promise.all(Object.entries(configs).map(async ([name, path]) => [name, await read(path)])),
   )
 }
 

@@ -1,4 +1,4 @@
-/** Checks an archive that was just written, by what the disk has of it rather than the page cache. */
+/** Checks an archive that was just written: by what the disk has of it rather than the page cache, or over ssh. */
 
 import { open, stat } from 'node:fs/promises'
 import { VmapipeError } from '../core/errors.ts'
@@ -7,18 +7,28 @@ import { parsePlace } from '../storage/archive/spec.ts'
 import { syscalls } from '../storage/syscalls.ts'
 import { type VerifyResult, verify } from './verify.ts'
 
-/** Throws USAGE where `to` is no file and will be none, so that it cannot be read back. To be called before it is written. */
-export async function refuseUnlessFile(to: string): Promise<void> {
+/** Throws USAGE if `to` cannot be read back, such as a pipe. To be called before it is written. */
+export async function refuseUnlessReadable(to: string): Promise<void> {
   const place = parsePlace(to)
+  if (place.kind === 'ssh') return
   const found = place.kind === 'file' ? await stat(place.path).catch(() => null) : null
   if (place.kind === 'file' && (found?.isFile() ?? true)) return
-  throw new VmapipeError('USAGE', `only an archive in a file can be read back, and ${to} is none`, {
-    hint: 'verify it where it arrives: vmapipe verify',
-  })
+  throw new VmapipeError(
+    'USAGE',
+    `an archive that goes to ${place.kind === 'exec' ? 'a command' : place.kind === 'stdio' ? 'standard output' : to} cannot be read back`,
+    {
+      hint: 'verify it where it arrives: vmapipe verify',
+    },
+  )
 }
 
-/** Resolves where the archive at this path is whole. Errors: those of `verify`. */
-export async function readBack(path: string, options: RunOptions): Promise<VerifyResult> {
+/** Resolves if the archive there is whole. Errors: those of `verify`. */
+export async function readBack(to: string, options: RunOptions): Promise<VerifyResult> {
+  if (parsePlace(to).kind === 'file') await forget(to)
+  return verify({ ...options, from: to })
+}
+
+async function forget(path: string): Promise<void> {
   const file = await open(path)
   try {
     // It was synced before it got its name; not every filesystem heeds this.
@@ -26,5 +36,4 @@ export async function readBack(path: string, options: RunOptions): Promise<Verif
   } finally {
     await file.close()
   }
-  return verify({ ...options, from: path })
 }

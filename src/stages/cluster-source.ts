@@ -101,7 +101,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
     this.#manifest = new Manifest({
       uuid: Buffer.from(uuid.replaceAll('-', ''), 'hex'),
       ctime,
-      configs: await readConfigs(configs),
+      configs: await readConfigs(configs, this.#context.signal),
       drives: this.#drives.map(({ id, name, size }) => ({ id, name, size })),
     })
     if (this.#drives.some(({ claims }) => claims !== UNCLAIMED))
@@ -259,10 +259,10 @@ function isConfig(value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'name' in value && 'data' in value
 }
 
-function readConfigs(configs: readonly NamedConfig[]): Promise<ConfigFile[]> {
+function readConfigs(configs: readonly NamedConfig[], signal: AbortSignal): Promise<ConfigFile[]> {
   return Promise.all(
     configs.map(async ([name, from]) => {
-      return { name, data: typeof from === 'string' ? await readConfigFile(from, MAX_CONFIG_SIZE) : from }
+      return { name, data: typeof from === 'string' ? await readConfigFile(from, MAX_CONFIG_SIZE, signal) : from }
     }),
   )
 }

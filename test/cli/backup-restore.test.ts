@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
-import { oneLine, startCli, vmapipe } from './cli.ts'
+import { LAUNCHER, oneLine, startCli, vmapipe } from './cli.ts'
 import { CONFIG, sha256, writeGuest } from './guest.ts'
 
 const limits = { timeout: 30_000 }
@@ -19,7 +19,7 @@ test('the compression follows the name, and every archive restores to the same b
     const made = await vmapipe(['backup', '-d', `drive-scsi0=${guest.disk}`, '-c', guest.config, '-o', archive])
     assert.equal(made.code, 0, made.stderr)
     assert.equal(made.stdout.length, 0)
-    assert.match(made.stderr, /^INFO: backed up 4\.7 MiB of 1 drive in /m)
+    assert.match(made.stderr, /^INFO: [-0-9]+ [:0-9]+ backed up 4\.7 MiB of 1 drive in /m)
     const into = join(dir, suffix)
     const restored = await vmapipe(['restore', archive, into])
     assert.equal(restored.code, 0, restored.stderr)
@@ -144,10 +144,18 @@ test('SIGINT and SIGTERM end in good order: 130, one line, nothing left behind',
   }
 })
 
+test('a config file may come out of a command', { ...limits, ...needs('bash') }, async (t) => {
+  const dir = tmpDir(t)
+  const { disk } = writeGuest(dir)
+  const backup = `exec '${process.execPath}' '${LAUNCHER}' backup -q -d 'd=${disk}' -o vm.vma -c 'vm.conf='`
+  execFileSync('bash', ['-c', `${backup}<(echo 'name: from a pipe')`], { cwd: dir })
+  assert.equal((await vmapipe(['config', join(dir, 'vm.vma')])).stdout.toString(), 'name: from a pipe\n')
+})
+
 test('a reader that goes away is one line and exit code 1', limits, async (t) => {
   const dir = tmpDir(t)
   const { disk } = writeGuest(dir)
-  const child = startCli(['backup', '-d', `d=${disk}`, '-o', '-'])
+  const child = startCli(['backup', '-d', `d=${disk}`, '-o', '-', '--progress', 'none'])
   child.stdout.destroy()
   let stderr = ''
   child.stderr.on('data', (data) => {

@@ -43,14 +43,14 @@ test('an old Node hands over to a newer one beside it: arguments, exit code and 
   assert.ok(stdout.endsWith(`<${launcher}><a b><c'd>`), stdout)
 })
 
-test('the newer one has the descriptor of --ready-fd too', limits, (t) => {
+test('the newer one has the descriptors that arguments name too', limits, (t) => {
   const dir = tmpDir(t)
   const launcher = loneLauncher(dir)
   const bin = join(dir, 'node_modules/node/bin')
   mkdirSync(bin, { recursive: true })
   writeFileSync(join(dir, 'node_modules/node/package.json'), '{"version":"24.1.0"}')
   writeFileSync(join(bin, 'node'), '#!/bin/sh\necho ready >&5\n', { mode: 0o755 })
-  for (const flag of [['--ready-fd', '5'], ['--ready-fd=5']]) {
+  for (const flag of [['--ready-fd', '5'], ['--ready-fd=5'], ['-c', 'vm.conf=/dev/fd/5'], ['/proc/self/fd/5']]) {
     const { status, output } = spawnSync(process.execPath, ['--import', OLD, launcher, 'serve', ...flag], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
       encoding: 'utf8',

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { DamagedArchive } from '../../src/jobs/archive-report.ts'
 import { backup } from '../../src/jobs/backup.ts'
-import { readBack, refuseUnlessFile } from '../../src/jobs/read-back.ts'
+import { readBack, refuseUnlessReadable } from '../../src/jobs/read-back.ts'
 import { writeGuest } from '../cli/guest.ts'
 import { tmpDir } from '../support/tmp.ts'
 
@@ -22,9 +22,10 @@ test('what was written is read back, and damage on the disk found', limits, asyn
   await assert.rejects(readBack(to, {}), (error) => error instanceof DamagedArchive)
 })
 
-test('only what is a file, or will be, can be read back', limits, async (t) => {
+test('what goes into a pipe, a device or a folder cannot be read back', limits, async (t) => {
   const dir = tmpDir(t)
-  await refuseUnlessFile(join(dir, 'new.vma'))
-  for (const to of ['-', 'exec:cat', 'ssh://nas/a.vma', '/dev/null', dir])
-    await assert.rejects(refuseUnlessFile(to), { code: 'USAGE', hint: /verify it where it arrives/ }, to)
+  await refuseUnlessReadable(join(dir, 'new.vma'))
+  await refuseUnlessReadable('ssh://nas/a.vma')
+  for (const to of ['-', 'exec:cat', '/dev/null', dir])
+    await assert.rejects(refuseUnlessReadable(to), { code: 'USAGE', hint: /verify it where it arrives/ }, to)
 })

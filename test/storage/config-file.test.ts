@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { closeSync, constants, openSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { readConfigFile } from '../../src/storage/config-file.ts'
@@ -20,10 +20,28 @@ test('a config file is read whole up to its largest size, and not beyond', { tim
   assert.match((await readConfigFile('/proc/self/status', 65535)).toString(), /^Name:/)
 })
 
-test('what is no file is refused without waiting for it', { timeout }, async (t) => {
+test('a config file may come out of a pipe, and is as limited there', { timeout }, async (t) => {
   const fifo = join(tmpDir(t), 'fifo')
   execFileSync('mkfifo', [fifo])
-  for (const path of [fifo, '/dev/zero', '/']) {
+  const read = async (bytes: number) => {
+    const writer = openSync(fifo, constants.O_RDWR)
+    writeSync(writer, Buffer.alloc(bytes))
+    const reading = readConfigFile(fifo, 1000)
+    // The pipe has a writer until it has been opened for reading.
+    setTimeout(() => closeSync(writer), 100)
+    return reading
+  }
+  assert.deepEqual(await read(1000), Buffer.alloc(1000))
+  await assert.rejects(read(1001), { code: 'USAGE', message: /more than the 1000 bytes/ })
+})
+
+test('a pipe that nobody writes to, and what is neither file nor pipe, is refused without waiting', {
+  timeout,
+}, async (t) => {
+  const fifo = join(tmpDir(t), 'fifo')
+  execFileSync('mkfifo', [fifo])
+  await assert.rejects(readConfigFile(fifo, 1000), { code: 'USAGE', message: /nothing came out of this pipe/ })
+  for (const path of ['/dev/zero', '/']) {
     await assert.rejects(readConfigFile(path, 1000), { code: 'USAGE', message: /neither a file/ })
   }
   await assert.rejects(readConfigFile(`${fifo}x`, 1000), { message: /no such file/ })

@@ -4,7 +4,7 @@ import { likelyName } from '../../jobs/names.ts'
 import { collect, configRecord, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
 import { formatDuration } from '../progress/duration.ts'
 import { runJob } from '../run-job.ts'
-import { backupSummary, guestLine } from '../summary.ts'
+import { backupSummary } from '../summary.ts'
 import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags, runQemu } from './backup-qemu.ts'
 
 interface Flags extends JobFlags, QemuFlags {
@@ -67,8 +67,8 @@ export function backupCommand(program: Command): void {
 async function verified({ verify, ...flags }: Flags): Promise<void> {
   if (!verify) return run(flags)
   const { output, buffer, threads, progress, quiet, verbose } = flags
-  const { readBack, refuseUnlessFile } = await import('../../jobs/read-back.ts')
-  await refuseUnlessFile(output)
+  const { readBack, refuseUnlessReadable } = await import('../../jobs/read-back.ts')
+  await refuseUnlessReadable(output)
   await run(flags)
   await runJob(
     'verify',
@@ -124,7 +124,7 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
   await runJob(
     'backup',
     runFlags,
-    (options, note) =>
+    (options, onGuest) =>
       attach({
         ...{
           ...options,
@@ -140,7 +140,7 @@ async function runAttached(control: string, { drive, config, output, ...flags }:
           checksums,
           index,
         },
-        onGuest: (guest) => note(guestLine(guest), { guest }),
+        onGuest,
       }),
     backupSummary,
   )

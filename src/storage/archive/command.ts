@@ -62,6 +62,11 @@ export class Command {
     return this.#lastLine
   }
 
+  /** Null while it runs, and if it was ended by a signal. */
+  get exitCode(): number | null {
+    return this.#child.exitCode
+  }
+
   get stdin(): Writable {
     return this.#child.stdin!
   }

@@ -30,8 +30,33 @@ export function parsePlace(spec: string): ArchivePlace {
     return { kind: 'exec', command }
   }
   if (spec.startsWith('ssh:')) return parseSsh(spec)
+  refuseOtherTools(spec)
   if (spec === '' || spec.endsWith('/')) throw usage(`'${spec}' is not the name of a file`, 'name a file in it')
   return { kind: 'file', path: spec }
+}
+
+/** What to do about places of other tools, by scheme. */
+const ELSEWHERE: Record<string, string> = {
+  s3: "pipe it through a client of that store, such as exec:'aws s3 cp - s3://bucket/vm.vma.zst'",
+  sftp: 'write ssh://[user@]host/path; the account needs a shell that runs commands',
+  scp: 'write ssh://[user@]host/path',
+  rsync: 'write ssh://[user@]host/path, or a path of a mounted folder',
+  http: "pipe it through curl, such as exec:'curl -fsS URL'",
+  https: "pipe it through curl, such as exec:'curl -fsS URL'",
+  file: 'write the path alone',
+}
+
+/** URLs and host:path as other tools take them: a file of such a name is written as ./NAME. USAGE. */
+function refuseOtherTools(spec: string): void {
+  const known = 'a path, -, ssh://[user@]host[:port]/path and exec:COMMAND are supported'
+  const [, scheme] = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(spec) ?? []
+  if (scheme !== undefined) {
+    throw usage(`${scheme}:// is not supported ('${spec}')`, ELSEWHERE[scheme.toLowerCase()] ?? known)
+  }
+  const [, host, path] = /^((?:[^@/:\s]+@)?[^/:\s]+):(.+)$/s.exec(spec) ?? []
+  if (host === undefined) return
+  const place = path.startsWith('/') ? path : `/~/${path}`
+  throw usage(`'${spec}' could be a host and a path, or a file`, `write ssh://${host}${place}, or ./${spec} for a file`)
 }
 
 const SSH = /^ssh:\/\/(?:([^@/]*)@)?(\[[^\]/]+\]|[^:@/[\]]+)(?::([0-9]+))?\/(.*)$/s

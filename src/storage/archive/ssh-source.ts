@@ -5,7 +5,7 @@ import { CommandSource, type Started } from './command-source.ts'
 import { readCommand } from './remote-script.ts'
 import type { SourceOptions } from './source.ts'
 import { remoteName, type SshPlace } from './spec.ts'
-import { startSession } from './ssh.ts'
+import { startSession, whyNotBegun } from './ssh.ts'
 
 export function sshSource(place: SshPlace, options: SourceOptions): CommandSource {
   return new CommandSource(() => start(place, options), remoteName(place), options)
@@ -18,7 +18,7 @@ function start(place: SshPlace, { warn = () => {}, signal }: SourceOptions): Sta
     async ready() {
       const said = await answer()
       if (signal?.aborted) throw new VmapipeError('ABORTED', 'aborted')
-      if (said === null) throw await command.failure()
+      if (said === null) throw await whyNotBegun(command, place)
       if (said === 'folder') {
         throw new VmapipeError('USAGE', `${remoteName(place)} is a folder`, { hint: 'name the archive in it' })
       }

@@ -6,7 +6,7 @@ import { leftOverPrefix, partialName } from '../partial-name.ts'
 import { writeToStream } from './gather.ts'
 import { writeCommand } from './remote-script.ts'
 import { remoteName, type SshPlace } from './spec.ts'
-import { type Session, startSession } from './ssh.ts'
+import { type Session, startSession, whyNotBegun } from './ssh.ts'
 import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 export class SshTarget implements ArchiveTarget {
@@ -61,6 +61,7 @@ export class SshTarget implements ArchiveTarget {
       const said = await answer()
       if (this.#options.signal?.aborted) throw new VmapipeError('ABORTED', 'aborted')
       if (said === wanted) return
+      if (said === null && wanted === 'ready') throw await whyNotBegun(command, this.#place)
       if (said === null) throw await command.failure()
       if (said.startsWith('left ')) {
         this.#warn(

@@ -41,6 +41,17 @@ export function startSession(
   return { command, nonce, answer: () => nextAnswer(command.stdout, nonce) }
 }
 
+/** The exit code of ssh if it, and not the remote shell, has failed: ssh(1), EXIT STATUS. */
+const SSH_FAILED = 255
+
+/** Why the script has not begun: the connection failed, or the account runs no commands. */
+export async function whyNotBegun(command: Command, { host }: SshPlace): Promise<VmapipeError> {
+  const failure = await command.failure()
+  if (command.exitCode === null || command.exitCode === SSH_FAILED) return failure
+  const hint = `does this account on ${host} have a shell that runs commands? One for sftp alone does not`
+  return new VmapipeError('FAILED', failure.message, { hint, cause: failure })
+}
+
 async function nextAnswer(stdout: Readable, nonce: string): Promise<string | null> {
   const start = Buffer.from(`${nonce} `)
   let seen: Buffer = Buffer.alloc(0)

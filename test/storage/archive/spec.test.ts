@@ -31,6 +31,20 @@ test('a host or user that ssh would take for an option is refused', () => {
   }
 })
 
+test('places of other tools are refused with what can be written instead', () => {
+  const cases: [string, RegExp][] = [
+    ['s3://bucket/vm.vma', /exec:'aws s3 cp/],
+    ['S3://bucket/vm.vma', /exec:'aws s3 cp/],
+    ['sftp://nas/vm.vma', /ssh:\/\//],
+    ['rsync://nas/module/vm.vma', /ssh:\/\//],
+    ['rbd://pool/image', /ssh:\/\/.*exec:/],
+    ['nas:/srv/vm.vma', /ssh:\/\/nas\/srv\/vm\.vma, or \.\/nas:/],
+    ['me@nas:vm.vma', /ssh:\/\/me@nas\/~\/vm\.vma/],
+  ]
+  for (const [spec, hint] of cases) assert.throws(() => parsePlace(spec), { code: 'USAGE', hint }, spec)
+  for (const path of ['./nas:/x', '/a:b', 'dir/a:b.vma']) assert.deepEqual(parsePlace(path), { kind: 'file', path })
+})
+
 test('what names no file is refused', () => {
   const specs = ['', 'dir/', 'exec:', 'exec: ', 'ssh:', 'ssh://nas', 'ssh://nas/', 'ssh://nas/dir/', 'ssh:///x', 'a\0b']
   for (const spec of [

@@ -53,6 +53,19 @@ test('an absolute path is one there too', options, async (t) => {
   assert.ok(readFileSync(join(home, 'vm.vma')).equals(readFileSync('/bin/sh')))
 })
 
+test('an account that runs no commands is told as such, for a target and a source', options, async (t) => {
+  const { home } = await startSshd(t, { before: 'echo "This account is for sftp alone." >&2; exit 1' })
+  writeFileSync(join(home, 'in'), 'x')
+  for (const [from, to] of [
+    [join(home, 'in'), url('out')],
+    [url('in'), join(home, 'out')],
+  ]) {
+    const { code, stderr } = await outcome(startCopy(from, to))
+    assert.equal(code, 1)
+    assert.match(stderr, /exit code 1: This account is for sftp alone\..*a shell that runs commands/)
+  }
+})
+
 async function opening(t: TestContext, to: string, sshd?: SshdOptions): Promise<never> {
   await startSshd(t, sshd)
   const target = archiveTarget(to)
