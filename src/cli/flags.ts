@@ -33,8 +33,12 @@ export function common(command: Command): Command {
 export function running(command: Command): Command {
   return bufferFlag(common(command), 'memory for data on its way')
     .option('--threads <n>', 'what to do at once; the number of processors unless given', threads)
-    .addOption(new Option('--progress <how>', 'how to show progress').choices(PROGRESS_MODES).default('auto'))
-    .option('-q, --quiet', 'nothing but errors')
+    .addOption(
+      new Option('--progress <how>', 'how to show progress; none: warnings and a summary')
+        .choices(PROGRESS_MODES)
+        .default('auto'),
+    )
+    .option('-q, --quiet', 'nothing but errors, not even warnings')
 }
 
 /** The same, and a limit of what is read from `what`. */

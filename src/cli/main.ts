@@ -5,6 +5,7 @@ import { asVmapipeError, printable, type VmapipeError } from '../core/errors.ts'
 import { DamagedArchive } from '../jobs/archive-report.ts'
 import { makeProgram } from './program.ts'
 import { errorRecord } from './progress/json.ts'
+import { endLog } from './run-job.ts'
 import { styled } from './text.ts'
 
 /** Something still open keeps a finished process alive no longer than this. */
@@ -20,6 +21,7 @@ export async function main(argv: string[]): Promise<void> {
   // Before anything asks for colours, also the help.
   if (argv.includes('--no-color')) process.env.NO_COLOR = '1'
   process.exitCode = await run(argv)
+  endLog(process.exitCode)
   setTimeout(() => process.exit(), LINGER_MS).unref()
 }
 

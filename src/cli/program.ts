@@ -19,6 +19,7 @@ import { partitionsCommand } from './commands/partitions.ts'
 import { repackCommand } from './commands/repack.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { runCommand } from './commands/run.ts'
+import { schemaCommand } from './commands/schema.ts'
 import { serveCommand } from './commands/serve.ts'
 import { stagesCommand } from './commands/stages.ts'
 import { verifyCommand } from './commands/verify.ts'
@@ -53,6 +54,7 @@ export function makeProgram(): Command {
     drivesCommand,
     runCommand,
     stagesCommand,
+    schemaCommand,
     demoCommand,
   ]
   for (const define of commands) define(program)

@@ -1,9 +1,9 @@
-/** Runs a job with everything around it that a command line wants: Ctrl-C, progress, warnings. */
+/** Runs a job with everything around it that a command line wants: Ctrl-C, progress, warnings, the log. */
 
 import { Counters } from '../core/counters.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import type { RunFlags } from './flags.ts'
-import { type Display, makeDisplay } from './progress/display.ts'
+import { type Display, type GuestStatus, makeDisplay } from './progress/display.ts'
 import { Meter, type Snapshot } from './progress/meter.ts'
 import { interruptible } from './signals.ts'
 
@@ -12,16 +12,20 @@ const LOOK_MS = 250
 /** What the job has to say at its end: lines for people, not shown in JSON, which has the numbers. */
 export type Summarize<T> = (result: T, whole: Snapshot) => string[]
 
-/** Says a line while the job runs; programs get `fields` with it. */
-export type Note = (line: string, fields?: object) => void
+/** Is told how the guest of a live backup is doing. */
+export type OnGuest = (status: GuestStatus) => void
+
+/** The log of the command that runs, which `endLog` closes: a command may run several jobs, one after the other. */
+let log: { display: Display; begun: number } | null = null
 
 export async function runJob<T>(
   title: string,
   flags: RunFlags,
-  job: (options: RunOptions, note: Note) => Promise<T>,
+  job: (options: RunOptions, onGuest: OnGuest) => Promise<T>,
   summarize: Summarize<T> = () => [],
 ): Promise<T> {
   const display = makeDisplay(title, flags)
+  log ??= { display, begun: performance.now() }
   const { signal, dispose } = interruptible()
   try {
     return await watched(display, flags, signal, job, summarize)
@@ -30,34 +34,39 @@ export async function runJob<T>(
   }
 }
 
+/** The last line of the log, after an error was told. */
+export function endLog(exitCode: number): void {
+  if (log !== null) log.display.exit(exitCode, (performance.now() - log.begun) / 1000)
+  log = null
+}
+
 async function watched<T>(
   display: Display,
-  { buffer, threads, progress }: RunFlags,
+  { buffer, threads }: RunFlags,
   signal: AbortSignal,
-  job: (options: RunOptions, note: Note) => Promise<T>,
+  job: (options: RunOptions, onGuest: OnGuest) => Promise<T>,
   summarize: Summarize<T>,
 ): Promise<T> {
   const counters = new Counters()
   const meter = new Meter(counters)
   const timer = setInterval(() => display.update(meter.look()), LOOK_MS)
-  let whole: Snapshot | null = null
   try {
-    const warn = (message: string) => display.note('warning', message)
     const result = await job(
       {
         signal,
         counters,
-        warn,
+        warn: (message) => display.note('warning', message),
+        inform: (message, fields) => display.note('info', message, fields),
         ...(buffer !== undefined && { buffer }),
         ...(threads !== undefined && { threads }),
       },
-      (line, fields) => display.note('info', line, fields),
+      (status) => display.guest(status),
     )
-    whole = meter.summary()
-    if (progress !== 'json') for (const line of summarize(result, whole)) display.note('info', line)
+    const whole = meter.summary()
+    display.summary(summarize(result, whole), whole)
     return result
   } finally {
     clearInterval(timer)
-    display.end(whole)
+    display.close()
   }
 }

@@ -2,17 +2,21 @@
 
 import { formatBytes, formatRate } from '../core/size.ts'
 import type { JobResult } from '../jobs/job.ts'
-import type { LiveBackupStatus } from '../live/live-backup.ts'
-import type { PushBackupStatus } from '../live/qemu/push-backup.ts'
+import type { GuestStatus } from './progress/display.ts'
 import { formatDuration } from './progress/duration.ts'
 import type { Snapshot } from './progress/meter.ts'
 import { count } from './text.ts'
 
-export function backupSummary({ drives }: JobResult, whole: Snapshot): string[] {
+/** `guest` is how that of a live backup did, if the disk server is still there to tell. */
+export function backupSummary(
+  { drives, guest }: JobResult & { guest?: GuestStatus | null },
+  whole: Snapshot,
+): string[] {
   const size = drives.reduce((sum, drive) => sum + drive.size, 0)
   return [
     `backed up ${formatBytes(size)} of ${count(drives.length, 'drive')} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
     `${zeros(drives, size)}archive of ${formatBytes(whole.written)}${ratio(size, whole.written)}`,
+    ...(guest ? [guestLine(guest)] : []),
   ]
 }
 
@@ -56,17 +60,12 @@ function ratio(size: number, written: number): string {
   return written === 0 || size === 0 ? '' : ` (${percent(written, size)} of the drives)`
 }
 
-/** How the guest of a QEMU that pushes to us is doing. */
-export function pushLine({ clusters, waiting, buffer }: PushBackupStatus): string {
+/** What the backup meant for the guest. */
+function guestLine({ clusters, waiting }: GuestStatus): string {
   const ms = (value: number) => `${value.toFixed(1)} ms`
-  const ways = `${clusters.scanned} clusters pulled, ${clusters.copied} pushed, of ${clusters.total}`
-  const waits = `pushes waited for us p50 ${ms(waiting.p50)}, p99 ${ms(waiting.p99)}, longest ${ms(waiting.max)}`
-  return `guest: ${ways}; ${waits}; buffer ${formatBytes(buffer.used)} of ${formatBytes(buffer.size)}`
-}
-
-/** How a running guest is doing under its backup. */
-export function guestLine({ clusters, waiting, buffer }: LiveBackupStatus): string {
-  const ms = (value: number) => `${value.toFixed(1)} ms`
-  const waits = `${waiting.count} writes waited for a copy (p50 ${ms(waiting.p50)}, p99 ${ms(waiting.p99)}, longest ${ms(waiting.max)})`
-  return `guest: ${waits}; ${clusters.copied} of ${clusters.total} clusters were copied for it, buffer ${formatBytes(buffer.used)} of ${formatBytes(buffer.size)}`
+  const waits =
+    waiting.count === 0
+      ? 'no write waited for the backup'
+      : `${count(waiting.count, 'write')} waited for the backup, p50 ${ms(waiting.p50)}, p99 ${ms(waiting.p99)}, longest ${ms(waiting.max)}`
+  return `guest: ${percent(clusters.copied, clusters.total)} of its clusters were copied before it overwrote them, ${waits}`
 }

@@ -10,9 +10,13 @@ export function styled(format: Format, text: string, stream: NodeJS.WriteStream 
   return styleText(format, text, { stream })
 }
 
-export function noteLine(level: 'info' | 'warning', text: string): string {
-  const label = level === 'info' ? 'INFO:' : styled('yellow', 'WARNING:', process.stderr)
-  return `${label} ${printable(text)}`
+/** `stamp` is when it was said, if that is wanted: behind the level, which stays the first word of a line. */
+export function noteLine(level: 'info' | 'warning' | 'error', text: string, stamp?: string): string {
+  const colour = { info: null, warning: 'yellow', error: 'red' } as const
+  const format = colour[level]
+  const word = `${level.toUpperCase()}:`
+  const label = format === null ? word : styled(format, word, process.stderr)
+  return [label, stamp, printable(text)].filter((part) => part !== undefined).join(' ')
 }
 
 /** Result lines on standard output. */

@@ -26,6 +26,8 @@ export interface RunOptions {
   signal?: AbortSignal
   counters?: Counters
   warn?: (message: string) => void
+  /** Is told what a log of the run should have; `fields` say the same to programs. */
+  inform?: (message: string, fields?: object) => void
 }
 
 export interface RunResult {

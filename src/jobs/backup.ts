@@ -5,6 +5,7 @@ import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
+import { announce } from './announce.ts'
 import { type Compression, compressionOf, parseCompression } from './compression.ts'
 import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
 
@@ -31,7 +32,8 @@ export interface BackupOptions extends JobOptions {
 
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
 export async function backup(options: BackupOptions): Promise<JobResult> {
-  const census = new Census()
+  const { drives: sources, inform, to, compress } = options
+  const census = new Census(announce({ inform, guest: null, sources, to, compress }))
   return runJob(backupStages(options, census), census, options)
 }
 
@@ -62,9 +64,14 @@ export function framerFor(
 
 type CompressorOptions = Pick<BackupOptions, 'compress' | 'to' | 'index'>
 
-/** The compressor that is wanted, or told by the archive's name; none where that is `none`. */
-export function compressorFor({ compress, to, index = true }: CompressorOptions): BoundStage[] {
+/** The compression that is wanted, or told by the archive's name. */
+export function compressionFor({ compress, to }: Pick<BackupOptions, 'compress' | 'to'>): Compression {
   const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
-  const chosen = typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
+  return typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
+}
+
+/** Its compressor; none if that is `none`. */
+export function compressorFor({ index = true, ...options }: CompressorOptions): BoundStage[] {
+  const chosen = compressionFor(options)
   return chosen.method === 'none' ? [] : [bindStage('compressor', { ...chosen, map: index })]
 }

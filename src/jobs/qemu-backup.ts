@@ -12,7 +12,7 @@ import { discover, type GuestDrive } from '../live/qemu/discovery.ts'
 import { type FsfreezeMode, fsfreeze } from '../live/qemu/fsfreeze.ts'
 import { GuardedPush } from '../live/qemu/guarded-push.ts'
 import { guestSwitch } from '../live/qemu/guest-switch.ts'
-import { describeMachine, machineConfig } from '../live/qemu/machine.ts'
+import { describeMachine, type MachineDescription, machineConfig } from '../live/qemu/machine.ts'
 import { assertNotMigrating, watchForMigration } from '../live/qemu/migration.ts'
 import { chooseMode, type Mode } from '../live/qemu/mode.ts'
 import type { MonitorPlace } from '../live/qemu/monitor.ts'
@@ -27,6 +27,7 @@ import { Census } from '../stages/census.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { bindStage } from '../stages/registry.ts'
 import { writeInterceptor } from '../stages/write-interceptor.ts'
+import { announce, tellPointInTime } from './announce.ts'
 import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
 import { type JobResult, limit, runJob } from './job.ts'
 
@@ -69,12 +70,13 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
     if (options.withRam && drives.some(({ name }) => name === RAM_NAME))
       throw new VmapipeError('USAGE', `a drive is called ${RAM_NAME}, as the memory of the guest is to be`)
     for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn?.(`${name} ${reason}: left out`)
-    const configs = await withMachine(qmp, inventory.drives, options.configs)
+    const machine = await describeMachine(qmp, inventory.drives)
+    const configs = withMachine(machine, options.configs)
     const names = [...drives.map(({ name }) => name), ...(options.withRam ? [RAM_NAME] : [])]
     refuseNames({ drives: names, configs: Object.keys(configs) })
     const server = await PushServer.create({ parent: socketDir, owner: await socketOwner(options) })
     try {
-      return await pushed(connection, drives, server, { ...options, configs })
+      return await pushed(connection, drives, server, { ...options, configs, guest: guestName(machine, options) })
     } finally {
       await server.close()
     }
@@ -92,12 +94,18 @@ function refuseWithRam({ mode, fsfreeze }: QemuBackupOptions): void {
   })
 }
 
+/** In the words of the log: "guest web01 (QEMU at /run/vm1.qmp)". */
+function guestName({ name }: MachineDescription, { qmp, libvirt }: MonitorPlace): string {
+  const place = qmp === undefined ? `libvirt domain ${libvirt}` : `QEMU at ${qmp}`
+  return name === undefined || name === libvirt ? `guest of ${place}` : `guest ${name} (${place})`
+}
+
 type Configs = Record<string, string | Uint8Array<ArrayBuffer>>
-type WithConfigs = Omit<QemuBackupOptions, 'configs'> & { configs: Configs }
+type WithConfigs = Omit<QemuBackupOptions, 'configs'> & { configs: Configs; guest: string }
 
 /** What QMP tells of the machine goes in too, unless the user has a file of that name. */
-async function withMachine(qmp: QmpClient, drives: readonly GuestDrive[], configs: Configs = {}): Promise<Configs> {
-  const { name, data } = machineConfig(await describeMachine(qmp, drives))
+function withMachine(machine: MachineDescription, configs: Configs = {}): Configs {
+  const { name, data } = machineConfig(machine)
   return { [name]: new Uint8Array(data), ...configs }
 }
 
@@ -110,7 +118,8 @@ async function pushed(
   const { onGuest, signal } = options
   const drives = guestDrives.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))
   const way = await attachmentFor(connection.qmp, guestDrives, drives, server, options)
-  const backup = new PushBackup({ drives, connection, ...way })
+  const onPointInTime = (since: number) => tellPointInTime(options.inform, since)
+  const backup = new PushBackup({ drives, connection, onPointInTime, ...way })
   await server.offer(backup.targets)
   const { ram } = backup
   if (ram !== null) await server.takeRam((connection) => ram.accept(connection))
@@ -135,10 +144,11 @@ async function attachmentFor(
   { pushSocket, pullSocket, ramSocket }: PushServer,
   options: WithConfigs,
 ): Promise<{ attachment: Attachment; maxStall: number; ram?: RamSnapshot | null }> {
-  const { mode: wanted = 'auto', maxStall = DEFAULT_MAX_STALL, withRam = false, bwlimit, agent, warn, signal } = options
+  const { mode: wanted = 'auto', maxStall = DEFAULT_MAX_STALL, withRam = false, bwlimit, agent } = options
+  const { warn, inform, signal } = options
   const mode = withRam ? 'off' : options.fsfreeze
   const around = (insert: () => Promise<void>) =>
-    fsfreeze({ mode, agent, warn, signal }, () => assertNotMigrating(qmp).then(insert))
+    fsfreeze({ mode, agent, warn, inform, signal }, () => assertNotMigrating(qmp).then(insert))
   const choice = await chooseMode(qmp, guestDrives, withRam ? 'guarded' : wanted)
   const guest = await guestSwitch(qmp)
   if (choice.mode === 'guarded') {
@@ -161,7 +171,7 @@ function share(bwlimit: number | string | undefined, drives: number): number | u
 function archive(backup: PushBackup, options: WithConfigs): Promise<JobResult> {
   const { configs, to, force, bwlimit, uuid, ctime } = options
   const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
-  const census = new Census()
+  const census = new Census(announce(options))
   const stages = [
     clusterSource({ drives: backup.readers, configs, ...identity }),
     ...limit(bwlimit),

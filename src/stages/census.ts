@@ -17,6 +17,12 @@ export interface DriveReport {
 export class Census {
   manifest: Manifest | null = null
   readonly #drives = new Map<number, DriveReport>()
+  readonly #onManifest: (manifest: Manifest) => void
+
+  /** `onManifest` is called when the manifest goes by, before any cluster. */
+  constructor(onManifest: (manifest: Manifest) => void = () => {}) {
+    this.#onManifest = onManifest
+  }
 
   /** In the order of the manifest; complete once the pipeline has ended. */
   get drives(): DriveReport[] {
@@ -46,6 +52,7 @@ export class Census {
     for (const { id, name, size } of manifest.drives) {
       this.#drives.set(id, { name, size, clusters: 0, zeroClusters: 0, stored: 0 })
     }
+    this.#onManifest(manifest)
   }
 
   #add(run: Run): void {

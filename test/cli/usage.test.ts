@@ -18,6 +18,7 @@ const COMMANDS = [
   'detach',
   'run',
   'stages',
+  'schema',
   'demo',
 ]
 
@@ -106,6 +107,12 @@ test('stages shows every stage, and a stage its options', limits, async () => {
   assert.match(one, /^ {2}method +zstd \| lz4 \| gzip \| none +default zstd +\w/m)
   const rate = (await vmapipe(['stages', 'rate-limit'])).stdout.toString()
   assert.match(rate, /^ {2}rate +size.* +required +\w/m)
+})
+
+test('schema prints JSON Schemas of a config and of the progress lines', limits, async () => {
+  const [config, progress] = await Promise.all([vmapipe(['schema']), vmapipe(['schema', 'progress'])])
+  assert.ok(JSON.parse(config.stdout.toString()).properties.stages, 'a config has stages')
+  assert.equal(JSON.parse(progress.stdout.toString()).oneOf.length, 5)
 })
 
 test('the version is that of the package', limits, async () => {

@@ -40,7 +40,10 @@ test(
     const configs = { 'qemu-server.conf': 'name: guest\n' }
     const file = await vmapipe([...attach, '-o', `${to}.zst`])
     assert.equal(file.code, 0, file.stderr)
-    assert.match(file.stderr, /guest: 0 writes waited for a copy/)
+    assert.match(file.stderr, /^INFO: .* backup of guest at .*, drive-scsi0 16\.0 MiB to .*\(zstd\)$/m)
+    assert.match(file.stderr, /^INFO: .* point in time: \d{4}-\d\d-\d\dT/m)
+    assert.match(file.stderr, /guest: 0\.0% of its clusters were copied .*, no write waited for the backup/)
+    assert.match(file.stderr, /backup finished after .*, exit code 0\n$/)
     assert.match(file.stderr, /backed up 16\.0 MiB of 1 drive/)
     await assertArchive(t, `${to}.zst`, { 'drive-scsi0': disk }, configs)
     const pipe = await vmapipe([...attach, '-o', '-', '--quiet'])

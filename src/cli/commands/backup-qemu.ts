@@ -6,7 +6,7 @@ import type { FsfreezeMode } from '../../live/qemu/fsfreeze.ts'
 import type { Mode } from '../../live/qemu/mode.ts'
 import { configRecord, type JobFlags } from '../flags.ts'
 import { runJob } from '../run-job.ts'
-import { backupSummary, pushLine } from '../summary.ts'
+import { backupSummary } from '../summary.ts'
 
 export interface QemuFlags {
   qmp?: string
@@ -66,11 +66,11 @@ export async function runQemu({ drive, config, output, buffer, threads, ...flags
   await runJob(
     'backup',
     { buffer, threads, progress, quiet, verbose },
-    (options, note) =>
+    (options, onGuest) =>
       qemuBackup({
         ...{ ...options, ...wishes, drives: drive, configs: configRecord(config), to: output },
-        onGuest: (guest) => note(pushLine(guest), { guest }),
+        onGuest,
       }),
-    (result, whole) => [...backupSummary(result, whole), pushLine(result.guest)],
+    backupSummary,
   )
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { printable } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
+import { uuidText } from '../../formats/vma/uuid.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
 import { print } from '../text.ts'
@@ -50,10 +51,9 @@ function timeText(seconds: number): string {
 }
 
 function asJson({ uuid, ctime, configs, drives }: Manifest): object {
-  const hex = Buffer.from(uuid).toString('hex')
   const date = new Date(ctime * 1000)
   return {
-    uuid: hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    uuid: uuidText(uuid),
     ctime,
     time: Number.isNaN(date.getTime()) ? null : date.toISOString(),
     configs: configs.map(({ name, data }) => ({ name, size: data.byteLength })),

@@ -1,10 +1,10 @@
-/** A bar on a terminal: redrawn in place, gone when the run has ended. */
+/** A bar on a terminal, with a line about the guest below it if there is one: redrawn in place, gone when the run has ended. */
 
 import { createRequire } from 'node:module'
 import type cliProgress from 'cli-progress'
 import { formatBytes, formatRate } from '../../core/size.ts'
 import { noteLine } from '../text.ts'
-import type { Display, Level } from './display.ts'
+import type { Display, GuestStatus, Level } from './display.ts'
 import { formatDuration } from './duration.ts'
 import type { Snapshot } from './meter.ts'
 
@@ -18,6 +18,7 @@ export class BarDisplay implements Display {
   readonly #bar: cliProgress.SingleBar
   readonly #title: string
   readonly #stream: NodeJS.WriteStream
+  #guestLine: cliProgress.SingleBar | null = null
 
   constructor(title: string, stream: NodeJS.WriteStream) {
     this.#title = title
@@ -34,7 +35,13 @@ export class BarDisplay implements Display {
   }
 
   update(snapshot: Snapshot): void {
-    this.#bar.update(snapshot.percent ?? 0, { line: barLine(this.#title, snapshot, this.#stream.columns || 80) })
+    this.#bar.update(snapshot.percent ?? 0, { line: barLine(this.#title, snapshot, this.#columns) })
+  }
+
+  guest(status: GuestStatus): void {
+    const line = guestBarLine(status, this.#columns)
+    this.#guestLine ??= this.#bars.create(100, 0, { line })
+    this.#guestLine.update(0, { line })
   }
 
   note(level: Level, text: string): void {
@@ -42,9 +49,34 @@ export class BarDisplay implements Display {
     this.#bars.update()
   }
 
-  end(): void {
+  summary(lines: readonly string[]): void {
+    for (const line of lines) this.note('info', line)
+  }
+
+  /** The user has seen how it ended. */
+  exit(): void {}
+
+  close(): void {
     this.#bars.stop()
   }
+
+  get #columns(): number {
+    return this.#stream.columns || 80
+  }
+}
+
+/** How the guest is doing, as much as fits into `columns`; what matters most comes first. */
+export function guestBarLine({ waiting, buffer, clusters }: GuestStatus, columns: number): string {
+  const ms = (value: number) => `${value.toFixed(1)} ms`
+  const parts = [
+    `guest: longest wait ${ms(waiting.max)}`,
+    `p99 ${ms(waiting.p99)}`,
+    `buffer ${formatBytes(buffer.used)} of ${formatBytes(buffer.size)}`,
+    `${waiting.count} waits`,
+    `${clusters.copied} clusters copied`,
+  ]
+  while (parts.length > 1 && parts.join('  ').length >= columns) parts.pop()
+  return parts.join('  ')
 }
 
 /** As much as fits into `columns`; what matters least goes first. */

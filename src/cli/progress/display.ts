@@ -1,5 +1,7 @@
-/** Where a run shows how it goes, and what it says besides: always standard error, so that standard output stays pure. */
+/** What a run shows and says: always on standard error, so that standard output stays pure. */
 
+import { fstatSync } from 'node:fs'
+import type { LiveBackupStatus } from '../../live/live-backup.ts'
 import { BarDisplay } from './bar.ts'
 import { JsonDisplay } from './json.ts'
 import type { Snapshot } from './meter.ts'
@@ -7,13 +9,22 @@ import { PlainDisplay } from './plain.ts'
 
 export type Level = 'info' | 'warning'
 
+/** How the guest of a live backup is doing, whichever way it is backed up. */
+export type GuestStatus = Omit<LiveBackupStatus, 'uuid'>
+
 export interface Display {
-  /** How far it is, looked at several times a second. */
+  /** How far the run is, several times a second. */
   update(snapshot: Snapshot): void
-  /** One line to read; `fields` are the same for programs. */
+  /** How the guest is doing, about once a second. */
+  guest(status: GuestStatus): void
+  /** One line to read; `fields` say the same to programs. */
   note(level: Level, text: string, fields?: object): void
-  /** Nothing more comes; `snapshot` is the whole run where it succeeded. */
-  end(snapshot: Snapshot | null): void
+  /** The run has succeeded: lines for people, numbers for programs. */
+  summary(lines: readonly string[], snapshot: Snapshot): void
+  /** The command has ended, with this exit code, after all else that it said. */
+  exit(code: number, seconds: number): void
+  /** Nothing is redrawn any more. */
+  close(): void
 }
 
 export const PROGRESS_MODES = ['auto', 'bar', 'plain', 'json', 'none'] as const
@@ -24,12 +35,29 @@ export interface DisplayOptions {
   quiet?: boolean
 }
 
-/** `auto` is a bar on a terminal, lines otherwise; `quiet` is neither progress nor notes. */
+/** `auto` is a bar on a terminal and lines elsewhere; `none` is warnings and the summary; `quiet` is errors alone. */
 export function makeDisplay(title: string, { progress, quiet }: DisplayOptions, stream = process.stderr): Display {
-  if (quiet) return { update() {}, note() {}, end() {} }
+  if (quiet) return SILENT
   const mode = progress === 'auto' ? (stream.isTTY ? 'bar' : 'plain') : progress
   const write = (line: string) => void stream.write(`${line}\n`)
   if (mode === 'json') return new JsonDisplay(title, write)
   if (mode === 'bar' && stream.isTTY) return new BarDisplay(title, stream)
-  return new PlainDisplay(write, { progress: mode !== 'none' })
+  return new PlainDisplay(title, write, {
+    everything: mode !== 'none',
+    stamped: !stream.isTTY && !isJournal(stream.fd),
+  })
+}
+
+const SILENT: Display = { update() {}, guest() {}, note() {}, summary() {}, exit() {}, close() {} }
+
+/** The journal stamps every line by itself; systemd tells a service which stream is the journal's (systemd.exec(5), JOURNAL_STREAM). */
+function isJournal(fd: number): boolean {
+  const told = process.env.JOURNAL_STREAM
+  if (told === undefined) return false
+  try {
+    const { dev, ino } = fstatSync(fd)
+    return told === `${dev}:${ino}`
+  } catch {
+    return false
+  }
 }

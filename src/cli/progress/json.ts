@@ -1,20 +1,16 @@
 /**
- * One JSON object a line, for programs. Bytes, seconds, bytes a second; null where it cannot be told.
- *
- *   {"type":"progress","job","elapsed","total","done","percent","read","written","zero","archive","readRate","writeRate","eta"}
- *   {"type":"note","job","level":"info"|"warning","text"}      with "guest", the service's status of a live backup, about every second of one
- *   {"type":"end", … the fields of progress, rates over the whole run}
- *   {"type":"error","code","exitCode","message","stage"?,"where","hint"?}     instead of the line for people; of a damaged archive
- *       with "report", as `vmapipe verify --json` has it, and "notes", what became of its drives
- *
- * A run ends with one `end` or one `error`. Fields may be added, none will change its meaning.
+ * One JSON object a line, for programs; `vmapipe schema progress` prints the JSON Schema of the lines (records.ts). Bytes,
+ * seconds, bytes a second; null if it cannot be told. A run ends with one `end` or one `error`.
  */
 
 import type { VmapipeError } from '../../core/errors.ts'
 import { DamagedArchive } from '../../jobs/archive-report.ts'
 import { verdictJson } from '../verdict.ts'
-import type { Display, Level } from './display.ts'
+import type { Display, GuestStatus, Level } from './display.ts'
 import type { Snapshot } from './meter.ts'
+
+/** Fields may be added within a version; none changes its meaning. */
+export const RECORD_VERSION = 1
 
 const EVERY_SECONDS = 0.5
 
@@ -34,23 +30,41 @@ export class JsonDisplay implements Display {
     this.#put('progress', rounded(snapshot))
   }
 
+  guest(status: GuestStatus): void {
+    this.#put('guest', { guest: status })
+  }
+
   note(level: Level, text: string, fields?: object): void {
     this.#put('note', { level, text, ...fields })
   }
 
-  end(snapshot: Snapshot | null): void {
-    if (snapshot !== null) this.#put('end', rounded(snapshot))
+  summary(_lines: readonly string[], snapshot: Snapshot): void {
+    this.#put('end', rounded(snapshot))
   }
 
+  exit(): void {}
+
+  close(): void {}
+
   #put(type: string, fields: object): void {
-    this.#write(JSON.stringify({ type, job: this.#job, ...fields }))
+    this.#write(JSON.stringify({ version: RECORD_VERSION, type, job: this.#job, ...fields }))
   }
 }
 
 export function errorRecord(error: VmapipeError): string {
   const { code, exitCode, message, stage, where, hint } = error
   const more = error instanceof DamagedArchive ? { report: verdictJson(error.report), notes: error.notes } : {}
-  return JSON.stringify({ type: 'error', code, exitCode, message, stage, where, hint, ...more })
+  return JSON.stringify({
+    version: RECORD_VERSION,
+    type: 'error',
+    code,
+    exitCode,
+    message,
+    stage,
+    where,
+    hint,
+    ...more,
+  })
 }
 
 function rounded(snapshot: Snapshot): object {

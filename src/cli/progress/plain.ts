@@ -1,39 +1,87 @@
-/** Lines for a log, one every second at first, then ever more seldom: some hundred of them for a run of a day. */
+/** Lines for a log. A run of a day has some hundred of them. */
 
+import { EXIT_CODES } from '../../core/errors.ts'
 import { formatBytes, formatRate } from '../../core/size.ts'
 import { noteLine } from '../text.ts'
-import type { Display, Level } from './display.ts'
+import type { Display, GuestStatus, Level } from './display.ts'
 import { formatDuration } from './duration.ts'
 import type { Snapshot } from './meter.ts'
+import { timeStamp } from './time-stamp.ts'
 
-const FIRST_SECONDS = 1
+/** A line of progress comes when so much more of the whole is done … */
+const STEP_PERCENT = 10
+/** … or after so many seconds, which become more as the run goes on. */
+const LEAST_SECONDS = 30
 const MOST_SECONDS = 300
-/** The next line comes when the run has grown by this much. */
 const GROWTH = 0.1
 
-export class PlainDisplay implements Display {
-  readonly #write: (line: string) => void
-  readonly #progress: boolean
-  #next = FIRST_SECONDS
+export interface PlainOptions {
+  /** Progress and notes; otherwise warnings and the summary alone. */
+  everything: boolean
+  /** Each line begins with the time. */
+  stamped?: boolean
+}
 
-  constructor(write: (line: string) => void, { progress }: { progress: boolean }) {
+export class PlainDisplay implements Display {
+  readonly #title: string
+  readonly #write: (line: string) => void
+  readonly #everything: boolean
+  readonly #stamped: boolean
+  #nextPercent = STEP_PERCENT
+  #nextSeconds = LEAST_SECONDS
+  #guest: GuestStatus | null = null
+  #hasBegun = false
+
+  constructor(title: string, write: (line: string) => void, { everything, stamped = false }: PlainOptions) {
+    this.#title = title
     this.#write = write
-    this.#progress = progress
+    this.#everything = everything
+    this.#stamped = stamped
   }
 
   update(snapshot: Snapshot): void {
-    const { elapsed, total, read, written } = snapshot
-    const nothingYet = total === null && read + written === 0
-    if (!this.#progress || nothingYet || elapsed < this.#next) return
-    this.#next = elapsed + Math.min(MOST_SECONDS, Math.max(FIRST_SECONDS, elapsed * GROWTH))
-    this.note('info', progressLine(snapshot))
+    const { elapsed, percent } = snapshot
+    const isDue = elapsed >= this.#nextSeconds || (percent !== null && percent >= this.#nextPercent)
+    // The summary tells of the end.
+    if (!isDue || percent === 100) return
+    this.#nextSeconds = elapsed + Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, elapsed * GROWTH))
+    if (percent !== null) this.#nextPercent = percent - (percent % STEP_PERCENT) + STEP_PERCENT
+    this.note('info', `${progressLine(snapshot)}${this.#waits()}`)
+  }
+
+  guest(status: GuestStatus): void {
+    this.#guest = status
   }
 
   note(level: Level, text: string): void {
-    this.#write(noteLine(level, text))
+    if (!this.#everything && level === 'info') return
+    this.#hasBegun = true
+    this.#say(level, text)
   }
 
-  end(): void {}
+  summary(lines: readonly string[]): void {
+    for (const line of lines) this.#say('info', line)
+  }
+
+  exit(code: number, seconds: number): void {
+    // What failed before it began is one line, which has been said.
+    if (!this.#everything || !this.#hasBegun) return
+    const how = code === 0 ? 'finished' : code === EXIT_CODES.ABORTED ? 'ended early' : 'failed'
+    const line = `${this.#title} ${how} after ${formatDuration(seconds)}, exit code ${code}`
+    this.#say(code === 0 ? 'info' : 'error', line)
+  }
+
+  close(): void {}
+
+  #waits(): string {
+    if (this.#guest === null) return ''
+    const { waiting, buffer } = this.#guest
+    return `, writes waited at most ${waiting.max.toFixed(1)} ms, buffer ${formatBytes(buffer.used)} of ${formatBytes(buffer.size)}`
+  }
+
+  #say(level: Level | 'error', text: string): void {
+    this.#write(noteLine(level, text, this.#stamped ? timeStamp(new Date()) : undefined))
+  }
 }
 
 /** "12% (1.2 GiB of 10.0 GiB) in 3.0s, read: 410.2 MiB/s, write: 130.1 MiB/s, zero: 0.3 GiB" */

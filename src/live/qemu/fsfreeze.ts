@@ -12,11 +12,13 @@ export interface FsfreezeOptions extends AgentOptions {
   /** The agent's socket. */
   agent?: string
   warn?: (message: string) => void
+  /** Is told when the filesystems were frozen, and when they go on. */
+  inform?: (message: string) => void
 }
 
 /** The action's value. In no case does it leave filesystems frozen without saying so in a FAILED error. */
 export async function fsfreeze<T>(options: FsfreezeOptions, action: () => Promise<T>): Promise<T> {
-  const { mode = 'auto', agent: path, warn = () => {}, ...times } = options
+  const { mode = 'auto', agent: path, warn = () => {}, inform = () => {}, ...times } = options
   if (mode === 'on' && path === undefined) {
     throw new VmapipeError('USAGE', '--fsfreeze on needs the guest agent', { hint: 'give its socket, --agent SOCKET' })
   }
@@ -27,8 +29,11 @@ export async function fsfreeze<T>(options: FsfreezeOptions, action: () => Promis
     return null
   })
   if (agent === null) return action()
+  const frozen = performance.now()
+  inform("the guest's filesystems are frozen")
   try {
     const { value, doubt } = await whileFrozen(agent, action)
+    if (doubt === null) inform(`the guest's filesystems go on after ${Math.round(performance.now() - frozen)} ms`)
     if (doubt !== null && mode === 'on') throw doubt
     if (doubt !== null) warn(doubt.line)
     return value

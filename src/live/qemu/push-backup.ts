@@ -37,6 +37,8 @@ export interface PushBackupOptions {
   ram?: RamSnapshot | null
   /** Milliseconds that a push waits at most. */
   maxStall: number
+  /** Is told the point in time, in seconds since the epoch. */
+  onPointInTime?: (since: number) => void
 }
 
 export class PushBackup implements PushHost {
@@ -186,6 +188,7 @@ export class PushBackup implements PushHost {
       const failed = async (error: VmapipeError) => this.fail(await explainPull(error, connection))
       await attachment.insert(connection.qmp, { failed, done: () => this.#pushedAll() })
       this.#since = Date.now() / 1000
+      this.#options.onPointInTime?.(this.#since)
       return await attachment.pull()
     } catch (error) {
       throw asVmapipeError(await explainPull(error, connection))

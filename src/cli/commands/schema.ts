@@ -1,0 +1,29 @@
+import { Argument, type Command } from 'commander'
+import { common, examples } from '../flags.ts'
+import { print } from '../text.ts'
+
+const KINDS = ['pipeline', 'progress'] as const
+
+export function schemaCommand(program: Command): void {
+  const command = program
+    .command('schema')
+    .summary('print a JSON Schema')
+    .description(
+      'Prints the JSON Schema of a pipeline config, for editors and checkers, or of a line of --progress json.\n\n' +
+        'A config names the file in its first line: # yaml-language-server: $schema=./pipeline.schema.json',
+    )
+    .addArgument(new Argument('[what]', 'of what').choices(KINDS).default('pipeline'))
+    .action(run)
+  examples(common(command), 'vmapipe schema > pipeline.schema.json', 'vmapipe schema progress > progress.schema.json')
+}
+
+async function run(what: (typeof KINDS)[number]): Promise<void> {
+  if (what === 'progress') {
+    const { recordSchema } = await import('../progress/records.ts')
+    print(JSON.stringify(recordSchema(), null, 2))
+    return
+  }
+  const { schemaText } = await import('../../config/schema-text.ts')
+  const { stages } = await import('../../stages/registry.ts')
+  print(schemaText(stages).trimEnd())
+}

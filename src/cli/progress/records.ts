@@ -1,0 +1,91 @@
+/** The JSON lines of `--progress json` as schemas. Loaded by `vmapipe schema progress` and by tests alone. */
+
+import * as z from 'zod'
+import { EXIT_CODES } from '../../core/errors.ts'
+import { RECORD_VERSION } from './json.ts'
+
+const bytes = z.number().min(0)
+const rate = z.number().min(0).describe('bytes a second')
+
+const common = { version: z.literal(RECORD_VERSION) }
+const ofJob = { ...common, job: z.string().describe('the command, or the name of the pipeline') }
+
+const figures = {
+  elapsed: z.number().min(0).describe('seconds since the run began'),
+  total: bytes.nullable().describe('bytes that the run has to go through'),
+  done: bytes.describe('bytes of these that are done'),
+  percent: z.number().min(0).max(100).nullable(),
+  read: bytes.describe('bytes read from drives, or from the archive'),
+  written: bytes.describe('bytes written to the target, or to drives'),
+  zero: bytes.describe('bytes of drives that are zero'),
+  archive: bytes.describe('bytes of the archive before compression'),
+  readRate: rate,
+  writeRate: rate,
+  eta: z.number().min(0).nullable().describe('seconds until the run is done'),
+}
+
+const waiting = z
+  .looseObject({ count: z.int(), p50: z.number(), p99: z.number(), max: z.number() })
+  .describe('requests of the guest that waited for the backup, in milliseconds')
+
+const guest = z.looseObject({
+  since: z.number().describe('the point in time, in seconds since the epoch'),
+  clusters: z.looseObject({ total: z.int(), scanned: z.int(), copied: z.int() }),
+  waiting,
+  buffer: z.looseObject({ used: bytes, size: bytes, highest: bytes, full: z.number().nullable() }),
+})
+
+const where = z.looseObject({
+  file: z.string().optional(),
+  drive: z.string().optional(),
+  cluster: z.int().optional(),
+  offset: z.number().optional().describe('byte'),
+})
+
+const codes = Object.keys(EXIT_CODES) as [string, ...string[]]
+
+/** Objects are loose: fields may be added within a version. */
+export const record = z.discriminatedUnion('type', [
+  z.looseObject({ ...ofJob, type: z.literal('progress'), ...figures }).describe('how far the run is, twice a second'),
+  z.looseObject({ ...ofJob, type: z.literal('guest'), guest }).describe('how the guest of a live backup is doing'),
+  z
+    .looseObject({
+      ...ofJob,
+      type: z.literal('note'),
+      level: z.enum(['info', 'warning']),
+      text: z.string(),
+      backup: z
+        .looseObject({
+          guest: z.string().nullable().describe('the guest, or null for drives at rest'),
+          drives: z.array(z.looseObject({ name: z.string(), size: bytes, from: z.string().nullable() })),
+          to: z.string().nullable().describe('where the archive goes; null for a stream'),
+          compression: z.string(),
+          uuid: z.string(),
+        })
+        .optional()
+        .describe('what is backed up, in the first note of a backup'),
+      pointInTime: z.number().optional().describe('of a live backup, in seconds since the epoch'),
+    })
+    .describe('something to read'),
+  z
+    .looseObject({ ...ofJob, type: z.literal('end'), ...figures })
+    .describe('the run has succeeded; rates are of the whole run'),
+  z
+    .looseObject({
+      ...common,
+      type: z.literal('error'),
+      code: z.enum(codes),
+      exitCode: z.int(),
+      message: z.string(),
+      stage: z.string().optional(),
+      where,
+      hint: z.string().optional().describe('what to do'),
+      report: z.looseObject({}).optional().describe('of a damaged archive, as `vmapipe verify --json` has it'),
+      notes: z.array(z.string()).optional().describe('what became of the drives of a damaged archive'),
+    })
+    .describe('the run has failed'),
+])
+
+export function recordSchema(): object {
+  return { title: 'A line of vmapipe --progress json', ...z.toJSONSchema(record) }
+}
