@@ -161,6 +161,18 @@ export class Budget {
     })
   }
 
+  /**
+   * A slab of `bytes` bytes, which `fill` writes, in place of leases of at least as many bytes that nobody else holds. At once: memory
+   * only becomes free by it.
+   */
+  exchange(leases: readonly Lease[], bytes: number, fill: (buffer: Buffer) => void): Slab {
+    this.#used += bytes
+    const slab = this.#slab(bytes)
+    fill(slab.buffer)
+    for (const lease of leases) lease.release()
+    return slab
+  }
+
   /** Nobody gets anything any more; those who wait are refused with `error`. Leases that are out may still come back. */
   close(error: Error): void {
     this.#closed ??= error

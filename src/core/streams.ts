@@ -12,7 +12,8 @@ const QUEUE_BYTES = 1 << 20
 
 const queue = {
   highWaterMark: QUEUE_BYTES,
-  byteLength: (item: { byteLength?: number }) => item?.byteLength ?? 1024,
+  // streamx takes a queue of no bytes for empty: an item of none, such as a gap, would be lost in it.
+  byteLength: (item: { byteLength?: number }) => Math.max(1, item?.byteLength ?? 1024),
 }
 
 type Callback = (error?: Error | null) => void

@@ -10,6 +10,7 @@ import { decodeArchive } from './compression/decode.ts'
 import { type DecoderContext, type DecodingPlan, planDecoding } from './compression/decoder.ts'
 import { InOrder } from './compression/in-order.ts'
 import { Inlet } from './compression/inlet.ts'
+import { Outlet } from './compression/outlet.ts'
 import { Recovery } from './compression/recovery.ts'
 import { StreamCheck } from './compression/stream-check.ts'
 import { Findings, NoFindings } from './findings.ts'
@@ -36,6 +37,7 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
   readonly #findings: Findings
   readonly #name: string
   #order: InOrder | null = null
+  #outlet: Outlet | null = null
   #recovery: Recovery | null = null
   #decoding: Promise<void> = Promise.resolve()
   readonly #abort = () => this.#stop(this.#signal.reason)
@@ -58,6 +60,7 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     this.#begin(push)
     this.#input.end()
     await this.#decoding
+    this.#outlet!.flush()
     try {
       this.#check.finish()
     } catch (error) {
@@ -72,11 +75,14 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
 
   #begin(push: Push<Chunk>): void {
     if (this.#order !== null) return
-    this.#order = new InOrder(this.#plan.inFlight, push)
+    const outlet = new Outlet(this.#plan.outputs, push)
+    this.#outlet = outlet
+    this.#order = new InOrder(this.#plan.inFlight, (chunk) => outlet.push(chunk))
     this.#recovery = new Recovery(this.#findings, this.#name, this.#order)
     const context: DecoderContext = {
       ...{ ...this.#plan, input: this.#input, order: this.#order, recovery: this.#recovery },
       onFormat: (format) => {
+        outlet.joins = format !== 'vma'
         this.#findings.compression = format === 'vma' ? null : { format, frames: 0, checked: 0 }
       },
     }
@@ -90,5 +96,6 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     this.#plan.outputs.close(error)
     await this.#order?.stop(error)
     await this.#decoding.catch(() => {})
+    this.#outlet?.clear()
   }
 }

@@ -21,6 +21,18 @@ describe('the budget', { timeout }, () => {
     assert.equal(budget.highWater, 90)
   })
 
+  test('exchanges leases for a smaller one at once, though nothing is left', async () => {
+    const budget = new Budget(100)
+    const leases = [await budget.take(60), await budget.take(40)]
+    const waiting = budget.take(50).then((lease) => lease.release())
+    const slab = budget.exchange(leases, 10, (buffer) => buffer.fill(7))
+    assert.ok(slab.buffer.equals(Buffer.alloc(10, 7)))
+    assert.equal(budget.highWater, 100)
+    await waiting
+    slab.release()
+    assert.equal(budget.used, 0)
+  })
+
   test('serves urgent wishes first', async () => {
     const budget = new Budget(10)
     const lease = await budget.take(10)

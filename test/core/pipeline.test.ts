@@ -106,6 +106,16 @@ describe('the runner', { timeout }, () => {
     assert.equal(text(out), 'ABC.')
   })
 
+  test('carries items without a byte, also behind others that wait', async () => {
+    const doubled = step('doubled', () => ({
+      transform(item: Chunk, push: (chunk: Chunk) => void) {
+        push(item)
+        push(new Chunk([]))
+      },
+    }))
+    assert.equal((await through('bytes', letters(), [doubled])).length, 6)
+  })
+
   test('opens all stages before anything flows, and closes each once', async () => {
     const seen: string[] = []
     const note = (name: string) =>

@@ -275,12 +275,19 @@ describe('memory', () => {
     assert.equal((await decompress(zstdFrame('2005'))).toString('hex'), 'aaaaaaaaaa')
   })
 
+  /** The same of 16 MiB, all of one byte. */
+  const longFrame = (header: string) => Buffer.from(`28b52ffd${header}${'02001000'.repeat(127)}03001000`, 'hex')
+
   test('a window of more than 128 MiB is refused, whatever the codec would do', { timeout }, async () => {
     const refused = { code: 'DAMAGED', message: /256\.0 MiB of memory/, hint: /--long=31/ }
-    await assert.rejects(decompress(zstdFrame('0090')), refused)
-    assert.equal((await decompress(zstdFrame('0088'))).length, 5)
-    const allowed = await throughBytes(decompressor(), [zstdFrame('0090')], { buffer: 512 * MiB })
-    assert.equal(allowed.length, 5)
+    await assert.rejects(decompress(longFrame('0090')), refused)
+    assert.equal((await decompress(longFrame('0088'))).length, 16 * MiB)
+    const allowed = await throughBytes(decompressor(), [longFrame('0090')], { buffer: 512 * MiB })
+    assert.equal(allowed.length, 16 * MiB)
+  })
+
+  test('a frame that can only hold little needs no window, however large it is said to be', { timeout }, async () => {
+    assert.equal((await decompress(zstdFrame('00a0'))).toString('hex'), 'aaaaaaaaaa')
   })
 
   test('the content of an LZ4 frame is never larger or smaller than the frame says', { timeout }, async () => {

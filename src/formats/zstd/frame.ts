@@ -87,9 +87,12 @@ export interface ZstdBlock {
   last: boolean
   /** Bytes of the block in the frame, header included. */
   length: number
+  /** The most bytes of content that it can have: a window, or a block, if it is compressed. */
+  most: number
 }
 
 const BLOCK_RLE = 1
+const BLOCK_COMPRESSED = 2
 const BLOCK_RESERVED = 3
 
 /** Section 3.1.1.2; `offset` is where the block is in the archive. DAMAGED. */
@@ -100,5 +103,9 @@ export function decodeZstdBlock(header: Buffer, offset: number): ZstdBlock {
   if (type === BLOCK_RESERVED || size > ZSTD_BLOCK_LIMIT) {
     throw new VmapipeError('DAMAGED', 'a zstd frame holds a block of no known kind', { offset })
   }
-  return { last: (bits & 1) !== 0, length: ZSTD_BLOCK_HEADER_SIZE + (type === BLOCK_RLE ? 1 : size) }
+  return {
+    last: (bits & 1) !== 0,
+    length: ZSTD_BLOCK_HEADER_SIZE + (type === BLOCK_RLE ? 1 : size),
+    most: type === BLOCK_COMPRESSED ? ZSTD_BLOCK_LIMIT : size,
+  }
 }

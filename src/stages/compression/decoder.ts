@@ -1,7 +1,8 @@
 /** What a decoder works with, and how much memory it has for it. */
 
-import type { Budget } from '../../core/budget.ts'
+import type { Budget, Lease } from '../../core/budget.ts'
 import { roundUp } from '../../core/geometry.ts'
+import { Chunk, totalLength } from '../../core/items.ts'
 import type { Format } from '../../formats/compression.ts'
 import type { InOrder } from './in-order.ts'
 import type { Inlet } from './inlet.ts'
@@ -10,7 +11,7 @@ import type { Recovery } from './recovery.ts'
 export interface DecodingPlan {
   /** Memory for compressed bytes that must lie in one piece. */
   readonly inputs: Budget
-  /** Memory for content. No lease of a stream may be larger than STREAM_PIECE: the deframer waits for whole extents. */
+  /** Memory for content. No lease of a stream may be larger than STREAM_PIECE, or much larger than what it holds: the deframer waits for whole extents. */
   readonly outputs: Budget
   /** A frame that declares at most so much content is decoded in one piece, beside others. */
   readonly maxContent: number
@@ -45,6 +46,30 @@ export function collectSize(content: number): number {
 export function roomFor(content: number, most: number): number {
   const step = Math.max(1, 2 ** (Math.floor(Math.log2(content)) - 4))
   return Math.max(1, Math.min(most, roundUp(content, step)))
+}
+
+/**
+ * The chunk of `content`, whose memory is `lease` alone: in memory that is not much larger than it. An extent that is not complete holds
+ * all frames that it is in, and waits without end if they hold the memory that the next one needs.
+ */
+export function fitted(outputs: Budget, content: Buffer, lease: Lease): Chunk {
+  const room = roomFor(content.length, lease.bytes)
+  return lease.bytes <= room + (room >>> 3) ? new Chunk([content], [lease]) : moved(outputs, [content], [lease])
+}
+
+/** The same in memory of its own in any case, out of `leases` that are held by it alone. */
+export function moved(outputs: Budget, content: readonly Uint8Array[], leases: readonly Lease[]): Chunk {
+  // It may be gone with its leases.
+  const length = totalLength(content)
+  const most = leases.reduce((sum, { bytes }) => sum + bytes, 0)
+  const slab = outputs.exchange(leases, roomFor(length, most), (buffer) => {
+    let filled = 0
+    for (const bytes of content) {
+      buffer.set(bytes, filled)
+      filled += bytes.length
+    }
+  })
+  return new Chunk([slab.buffer.subarray(0, length)], [slab])
 }
 
 /** The largest extent, which the deframer holds while it waits for the rest of it. */

@@ -2,10 +2,10 @@
 
 import { once } from 'node:events'
 import type { Transform } from 'node:stream'
-import { discard, type Lease } from '../../core/budget.ts'
+import { type Budget, discard, type Lease } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
-import { Chunk } from '../../core/items.ts'
-import type { DecoderContext } from './decoder.ts'
+import type { Chunk } from '../../core/items.ts'
+import { type DecoderContext, fitted, moved } from './decoder.ts'
 
 /** Writes to the engine; resolves when it has used the bytes, with how many it left because its stream ended before. */
 export type Write = (bytes: Buffer) => Promise<number>
@@ -53,33 +53,90 @@ export async function runEngine(
 }
 
 /**
- * zlib fills one buffer after the other, and may give one in several pieces. A buffer's memory can be freed when all its
- * pieces are used and zlib has gone on to the next. After an error zlib may still be writing: then the garbage collector
- * frees it.
+ * zlib fills one buffer after the other, and may give one in several pieces. A buffer goes on when it is full, without a copy, as zlib
+ * is done with it; what is in the last one goes on as a copy, as the end of a small frame would hold a large buffer. After an error zlib
+ * may still be writing: then the garbage collector frees the memory.
  */
 async function passOn({ order, outputs }: DecoderContext, engine: Engine): Promise<number> {
-  let memory: ArrayBufferLike | null = null
-  let lease: Lease | null = null
+  let filling = null as Filling | null
   let total = 0
-  let ended = false
   try {
     for await (const bytes of engine as AsyncIterable<Buffer>) {
-      if (bytes.buffer !== memory) {
-        const own: ArrayBufferLike = bytes.buffer
-        memory = own
-        lease?.release()
-        lease = null
-        lease = await outputs.charge(own.byteLength, () => {
-          if (memory !== own || ended) discard(bytes)
-        })
-      }
       total += bytes.length
-      await order.pass(new Chunk([bytes], [lease!.retain()]))
+      // Node joins pieces that have waited, in memory of their own.
+      if (filling !== null && !filling.goesOnWith(bytes)) {
+        const rest = filling.rest()
+        filling = null
+        await order.pass(rest)
+      }
+      filling ??= await Filling.charge(outputs, bytes)
+      filling.add(bytes)
+      if (!filling.isFull) continue
+      const full = filling.full()
+      filling = null
+      await order.pass(full)
     }
-    ended = true
+    filling?.mayBeDiscarded()
     return total
   } finally {
-    lease?.release()
+    if (filling !== null) await order.pass(filling.rest())
+  }
+}
+
+/** A buffer of zlib's that is not full yet. */
+class Filling {
+  readonly #outputs: Budget
+  readonly #memory: ArrayBuffer
+  readonly #start: number
+  #end: number
+  #lease!: Lease
+  #done = false
+
+  private constructor(outputs: Budget, { buffer, byteOffset }: Buffer) {
+    this.#outputs = outputs
+    this.#memory = buffer as ArrayBuffer
+    this.#start = byteOffset
+    this.#end = byteOffset
+  }
+
+  static async charge(outputs: Budget, bytes: Buffer): Promise<Filling> {
+    const filling = new Filling(outputs, bytes)
+    filling.#lease = await outputs.charge(bytes.buffer.byteLength, () => {
+      if (filling.#done) discard(filling.#content)
+    })
+    return filling
+  }
+
+  get isFull(): boolean {
+    return this.#end === this.#memory.byteLength
+  }
+
+  goesOnWith({ buffer, byteOffset }: Buffer): boolean {
+    return buffer === this.#memory && byteOffset === this.#end
+  }
+
+  /** What comes behind the last. */
+  add({ length }: Buffer): void {
+    this.#end += length
+  }
+
+  /** zlib does not write any more. */
+  mayBeDiscarded(): void {
+    this.#done = true
+  }
+
+  full(): Chunk {
+    this.#done = true
+    return fitted(this.#outputs, this.#content, this.#lease)
+  }
+
+  /** A copy of what there is. */
+  rest(): Chunk {
+    return moved(this.#outputs, [this.#content], [this.#lease])
+  }
+
+  get #content(): Buffer {
+    return Buffer.from(this.#memory, this.#start, this.#end - this.#start)
   }
 }
 

@@ -1,8 +1,8 @@
 /** Copies content into pieces of STREAM_PIECE bytes from the budget: memory that is used again, in leases that are small. */
 
 import type { Slab } from '../../core/budget.ts'
-import { Chunk } from '../../core/items.ts'
-import { type DecoderContext, STREAM_PIECE } from './decoder.ts'
+import type { Chunk } from '../../core/items.ts'
+import { type DecoderContext, fitted, STREAM_PIECE } from './decoder.ts'
 
 export class Gatherer {
   readonly #context: DecoderContext
@@ -31,7 +31,7 @@ export class Gatherer {
   async flush(): Promise<void> {
     const slab = this.#slab
     if (slab === null) return
-    const chunk = new Chunk([slab.buffer.subarray(0, this.#filled)], [slab])
+    const chunk = fitted(this.#context.outputs, slab.buffer.subarray(0, this.#filled), slab)
     this.#slab = null
     this.#filled = 0
     await this.#context.order.pass(chunk, this.#look)

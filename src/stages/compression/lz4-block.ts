@@ -19,6 +19,11 @@ export interface Lz4Block {
   offset: number
 }
 
+/** The most content of a compressed block of so many bytes: each of them stands for 255 at most. lz4-napi allocates as much at once. */
+export function mostContent(length: number, blockSize: number): number {
+  return Math.min(blockSize, 256 + 255 * length)
+}
+
 /** A little-endian 32-bit integer. */
 export async function readInteger(input: Inlet): Promise<number> {
   const bytes = Buffer.allocUnsafe(4)
@@ -47,7 +52,7 @@ export async function readBlock(
     throw new VmapipeError('DAMAGED', `an LZ4 block claims to be ${length} bytes long`, { offset })
   }
   const bytes = target.subarray(0, PREFIX + length)
-  bytes.writeUInt32LE(blockSize, 0)
+  bytes.writeUInt32LE(mostContent(length, blockSize), 0)
   const data = bytes.subarray(PREFIX)
   await input.readWhole(data, FRAME)
   if (blockChecksums && (await readInteger(input)) !== xxh32(data)) {

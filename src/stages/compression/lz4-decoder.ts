@@ -5,9 +5,9 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { Xxh32 } from '@node-rs/xxhash'
-import type { Slab } from '../../core/budget.ts'
+import type { Budget, Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
-import { Chunk } from '../../core/items.ts'
+import type { Chunk } from '../../core/items.ts'
 import {
   decodeLz4Header,
   LZ4_HEADER_LIMIT,
@@ -15,7 +15,7 @@ import {
   lz4HeaderLength,
   OUR_BLOCK_SIZE,
 } from '../../formats/lz4/frame.ts'
-import { type DecoderContext, STREAM_PIECE } from './decoder.ts'
+import { type DecoderContext, fitted, STREAM_PIECE } from './decoder.ts'
 import { Gatherer } from './gatherer.ts'
 import type { Inlet } from './inlet.ts'
 import { decodeBlock, decodeBlockSync, free, type Lz4Block, PREFIX, readBlock, readInteger } from './lz4-block.ts'
@@ -29,7 +29,7 @@ export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
   const check = new ContentCheck(header, offset, context)
   const batches = header.independent && header.blockSize <= OUR_BLOCK_SIZE
   if (batches) await decodeBatches(context, header, check)
-  else await decodeBlocks(context, (slab) => readBlock(input, header, slab), header, check)
+  else await decodeLarge(context, header, check)
   const checksum = header.contentChecksum ? await readInteger(input) : undefined
   order.afterwards(() => check.finish(checksum))
 }
@@ -40,6 +40,15 @@ async function readHeader(input: Inlet, offset: number): Promise<Lz4FrameHeader>
   const header = Buffer.allocUnsafe(length)
   await input.readWhole(header, 'an LZ4 frame')
   return decodeLz4Header(header, offset)
+}
+
+async function decodeLarge(context: DecoderContext, header: Lz4FrameHeader, check: ContentCheck): Promise<void> {
+  const slab = await context.inputs.take(PREFIX + header.blockSize)
+  try {
+    await decodeBlocks(context, () => readBlock(context.input, header, slab.buffer), header, check)
+  } finally {
+    slab.release()
+  }
 }
 
 const BATCH = STREAM_PIECE / OUR_BLOCK_SIZE
@@ -54,7 +63,7 @@ async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, ch
       const content = await outputs.take(roomOf(blocks, header))
       slab.retain()
       const work = () =>
-        decodeBatch(blocks, content, header)
+        decodeBatch(blocks, content, header, outputs)
           .catch((error) => recovery.gap(error))
           .finally(() => slab.release())
       await order.add(work, (chunk) => check.add(chunk))
@@ -88,7 +97,12 @@ async function readBatch({ input }: DecoderContext, header: Lz4FrameHeader, slab
 }
 
 /** The blocks' content side by side in `content`, which goes with the chunk. */
-async function decodeBatch(blocks: Lz4Block[], content: Slab, { contentSize }: Lz4FrameHeader): Promise<Chunk> {
+async function decodeBatch(
+  blocks: Lz4Block[],
+  content: Slab,
+  { contentSize }: Lz4FrameHeader,
+  outputs: Budget,
+): Promise<Chunk> {
   const results = await Promise.allSettled(blocks.map(decodeBlock))
   let filled = 0
   for (const [index, result] of results.entries()) {
@@ -104,22 +118,21 @@ async function decodeBatch(blocks: Lz4Block[], content: Slab, { contentSize }: L
     filled += result.value.copy(content.buffer, filled)
     if (!blocks[index].stored) free(result.value)
   }
-  return new Chunk([content.buffer.subarray(0, filled)], [content])
+  return fitted(outputs, content.buffer.subarray(0, filled), content)
 }
 
-/** Blocks of any size up to `blockSize`, one after the other, as `next` reads them. */
+/** Blocks of any size, one after the other, as `next` reads them. */
 export async function decodeBlocks(
   context: DecoderContext,
-  next: (slab: Buffer) => Promise<Lz4Block | null>,
-  { blockSize, independent }: Pick<Lz4FrameHeader, 'blockSize' | 'independent'>,
+  next: () => Promise<Lz4Block | null>,
+  { independent }: Pick<Lz4FrameHeader, 'independent'>,
   check?: ContentCheck,
 ): Promise<void> {
-  const slab = await context.inputs.take(PREFIX + blockSize + (blockSize >>> 7))
   const output = new Gatherer(context, check && ((chunk) => check.add(chunk)))
   const history = independent ? null : new History()
   let decoded = 0
   try {
-    for (let block = await next(slab.buffer); block !== null; block = await next(slab.buffer)) {
+    for (let block = await next(); block !== null; block = await next()) {
       const content = decodeBlockSync(block, history?.view)
       history?.add(content)
       await output.append(content)
@@ -129,7 +142,6 @@ export async function decodeBlocks(
       if (decoded >= STREAM_PIECE) decoded = await turn(0)
     }
   } finally {
-    slab.release()
     await output.flush()
   }
 }

@@ -3,7 +3,6 @@
 import { constants, createZstdDecompress } from 'node:zlib'
 import type { Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
-import { Chunk } from '../../core/items.ts'
 import { formatBytes } from '../../core/size.ts'
 import {
   decodeZstdBlock,
@@ -15,7 +14,7 @@ import {
   type ZstdFrameHeader,
   zstdHeaderLength,
 } from '../../formats/zstd/frame.ts'
-import { collectSize, type DecoderContext, roomFor, STREAM_PIECE } from './decoder.ts'
+import { collectSize, type DecoderContext, fitted, roomFor, STREAM_PIECE } from './decoder.ts'
 import { damagedFrame, runEngine } from './engine.ts'
 import type { Inlet } from './inlet.ts'
 import { zstdFrames } from './zstd-frames.ts'
@@ -30,7 +29,8 @@ export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
   const slab = await inputs.take(small ? collectSize(maxContent) : STREAM_PIECE)
   try {
     const filled = await walk.fill(slab.buffer)
-    if (small && walk.done) await decodeWhole(context, header.contentSize!, slab, filled, offset)
+    const most = header.contentSize ?? walk.most
+    if (walk.done && most <= maxContent) await decodeWhole(context, header, most, slab, filled, offset)
     else await decodeStream(context, header, walk, slab.buffer.subarray(0, filled), slab.buffer, offset)
   } finally {
     slab.release()
@@ -53,6 +53,8 @@ class FrameWalk {
   /** Bytes of the part that comes next. */
   #next: number
   #expect: 'block' | 'checksum' | 'end' = 'block'
+  /** The most bytes of content that the blocks so far can have. */
+  most = 0
 
   constructor(input: Inlet, { length, checksum }: ZstdFrameHeader) {
     this.#input = input
@@ -87,7 +89,8 @@ class FrameWalk {
     if (this.#expect === 'block') {
       const header = await this.#input.peek(ZSTD_BLOCK_HEADER_SIZE)
       if (header.length < ZSTD_BLOCK_HEADER_SIZE) throw this.#input.endsWithin('a zstd frame')
-      const { last, length } = decodeZstdBlock(header, this.#input.position)
+      const { last, length, most } = decodeZstdBlock(header, this.#input.position)
+      this.most += most
       if (last) this.#expect = this.#checksum ? 'checksum' : 'end'
       return length
     }
@@ -99,24 +102,28 @@ class FrameWalk {
 
 const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax
 
+/** In memory for `most` bytes of content. */
 async function decodeWhole(
   { order, outputs, maxContent, recovery }: DecoderContext,
-  contentSize: number,
+  { contentSize }: ZstdFrameHeader,
+  most: number,
   input: Slab,
   filled: number,
   offset: number,
 ): Promise<void> {
-  const output = await outputs.take(roomFor(contentSize, maxContent))
-  const content = output.buffer.subarray(0, contentSize)
+  const output = await outputs.take(roomFor(most, maxContent))
+  const content = output.buffer.subarray(0, most)
   const frame = input.retain().buffer.subarray(0, filled)
   const work = async () => {
     try {
       const length = await zstdFrames().decode(frame, content)
-      if (length !== contentSize) throw wrongSize(contentSize, length, offset)
-      return new Chunk([content], [output])
+      if (contentSize !== undefined && length !== contentSize) throw wrongSize(contentSize, length, offset)
+      return fitted(outputs, content.subarray(0, length), output)
     } catch (error) {
       const damage = damagedFrame('zstd', error, offset)
-      if (await decodeUnchecked(frame, content)) return recovery.doubt(damage, content, output)
+      const length = await decodeUnchecked(frame, content)
+      if (length === contentSize || (contentSize === undefined && length >= 0))
+        return recovery.doubt(damage, content.subarray(0, length), output)
       output.release()
       return recovery.gap(damage)
     } finally {
@@ -126,14 +133,13 @@ async function decodeWhole(
   await order.add(work)
 }
 
-/** Of a frame that is damaged: its content as if it had no checksum; false where there is none of the right size. */
-async function decodeUnchecked(frame: Buffer, content: Buffer): Promise<boolean> {
+/** Of a frame that is damaged: its content as if it had no checksum, and how long that is; -1 if it cannot be decoded. */
+async function decodeUnchecked(frame: Buffer, content: Buffer): Promise<number> {
   const bytes = withoutChecksum(frame)
-  if (bytes === null) return false
-  const length = await zstdFrames()
+  if (bytes === null) return -1
+  return zstdFrames()
     .decode(bytes, content)
     .catch(() => -1)
-  return length === content.length
 }
 
 async function decodeStream(

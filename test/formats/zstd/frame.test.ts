@@ -42,12 +42,12 @@ test('undefined flags and impossible sizes are refused', () => {
   assert.throws(() => header('e0ffffffffffffff7f'), { code: 'DAMAGED', message: /2\^53/ })
 })
 
-test('block headers tell how far it is to the next', () => {
+test('block headers tell how far it is to the next, and how much there can be', () => {
   const block = (hex: string) => decodeZstdBlock(Buffer.from(hex, 'hex'), 5)
-  assert.deepEqual(block('290000'), { last: true, length: 3 + 5 }) // raw, 5 bytes
-  assert.deepEqual(block('020010'), { last: false, length: 3 + 1 }) // RLE: one byte for 131072
-  assert.deepEqual(block('240000'), { last: false, length: 3 + 4 }) // compressed
-  assert.deepEqual(block('000010'), { last: false, length: 3 + (128 << 10) })
+  assert.deepEqual(block('290000'), { last: true, length: 3 + 5, most: 5 }) // raw, 5 bytes
+  assert.deepEqual(block('020010'), { last: false, length: 3 + 1, most: 128 << 10 }) // RLE: one byte for 131072
+  assert.deepEqual(block('240000'), { last: false, length: 3 + 4, most: 128 << 10 }) // compressed
+  assert.deepEqual(block('000010'), { last: false, length: 3 + (128 << 10), most: 128 << 10 })
   assert.throws(() => block('060000'), { code: 'DAMAGED', where: { offset: 5 } }) // reserved
   assert.throws(() => block('080010'), { code: 'DAMAGED', where: { offset: 5 } }) // 131073 bytes
 })

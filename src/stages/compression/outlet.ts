@@ -1,0 +1,62 @@
+/**
+ * The output of all decoders: content in order. Small pieces are joined, as frames and blocks may hold a few bytes each, and what holds
+ * each of them takes more memory than that.
+ */
+
+import type { Budget } from '../../core/budget.ts'
+import type { Chunk } from '../../core/items.ts'
+import type { Push } from '../../core/stage.ts'
+import { moved } from './decoder.ts'
+
+/** Pieces that are smaller are joined, until they are so many bytes together. */
+const SMALL = 16 << 10
+const JOINED = 64 << 10
+
+export class Outlet {
+  readonly #outputs: Budget
+  readonly #push: Push<Chunk>
+  /** Of an archive that is not compressed nothing is copied: its chunks are as they were read. */
+  joins = true
+  #small: Chunk[] = []
+  #bytes = 0
+
+  constructor(outputs: Budget, push: Push<Chunk>) {
+    this.#outputs = outputs
+    this.#push = push
+  }
+
+  push(chunk: Chunk): void {
+    if (this.joins && chunk.gap === null && chunk.byteLength < SMALL) this.#keep(chunk)
+    else {
+      this.flush()
+      this.#push(chunk)
+    }
+  }
+
+  /** Passes on what is kept. */
+  flush(): void {
+    const small = this.#small
+    if (small.length === 0) return
+    this.#small = []
+    this.#bytes = 0
+    this.#push(small.length === 1 ? small[0] : this.#joined(small))
+  }
+
+  /** Gives back what is kept: nobody wants it any more. */
+  clear(): void {
+    for (const chunk of this.#small.splice(0)) chunk.release()
+    this.#bytes = 0
+  }
+
+  #joined(small: readonly Chunk[]): Chunk {
+    const buffers = small.flatMap(({ buffers }) => buffers)
+    const leases = small.flatMap(({ leases }) => leases)
+    return moved(this.#outputs, buffers, leases)
+  }
+
+  #keep(chunk: Chunk): void {
+    this.#small.push(chunk)
+    this.#bytes += chunk.byteLength
+    if (this.#bytes >= JOINED) this.flush()
+  }
+}
