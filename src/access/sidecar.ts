@@ -53,7 +53,7 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
   header.writeBigUInt64BE(BigInt(map.length), 60)
   header.writeUInt32BE(crc32(map, crc32(sidecar.table)), 68)
   header.writeUInt32BE(crc32(header.subarray(0, 72)), 72)
-  const file = await PartialFile.create(path, options, { mode: 0o600 })
+  const file = await PartialFile.create(path, options)
   try {
     await writeAll(file.handle, [header, sidecar.table, map], 0)
     await file.handle.sync()

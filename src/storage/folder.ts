@@ -1,21 +1,28 @@
 /** Folders to write into. */
 
-import { mkdir, open, stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { constants } from 'node:fs'
+import { chmod, mkdir, open, stat } from 'node:fs/promises'
+import { dirname, normalize } from 'node:path'
 import { VmapipeError } from '../core/errors.ts'
+import { fileCalls } from './file-calls.ts'
+
+/** What is kept there is its owner's alone. */
+const OWNERS_ALONE = 0o700
 
 /**
- * Makes the folder and those above it where they are missing; returns those that were made, the innermost first. Node's
- * own recursive mkdir never returns where the kernel says ENOENT inside a folder that exists, as it does in /proc.
+ * Makes the folder and those above it that are missing; returns those that were made, the innermost first. Node's
+ * own recursive mkdir never returns if the kernel says ENOENT inside a folder that exists, as it does in /proc.
  */
-export async function makeFolder(path: string): Promise<string[]> {
+export async function makeFolder(path: string, mode = OWNERS_ALONE): Promise<string[]> {
   const made: string[] = []
   const missing: string[] = []
-  for (let folder = resolve(path); !(await isThere(folder)); folder = dirname(folder)) missing.push(folder)
+  // As it was named: the path of the current folder may be one that no string holds.
+  for (let folder = normalize(path); !(await isThere(folder)); folder = dirname(folder)) missing.push(folder)
   for (const folder of missing.reverse()) {
     try {
-      await mkdir(folder)
+      await mkdir(folder, mode)
       made.unshift(folder)
+      await chmod(folder, mode).catch(() => {})
     } catch (error) {
       // Somebody else may have been faster.
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
@@ -24,9 +31,11 @@ export async function makeFolder(path: string): Promise<string[]> {
   return made
 }
 
-/** The same, and the folders outlive a power cut. */
-export async function makeDurableFolder(path: string): Promise<void> {
-  for (const folder of await makeFolder(path)) await syncFolder(dirname(folder))
+/** The same, and the folders outlive a power failure. */
+export async function makeDurableFolder(path: string, mode = OWNERS_ALONE): Promise<string[]> {
+  const made = await makeFolder(path, mode)
+  for (const folder of made) await syncFolder(dirname(folder), folder)
+  return made
 }
 
 async function isThere(folder: string): Promise<boolean> {
@@ -38,14 +47,30 @@ async function isThere(folder: string): Promise<boolean> {
   return found !== null
 }
 
-/** So that a name in it outlives a power cut too. Some filesystems have no such thing. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
+/**
+ * Makes a name in the folder outlive a power failure. `within` is what has that name: if the folder may be written to and not
+ * be opened, all of the filesystem is synced by way of it. Some filesystems cannot sync folders.
+ */
+export async function syncFolder(path: string, within: string): Promise<void> {
+  const folder = await open(path, 'r').catch((error) => {
+    if (error.code === 'EACCES') return null
+    throw error
+  })
+  if (folder === null) return syncFilesystem(within)
   try {
     await folder.sync()
   } catch (error) {
-    if (!['EINVAL', 'EOPNOTSUPP', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code!)) throw error
+    if (!['EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code!)) throw error
   } finally {
     await folder.close()
+  }
+}
+
+async function syncFilesystem(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    await fileCalls()?.syncfs(file.fd)
+  } finally {
+    await file.close()
   }
 }

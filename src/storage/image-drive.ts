@@ -12,7 +12,7 @@ import type { DriveReader, DriveWriter } from './drive.ts'
 import { noteReading } from './in-use.ts'
 import { NbdReader, NbdWriter } from './nbd-drive.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
-import { QemuNbd, requireProgram, runTool } from './qemu-nbd.ts'
+import { fileName, QemuNbd, requireProgram, runTool } from './qemu-nbd.ts'
 import { openRaw } from './raw-reader.ts'
 import { checkTargetSize } from './raw-writer.ts'
 import type { ImageFormat } from './spec.ts'
@@ -79,7 +79,11 @@ export async function createImage(
   try {
     // Otherwise a VHD's size is rounded to cylinders.
     const exact = format === 'vpc' ? ['-o', 'force_size=on'] : []
-    await runTool('qemu-img', ['create', '-q', '-f', format, ...exact, '--', partial.path, String(size)], signal)
+    await runTool(
+      'qemu-img',
+      ['create', '-q', '-f', format, ...exact, '--', fileName(partial.path), String(size)],
+      signal,
+    )
     server = await QemuNbd.start(format, partial.path, { writable: true, signal })
     checkTargetSize(path, server.client.size, size)
     return new ImageWriter(server, size, partial)

@@ -4,66 +4,86 @@
  * the file in it under its final name, for formats that write their own name into themselves.
  */
 
-import { constants, type Stats } from 'node:fs'
-import { type FileHandle, link, lstat, mkdir, open, realpath, rename, rm, unlink } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { type FileHandle, lstat, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { asVmapipeError, describe, VmapipeError } from '../core/errors.ts'
+import { OWNERS_ALONE } from './file-mode.ts'
 import { syncFolder } from './folder.ts'
 import { refuseIfRead } from './in-use.ts'
-import { claim, clearLeftOvers, partialPath, unclaim } from './partial-name.ts'
+import { clearLeftOvers } from './left-overs.ts'
+import { isSame, openNew, PartialEntry } from './partial-entry.ts'
+import { takeName, takeNewName } from './take-name.ts'
 
 export interface PartialFileOptions {
   /** A file that has the final name is replaced. */
   force?: boolean
+  /** Permissions of the file when it gets its name; its owner's alone unless given, and until then. */
+  mode?: number | undefined
   /** Told of what an earlier run left behind. */
   warn?: (message: string) => void
 }
 
 export interface PartialFileForm {
-  /** Permissions of the file where there was none of this name; what is replaced keeps its own. */
-  mode?: number
-  /** The file lies in a temporary folder under its final name. */
+  /** The file is in a temporary folder, under its final name. */
   inFolder?: boolean
 }
 
-/** O_EXCL: neither somebody else's file nor a planted symbolic link is opened. */
-const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
+/** What this process is writing: folders by device and inode, and the name therein. */
+const written = new Set<string>()
 
 export class PartialFile {
-  /** The file's path for the time being, absolute. */
+  /** The file's path for the time being. */
   readonly path: string
+  /** Closed once the file has its name. */
   readonly handle: FileHandle
-  /** What is to be removed: the file, or the folder that it is in. */
-  readonly #temporary: string
   readonly #target: string
+  readonly #identity: string
+  readonly #entry: PartialEntry
   readonly #force: boolean
-  #gone = false
+  readonly #mode: number
+  readonly #warn: (message: string) => void
+  #open = true
 
-  private constructor(target: string, temporary: string, { path, handle }: Place, force: boolean) {
+  private constructor(
+    target: string,
+    identity: string,
+    entry: PartialEntry,
+    place: Place,
+    options: PartialFileOptions,
+  ) {
     this.#target = target
-    this.#temporary = temporary
-    this.path = path
-    this.handle = handle
-    this.#force = force
+    this.#identity = identity
+    this.#entry = entry
+    this.path = place.path
+    this.handle = place.handle
+    this.#force = options.force ?? false
+    this.#mode = options.mode ?? OWNERS_ALONE
+    this.#warn = options.warn ?? (() => {})
   }
 
-  /** Throws FAILED where the file exists and is not to be replaced, USAGE where it cannot be meant. */
+  /** Throws FAILED if the file exists and is not to be replaced, USAGE if it cannot be meant. */
   static async create(
     target: string,
-    { force = false, warn = () => {} }: PartialFileOptions = {},
-    form: PartialFileForm = {},
+    options: PartialFileOptions = {},
+    { inFolder = false }: PartialFileForm = {},
   ): Promise<PartialFile> {
+    const { force = false, warn = () => {} } = options
     try {
-      const absolute = join(await realpath(dirname(target)), basename(target))
-      const existing = await lookAt(absolute)
-      if (existing !== null) refuseToReplace(existing, target, force)
-      await clearLeftOvers(absolute, warn)
-      const temporary = partialPath(absolute)
-      if (!claim(temporary)) throw new VmapipeError('USAGE', 'it is being written by this very process')
-      const place = await makeNew(absolute, temporary, form)
-      // What was private stays private.
-      if (existing?.isFile()) await place.handle.chmod(existing.mode & 0o777)
-      return new PartialFile(absolute, temporary, place, force)
+      await refuseToReplace(target, force)
+      const { dev, ino } = await stat(dirname(target))
+      const identity = `${dev}:${ino}/${basename(target)}`
+      if (written.has(identity)) throw new VmapipeError('USAGE', 'it is being written by this very process')
+      written.add(identity)
+      try {
+        const entry = await PartialEntry.create(dirname(target), basename(target), inFolder)
+        const place = await placeIn(entry, target)
+        await clearLeftOvers(target, entry, warn)
+        return new PartialFile(target, identity, entry, place, options)
+      } catch (error) {
+        written.delete(identity)
+        throw error
+      }
     } catch (error) {
       const failure = asVmapipeError(error)
       failure.where.file ??= target
@@ -72,15 +92,18 @@ export class PartialFile {
   }
 
   /**
-   * Gives the file its final name, durably, and returns it. Its content must have been synced before. With a suffix nothing is
-   * ever replaced: a number follows where the name is taken.
+   * Gives the file its final name, durably, and returns it; it is closed then. Its content must have been synced before. With a
+   * suffix nothing is ever replaced: a number follows if the name is taken.
    */
   async publish(suffix = ''): Promise<string> {
-    if (this.#gone) return this.#target + suffix
+    if (!this.#open) return this.#target + suffix
     try {
-      const path = suffix === '' ? await this.#takeName() : await this.#takeFreeName(this.#target + suffix)
-      await this.#remove()
-      await syncFolder(dirname(this.#target))
+      await this.#checkInPlace()
+      await this.#setMode()
+      const path = await this.#takeName(suffix)
+      // It is there: if its old name stays too, that is no failure.
+      await this.close()
+      await syncFolder(dirname(path), path)
       return path
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw alreadyThere('has appeared meanwhile', this.#target)
@@ -88,9 +111,38 @@ export class PartialFile {
     }
   }
 
-  async #takeName(): Promise<string> {
-    if (this.#force) await rename(this.path, this.#target)
-    else await renameNew(this.path, this.#target)
+  /** Closes the file, and removes it unless it was published. */
+  async close(): Promise<void> {
+    if (!this.#open) return
+    this.#open = false
+    const closed = this.handle === this.#entry.file ? null : await this.handle.close().then(() => null, describe)
+    const left = (await this.#entry.remove()) ?? closed
+    written.delete(this.#identity)
+    if (left !== null) this.#warn(`'${this.#entry.path}' is left: ${left}; the next run there removes it`)
+  }
+
+  /** What somebody put into the file's place meanwhile is not what was written. */
+  async #checkInPlace(): Promise<void> {
+    const there = await lookAt(this.path)
+    if (there !== null && isSame(await this.handle.stat(), there)) return
+    const what = there === null ? 'was removed' : 'was replaced by another'
+    throw new VmapipeError('FAILED', `the file ${what} while it was written, as '${this.path}'`, {
+      file: this.#target,
+      hint: 'another program works in this folder; try again',
+    })
+  }
+
+  async #setMode(): Promise<void> {
+    if (this.#mode === OWNERS_ALONE) return
+    await this.handle.chmod(this.#mode).catch((error) => {
+      this.#warn(`'${this.#target}' does not get the permissions that were asked for: ${describe(error)}`)
+    })
+  }
+
+  async #takeName(suffix: string): Promise<string> {
+    if (suffix !== '') return this.#takeFreeName(this.#target + suffix)
+    if (this.#force) await refuseToReplace(this.#target, true)
+    await (this.#force ? takeName : takeNewName)(this.path, this.#target)
     return this.#target
   }
 
@@ -98,27 +150,27 @@ export class PartialFile {
     for (let number = 1; ; number++) {
       const path = number === 1 ? wanted : `${wanted}.${number}`
       try {
-        await renameNew(this.path, path)
+        await takeNewName(this.path, path)
         return path
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
       }
     }
   }
+}
 
-  /** Closes the file, and removes it unless it was published. */
-  async close(): Promise<void> {
-    // First the name, so that nothing is left of it where closing fails.
-    await this.#remove()
-    await this.handle.close()
+/**
+ * Throws unless the target may be written: before anything is, and once more when the file is about to get its name. Whatever
+ * else forbids to replace a file that is there belongs here.
+ */
+async function refuseToReplace(file: string, force: boolean): Promise<void> {
+  const existing = await lookAt(file)
+  if (existing === null) return
+  if (!force) throw alreadyThere('exists', file)
+  if (!existing.isFile() && !existing.isSymbolicLink()) {
+    throw new VmapipeError('USAGE', 'it exists and is not a file', { file })
   }
-
-  async #remove(): Promise<void> {
-    if (this.#gone) return
-    this.#gone = true
-    await rm(this.#temporary, { recursive: true, force: true })
-    unclaim(this.#temporary)
-  }
+  refuseIfRead(existing, file)
 }
 
 async function lookAt(path: string): Promise<Stats | null> {
@@ -126,14 +178,6 @@ async function lookAt(path: string): Promise<Stats | null> {
     if (error.code === 'ENOENT') return null
     throw error
   })
-}
-
-function refuseToReplace(existing: Stats, file: string, force: boolean): void {
-  if (!force) throw alreadyThere('exists', file)
-  if (!existing.isFile() && !existing.isSymbolicLink()) {
-    throw new VmapipeError('USAGE', 'it exists and is not a file', { file })
-  }
-  refuseIfRead(existing, file)
 }
 
 function alreadyThere(what: string, file: string): VmapipeError {
@@ -148,29 +192,13 @@ interface Place {
   handle: FileHandle
 }
 
-async function makeNew(target: string, temporary: string, { inFolder, mode }: PartialFileForm): Promise<Place> {
+async function placeIn(entry: PartialEntry, target: string): Promise<Place> {
+  if (!entry.isFolder) return { path: entry.path, handle: entry.file }
+  const path = join(entry.path, basename(target))
   try {
-    if (inFolder) await mkdir(temporary, 0o700)
-    const path = inFolder ? join(temporary, basename(target)) : temporary
-    return { path, handle: await open(path, NEW_FILE, mode) }
+    return { path, handle: await openNew(path) }
   } catch (error) {
-    unclaim(temporary)
+    await entry.remove()
     throw error
   }
-}
-
-const WITHOUT_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EINVAL'])
-
-/** A new name in the same filesystem. A hard link never replaces anything, not even a file that appeared a moment ago. */
-export async function renameNew(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to)
-  } catch (error) {
-    if (!WITHOUT_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
-    // A filesystem without hard links: reserve the name, then replace what is ours.
-    await (await open(to, 'wx')).close()
-    await rename(from, to)
-    return
-  }
-  await unlink(from)
 }

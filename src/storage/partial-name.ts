@@ -1,89 +1,65 @@
 /**
- * Temporary names of what is being written: `.NAME.HOST-PID.partial`, beside NAME. Host and process in it tell what a
- * killed run left behind from what another run is writing now.
+ * Temporary names of what is being written: `.NAME.RANDOM-PLACE-CHECK.partial`, beside NAME.
+ *
+ * RANDOM keeps two runs apart, whatever host, container or process they are. PLACE says who can see the lock that a living
+ * run holds on the file (partial-lock.ts). CHECK is a checksum of all that comes before it, so that somebody else's file
+ * that only looks like one of ours is never taken for one. Names are bytes: a name on another machine need not be UTF-8.
  */
 
-import { rmSync } from 'node:fs'
-import { readdir, rm } from 'node:fs/promises'
-import { hostname } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { randomBytes } from 'node:crypto'
 
 /** Longest name that common filesystems take, in bytes. */
 export const NAME_MAX = 255
 
-/** Those of this process, so that a left-over of an earlier process with the same number is not mistaken for one. */
-const ours = new Set<string>()
+/** PLACE if whoever sees the file sees its lock, and if there is no lock at all. */
+export const SHARED = '00000000'
+export const UNLOCKED = 'ffffffff'
 
-/** The temporary path for `path`, in the same folder. */
-export function partialPath(path: string): string {
-  return join(dirname(path), partialName(basename(path)))
+const TOKEN = /^\.(.+)\.([0-9a-f]{16}-([0-9a-f]{8}))-([0-9a-f]{8})\.partial$/s
+
+/** Its length: two dots, three hexadecimal numbers with dashes between them, `.partial`. */
+const AROUND = 2 + 16 + 1 + 8 + 1 + 8 + '.partial'.length
+
+export interface PartialName {
+  /** NAME, or the beginning of one that was too long. */
+  name: Buffer
+  place: string
 }
 
-/** `.NAME.HOST-PID.partial`; NAME is cut where the whole would be too long. */
-export function partialName(name: string): string {
-  return `${leftOverPrefix(name)}${host()}-${process.pid}.partial`
+/** A new one for a file of this name. NAME is cut if the whole would be too long. */
+export function partialName(name: Uint8Array, place: string): Buffer {
+  const start = `.${cutName(name).toString('latin1')}.${randomBytes(8).toString('hex')}-${place}`
+  return Buffer.from(`${start}-${checkOf(start)}.partial`, 'latin1')
 }
 
-/** What the temporary names of all attempts at NAME begin with. */
-export function leftOverPrefix(name: string): string {
-  const room = NAME_MAX - `..${host()}-4194304.partial`.length
-  let cut = name
-  while (Buffer.byteLength(cut) > room) cut = cut.slice(0, -1)
-  return `.${cut}.`
+/** Null for every other name. */
+export function parsePartialName(file: Uint8Array): PartialName | null {
+  const match = TOKEN.exec(Buffer.from(file).toString('latin1'))
+  if (match === null) return null
+  const [, name, token, place, check] = match
+  return checkOf(`.${name}.${token}`) === check ? { name: Buffer.from(name, 'latin1'), place } : null
 }
 
-function host(): string {
-  return hostname()
-    .replace(/[^A-Za-z0-9.-]/g, '_')
-    .slice(0, 64)
+/** Whether it is, or was, to become a file of this name. */
+export function isAttemptAt(partial: PartialName, name: Uint8Array): boolean {
+  return partial.name.equals(cutName(name))
 }
 
-/**
- * From now on `path`, a file or a folder, is known to be in use by this process, and is removed should it end without
- * `unclaim`. False where it is in use already.
- */
-export function claim(path: string): boolean {
-  if (ours.has(path)) return false
-  if (ours.size === 0) process.on('exit', removeOurs)
-  ours.add(path)
-  return true
+/** What a temporary name holds of it. Never cut within a character of UTF-8, as some filesystems refuse what is none. */
+export function cutName(name: Uint8Array): Buffer {
+  let end = Math.min(name.byteLength, NAME_MAX - AROUND)
+  while (end < name.byteLength && end > 1 && (name[end] & 0xc0) === 0x80) end--
+  return Buffer.from(name.subarray(0, end))
 }
 
-export function unclaim(path: string): void {
-  if (ours.delete(path) && ours.size === 0) process.off('exit', removeOurs)
-}
-
-function removeOurs(): void {
-  for (const path of ours) rmSync(path, { recursive: true, force: true })
-}
-
-/** Removes what dead processes of this host left of earlier attempts at `path`, and names everything else. */
-export async function clearLeftOvers(path: string, warn: (message: string) => void): Promise<void> {
-  const folder = dirname(path)
-  const start = leftOverPrefix(basename(path))
-  for (const name of await readdir(folder)) {
-    const match = name.startsWith(start) ? /^(.+)-([0-9]+)\.partial$/.exec(name.slice(start.length)) : null
-    const left = join(folder, name)
-    if (match === null || ours.has(left)) continue
-    const [, owner, pid] = match
-    if (owner !== host()) {
-      warn(`'${left}' is left of a run on ${owner}, or of one that is still going on; remove it if it is not`)
-    } else if (isRunning(Number(pid))) {
-      warn(`'${left}' is being written by process ${pid}, or was by an earlier one of that number`)
-    } else {
-      await rm(left, { recursive: true, force: true })
-      warn(`removed '${left}', left of a run that did not end well`)
-    }
+/** What cksum(1) of POSIX gives, which every shell at the other end of an ssh has: a CRC-32 that counts the length too. */
+function checkOf(text: string): string {
+  let crc = 0
+  const add = (byte: number) => {
+    crc ^= byte << 24
+    for (let bit = 0; bit < 8; bit++) crc = crc < 0 ? (crc << 1) ^ 0x04c11db7 : crc << 1
   }
-}
-
-/** Another process than this one. */
-function isRunning(pid: number): boolean {
-  if (pid === process.pid) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
+  for (const byte of Buffer.from(text, 'latin1')) add(byte)
+  for (let length = text.length; length > 0; length >>>= 8) add(length & 0xff)
+  return (~crc >>> 0).toString(16).padStart(8, '0')
 }

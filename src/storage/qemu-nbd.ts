@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { access, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { NbdClient } from '../protocol/nbd/client.ts'
@@ -43,13 +43,12 @@ export class QemuNbd {
     const folder = await mkdtemp(join(tmp.length > MAX_TMPDIR ? '/tmp' : tmp, 'vmapipe-nbd-'))
     const socketPath = join(folder, 'nbd')
     const mode = writable ? ['--discard=unmap'] : ['--read-only']
-    // An absolute path is never taken for a protocol ("nbd:...") or a JSON description of an image.
     const server = new ServerProcess(program, [
       `--socket=${socketPath}`,
       `--format=${format}`,
       ...mode,
       '--',
-      resolve(path),
+      fileName(path),
     ])
     try {
       const client = await server.connect(socketPath, signal)
@@ -73,6 +72,11 @@ export class QemuNbd {
     await this.client.close()
     await this.#server.kill()
   }
+}
+
+/** A path that is never taken for a protocol ("nbd:...") or a JSON description of an image. */
+export function fileName(path: string): string {
+  return path.startsWith('/') ? path : `./${path}`
 }
 
 /** The path of a QEMU program, or an error that says how to get it. */

@@ -5,7 +5,7 @@
  * has a final name.
  */
 
-import { lstat, open, readdir, readFile, rename, rm, unlink } from 'node:fs/promises'
+import { lstat, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
@@ -15,8 +15,9 @@ import { openOverlay } from '../../storage/disks/overlay/open-overlay.ts'
 import type { OverlayFiles } from '../../storage/disks/overlay/overlay-disk.ts'
 import { openRawDisk } from '../../storage/disks/raw-disk.ts'
 import { makeDurableFolder, syncFolder } from '../../storage/folder.ts'
-import { renameNew } from '../../storage/partial-file.ts'
+import { within } from '../../storage/partial-entry.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
+import { takeName, takeNewName } from '../../storage/take-name.ts'
 
 interface ImagePlace {
   /** Its final path, and where it is until then. */
@@ -28,9 +29,6 @@ export interface FolderOptions {
   force?: boolean | undefined
   warn?: ((message: string) => void) | undefined
 }
-
-/** Permissions of an image, less what the process's umask takes away. */
-const IMAGE_MODE = 0o666
 
 export class RestoreFolder {
   readonly path: string
@@ -77,7 +75,7 @@ export class RestoreFolder {
 
   openOverlay({ id, size }: DriveInfo): Promise<OverlayFiles> {
     const identity = { purpose: 'restore', uuid: this.#uuid, drive: id, size } as const
-    return openOverlay(this.#places.get(id)!.partial, identity, IMAGE_MODE)
+    return openOverlay(this.#places.get(id)!.partial, identity)
   }
 
   async openNamed({ id, size }: DriveInfo): Promise<Disk> {
@@ -91,7 +89,7 @@ export class RestoreFolder {
   /** Gives the images their names. They are complete and durable, and may stay open. */
   async finish(): Promise<void> {
     await writeDurably(this.#marker, this.#uuid)
-    await syncFolder(this.#state)
+    await syncFolder(this.#state, this.#marker)
     await this.#name()
   }
 
@@ -99,7 +97,7 @@ export class RestoreFolder {
   async leave(): Promise<void> {
     if (!this.#named) return
     await rm(this.#state, { recursive: true, force: true })
-    await syncFolder(this.path)
+    await syncFolder(this.path, this.path)
   }
 
   get #marker(): string {
@@ -120,9 +118,9 @@ export class RestoreFolder {
 
   async #name(): Promise<void> {
     for (const { path, partial } of this.#places.values()) await this.#nameImage(partial, path)
-    await syncFolder(this.path)
-    for (const name of await readdir(this.#state)) {
-      if (name !== basename(this.#marker)) await unlink(join(this.#state, name))
+    await syncFolder(this.path, this.#state)
+    for (const name of await readdir(this.#state, { encoding: 'buffer' })) {
+      if (name.toString() !== basename(this.#marker)) await unlink(within(this.#state, name))
     }
     this.#named = true
   }
@@ -136,7 +134,10 @@ export class RestoreFolder {
     // One that was killed just here has given it the name already.
     if (to !== null && to.ino === from.ino && to.dev === from.dev) return unlink(partial)
     try {
-      await (this.#force ? rename(partial, path) : renameNew(partial, path))
+      await (this.#force ? takeName : takeNewName)(partial, path)
+      await unlink(partial).catch((error) => {
+        if (error.code !== 'ENOENT') throw error
+      })
     } catch (error) {
       throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? inTheWay(path) : asVmapipeError(error, { file: path })
     }
@@ -148,7 +149,7 @@ export class RestoreFolder {
 }
 
 async function writeDurably(path: string, data: Uint8Array): Promise<void> {
-  const file = await open(path, 'w')
+  const file = await open(path, 'w', 0o600)
   try {
     await file.write(data)
     await file.sync()

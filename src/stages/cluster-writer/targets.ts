@@ -7,7 +7,7 @@ import type { DriveInfo, Manifest } from '../../core/items.ts'
 import type { StageContext } from '../../core/stage.ts'
 import { driveNamed, restoreNames } from '../../formats/vma/names.ts'
 import type { DriveWriter } from '../../storage/drive.ts'
-import { makeFolder } from '../../storage/folder.ts'
+import { makeDurableFolder } from '../../storage/folder.ts'
 import { openDriveWriter } from '../../storage/open.ts'
 import { NAME_MAX } from '../../storage/partial-name.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
@@ -54,7 +54,7 @@ export class Targets {
     // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
     const files = restoreNames(manifest)
     const targets = new Map(Object.entries(drives).map(([name, target]) => [this.#wanted(name, manifest), target]))
-    if (into !== undefined) this.#madeFolders = await makeFolder(into)
+    if (into !== undefined) this.#madeFolders = await makeDurableFolder(into)
     for (const drive of manifest.drives) {
       const writer = await this.#openDrive(drive, targets.get(drive), files.drives.get(drive.id)!)
       if (writer === null) continue

@@ -3,8 +3,9 @@
  * holds whole disks.
  */
 
-import { realpath } from 'node:fs/promises'
-import { asVmapipeError } from '../../core/errors.ts'
+import { isUtf8 } from 'node:buffer'
+import { lstat, realpath } from 'node:fs/promises'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
 import { PartialFile } from '../partial-file.ts'
 import { writeAll } from '../write-all.ts'
@@ -23,8 +24,7 @@ export class FileTarget implements ArchiveTarget {
 
   /** Through a symbolic link to the file it means; that one is replaced, not the link. */
   async open(): Promise<void> {
-    const path = await realpath(this.#path).catch(() => this.#path)
-    this.#file = await PartialFile.create(path, this.#options, { mode: 0o600 })
+    this.#file = await PartialFile.create(await meant(this.#path), this.#options)
   }
 
   async write(buffers: readonly Uint8Array[]): Promise<void> {
@@ -48,4 +48,19 @@ export class FileTarget implements ArchiveTarget {
     this.#file = null
     await file?.close()
   }
+}
+
+async function meant(path: string): Promise<string> {
+  const isLink = await lstat(path).then(
+    (stats) => stats.isSymbolicLink(),
+    () => false,
+  )
+  if (!isLink) return path
+  const found = await realpath(path, { encoding: 'buffer' }).catch(() => null)
+  if (found === null) return path
+  if (isUtf8(found)) return found.toString()
+  throw new VmapipeError('USAGE', 'this link leads to a file whose name is not UTF-8', {
+    file: path,
+    hint: 'go to its folder, and name a file there',
+  })
 }

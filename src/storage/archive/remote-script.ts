@@ -1,11 +1,15 @@
 /**
- * What runs on the other side of ssh: POSIX sh with cat, wc, tail, dd, sync, ln, mv, rm and ls, as busybox has them too.
+ * What runs on the other side of ssh: POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm, chmod and ls, as busybox has them
+ * too. With flock, stat -f, cksum and `test -ef` (GNU, busybox) the file is locked while it is written, and left-overs of dead
+ * runs are removed; without them they stay, and without find too nobody is told of them.
  *
  * Which shell reads the command line there is anybody's guess, so the line is the same for every archive and nothing in
  * it means anything to sh, csh or fish: it holds no single quote, `!`, backslash or newline. Names come on standard
  * input instead, a line each, with %b escapes for whatever is not plain. The script answers in lines that begin with
  * the nonce it was given; any others are what startup files of the shell print.
  */
+
+import { LOCAL_FILESYSTEMS } from '../partial-lock.ts'
 
 /** Characters of a nonce. It also ends the archive on its way: see WRITE. */
 export const NONCE_LENGTH = 32
@@ -20,32 +24,85 @@ const READ_WORDS = [
   'if [ -d "$f" ]; then fail folder; fi;',
 ]
 
+/** As local files have it (partial-lock.ts): only there does whoever sees a file see its lock. */
+const LOCAL_TYPES = Object.values(LOCAL_FILESYSTEMS).map((type) => type.toString(16))
+
+/** The name is one of a partial file of ours if its checksum says so; see partial-name.ts. Gives $place and $target. */
+const IS_OURS = [
+  'sums=0; command -v cksum >/dev/null 2>&1 && sums=1;',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+  'parse() { b=${1##*/}; r=${b%.partial}; tok=${r##*.}; target=${r%.*};',
+  'case $tok in ????????????????-????????-????????) ;; *) return 1;; esac;',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+  'place=${tok#*-}; place=${place%-*};',
+  'if [ $sums = 0 ]; then return 0; fi;',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+  'sum=$(printf %s "${r%-*}" | cksum) && [ "$(printf %08x "${sum%% *}")" = "${tok##*-}" ]; };',
+]
+
+/**
+ * Removes what dead runs have left in the folder, and says so; see left-overs.ts. Without flock(1) and cksum(1) nothing is removed. What cannot be
+ * judged is told of if it is for the same file, or old. A folder that may not be listed has no names.
+ */
+const CLEAR = [
+  'dead() { (flock -n 9 && [ "$1" -ef /dev/fd/9 ] && rm -f "$1") 9<>"$1"; };',
+  'held() { if (flock -n 9) 9<>"$1"; then return 1; fi; };',
+  'clear() { if [ -h "$1" ] || [ "$1" = "$t" ]; then return; fi;',
+  'parse "$1" || return 0;',
+  'if [ $locks$sums = 11 ] && [ $place = 00000000 ] && [ -f "$1" ] && [ -O "$1" ]; then',
+  'if dead "$1"; then say removed "$1"; return; fi;',
+  'if held "$1"; then if [ "$target" = ".$base" ]; then say busy "$1"; fi; return; fi; fi;',
+  'if [ "$target" = ".$base" ] || [ -n "$(find "$1" -prune -mmin +60)" ]; then say left "$1"; fi; };',
+  'set +f; for l in "$d".*.partial; do set -f; if [ -e "$l" ]; then clear "$l" 2>/dev/null; fi; done; set -f;',
+]
+
+/**
+ * Makes the file, and locks it for as long as this shell lives. Somebody who removes left-overs may have been there before
+ * the lock: then it is made again. Without locks it has a name that says so.
+ */
+const MAKE = [
+  `case "$(stat -f -c %t "$d" 2>/dev/null)" in ${LOCAL_TYPES.join('|')}) locks=1;; *) locks=0;; esac;`,
+  'command -v flock >/dev/null 2>&1 || locks=0;',
+  'if [ $locks = 0 ]; then t=$u; fi;',
+  'make() { (set -C; : >"$t") || fail create; exec 9<>"$t"; i=$(inode "$t");',
+  'if [ $locks = 1 ]; then flock 9 2>/dev/null || { rm -f "$t"; locks=0; t=$u; return 1; }; fi; is "$t"; };',
+  'make || make || fail create;',
+]
+
 /**
  * Takes the archive to a temporary name, and gives it its own only when the nonce has come last: a connection that was
- * cut, or a sender that was killed, looks like the end of the archive from here.
+ * cut, or a sender that was killed, looks like the end of the archive from here. What is written is the file that was made,
+ * and what gets the name is that file: somebody may have put another one in its place.
  */
 const WRITE = [
   ...READ_WORDS,
-  'name; t=$word; name; left=$word; name; force=$word;',
+  'name; t=$word; name; u=$word; name; base=$word; name; force=$word; name; mode=$word;',
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
   'd=${f%/*}/;',
   'there() { [ -e "$f" ] || [ -h "$f" ]; };',
+  'inode() { set -- $(ls -di "$1" 2>/dev/null); echo "$1"; };',
+  'is() { [ -n "$i" ] && [ "$(inode "$1")" = "$i" ]; };',
   'if [ -d "$d" ]; then :; else fail nofolder; fi;',
   'if [ "$force" = 0 ] && there; then fail exists; fi;',
-  'set +f; for l in "$left"*.partial; do if [ -e "$l" ]; then say left "$l"; fi; done; set -f;',
-  '(set -C; : >"$t") || fail create;',
+  ...MAKE,
   // Nobody may be left to hear the answers: that must not keep it from cleaning up.
-  'clean() { rm -f "$t"; }; trap clean EXIT; trap "exit 4" HUP INT TERM; trap "" PIPE;',
+  'clean() { if is "$t"; then rm -f "$t"; fi; }; trap clean EXIT; trap "exit 4" HUP INT TERM; trap "" PIPE;',
+  ...IS_OURS,
+  ...CLEAR,
   'say ready;',
-  'cat >"$t" || fail write;',
+  'cat >&9 || fail write;',
+  'is "$t" || fail swapped;',
   `if [ "$(tail -c ${NONCE_LENGTH} "$t" | tr -d "[:cntrl:]")" = "$n" ]; then :; else fail cut; fi;`,
   `z=$(wc -c <"$t") && z=$((z - ${NONCE_LENGTH})) && dd if=/dev/null of="$t" bs=1 seek=$z 2>/dev/null || fail write;`,
   'if [ $(wc -c <"$t") -eq $z ]; then :; else fail write; fi;',
   'sync "$t" 2>/dev/null || sync || fail sync;',
-  'if [ "$force" = 1 ]; then mv -f "$t" "$f" || fail publish;',
-  'elif ln "$t" "$f" 2>/dev/null; then rm -f "$t";',
+  'is "$t" || fail swapped;',
+  'if [ "$mode" = 0600 ]; then :; else chmod "$mode" "$t" || fail publish; fi;',
+  // The answer of what was done may have been lost, as NFS does: the file under the name decides.
+  'if [ "$force" = 1 ]; then mv -f "$t" "$f" || is "$f" || fail publish;',
+  'elif ln "$t" "$f" 2>/dev/null || is "$f"; then rm -f "$t";',
   'elif there; then fail exists;',
-  'else mv "$t" "$f" || fail publish; fi;',
+  'else mv -n "$t" "$f" 2>/dev/null || there || mv -f "$t" "$f"; if is "$f"; then :; elif there; then fail exists; else fail publish; fi; fi;',
   'sync "$d" 2>/dev/null || sync;',
   'say done',
 ]

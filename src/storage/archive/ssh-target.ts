@@ -2,7 +2,8 @@
 
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
-import { leftOverPrefix, partialName } from '../partial-name.ts'
+import { formatMode, OWNERS_ALONE } from '../file-mode.ts'
+import { cutName, partialName, SHARED, UNLOCKED } from '../partial-name.ts'
 import { writeToStream } from './gather.ts'
 import { writeCommand } from './remote-script.ts'
 import { remoteName, type SshPlace } from './spec.ts'
@@ -27,9 +28,13 @@ export class SshTarget implements ArchiveTarget {
     const { path } = this.#place
     // One character a byte, as a remote name need not be UTF-8.
     const { dir, base } = posix.parse(path.toString('latin1'))
-    const beside = (name: string) => Buffer.from(posix.join(dir, name).replace(/^(?!\/)/, './'), 'latin1')
+    const name = Buffer.from(base, 'latin1')
+    const beside = (partial: Buffer) =>
+      Buffer.from(posix.join(dir, partial.toString('latin1')).replace(/^(?!\/)/, './'), 'latin1')
     const force = Buffer.from(this.#options.force ? '1' : '0')
-    const words = [path, beside(partialName(base)), beside(leftOverPrefix(base)), force]
+    const mode = Buffer.from(formatMode(this.#options.mode ?? OWNERS_ALONE))
+    const partials = [partialName(name, SHARED), partialName(name, UNLOCKED)].map(beside)
+    const words = [path, ...partials, cutName(name), force, mode]
     this.#session = startSession(this.#place, writeCommand, words, this.#warn)
     this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     await this.#expect('ready')
@@ -63,10 +68,9 @@ export class SshTarget implements ArchiveTarget {
       if (said === wanted) return
       if (said === null && wanted === 'ready') throw await whyNotBegun(command, this.#place)
       if (said === null) throw await command.failure()
-      if (said.startsWith('left ')) {
-        this.#warn(
-          `'${said.slice('left '.length)}' on ${this.#place.host} is left of another backup, or of one that is running`,
-        )
+      const [what, name] = /^(\w+) (.*)$/s.exec(said)?.slice(1) ?? []
+      if (name !== undefined && Object.hasOwn(LEFT_OVERS, what)) {
+        this.#warn(`'${name}' on ${this.#place.host} ${LEFT_OVERS[what]}`)
       } else {
         const failure = await command.failure()
         throw this.#refusal(said, command.lastWords || failure.message)
@@ -81,12 +85,22 @@ export class SshTarget implements ArchiveTarget {
   }
 }
 
+const LEFT_OVERS: Record<string, string> = {
+  removed: 'was left of a run that did not end well, and was removed',
+  busy: 'is being written by another run',
+  left: 'is left of another run, or of one that is still going on; remove it if it is not',
+}
+
 const REFUSALS: Record<string, { message: string; hint?: string; usage?: boolean; detailed?: boolean }> = {
   folder: { message: 'is a folder', hint: 'name a file in it', usage: true },
   nofolder: { message: 'is in a folder that does not exist', hint: 'make the folder first' },
   exists: { message: 'exists and was not overwritten', hint: 'choose another name, or allow it with --force' },
   create: { message: 'cannot be created', detailed: true },
   write: { message: 'could not be written', detailed: true },
+  swapped: {
+    message: 'was replaced by another file while it was written',
+    hint: 'another program works in this folder',
+  },
   cut: { message: 'did not arrive whole', hint: 'try again' },
   sync: { message: 'could not be synced', detailed: true },
   publish: { message: 'could not be given its name', detailed: true },

@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { encodeWord, readCommand, writeCommand } from '../../../src/storage/archive/remote-script.ts'
+import { lockFile } from '../../../src/storage/partial-lock.ts'
+import { partialName, SHARED, UNLOCKED } from '../../../src/storage/partial-name.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
 
 const NONCE = '0123456789abcdef0123456789abcdef'
+
+const APPLETS = 'cat chmod cksum dd find flock ln ls mv printf rm stat sync tail tr wc'.split(' ')
+const applets = spawnSync('busybox', ['--list'], { encoding: 'utf8' }).stdout?.split('\n') ?? []
+const hasApplet = (name: string) => applets.includes(name)
 
 /** As sshd would: the login shell gets the line. With busybox, all programs that it calls are busybox's too. */
 function run(shell: readonly string[], dir: string, line: string, input: Buffer) {
@@ -16,7 +23,7 @@ function run(shell: readonly string[], dir: string, line: string, input: Buffer)
     path = join(dir, '..', 'applets')
     mkdirSync(path, { recursive: true })
     const busybox = spawnSync('which', ['busybox'], { encoding: 'utf8' }).stdout.trim()
-    for (const name of ['busybox', 'sh', ...'cat dd ln ls mv rm sync tail tr wc printf'.split(' ')]) {
+    for (const name of ['busybox', 'sh', ...APPLETS.filter(hasApplet)]) {
       try {
         symlinkSync(busybox, join(path, name))
       } catch {}
@@ -27,13 +34,20 @@ function run(shell: readonly string[], dir: string, line: string, input: Buffer)
     input,
     env: { ...process.env, PATH: path },
   })
-  return { answers: stdout.toString(), stdout, stderr: stderr.toString(), status }
+  return { answers: stdout.toString('latin1'), stdout, stderr: stderr.toString(), status }
 }
 
 function words(name: string, force = false): string {
-  return [NONCE, `./${name}`, './.t.partial', './.left.', force ? '1' : '0']
+  return [NONCE, `./${name}`, './.t.partial', './.u.partial', name, force ? '1' : '0', '0600']
     .map((word) => encodeWord(Buffer.from(word, 'latin1')))
     .join('')
+}
+
+/** An empty file as a run would leave it; its name, a character for each byte. */
+function left(dir: string, name: string, place: string): string {
+  const partial = partialName(Buffer.from(name, 'latin1'), place)
+  writeFileSync(Buffer.concat([Buffer.from(`${dir}/`), partial]), '')
+  return partial.toString('latin1')
 }
 
 const shells: Record<string, string[]> = { sh: ['sh'], bash: ['bash'], busybox: ['busybox', 'sh'] }
@@ -114,7 +128,7 @@ for (const [name, shell] of Object.entries(shells)) {
       assert.equal(write(dir, 'sub', NONCE).answers, `${NONCE} folder\n`)
       assert.equal(write(dir, 'no/vm.vma', NONCE).answers, `${NONCE} nofolder\n`)
       assert.equal(run(shell, dir, readCommand, Buffer.from(words('sub'))).answers, `${NONCE} folder\n`)
-      const proc = words('vm.vma').replace('./.t.partial', '/proc/.t.partial')
+      const proc = words('vm.vma').replaceAll(/\.\/\.[tu]\.partial/g, '/proc/.t.partial')
       const { answers, status } = run(shell, dir, writeCommand, Buffer.from(proc))
       assert.deepEqual({ answers, status }, { answers: `${NONCE} create\n`, status: 3 })
     })
@@ -122,16 +136,50 @@ for (const [name, shell] of Object.entries(shells)) {
     test('never writes through a name that is there already', (t) => {
       const dir = join(tmpDir(t), 'd')
       mkdirSync(dir)
-      symlinkSync(join(dir, 'victim'), join(dir, '.t.partial'))
+      for (const name of ['.t.partial', '.u.partial']) symlinkSync(join(dir, 'victim'), join(dir, name))
       assert.equal(write(dir, 'vm.vma', NONCE).answers, `${NONCE} create\n`)
-      assert.deepEqual(readdirSync(dir), ['.t.partial'])
+      assert.deepEqual(readdirSync(dir).sort(), ['.t.partial', '.u.partial'])
     })
 
-    test('names what is left of others', (t) => {
+    // Debian's busybox has neither; that of Alpine has both.
+    const clears = shell[0] !== 'busybox' || (hasApplet('flock') && hasApplet('cksum'))
+
+    test('removes what dead runs have left, whatever it was to become, and nothing else', (t) => {
       const dir = join(tmpDir(t), 'd')
       mkdirSync(dir)
-      writeFileSync(join(dir, '.left.x-1.partial'), '')
-      assert.match(write(dir, 'vm.vma', NONCE).answers, /^[0-9a-f]{32} left \.\/\.left\.x-1\.partial\n/)
+      const dead = ['vm.vma', 'other name', '-x', 'caf\xe9'].map((file) => left(dir, file, SHARED))
+      const links = partialName(Buffer.from('linked'), SHARED).toString()
+      symlinkSync('nowhere', join(dir, links))
+      const ours = left(dir, 'else', SHARED)
+      renameSync(join(dir, ours), join(dir, ours.replace('else', 'alike')))
+      const unlocked = left(dir, 'vm.vma', UNLOCKED)
+      writeFileSync(join(dir, '.vm.vma.x-1.partial'), '')
+      const before = readdirSync(dir, { encoding: 'latin1' })
+      const { answers, status } = write(dir, 'vm.vma', NONCE)
+      assert.equal(status, 0)
+      const said = answers.split('\n').filter((line) => line.includes('.partial'))
+      const removed = clears ? dead : []
+      const named = clears ? [unlocked] : [unlocked, dead[0]]
+      const lines = [...removed.map((name) => `removed ./${name}`), ...named.map((name) => `left ./${name}`)]
+      assert.deepEqual(said.sort(), lines.map((line) => `${NONCE} ${line}`).sort())
+      const stays = before.filter((name) => !removed.includes(name))
+      assert.deepEqual(readdirSync(dir, { encoding: 'latin1' }).sort(), [...stays, 'vm.vma'].sort())
+    })
+
+    test('leaves what another run is writing, and names it if it is for the same file', async (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      const alive = [left(dir, 'vm.vma', SHARED), left(dir, 'other', SHARED)]
+      for (const name of alive) {
+        const file = await open(join(dir, name), 'r+')
+        t.after(() => file.close())
+        assert.equal(await lockFile(file), 'held')
+      }
+      assert.equal(
+        write(dir, 'vm.vma', NONCE).answers,
+        `${NONCE} ${clears ? 'busy' : 'left'} ./${alive[0]}\n${NONCE} ready\n${NONCE} done\n`,
+      )
+      assert.deepEqual(readdirSync(dir).sort(), [...alive, 'vm.vma'].sort())
     })
 
     test('says so when a file to read is missing', (t) => {

@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { archiveTarget } from '../../../src/storage/archive/target.ts'
+import { partialName, SHARED } from '../../../src/storage/partial-name.ts'
 import { SSH_HOST, type Sshd, type SshdOptions, startSshd } from '../../support/sshd.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
@@ -184,12 +185,16 @@ test('with force a remote file is replaced when the new one is complete', option
   assert.deepEqual(readdirSync(home), ['vm.vma'])
 })
 
-test('what is left of other runs there is named', options, async (t) => {
+test('what a run has left there that was killed is removed, and named', options, async (t) => {
   const { home } = await startSshd(t)
-  writeFileSync(join(home, '.vm.vma.elsewhere-1.partial'), '')
+  writeFileSync(join(home, partialName(Buffer.from('other.vma'), SHARED).toString()), '')
   const { code, stderr } = await outcome(startCopy('/bin/sh', url('vm.vma')))
   assert.equal(code, 0)
-  assert.match(stderr, /^warning sink: '.*\.vm\.vma\.elsewhere-1\.partial' on .* is left of another backup/)
+  assert.deepEqual(readdirSync(home), ['vm.vma'])
+  assert.match(
+    stderr,
+    /^warning sink: '.*\.other\.vma\..*\.partial' on .* was left of a run that did not end well, and was removed/,
+  )
 })
 
 test('an abort ends the wait for a host that does not answer', options, async (t) => {

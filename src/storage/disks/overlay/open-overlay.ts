@@ -67,7 +67,7 @@ function checkBlocks(path: string, stats: Stats | null, size: number): void {
 }
 
 async function makeMap(path: string, identity: OverlayIdentity): Promise<void> {
-  const partial = await PartialFile.create(mapPath(path), {}, { mode: 0o600 })
+  const partial = await PartialFile.create(mapPath(path))
   try {
     await new MapFile(partial.path, partial.handle).create(identity)
     await partial.publish()
