@@ -1,11 +1,10 @@
 /** The items under `stages:` into stages with their options: `- name`, `- name: {options}`, or a stage made in code. */
 
+import { type Path, type Problem, problemsOf } from '../core/problems.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
+import { didYouMean } from '../core/suggest.ts'
 import { parseWithTexts } from './coerce.ts'
-import type { Path } from './document.ts'
-import { type Problem, problemsOf } from './problems.ts'
 import { optionsJsonSchema, type Registry } from './schema.ts'
-import { didYouMean } from './suggest.ts'
 
 export interface Bound {
   stages: BoundStage[]

@@ -1,8 +1,8 @@
 /** Parameters arrive as text; where the schema wants a number or a boolean, text that says one becomes one. */
 
 import type * as z from 'zod'
-import { type Path, pathText } from './document.ts'
-import { valueAt } from './problems.ts'
+import { type Path, valueAt } from '../core/problems.ts'
+import { pathText } from './document.ts'
 
 /** Checks `value`; `texts` are the paths in it that came as text out of a parameter. `value` itself is not changed. */
 export function parseWithTexts<T>(

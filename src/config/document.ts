@@ -2,9 +2,7 @@
 
 import { isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from 'yaml'
 import { VmapipeError } from '../core/errors.ts'
-
-/** Keys and indexes from the root. */
-export type Path = readonly (string | number)[]
+import type { Path } from '../core/problems.ts'
 
 export interface ConfigDocument {
   readonly file: string

@@ -4,7 +4,7 @@
  * not looked at again. `$${` is a plain `${`. A value that is nothing but `${NAME}` keeps the type of its default.
  */
 
-import type { Path } from './document.ts'
+import type { Path } from '../core/problems.ts'
 
 export type Scalar = string | number | boolean
 

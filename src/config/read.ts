@@ -1,14 +1,14 @@
 /** The text of a YAML or JSON config into stages with their options. */
 
 import { VmapipeError } from '../core/errors.ts'
+import { type Path, type Problem, problemsOf } from '../core/problems.ts'
+import { didYouMean } from '../core/suggest.ts'
 import { bindItems } from './bind.ts'
 import { parseWithTexts } from './coerce.ts'
-import { type ConfigDocument, type Path, parseConfig, pathText } from './document.ts'
+import { type ConfigDocument, parseConfig, pathText } from './document.ts'
 import type { PipelineParts } from './load.ts'
 import { type Lookup, lookup, type Parameter, ReferenceProblem, type Substituted, substitute } from './parameters.ts'
-import { type Problem, problemsOf } from './problems.ts'
 import { paramsSchema, pipelineSchema, type Registry } from './schema.ts'
-import { didYouMean } from './suggest.ts'
 
 export interface ReadContext {
   set: Record<string, string>

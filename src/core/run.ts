@@ -5,10 +5,12 @@
 
 import { availableParallelism } from 'node:os'
 import { pipeline as connect, type Stream } from 'streamx'
-import type { Arena } from './arena.ts'
+import * as z from 'zod'
+import { Arena } from './arena.ts'
 import { Budget } from './budget.ts'
 import { Counters } from './counters.ts'
 import { VmapipeError } from './errors.ts'
+import { abortSignal, atLeastOne, callback, type Shape } from './options.ts'
 import type { BoundStage, StageBody, StageContext, Step } from './stage.ts'
 import { fuse } from './steps.ts'
 import { blame, toStream } from './streams.ts'
@@ -29,6 +31,16 @@ export interface RunOptions {
   /** Is told what a log of the run should have; `fields` say the same to programs. */
   inform?: (message: string, fields?: object) => void
 }
+
+export const runShape = {
+  buffer: atLeastOne,
+  arena: z.instanceof(Arena),
+  threads: atLeastOne,
+  signal: abortSignal,
+  counters: z.instanceof(Counters),
+  warn: callback,
+  inform: callback,
+} satisfies Shape<RunOptions>
 
 export interface RunResult {
   counters: Counters

@@ -2,12 +2,13 @@
 
 import type { Writable } from 'node:stream'
 import { VmapipeError } from '../core/errors.ts'
-import type { BoundStage } from '../core/stage.ts'
+import { atLeastOne, checkOptions, flag, placeOrStream, type Shape, text } from '../core/options.ts'
+import { type BoundStage, z } from '../core/stage.ts'
 import { Census } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
 import { announce } from './announce.ts'
-import { type Compression, compressionOf, parseCompression } from './compression.ts'
-import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
+import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
+import { type JobOptions, type JobResult, jobShape, limit, runJob } from './job.ts'
 
 export interface BackupOptions extends JobOptions {
   /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI. */
@@ -30,8 +31,30 @@ export interface BackupOptions extends JobOptions {
   index?: boolean
 }
 
+/** How an archive is written. */
+export const writingShape = {
+  to: placeOrStream,
+  compress: z.union([
+    text,
+    z.strictObject({ method: z.enum(METHODS), level: z.int().optional(), frame: atLeastOne.optional() }),
+  ]),
+  force: flag,
+  uuid: z.guid(),
+  ctime: z.int().min(0),
+  checksums: flag,
+  index: flag,
+}
+
+const shape = {
+  ...jobShape,
+  ...writingShape,
+  drives: z.record(z.string(), text),
+  configs: z.record(z.string(), text),
+} satisfies Shape<BackupOptions>
+
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
 export async function backup(options: BackupOptions): Promise<JobResult> {
+  checkOptions('backup', { shape, required: ['to'] }, options)
   const { drives: sources, inform, to, compress } = options
   const census = new Census(announce({ inform, guest: null, sources, to, compress }))
   return runJob(backupStages(options, census), census, options)

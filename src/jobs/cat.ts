@@ -5,8 +5,9 @@ import { openArchive } from '../access/open-archive.ts'
 import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
+import { bytes, checkOptions, placeOrStream, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
-import { DEFAULT_BUDGET } from '../core/run.ts'
+import { DEFAULT_BUDGET, runShape } from '../core/run.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
 
 export interface CatOptions extends RunOptions {
@@ -24,8 +25,20 @@ export interface CatOptions extends RunOptions {
   spool?: string
 }
 
+const shape = {
+  ...runShape,
+  from: placeOrStream,
+  drive: text,
+  to: placeOrStream,
+  offset: bytes,
+  length: bytes,
+  spool: text,
+} satisfies Shape<CatOptions>
+
 /** Gives how many bytes were written. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
-export async function cat({ from, drive, to = '-', offset = 0, length, ...options }: CatOptions): Promise<number> {
+export async function cat(given: CatOptions): Promise<number> {
+  checkOptions('cat', { shape, required: ['from', 'drive'] }, given)
+  const { from, drive, to = '-', offset = 0, length, ...options } = given
   const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal } = options
   const target = archiveTarget(to, options)
   await target.open()
@@ -33,10 +46,10 @@ export async function cat({ from, drive, to = '-', offset = 0, length, ...option
     const archive = await openArchive(from, { ...options, counters, budget: new Budget(buffer), only: [drive] })
     try {
       const image = archive.drive(drive)
-      const bytes = wanted(image.size, drive, offset, length)
-      counters.set('total', bytes)
+      const amount = wanted(image.size, drive, offset, length)
+      counters.set('total', amount)
       counters.set('done', 0)
-      for await (const chunk of image.chunks(offset, bytes)) {
+      for await (const chunk of image.chunks(offset, amount)) {
         try {
           signal?.throwIfAborted()
           await target.write(chunk.buffers)
@@ -47,7 +60,7 @@ export async function cat({ from, drive, to = '-', offset = 0, length, ...option
         counters.add('written', chunk.byteLength)
       }
       await target.finish()
-      return bytes
+      return amount
     } finally {
       await archive.close()
     }

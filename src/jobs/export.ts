@@ -5,6 +5,7 @@ import { type Archive, openArchive } from '../access/open-archive.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
+import { abortSignal, address, atLeastOne, callback, checkOptions, names, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { driveNamed, restoreNames, typableName } from '../formats/vma/names.ts'
 import { DiskFailures } from '../live/disk-failures.ts'
@@ -30,8 +31,22 @@ export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' 
   warn?: (message: string) => void
 }
 
+const shape = {
+  from: text,
+  socket: text,
+  listen: address,
+  control: text,
+  drives: names,
+  overlay: text,
+  spool: text,
+  buffer: atLeastOne,
+  signal: abortSignal,
+  warn: callback,
+} satisfies Shape<ExportOptions>
+
 /** Opens everything. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
 export async function exportArchive(options: ExportOptions): Promise<ArchiveExport> {
+  checkOptions('exportArchive', { shape, required: ['from'] }, options)
   const { from, drives, spool, buffer = DEFAULT_BUDGET, signal, warn } = options
   const archive = await openArchive(from, { budget: new Budget(buffer), only: drives, spool, signal, warn })
   const disks = new Map<string, Disk>()

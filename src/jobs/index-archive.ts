@@ -13,8 +13,9 @@ import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
 import { writeSidecar } from '../access/sidecar.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { checkOptions, flag, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
-import { DEFAULT_BUDGET } from '../core/run.ts'
+import { DEFAULT_BUDGET, runShape } from '../core/run.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 
 export interface IndexOptions extends RunOptions {
@@ -24,6 +25,8 @@ export interface IndexOptions extends RunOptions {
   force?: boolean
 }
 
+const shape = { ...runShape, archive: text, force: flag } satisfies Shape<IndexOptions>
+
 export interface IndexReport {
   /** What was written; null where the archive has an index of its own. */
   path: string | null
@@ -32,7 +35,9 @@ export interface IndexReport {
 }
 
 /** Resolves when the index is durable. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
-export async function indexArchive({ archive, force, ...options }: IndexOptions): Promise<IndexReport> {
+export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
+  checkOptions('indexArchive', { shape, required: ['archive'] }, given)
+  const { archive, force, ...options } = given
   const place = parsePlace(archive)
   if (place.kind !== 'file')
     throw new VmapipeError('USAGE', 'only a file can have an index beside it', { hint: 'give its path' })

@@ -2,8 +2,10 @@
 
 import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
+import { atLeastOne, type Shape, text } from '../core/options.ts'
 import { definePipeline, type RunOptions, type RunResult } from '../core/pipeline.ts'
-import type { BoundStage } from '../core/stage.ts'
+import { runShape } from '../core/run.ts'
+import { type BoundStage, z } from '../core/stage.ts'
 import type { Census, DriveReport } from '../stages/census.ts'
 import { bindStage } from '../stages/registry.ts'
 
@@ -11,6 +13,8 @@ export interface JobOptions extends RunOptions {
   /** Bytes a second that are read at most (from the drives in a backup, from the archive otherwise), or text such as `100MB/s`. */
   bwlimit?: number | string
 }
+
+export const jobShape = { ...runShape, bwlimit: z.union([atLeastOne, text]) } satisfies Shape<JobOptions>
 
 export interface JobResult extends RunResult {
   manifest: Manifest

@@ -2,12 +2,14 @@
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
+import { checkOptions } from '../core/options.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { defineStage, z } from '../core/stage.ts'
-import { type ReadOptions, reading } from './restore.ts'
+import { type ReadOptions, reading, readShape } from './restore.ts'
 
 /** Reads no further than the header, then lets go of the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function readManifest(options: ReadOptions): Promise<Manifest> {
+  checkOptions('readManifest', { shape: readShape, required: ['from'] }, options)
   const enough = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, enough.signal]) : enough.signal
   let manifest: Manifest | null = null

@@ -3,6 +3,7 @@
 import { openArchive } from '../access/open-archive.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { roundUp } from '../core/geometry.ts'
+import { abortSignal, callback, checkOptions, type Shape, text } from '../core/options.ts'
 import {
   decodeGptEntries,
   decodeGptHeader,
@@ -50,8 +51,18 @@ export interface PartitionsOptions {
   warn?: (message: string) => void
 }
 
+const shape = {
+  from: text,
+  drive: text,
+  spool: text,
+  signal: abortSignal,
+  warn: callback,
+} satisfies Shape<PartitionsOptions>
+
 /** Errors: USAGE, FAILED, DAMAGED (no table can be had of what is there), INCOMPLETE, ABORTED. */
-export async function readPartitions({ from, drive, ...options }: PartitionsOptions): Promise<PartitionTable> {
+export async function readPartitions(given: PartitionsOptions): Promise<PartitionTable> {
+  checkOptions('readPartitions', { shape, required: ['from', 'drive'] }, given)
+  const { from, drive, ...options } = given
   const archive = await openArchive(from, { ...options, only: [drive] })
   try {
     const reader = archive.drive(drive)

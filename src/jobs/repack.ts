@@ -5,14 +5,15 @@ import { openArchive } from '../access/open-archive.ts'
 import { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { type ClusterItem, Manifest } from '../core/items.ts'
+import { checkOptions, flag, names, placeOrStream, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { Census } from '../stages/census.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { driveFilter, filtered } from '../stages/drive-filter.ts'
 import { bindStage } from '../stages/registry.ts'
-import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
-import { type JobResult, limit, runJob } from './job.ts'
+import { type BackupOptions, compressorFor, framerFor, writingShape } from './backup.ts'
+import { type JobResult, jobShape, limit, runJob } from './job.ts'
 import { reading } from './restore.ts'
 
 export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs'> {
@@ -27,8 +28,19 @@ export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs'>
   leaveOut?: string[]
 }
 
+const shape = {
+  ...jobShape,
+  ...writingShape,
+  from: placeOrStream,
+  keepOrder: flag,
+  spool: text,
+  keep: names,
+  leaveOut: names,
+} satisfies Shape<RepackOptions>
+
 /** Resolves when the new archive is complete and durable. UUID and time stay unless given. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function repack(options: RepackOptions): Promise<JobResult> {
+  checkOptions('repack', { shape, required: ['from', 'to'] }, options)
   const census = new Census()
   if (options.keepOrder) return runJob([...passing(options), ...writing(options, census)], census, options)
   // Half of the memory finds and unpacks, the other half packs.

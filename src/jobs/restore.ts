@@ -2,14 +2,15 @@
 
 import type { Readable } from 'node:stream'
 import { VmapipeError } from '../core/errors.ts'
-import type { BoundStage } from '../core/stage.ts'
+import { checkOptions, flag, names, placeOrStream, type Shape, text } from '../core/options.ts'
+import { type BoundStage, z } from '../core/stage.ts'
 import { Census } from '../stages/census.ts'
 import type { UnsoundDrive } from '../stages/cluster-writer.ts'
 import { Findings } from '../stages/findings.ts'
 import { bindStage } from '../stages/registry.ts'
 import { archiveReport, DamagedArchive } from './archive-report.ts'
 import { refuseIfCut } from './cut-archive.ts'
-import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
+import { type JobOptions, type JobResult, jobShape, limit, runJob } from './job.ts'
 import { restoreNotes } from './restore-notes.ts'
 
 export interface ReadOptions extends JobOptions {
@@ -30,19 +31,25 @@ export interface RestoreOptions extends ReadOptions {
   salvage?: boolean
 }
 
+export const readShape = { ...jobShape, from: placeOrStream } satisfies Shape<ReadOptions>
+
+const shape = {
+  ...readShape,
+  into: text,
+  drives: z.record(z.string(), text),
+  zeroed: z.union([flag, names]),
+  force: flag,
+  salvage: flag,
+} satisfies Shape<RestoreOptions>
+
 /**
  * Resolves when everything is durable. Of a damaged archive all that can be read is restored, and then this rejects with a
  * DamagedArchive, whose notes tell what became of each drive; one that is known beforehand to be cut is restored with `salvage`
  * alone. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
  */
-export async function restore({
-  into,
-  drives,
-  zeroed,
-  force,
-  salvage,
-  ...options
-}: RestoreOptions): Promise<JobResult> {
+export async function restore(given: RestoreOptions): Promise<JobResult> {
+  checkOptions('restore', { shape, required: ['from'] }, given)
+  const { into, drives, zeroed, force, salvage, ...options } = given
   if ((into === undefined) === (drives === undefined)) {
     throw new VmapipeError('USAGE', 'restore needs a folder, or targets of drives, and not both', {
       hint: 'such as vm/, or --drive drive-scsi0=disk.raw',

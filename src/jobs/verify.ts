@@ -1,11 +1,12 @@
 /** Everything that a restore would check, without writing anything. */
 
+import { checkOptions } from '../core/options.ts'
 import { definePipeline, type RunResult } from '../core/pipeline.ts'
 import { Findings } from '../stages/findings.ts'
 import { bindStage } from '../stages/registry.ts'
 import type { VerifyReport } from '../stages/verifier.ts'
 import { type ArchiveReport, archiveReport, DamagedArchive } from './archive-report.ts'
-import { type ReadOptions, reading } from './restore.ts'
+import { type ReadOptions, reading, readShape } from './restore.ts'
 
 export interface VerifyResult extends RunResult, ArchiveReport {}
 
@@ -14,6 +15,7 @@ export interface VerifyResult extends RunResult, ArchiveReport {}
  * rejects with. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
  */
 export async function verify(options: ReadOptions): Promise<VerifyResult> {
+  checkOptions('verify', { shape: readShape, required: ['from'] }, options)
   const findings = new Findings()
   let seen: VerifyReport | undefined
   const verifier = bindStage('verifier', {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { didYouMean } from '../../config/suggest.ts'
 import { VmapipeError } from '../../core/errors.ts'
+import { didYouMean } from '../../core/suggest.ts'
 import { common, examples } from '../flags.ts'
 import { columns, print } from '../text.ts'
 

@@ -9,6 +9,7 @@ import { openArchive } from '../../access/open-archive.ts'
 import { Budget } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { DriveInfo } from '../../core/items.ts'
+import { abortSignal, address, atLeastOne, callback, checkOptions, flag, type Shape, text } from '../../core/options.ts'
 import { DEFAULT_BUDGET } from '../../core/run.ts'
 import { typableName } from '../../formats/vma/names.ts'
 import type { Disk } from '../../storage/disk.ts'
@@ -35,6 +36,21 @@ export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'lis
   signal?: AbortSignal
   warn?: (message: string) => void
 }
+
+const shape = {
+  from: text,
+  into: text,
+  socket: text,
+  listen: address,
+  control: text,
+  force: flag,
+  spool: text,
+  buffer: atLeastOne,
+  bwlimit: atLeastOne,
+  threads: atLeastOne,
+  signal: abortSignal,
+  warn: callback,
+} satisfies Shape<LiveRestoreOptions>
 
 export type RestoreState = 'filling' | 'complete' | 'failed'
 
@@ -68,6 +84,7 @@ export class LiveRestore {
 
   /** Opens all, or goes on with what is there. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
   static async open(options: LiveRestoreOptions): Promise<LiveRestore> {
+    checkOptions('LiveRestore', { shape, required: ['from', 'into'] }, options)
     const { from, into, force, buffer = DEFAULT_BUDGET, threads, spool, signal, warn } = options
     const budget = new Budget(buffer)
     const memory = budget.carve(FILL_BYTES, 'restoring the rest')

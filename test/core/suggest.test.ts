@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { nearest } from '../../src/config/suggest.ts'
+import { nearest } from '../../src/core/suggest.ts'
 
 test('a slip of the fingers is understood, another word is not', () => {
   const names = ['zero-elider', 'compressor', 'sink', 'source']

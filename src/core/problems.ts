@@ -1,7 +1,9 @@
 /** What a schema has to say about a value, in words of ours: where, what was expected, what was meant. */
 
 import type * as z from 'zod'
-import type { Path } from './document.ts'
+/** The way to a value inside another one: keys of maps and positions in lists. */
+export type Path = readonly (string | number)[]
+
 import { didYouMean } from './suggest.ts'
 
 export interface Problem {
