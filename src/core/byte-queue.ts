@@ -6,6 +6,10 @@
 import type { Lease } from './budget.ts'
 import type { Chunk } from './items.ts'
 
+const NOTHING = Buffer.alloc(0)
+/** Parts before the first that is in use. */
+const MOST_GONE = 4096
+
 interface Part {
   buffer: Buffer
   leases: readonly Lease[]
@@ -18,7 +22,9 @@ export interface Taken {
 }
 
 export class ByteQueue {
-  readonly #parts: Part[] = []
+  /** In use from `#head` on: to remove the first one would move all others. */
+  #parts: Part[] = []
+  #head = 0
   #length = 0
   #position = 0
 
@@ -45,7 +51,9 @@ export class ByteQueue {
 
   /** Puts back what was taken right before, as the caller's copy of it. */
   unshift(bytes: Buffer): void {
-    if (bytes.length > 0) this.#parts.unshift({ buffer: bytes, leases: [] })
+    const part = { buffer: bytes, leases: [] }
+    if (bytes.length > 0 && this.#head > 0) this.#parts[--this.#head] = part
+    else if (bytes.length > 0) this.#parts.unshift(part)
     this.#length += bytes.length
     this.#position -= bytes.length
   }
@@ -54,31 +62,35 @@ export class ByteQueue {
   peek(bytes: number): Buffer {
     const copy = Buffer.allocUnsafe(bytes)
     let filled = 0
-    for (const { buffer } of this.#parts) {
-      filled += buffer.copy(copy, filled, 0, bytes - filled)
-      if (filled === bytes) break
-    }
+    for (let at = this.#head; filled < bytes; at++)
+      filled += this.#parts[at].buffer.copy(copy, filled, 0, bytes - filled)
     return copy
   }
 
   /** Views of the next `bytes` bytes, which stay in the queue. They must be there. */
   look(bytes: number): Buffer[] {
     const views: Buffer[] = []
-    let left = bytes
-    for (const { buffer } of this.#parts) {
-      if (left === 0) break
-      views.push(buffer.subarray(0, left))
-      left -= views.at(-1)!.length
+    for (let at = this.#head, left = bytes; left > 0; at++) {
+      const view = this.#parts[at].buffer.subarray(0, left)
+      views.push(view)
+      left -= view.length
     }
     return views
   }
 
-  /** How many bytes lie before the first `needle`, which may be spread over chunks; -1 where there is none. */
-  indexOf(needle: Buffer): number {
+  /** How many bytes are before the first `needle` within bytes `from` to `to`, which may be spread over chunks; -1 if there is none. */
+  indexOf(needle: Buffer, from = 0, to = this.#length): number {
     const overlap = needle.length - 1
     let before = 0
-    let tail: Buffer = Buffer.alloc(0)
-    for (const { buffer } of this.#parts) {
+    let tail: Buffer = NOTHING
+    for (let at = this.#head; at < this.#parts.length && before < to; at++) {
+      const { buffer: whole } = this.#parts[at]
+      if (before + whole.length <= from) {
+        before += whole.length
+        continue
+      }
+      const buffer = whole.subarray(Math.max(0, from - before), to - before)
+      before = Math.max(before, from)
       const seam = Buffer.concat([tail, buffer.subarray(0, overlap)])
       const across = seam.indexOf(needle)
       if (across >= 0) return before - tail.length + across
@@ -114,12 +126,12 @@ export class ByteQueue {
   #consume(bytes: number, see: (part: Part, length: number) => void): void {
     let left = bytes
     while (left > 0) {
-      const part = this.#parts[0]
+      const part = this.#parts[this.#head]
       const length = Math.min(left, part.buffer.length)
       see(part, length)
       left -= length
       if (length === part.buffer.length) {
-        this.#parts.shift()
+        this.#drop()
         for (const lease of part.leases) lease.release()
       } else {
         part.buffer = part.buffer.subarray(length)
@@ -128,7 +140,16 @@ export class ByteQueue {
     this.#length -= bytes
     this.#position += bytes
   }
+
+  #drop(): void {
+    this.#parts[this.#head++] = GONE
+    if (this.#head < this.#parts.length && this.#head < MOST_GONE) return
+    this.#parts = this.#parts.slice(this.#head)
+    this.#head = 0
+  }
 }
+
+const GONE: Part = { buffer: NOTHING, leases: [] }
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

@@ -15,6 +15,7 @@ export const STORED = 0x80000000
 export const END_MARK = 0
 /** Magic, FLG, BD, content size, dictionary id, header checksum. */
 export const LZ4_HEADER_LIMIT = 19
+const LZ4_HEADER_LEAST = 7
 
 export interface Lz4FrameHeader {
   /** Bytes of the header, magic included. */
@@ -39,12 +40,23 @@ export function lz4HeaderLength(start: Buffer): number {
   return 7 + (flags & FLG.contentSize ? 8 : 0) + (flags & FLG_DICTIONARY ? 4 : 0)
 }
 
+/** Whether a header that can be decoded begins here. */
+export function isLz4Header(start: Buffer): boolean {
+  if (start.length < LZ4_HEADER_LEAST || (start[4] & FLG.version) !== FLG.version1) return false
+  const length = lz4HeaderLength(start)
+  return start.length >= length && headerChecksum(start.subarray(0, length)) === start[length - 1]
+}
+
+function headerChecksum(header: Buffer): number {
+  return (xxh32(header.subarray(4, -1)) >>> 8) & 0xff
+}
+
 /** "Frame Descriptor"; `header` is the whole of it, `offset` where it is in the archive, for the errors. DAMAGED. */
 export function decodeLz4Header(header: Buffer, offset: number): Lz4FrameHeader {
   const damaged = (what: string, hint?: string) => new VmapipeError('DAMAGED', `an LZ4 frame ${what}`, { offset, hint })
   const length = lz4HeaderLength(header)
   const [flags, bd] = [header[4], header[5]]
-  if (((xxh32(header.subarray(4, length - 1)) >>> 8) & 0xff) !== header[length - 1]) {
+  if (headerChecksum(header.subarray(0, length)) !== header[length - 1]) {
     throw damaged('has a header that does not match its checksum')
   }
   if ((flags & FLG.version) !== FLG.version1) throw damaged(`is of the unknown version ${flags >>> 6}`)

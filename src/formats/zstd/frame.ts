@@ -34,6 +34,15 @@ export function zstdHeaderLength(descriptor: number): number {
   return 5 + (single ? 0 : 1) + DICTIONARY_SIZES[descriptor & DESCRIPTOR.dictionary] + contentFieldSize(descriptor)
 }
 
+/** Whether a frame may begin here: its header has no flag that is not defined, and a block follows. */
+export function isZstdHeader(start: Buffer): boolean {
+  if (start.length < 5 || (start[4] & DESCRIPTOR.reserved) !== 0) return false
+  const length = zstdHeaderLength(start[4])
+  if (start.length < length + ZSTD_BLOCK_HEADER_SIZE) return false
+  const bits = start.readUIntLE(length, ZSTD_BLOCK_HEADER_SIZE)
+  return ((bits >>> 1) & 3) !== BLOCK_RESERVED && bits >>> 3 <= ZSTD_BLOCK_LIMIT
+}
+
 function contentFieldSize(descriptor: number): number {
   const flag = descriptor >>> DESCRIPTOR.contentSize
   // Without a window the content's size is always there, if only in one byte.

@@ -3,11 +3,10 @@
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import { couldBecome, type Format, MAGIC_LIMIT, recognise } from '../../formats/compression.ts'
-import { decodeLz4Header, lz4HeaderLength } from '../../formats/lz4/frame.ts'
-import { decodeZstdHeader, zstdHeaderLength } from '../../formats/zstd/frame.ts'
 import type { Decoder, DecoderContext } from './decoder.ts'
+import { frameStartOf } from './frame-start.ts'
 import { decodeGzip } from './gzip-decoder.ts'
-import type { FrameStart, Inlet } from './inlet.ts'
+import type { Inlet } from './inlet.ts'
 import { decodeLz4Frame } from './lz4-decoder.ts'
 import { decodeLegacyFrame } from './lz4-legacy-decoder.ts'
 import { decodeLzop } from './lzop-decoder.ts'
@@ -75,23 +74,8 @@ async function decodeFrames(context: DecoderContext): Promise<void> {
       current ??= family
       await decode(context)
     }
-    await recovery.attempt(input, next, FRAME_START)
+    await recovery.attempt(input, next, frameStartOf(current))
   }
-}
-
-/** Of frames of any family: those that cannot follow are refused as they come. */
-const FRAME_START: FrameStart = {
-  magic: ['28b52ffd', '04224d18', '02214c18', '562a4d18'].map((hex) => Buffer.from(hex, 'hex')),
-  couldBe(start) {
-    const format = recognise(start)
-    try {
-      if (format === 'zstd') decodeZstdHeader(start.subarray(0, zstdHeaderLength(start[4])), 0)
-      if (format === 'lz4') decodeLz4Header(start.subarray(0, lz4HeaderLength(start)), 0)
-      return true
-    } catch {
-      return false
-    }
-  },
 }
 
 function frameKind(start: Buffer, input: Inlet, current: string | undefined) {

@@ -6,6 +6,7 @@
 import { ByteQueue, type Taken } from '../../core/byte-queue.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
+import { Turns } from '../../core/turns.ts'
 
 /** How a frame begins that is looked for behind damage. */
 export interface FrameStart {
@@ -16,15 +17,24 @@ export interface FrameStart {
 
 const LOOK = 32
 
+/** Bytes that are searched for all magic numbers before the next: or one that is rare would be searched for far ahead, each time. */
+const WINDOW = 8 << 10
+
 /** A view is taken of at most this many bytes at once. */
 const PIECE = 1 << 20
 
 export class Inlet {
   readonly #queue = new ByteQueue()
+  #furthest = 0
   #ended = false
   #failure: { error: unknown } | null = null
   #wakeReader: (() => void) | null = null
   #wakeWriter: (() => void) | null = null
+
+  /** Where in the stream the next byte is that was never read. */
+  get furthest(): number {
+    return Math.max(this.#furthest, this.position)
+  }
 
   /** Where in the stream the next byte is. */
   get position(): number {
@@ -89,6 +99,7 @@ export class Inlet {
 
   /** Puts back what was read last, as a copy that stays as it is. */
   giveBack(bytes: Buffer): void {
+    this.#furthest = this.furthest
     this.#queue.unshift(bytes)
   }
 
@@ -98,22 +109,38 @@ export class Inlet {
     this.#queue.skip(Math.min(bytes, this.#queue.length))
   }
 
-  /** Passes over everything until such a frame begins, or to the end. */
-  async skipTo({ magic, couldBe }: FrameStart): Promise<void> {
+  /** Passes over everything before byte `from` of the stream, then over all until such a frame begins, or to the end. */
+  async skipTo({ magic, couldBe }: FrameStart, from = 0): Promise<void> {
     const overlap = Math.max(0, ...magic.map(({ length }) => length - 1))
+    const turns = new Turns()
     for (;;) {
-      const found = magic.map((bytes) => this.#queue.indexOf(bytes)).filter((at) => at >= 0)
-      if (found.length > 0) {
-        this.#queue.skip(Math.min(...found))
+      await turns.take()
+      this.#check()
+      const left = from - this.position
+      const at = left > 0 ? -1 : this.#nextOf(magic)
+      if (at >= 0) {
+        this.#queue.skip(at)
         if (couldBe(await this.peek(LOOK))) return
         this.#queue.skip(1)
         continue
       }
-      this.#queue.skip(Math.max(0, this.#queue.length - overlap))
+      const useless = left > 0 ? left : this.#queue.length - overlap
+      this.#queue.skip(Math.max(0, Math.min(this.#queue.length, useless)))
       if (await this.#has(this.#queue.length + 1)) continue
       this.#queue.clear()
       return
     }
+  }
+
+  /** How many bytes are before the first of them; -1 if there is none. */
+  #nextOf(magic: readonly Buffer[]): number {
+    const { length } = this.#queue
+    for (let from = 0; from < length; from += WINDOW) {
+      const places = magic.map((bytes) => this.#queue.indexOf(bytes, from, from + WINDOW + bytes.length - 1))
+      const found = places.filter((at) => at >= 0)
+      if (found.length > 0) return Math.min(...found)
+    }
+    return -1
   }
 
   endsWithin(what: string): VmapipeError {

@@ -7,11 +7,24 @@ import type { Findings } from '../findings.ts'
 import type { InOrder } from './in-order.ts'
 import type { FrameStart, Inlet } from './inlet.ts'
 
+/**
+ * Where a frame seems to begin it is read, and if it is none, its bytes are looked through once more. Bytes that are made for it would
+ * be read without end: beyond this many bytes only READ_AGAIN times as many are read as have gone by. Real damage has few such places.
+ */
+const FREE = 256 << 20
+const READ_AGAIN = 8
+/** What an attempt counts for at least, as it takes as long as to read so many bytes. */
+const ATTEMPT = 4 << 10
+
 export class Recovery {
   readonly #findings: Findings
   readonly #stage: string
   readonly #order: InOrder
   #reports = 0
+  /** Bytes that were read for frames that turned out to be none. */
+  #wasted = 0
+  /** How many bytes had gone on before the last gap. */
+  #lastGap = -1
 
   constructor(findings: Findings, stage: string, order: InOrder) {
     this.#findings = findings
@@ -64,10 +77,19 @@ export class Recovery {
       await decode()
     } catch (error) {
       const damage = this.report(error)
-      this.#order.afterwards(() => content.gap(damage, true))
+      this.#order.afterwards(() => this.#gapOnce(content, damage))
       if (input.position === offset) await input.skip(1)
-      await input.skipTo(next)
+      this.#wasted += Math.max(ATTEMPT, input.furthest - offset)
+      await input.skipTo(next, (this.#wasted - FREE) / READ_AGAIN)
     }
+  }
+
+  /** One gap says enough as long as nothing has gone on behind it. */
+  #gapOnce(content: Content, damage: VmapipeError): Chunk | null {
+    const { emitted } = this.#order
+    if (this.#lastGap === emitted) return null
+    this.#lastGap = emitted
+    return content.gap(damage, true)
   }
 }
 
