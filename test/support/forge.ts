@@ -15,6 +15,7 @@ export interface ForgedSlot {
 }
 
 export interface Forgery {
+  uuid?: Buffer
   drives?: DriveInfo[]
   configs?: ConfigFile[]
   /** Slots of each extent; every cluster of every drive once, in order, unless given. */
@@ -28,15 +29,15 @@ export interface Forgery {
 export const DRIVE: DriveInfo = { id: 1, name: 'd', size: 2 * CLUSTER_SIZE }
 
 /** The archive. Stored blocks hold 0x5a. */
-export function forge({ drives = [DRIVE], configs = [], extents, header, extent }: Forgery = {}): Buffer {
-  const head = encodeHeader(new Manifest({ uuid: UUID, ctime: 1700000000, configs, drives }))
+export function forge({ uuid = UUID, drives = [DRIVE], configs = [], extents, header, extent }: Forgery = {}): Buffer {
+  const head = encodeHeader(new Manifest({ uuid, ctime: 1700000000, configs, drives }))
   if (header !== undefined) {
     header(head)
     sign(head, 32)
   }
   const parts = [head]
   for (const [index, slots] of (extents ?? [allSlots(drives)]).entries()) {
-    const writer = new ExtentHeaderWriter(UUID)
+    const writer = new ExtentHeaderWriter(uuid)
     for (const { drive, cluster, mask } of slots) writer.add(drive, cluster, mask)
     const bytes = writer.finish()
     const blocks = bytes.readUInt16BE(6)

@@ -26,6 +26,7 @@ const PIECE = 1 << 20
 export class Inlet {
   readonly #queue = new ByteQueue()
   #furthest = 0
+  readonly #turns = new Turns()
   #ended = false
   #failure: { error: unknown } | null = null
   #wakeReader: (() => void) | null = null
@@ -112,9 +113,8 @@ export class Inlet {
   /** Passes over everything before byte `from` of the stream, then over all until such a frame begins, or to the end. */
   async skipTo({ magic, couldBe }: FrameStart, from = 0): Promise<void> {
     const overlap = Math.max(0, ...magic.map(({ length }) => length - 1))
-    const turns = new Turns()
     for (;;) {
-      await turns.take()
+      await this.#turns.take()
       this.#check()
       const left = from - this.position
       const at = left > 0 ? -1 : this.#nextOf(magic)
@@ -136,9 +136,12 @@ export class Inlet {
   #nextOf(magic: readonly Buffer[]): number {
     const { length } = this.#queue
     for (let from = 0; from < length; from += WINDOW) {
-      const places = magic.map((bytes) => this.#queue.indexOf(bytes, from, from + WINDOW + bytes.length - 1))
-      const found = places.filter((at) => at >= 0)
-      if (found.length > 0) return Math.min(...found)
+      let first = from + WINDOW
+      for (const bytes of magic) {
+        const at = this.#queue.indexOf(bytes, from, first + bytes.length - 1)
+        if (at >= 0) first = at
+      }
+      if (first < from + WINDOW) return first
     }
     return -1
   }

@@ -3,6 +3,7 @@
 import type { Lease } from '../../core/budget.ts'
 import type { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
+import { Turns } from '../../core/turns.ts'
 import type { Findings } from '../findings.ts'
 import type { InOrder } from './in-order.ts'
 import type { FrameStart, Inlet } from './inlet.ts'
@@ -21,6 +22,7 @@ export class Recovery {
   readonly #stage: string
   readonly #order: InOrder
   #reports = 0
+  readonly #turns = new Turns()
   /** Bytes that were read for frames that turned out to be none. */
   #wasted = 0
   /** How many bytes had gone on before the last gap. */
@@ -71,6 +73,7 @@ export class Recovery {
    * input is taken to what could be the next frame.
    */
   async attempt(input: Inlet, decode: () => Promise<void>, next: FrameStart): Promise<void> {
+    await this.#turns.take()
     const offset = input.position
     const content = new Content(this.#order)
     try {
