@@ -52,6 +52,14 @@ describe('the architecture', () => {
     assert.deepEqual(others, [])
   })
 
+  test('packages with compiled code are loaded when they are needed: nothing imports them but for their types', () => {
+    const compiled = /^import (?!type )[^'\n]*'(koffi|lz4-napi|@node-rs\/xxhash)'/m
+    assert.deepEqual(
+      files.filter((file) => compiled.test(readFileSync(join(src, file), 'utf8'))),
+      [],
+    )
+  })
+
   test('every room is on the map', () => {
     const map = readFileSync(join(src, 'README.md'), 'utf8')
     const rooms = new Set(files.filter((file) => file.includes('/')).map(room))

@@ -76,6 +76,23 @@ describe('the package', { timeout: 120_000, ...needs('npm', 'tar') }, () => {
     assert.deepEqual(readFileSync(join(app, 'out/disk-drive-scsi0.raw')), readFileSync(join(app, 'disk.raw')))
   })
 
+  test('is one clear error on an old Node, before anything that only a new one can load', () => {
+    const old = "data:text/javascript,Object.defineProperty(process.versions,'node',{value:'20.20.2'})"
+    const use = `import('vmapipe').catch(({ message }) => console.log(message))`
+    const { stdout } = run(['--import', old, '--input-type=module', '-e', use])
+    assert.equal(stdout, 'vmapipe: Node 24 or newer is needed, this is 20.20.2\n')
+    const { engines } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+    assert.deepEqual(engines, { node: '>=24' })
+    // What an old Node evaluates first imports nothing that it may not have.
+    const entry = readFileSync(join(installed, 'dist/index.js'), 'utf8')
+    assert.deepEqual(entry.match(/from '.*'/g), ["from 'node:module'"])
+  })
+
+  test('can be required', () => {
+    const { stdout } = run(['-p', "typeof require('vmapipe').backup"])
+    assert.equal(stdout, 'function\n')
+  })
+
   test('works as a command, with every command there is', () => {
     const launcher = join(installed, 'src/cli/vmapipe.js')
     const { status, stdout } = run([launcher, '--version'])

@@ -2,7 +2,6 @@
 
 import { promisify } from 'node:util'
 import { gunzip, zstdDecompress } from 'node:zlib'
-import { xxh32 } from '@node-rs/xxhash'
 import { discard } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
@@ -14,6 +13,7 @@ import {
   OUR_BLOCK_SIZE,
   STORED,
 } from '../formats/lz4/frame.ts'
+import { xxh32 } from '../formats/lz4/xxh32.ts'
 import {
   decodeZstdBlock,
   decodeZstdHeader,
@@ -22,7 +22,8 @@ import {
   zstdHeaderLength,
 } from '../formats/zstd/frame.ts'
 import { damagedFrame } from '../stages/compression/engine.ts'
-import { decodeBlock, free, type Lz4Block, PREFIX } from '../stages/compression/lz4-block.ts'
+import { decodeBlock, free, type Lz4Block } from '../stages/compression/lz4-block.ts'
+import { PREFIX } from '../stages/compression/lz4-codec.ts'
 import { zstdFrames } from '../stages/compression/zstd-frames.ts'
 
 /** Gives how many bytes the content has, of which at most as many are in `content` as it takes. */

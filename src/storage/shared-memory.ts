@@ -1,11 +1,11 @@
 /**
  * Memory that another process of the same user may look into: memfd_create(2), found by way of proc(5), so that what one
- * process has read need not be copied through a socket to get to the other. Linux only; null where it is not to be had.
+ * process has read need not be copied through a socket to get to the other. Linux only; null on other systems and if koffi cannot be loaded.
  */
 
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, readlinkSync } from 'node:fs'
-import koffi from 'koffi'
-import { native } from './native.ts'
+import { native } from '../core/native.ts'
+import { type Koffi, loadKoffi } from './koffi.ts'
 
 /** memfd_create(2): not for programs that are started; its size may be fixed. */
 const MFD_CLOEXEC = 0x01
@@ -146,8 +146,12 @@ interface Calls {
 
 const calls = native(load)
 
+/** Set by `load`: nothing here runs before it. */
+let koffi: Koffi
+
 function load(): Calls {
   if (process.platform !== 'linux') throw new Error('Linux only')
+  koffi = loadKoffi()
   const libc = koffi.load(null)
   const mmap = libc.func('intptr_t mmap(uintptr_t, size_t, int, int, int, intptr_t)')
   return {

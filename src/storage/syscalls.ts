@@ -1,14 +1,14 @@
 /**
  * System calls that Node does not offer, by way of koffi: lseek(2) for holes and sizes, fallocate(2) and ioctl(2) for
- * zeroing. Linux only; everywhere else, and where koffi does not load, `syscalls()` is null and callers go without.
+ * zeroing. Linux only: `syscalls()` is null on other systems and if koffi cannot be loaded, and callers do without.
  *
  * Results are as the kernel gives them: a negative number is an errno. The asynchronous calls run in libuv's pool;
  * their errno stays in the pool's thread, so a call that failed is made once more here to learn it: they fail fast.
  */
 
 import { constants } from 'node:os'
-import koffi from 'koffi'
-import { native } from './native.ts'
+import { native } from '../core/native.ts'
+import { type Koffi, loadKoffi } from './koffi.ts'
 
 /** lseek(2), "whence". */
 export const SEEK_END = 2
@@ -76,8 +76,12 @@ export const { ENXIO, EINVAL, EIO, EOPNOTSUPP, ENOTTY, ENOSYS, EAGAIN } = consta
 
 export const syscalls = native(load)
 
+/** Set by `load`: nothing here runs before it. */
+let koffi: Koffi
+
 function load(): Syscalls {
   if (process.platform !== 'linux') throw new Error('Linux only')
+  koffi = loadKoffi()
   const libc = koffi.load(null)
   const lseek = wide(libc, 'lseek', (name) => `int64_t ${name}(int, int64_t, int)`)
   const fallocate = wide(libc, 'fallocate', (name) => `int ${name}(int, int, int64_t, int64_t)`)
@@ -164,7 +168,7 @@ function locksAndPipes(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked
   }
 }
 
-type Library = ReturnType<typeof koffi.load>
+type Library = ReturnType<Koffi['load']>
 type NativeFunction = ReturnType<Library['func']>
 
 /** The variant with 64-bit offsets: `lseek64` in glibc, where that matters on 32-bit machines; plain `lseek` in musl. */

@@ -3,8 +3,8 @@
  * endian. Section names in the comments are those of that page.
  */
 
-import { xxh32 } from '@node-rs/xxhash'
 import { VmapipeError } from '../../core/errors.ts'
+import { xxh32 } from './xxh32.ts'
 
 export const LZ4_MAGIC = 0x184d2204
 /** A legacy block holds this much content, the last one of a frame less. */

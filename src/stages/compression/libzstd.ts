@@ -1,11 +1,11 @@
 /**
  * libzstd, which Node carries within itself and exports, by way of koffi: whole frames from memory to memory. Node's own
  * zlib makes a stream of every frame, with memory and a copy of its own, which takes as long as a small frame itself.
- * Null where koffi does not load or nothing is exported; zstd-frames.ts does without.
+ * Null if koffi cannot be loaded or nothing is exported; then zstd-frames.ts uses Node's zlib.
  */
 
-import koffi from 'koffi'
-import { native } from '../../storage/native.ts'
+import { native } from '../../core/native.ts'
+import { loadKoffi } from '../../storage/koffi.ts'
 
 /** zstd.h, ZSTD_cParameter. */
 const ZSTD_c_compressionLevel = 100
@@ -37,6 +37,7 @@ export interface Libzstd {
 export const libzstd = native(load)
 
 function load(): Libzstd {
+  const koffi = loadKoffi()
   // Once it has been used it cannot be set any more, which is no reason to do without.
   try {
     koffi.config({ ...koffi.config(), resident_async_pools: RESIDENT_CALLS })

@@ -1,14 +1,12 @@
 /** LZ4 blocks as lz4-napi wants them: with the size of the content before them, in place of their own. */
 
-import { xxh32 } from '@node-rs/xxhash'
-import lz4 from 'lz4-napi'
 import { VmapipeError } from '../../core/errors.ts'
 import { END_MARK, type Lz4FrameHeader, STORED } from '../../formats/lz4/frame.ts'
+import { xxh32 } from '../../formats/lz4/xxh32.ts'
 import { damagedFrame } from './engine.ts'
 import type { Inlet } from './inlet.ts'
+import { lz4Decoder, PREFIX } from './lz4-codec.ts'
 
-/** lz4-napi has the content's size before a block, in as many bytes as a frame has the block's own size in. */
-export const PREFIX = 4
 const FRAME = 'an LZ4 frame'
 
 export interface Lz4Block {
@@ -65,7 +63,7 @@ export async function readBlock(
 export function decodeBlockSync({ bytes, stored, offset }: Lz4Block, history?: Buffer): Buffer {
   if (stored) return bytes.subarray(PREFIX)
   try {
-    return lz4.uncompressSync(bytes, history)
+    return lz4Decoder().uncompressSync(bytes, history)
   } catch (error) {
     throw damagedFrame('LZ4', error, offset)
   }
@@ -75,7 +73,7 @@ export function decodeBlockSync({ bytes, stored, offset }: Lz4Block, history?: B
 export async function decodeBlock({ bytes, stored, offset }: Lz4Block): Promise<Buffer> {
   if (stored) return bytes.subarray(PREFIX)
   try {
-    return await lz4.uncompress(bytes)
+    return await lz4Decoder().uncompress(bytes)
   } catch (error) {
     throw damagedFrame('LZ4', error, offset)
   }

@@ -4,7 +4,6 @@
  */
 
 import { setImmediate as turn } from 'node:timers/promises'
-import { Xxh32 } from '@node-rs/xxhash'
 import type { Budget, Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
@@ -15,10 +14,12 @@ import {
   lz4HeaderLength,
   OUR_BLOCK_SIZE,
 } from '../../formats/lz4/frame.ts'
+import { newXxh32, type Xxh32 } from '../../formats/lz4/xxh32.ts'
 import { type DecoderContext, fitted, STREAM_PIECE } from './decoder.ts'
 import { Gatherer } from './gatherer.ts'
 import type { Inlet } from './inlet.ts'
-import { decodeBlock, decodeBlockSync, free, type Lz4Block, PREFIX, readBlock, readInteger } from './lz4-block.ts'
+import { decodeBlock, decodeBlockSync, free, type Lz4Block, readBlock, readInteger } from './lz4-block.ts'
+import { PREFIX } from './lz4-codec.ts'
 import { Content, type Recovery } from './recovery.ts'
 
 export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
@@ -178,7 +179,7 @@ class ContentCheck {
 
   constructor({ contentSize, contentChecksum }: Lz4FrameHeader, offset: number, context: DecoderContext) {
     this.#declared = contentSize
-    this.#hash = contentChecksum ? new Xxh32() : null
+    this.#hash = contentChecksum ? newXxh32() : null
     this.#offset = offset
     this.#recovery = context.recovery
     this.#content = new Content(context.order)

@@ -4,11 +4,11 @@
  * together as they are done, they leave lz4-napi with little memory that it uses over and over.
  */
 
-import { xxh32 } from '@node-rs/xxhash'
-import lz4 from 'lz4-napi'
 import { encodeLz4Header, encodeLz4Trailer, OUR_BLOCK_SIZE, STORED } from '../../formats/lz4/frame.ts'
+import { xxh32 } from '../../formats/lz4/xxh32.ts'
 import type { FrameEncoder } from './encoder.ts'
-import { free, PREFIX } from './lz4-block.ts'
+import { free } from './lz4-block.ts'
+import { type Lz4Codec, lz4Compressor, PREFIX } from './lz4-codec.ts'
 
 const HEADER_AND_TRAILER = 64
 
@@ -16,9 +16,10 @@ const HEADER_AND_TRAILER = 64
 const AT_ONCE = 4
 
 export function lz4Encoder(): FrameEncoder {
+  const codec = lz4Compressor()
   return {
     bound,
-    encode: encodeFrame,
+    encode: (content, frame) => encodeFrame(codec, content, frame),
   }
 }
 
@@ -28,7 +29,7 @@ function bound(bytes: number): number {
 }
 
 /** Writes the frame into `frame` and gives its length. */
-async function encodeFrame(content: Buffer, frame: Buffer): Promise<number> {
+async function encodeFrame(codec: Pick<Lz4Codec, 'compress'>, content: Buffer, frame: Buffer): Promise<number> {
   let filled = encodeLz4Header(content.length).copy(frame)
   const count = Math.ceil(content.length / OUR_BLOCK_SIZE)
   const part = (index: number) => content.subarray(index * OUR_BLOCK_SIZE, (index + 1) * OUR_BLOCK_SIZE)
@@ -37,7 +38,7 @@ async function encodeFrame(content: Buffer, frame: Buffer): Promise<number> {
   const work = async () => {
     while (begun < count) {
       const index = begun++
-      done.set(index, await lz4.compress(part(index)))
+      done.set(index, await codec.compress(part(index)))
       for (let block = done.get(written); block !== undefined; block = done.get(written)) {
         done.delete(written)
         filled += appendBlock(block, part(written), frame, filled)

@@ -5,7 +5,8 @@ import { VmapipeError } from '../../core/errors.ts'
 import { recognise } from '../../formats/compression.ts'
 import { LEGACY_BLOCK_SIZE } from '../../formats/lz4/frame.ts'
 import { type DecoderContext, roomFor } from './decoder.ts'
-import { type Lz4Block, mostContent, PREFIX, readInteger } from './lz4-block.ts'
+import { type Lz4Block, mostContent, readInteger } from './lz4-block.ts'
+import { PREFIX } from './lz4-codec.ts'
 import { decodeBlocks } from './lz4-decoder.ts'
 
 /** LZ4_COMPRESSBOUND: legacy blocks are never stored, so they may be larger than their content. */
