@@ -5,8 +5,8 @@
  */
 
 import { constants } from 'node:os'
-import koffi from 'koffi'
-import { native } from './native.ts'
+import { native } from '../core/native.ts'
+import { type Koffi, loadKoffi } from './koffi.ts'
 
 /** flock(2). */
 const LOCK_EX = 2
@@ -30,8 +30,12 @@ export const { EAGAIN, EEXIST } = constants.errno
 
 export const fileCalls = native(load)
 
+/** Set by `load`: nothing here runs before it. */
+let koffi: Koffi
+
 function load(): FileCalls {
   if (process.platform !== 'linux') throw new Error('Linux only')
+  koffi = loadKoffi()
   const libc = koffi.load(null)
   const flock = libc.func('int flock(int, int)')
   const syncfs = libc.func('int syncfs(int)')
@@ -43,7 +47,7 @@ function load(): FileCalls {
 }
 
 /** Since glibc 2.28 and musl 1.2.5. */
-function renameNewBy(libc: ReturnType<typeof koffi.load>): FileCalls['renameNew'] {
+function renameNewBy(libc: ReturnType<Koffi['load']>): FileCalls['renameNew'] {
   try {
     const renameat2 = libc.func('int renameat2(int, const char *, int, const char *, unsigned int)')
     return (from, to) => inPool(renameat2, [AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE])
@@ -52,7 +56,7 @@ function renameNewBy(libc: ReturnType<typeof koffi.load>): FileCalls['renameNew'
   }
 }
 
-type NativeFunction = ReturnType<ReturnType<typeof koffi.load>['func']>
+type NativeFunction = ReturnType<ReturnType<Koffi['load']>['func']>
 
 /** The errno of the pool's thread stays there, so a call that failed is made once more here to learn it: they fail fast. */
 function inPool(call: NativeFunction, args: unknown[]): Promise<number> {
