@@ -43,7 +43,7 @@ const shape = {
 } satisfies Shape<RestoreOptions>
 
 /**
- * Resolves when everything is durable. Of a damaged archive all that can be read is restored, and then this rejects with a
+ * Resolves when everything is durable. A drive whose target fails does not keep the others from being restored. Of a damaged archive all that can be read is restored, and then this rejects with a
  * DamagedArchive, whose notes tell what became of each drive; one that is known beforehand to be cut is restored with `salvage`
  * alone. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
  */
@@ -62,15 +62,25 @@ export async function restore(given: RestoreOptions): Promise<JobResult> {
   const findings = new Findings()
   const unsound: UnsoundDrive[] = []
   const onUnsound = (drive: UnsoundDrive) => unsound.push(drive)
+  const failures: VmapipeError[] = []
+  const onFailed = (failure: VmapipeError) => failures.push(failure)
   const stages = [
     ...reading(options, findings),
     census.stage,
     bindStage('zero-expander', {}),
-    bindStage('cluster-writer', { ...where, ...how, findings, onUnsound }),
+    bindStage('cluster-writer', { ...where, ...how, findings, onUnsound, onFailed }),
   ]
   const result = await runJob(stages, census, options)
   const report = archiveReport(findings, result.manifest, result.drives)
-  if (report.damageCount > 0) throw new DamagedArchive(report, restoreNotes(report, unsound))
+  if (report.damageCount > 0) {
+    const notes = [...failures.map(({ line }) => line), ...restoreNotes(report, unsound)]
+    throw new DamagedArchive(report, notes)
+  }
+  const [first, ...others] = failures
+  if (first !== undefined) {
+    first.suppressed.push(...others)
+    throw first
+  }
   return result
 }
 

@@ -3,13 +3,12 @@
  * fast while nobody waits for it. Without it the first writes during the first backup wait for tens of milliseconds.
  */
 
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Budget } from '../core/budget.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import { NbdClient } from '../protocol/nbd/client.ts'
 import type { Disk } from '../storage/disk.ts'
+import { socketFolder } from '../storage/socket-folder.ts'
 import { ControlClient } from './control/client.ts'
 import { ClusterFeed } from './control/handover/cluster-feed.ts'
 
@@ -32,9 +31,9 @@ interface Props {
 
 /** False where it could not be done, as where there is no place for sockets: the service does without. */
 export async function rehearse(serviceOf: (props: Props) => Rehearsed): Promise<boolean> {
-  const folder = await mkdtemp(join(tmpdir(), 'vmapipe-')).catch(() => null)
+  const folder = await socketFolder().catch(() => null)
   if (folder === null) return false
-  const [socket, control] = [join(folder, 'nbd'), join(folder, 'ctl')]
+  const [socket, control] = [join(folder.path, 'nbd'), join(folder.path, 'ctl')]
   const service = serviceOf({ drives: { [NAME]: inMemory(CLUSTERS * CLUSTER_SIZE) }, socket, control })
   try {
     await service.start()
@@ -46,7 +45,7 @@ export async function rehearse(serviceOf: (props: Props) => Rehearsed): Promise<
     return false
   } finally {
     await service.stop().catch(() => {})
-    await rm(folder, { recursive: true, force: true }).catch(() => {})
+    await folder.remove()
   }
 }
 

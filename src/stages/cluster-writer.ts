@@ -1,7 +1,8 @@
 /**
  * Writes ranges to drives, several writes in flight. Files get their names only when every drive is complete and
- * synced; until then, and after any error, there is nothing under a final name. Of what was read past damage, a drive that
- * is not whole gets a name that says so.
+ * synced; until then there is nothing under a final name. A drive that cannot be written is given up, and the others go on: the
+ * run fails at its end, or at once when no drive is left. Of what was read past damage, a drive that is not whole gets a name
+ * that says so.
  */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
@@ -32,6 +33,10 @@ const options = z.strictObject({
     .custom<(drive: UnsoundDrive) => void>((value) => typeof value === 'function')
     .optional()
     .describe('in code: is told of each drive that is not whole, and where it is'),
+  onFailed: z
+    .custom<(error: VmapipeError) => void>((value) => typeof value === 'function')
+    .optional()
+    .describe('in code: is told at the end why a drive could not be written, and the run does not fail'),
 })
 
 type Options = z.output<typeof options>
@@ -73,7 +78,8 @@ class ClusterWriter implements SinkBody<RangeItem> {
   readonly #context: StageContext
   readonly #targets: Targets
   readonly #inFlight = new Set<Promise<void>>()
-  #failed: unknown = null
+  /** Of drives that were given up, by dev_id. */
+  readonly #failures = new Map<number, VmapipeError>()
   #begun = false
 
   constructor(options: Options, context: StageContext) {
@@ -87,26 +93,59 @@ class ClusterWriter implements SinkBody<RangeItem> {
       this.#begun = true
       return this.#targets.open(item)
     }
-    const writer = this.#targets.drives.get(item.drive)
+    const { drives } = this.#targets
+    if (drives.size === 0) this.#fail()
+    const writer = drives.get(item.drive)
     if (writer === undefined || (item.data === null && writer.isZero)) {
       item.release()
       return
     }
     while (this.#inFlight.size >= DEPTH) await Promise.race(this.#inFlight)
-    if (this.#failed !== null) throw this.#failed
     this.#start(item, writer)
   }
 
   async final(): Promise<void> {
     if (!this.#begun) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
     await Promise.all(this.#inFlight)
-    if (this.#failed !== null) throw this.#failed
     const { drives, files } = this.#targets
-    for (const [id, writer] of drives) await this.#zeroMissing(id, writer)
-    await Promise.all([...drives.values(), ...files].map((writer) => writer.flush()))
-    for (const [id, writer] of drives) await this.#publish(id, writer)
-    for (const writer of files) await writer.publish()
-    this.#targets.keep()
+    await this.#each((id, writer) => this.#zeroMissing(id, writer))
+    await Promise.all([...drives].map(([id, writer]) => this.#attempt(id, () => writer.flush())))
+    await this.#each((id, writer) => this.#publish(id, writer))
+    if (drives.size > 0 || this.#failures.size === 0) {
+      this.#targets.keep()
+      await Promise.all(files.map((file) => file.flush()))
+      for (const file of files) await file.publish()
+    }
+    const { onFailed } = this.#options
+    if (onFailed === undefined) this.#fail()
+    else for (const failure of this.#failures.values()) onFailed(failure)
+  }
+
+  async #each(work: (id: number, writer: DriveWriter) => Promise<void>): Promise<void> {
+    for (const [id, writer] of [...this.#targets.drives]) await this.#attempt(id, () => work(id, writer))
+  }
+
+  async #attempt(id: number, work: () => Promise<void>): Promise<void> {
+    await work().catch((error) => this.#giveUp(id, error))
+    this.#context.signal.throwIfAborted()
+  }
+
+  /** What comes of this drive is passed over from now on. If the run is aborted no drive is to blame. */
+  #giveUp(id: number, error: unknown): void {
+    if (this.#context.signal.aborted || this.#failures.has(id)) return
+    const failure = asVmapipeError(error)
+    failure.stage ??= this.#context.name
+    failure.where.drive ??= this.#targets.names.get(id)
+    this.#failures.set(id, failure)
+    this.#targets.giveUp(id, Promise.allSettled(this.#inFlight))
+    if (this.#targets.drives.size > 0) this.#context.warn(`${failure.line}; the other drives are restored`)
+  }
+
+  #fail(): void {
+    const [first, ...others] = this.#failures.values()
+    if (first === undefined) return
+    first.suppressed.push(...others)
+    throw first
   }
 
   /** What did not come is zeroes, also where the target had something else. */
@@ -142,15 +181,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
   }
 
   #start(range: Range, writer: DriveWriter): void {
-    const done = this.#carryOut(range, writer).then(
-      () => {
-        this.#inFlight.delete(done)
-      },
-      (error) => {
-        this.#failed ??= error
-        this.#inFlight.delete(done)
-      },
-    )
+    const done = this.#carryOut(range, writer).finally(() => this.#inFlight.delete(done))
     this.#inFlight.add(done)
   }
 
@@ -160,9 +191,8 @@ class ClusterWriter implements SinkBody<RangeItem> {
       else await writer.write(data, offset)
     } catch (error) {
       const failure = asVmapipeError(error)
-      failure.where.drive ??= this.#targets.names.get(drive)
       failure.where.offset ??= offset
-      throw failure
+      return this.#giveUp(drive, failure)
     } finally {
       for (const lease of leases) lease.release()
     }

@@ -5,13 +5,13 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { access, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { NbdClient } from '../protocol/nbd/client.ts'
 import { findProgram, spawnTied } from './child.ts'
+import { socketFolder } from './socket-folder.ts'
 import type { ImageFormat } from './spec.ts'
 
 export interface QemuNbdOptions {
@@ -25,8 +25,6 @@ const START_MS = 30_000
 const END_MS = 5_000
 /** What of its messages is kept. */
 const MAX_SAID = 4096
-/** A socket's path has 107 bytes at most; the folder and the socket need 25. */
-const MAX_TMPDIR = 80
 
 export class QemuNbd {
   readonly client: NbdClient
@@ -39,9 +37,8 @@ export class QemuNbd {
 
   static async start(format: ImageFormat, path: string, { writable = false, signal }: QemuNbdOptions = {}) {
     const program = requireProgram('qemu-nbd')
-    const tmp = tmpdir()
-    const folder = await mkdtemp(join(tmp.length > MAX_TMPDIR ? '/tmp' : tmp, 'vmapipe-nbd-'))
-    const socketPath = join(folder, 'nbd')
+    const folder = await socketFolder()
+    const socketPath = join(folder.path, 'nbd')
     const mode = writable ? ['--discard=unmap'] : ['--read-only']
     const server = new ServerProcess(program, [
       `--socket=${socketPath}`,
@@ -57,7 +54,7 @@ export class QemuNbd {
       await server.kill()
       throw asVmapipeError(error, { file: path })
     } finally {
-      await rm(folder, { recursive: true, force: true })
+      await folder.remove()
     }
   }
 

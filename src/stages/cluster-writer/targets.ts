@@ -28,6 +28,7 @@ export class Targets {
   readonly places = new Map<number, string>()
   /** Config files: written like drives, whole, when the manifest comes. */
   readonly files: DriveWriter[] = []
+  readonly #givenUp: Promise<void>[] = []
   readonly #options: TargetOptions
   readonly #context: StageContext
   #madeFolders: string[] = []
@@ -42,10 +43,21 @@ export class Targets {
     this.#madeFolders = []
   }
 
+  /** This drive is not written any further. What it takes on its disk is free as soon as the writes under way have ended. */
+  giveUp(id: number, settled: Promise<unknown>): void {
+    const writer = this.drives.get(id)
+    if (writer === undefined) return
+    this.drives.delete(id)
+    this.#givenUp.push(settled.then(() => writer.close()).catch(() => {}))
+  }
+
   async close(): Promise<void> {
-    for (const writer of [...this.drives.values(), ...this.files]) await writer.close()
+    const writers = [...this.drives.values(), ...this.files]
+    const closed = await Promise.allSettled(writers.map((writer) => writer.close()))
+    await Promise.all(this.#givenUp)
     // Not empty when somebody else put something there.
     for (const folder of this.#madeFolders) await rmdir(folder).catch(() => {})
+    for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
   }
 
   /** Throws USAGE for drives that the archive does not have, DAMAGED for names that no file may have. */
