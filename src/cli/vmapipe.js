@@ -11,8 +11,36 @@ import { fileURLToPath } from 'node:url'
 
 const NEEDED = 24
 
+refuseChangedNames()
 if (major(process.versions.node) >= NEEDED) await start()
 else restart(newerNode())
+
+/**
+ * Node makes U+FFFD of what is not UTF-8, in arguments and in the environment: another file would be read or written than was
+ * named. A U+FFFD that somebody really wrote is UTF-8.
+ */
+function refuseChangedNames() {
+  const changed = (text) => text?.includes('\ufffd') ?? false
+  const argument = process.argv.slice(2).find(changed)
+  const folder = ['TMPDIR', 'TMP', 'TEMP'].find((name) => changed(process.env[name]))
+  if (argument === undefined && folder === undefined) return
+  if (isUtf8(argument === undefined ? '/proc/self/environ' : '/proc/self/cmdline')) return
+  const what = argument === undefined ? `the folder for temporary files, ${folder},` : `the argument '${argument}'`
+  const escaped = what.replace(/\p{Cc}/gu, '?')
+  console.error(
+    `vmapipe: ${escaped} is not UTF-8, and would name another file; rename it, or go to its folder (cd) and name what is in it`,
+  )
+  process.exit(2)
+}
+
+function isUtf8(file) {
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file))
+    return true
+  } catch {
+    return false
+  }
+}
 
 async function start() {
   process.env.UV_THREADPOOL_SIZE ??= String(threads())
@@ -38,7 +66,9 @@ function threads() {
  */
 function keepCompiled() {
   try {
-    module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(os.homedir(), '.cache'), 'vmapipe'))
+    const cache = join(process.env.XDG_CACHE_HOME || join(os.homedir(), '.cache'), 'vmapipe')
+    // Of a path that is not UTF-8 there is another one in this string.
+    if (!cache.includes('\ufffd')) module.enableCompileCache(cache)
   } catch {
     // A user without a home.
   }

@@ -25,14 +25,21 @@ export type Lookup = (name: string) => Scalar | undefined
 
 /** Where a name's value comes from. A default may itself use `${ENV}` and what was set, but not another default. */
 export function lookup({ set, params, env }: ParameterSources): Lookup {
-  const outside: Lookup = (name) => own(set, name) ?? own(env, name)
+  const outside: Lookup = (name) => own(set, name) ?? ofEnvironment(env, name)
   return (name) => {
     const given = own(set, name)
     if (given !== undefined) return given
     const fallback = own(params, name)?.default
-    if (fallback === undefined) return own(env, name)
+    if (fallback === undefined) return ofEnvironment(env, name)
     return typeof fallback === 'string' ? substituteText(fallback, outside) : fallback
   }
+}
+
+/** Node makes U+FFFD of bytes that are not UTF-8: a path with one may name another file than was meant. */
+function ofEnvironment(env: ParameterSources['env'], name: string): string | undefined {
+  const value = own(env, name)
+  if (!value?.includes('\ufffd')) return value
+  throw new ReferenceProblem(`the environment's ${name} is not UTF-8`)
 }
 
 function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {

@@ -27,6 +27,8 @@ export interface RestoreOptions extends ReadOptions {
   zeroed?: boolean | string[]
   /** Overwrite files that exist. */
   force?: boolean
+  /** Permissions of images and config files, as `0640`; their owner's alone unless given. */
+  mode?: string
   /** Of a damaged archive, drives that are not whole get their names too; otherwise they end with `.damaged`. */
   salvage?: boolean
 }
@@ -39,24 +41,30 @@ const shape = {
   drives: z.record(z.string(), text),
   zeroed: z.union([flag, names]),
   force: flag,
+  mode: text,
   salvage: flag,
 } satisfies Shape<RestoreOptions>
 
 /**
- * Resolves when everything is durable. A drive whose target fails does not keep the others from being restored. Of a damaged archive all that can be read is restored, and then this rejects with a
- * DamagedArchive, whose notes tell what became of each drive; one that is known beforehand to be cut is restored with `salvage`
- * alone. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ * Resolves when everything is durable. A drive whose target fails does not keep the others from being restored. Of a damaged
+ * archive all that can be read is restored, and then this rejects with a DamagedArchive, whose notes tell what became of each
+ * drive; one that is known beforehand to be cut is restored with `salvage` alone. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
  */
 export async function restore(given: RestoreOptions): Promise<JobResult> {
   checkOptions('restore', { shape, required: ['from'] }, given)
-  const { into, drives, zeroed, force, salvage, ...options } = given
+  const { into, drives, zeroed, force, mode, salvage, ...options } = given
   if ((into === undefined) === (drives === undefined)) {
     throw new VmapipeError('USAGE', 'restore needs a folder, or targets of drives, and not both', {
       hint: 'such as vm/, or --drive drive-scsi0=disk.raw',
     })
   }
   const where = { ...(into !== undefined && { into }), ...(drives !== undefined && { drives }) }
-  const how = { ...(zeroed !== undefined && { zeroed }), ...(force && { force }), ...(salvage && { salvage }) }
+  const how = {
+    ...(zeroed !== undefined && { zeroed }),
+    ...(force && { force }),
+    ...(mode !== undefined && { mode }),
+    ...(salvage && { salvage }),
+  }
   if (!salvage) await refuseIfCut(options)
   const census = new Census()
   const findings = new Findings()

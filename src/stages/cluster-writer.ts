@@ -20,6 +20,10 @@ const options = z.strictObject({
     .describe('drives by name, and where each is written; without `into`, only these'),
   configs: z.boolean().default(true).describe('write the config files too (into the folder)'),
   force: z.boolean().default(false).describe('overwrite what exists'),
+  mode: z
+    .string()
+    .optional()
+    .describe('permissions of files that are made, as "0640"; their owner\'s alone unless given'),
   zeroed: z
     .union([z.boolean(), z.array(z.string())])
     .default(false)

@@ -5,19 +5,16 @@ import { VmapipeError } from '../core/errors.ts'
 /** Unless told otherwise. */
 export const OWNERS_ALONE = 0o600
 
-/** `0640`, `640`, `0o640`. Throws USAGE for what is no permissions of a file that its owner can read and write. */
+/** As chmod(1) takes them: `0640` or `640`. Throws USAGE for those with which the owner could not read and write. */
 export function parseMode(text: string): number {
-  const mode = /^0?o?[0-7]{3}$/.test(text) ? Number.parseInt(text.slice(-3), 8) : Number.NaN
+  const mode = /^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : 0
   if ((mode & OWNERS_ALONE) === OWNERS_ALONE) return mode
-  throw new VmapipeError('USAGE', `'${text}' is not a mode of files`, { hint: 'write it as 0640' })
+  throw new VmapipeError('USAGE', `'${text}' is not a mode of files that their owner reads and writes`, {
+    hint: 'write it as 0640',
+  })
 }
 
-/** As chmod(1) takes it. */
-export function formatMode(mode: number): string {
-  return mode.toString(8).padStart(4, '0')
-}
-
-/** Of a folder with such files: who may read them may go through it. */
+/** Of a folder with such files: those who may read them may look into it. */
 export function folderMode(mode: number): number {
-  return mode | ((mode & 0o444) >> 2) | 0o700
+  return 0o700 | mode | ((mode & 0o444) >> 2)
 }

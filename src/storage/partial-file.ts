@@ -163,7 +163,7 @@ export class PartialFile {
  * Throws unless the target may be written: before anything is, and once more when the file is about to get its name. Whatever
  * else forbids to replace a file that is there belongs here.
  */
-async function refuseToReplace(file: string, force: boolean): Promise<void> {
+export async function refuseToReplace(file: string, force: boolean): Promise<void> {
   const existing = await lookAt(file)
   if (existing === null) return
   if (!force) throw alreadyThere('exists', file)

@@ -29,7 +29,7 @@ export const LIVE_HELP =
   'images, and the rest is restored meanwhile. Then the images get their names, and are served on until SIGTERM. Killed ' +
   'or stopped before that, the same command goes on where it was.'
 
-type Flags = JobFlags & LiveFlags & { force?: boolean }
+type Flags = JobFlags & LiveFlags & { force?: boolean; mode?: string }
 
 /** Throws USAGE where flags were given that mean nothing without it. */
 export function wantsLive({ live = false, socket, listen, control, readyFd, spool }: LiveFlags): boolean {
@@ -50,11 +50,11 @@ export async function runLive(
     throw new VmapipeError('USAGE', `--live restores all drives into a folder${without}`)
   }
   checkServing(flags)
-  const { socket, listen, control, force, buffer, bwlimit, threads, spool } = flags
+  const { socket, listen, control, force, mode, buffer, bwlimit, threads, spool } = flags
   const { LiveRestore } = await import('../../live/restore/live-restore.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
-  const common = { from, into, socket, listen, control, force, buffer, bwlimit, threads, spool, warn }
+  const common = { from, into, socket, listen, control, force, mode, buffer, bwlimit, threads, spool, warn }
   let restore = null as LiveRestore | null
   const make = async (signal: AbortSignal) => {
     restore = await LiveRestore.open({ ...common, signal })

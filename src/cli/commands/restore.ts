@@ -8,6 +8,7 @@ interface Flags extends JobFlags, LiveFlags {
   drive?: [string, string][]
   zeroed?: boolean
   force?: boolean
+  mode?: string
   salvage?: boolean
 }
 
@@ -35,6 +36,7 @@ export function restoreCommand(program: Command): void {
     )
     .option('--zeroed', 'the targets read as zeroes already: zeroes are not written')
     .option('-f, --force', 'overwrite files that exist')
+    .option('--mode <mode>', "permissions of images and config files, such as 0640; their owner's alone unless given")
     .option('--salvage', 'restore what can be had of a damaged or cut archive, and list what could not')
   liveFlags(command).action(run)
   examples(
@@ -48,7 +50,7 @@ export function restoreCommand(program: Command): void {
 }
 
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
-  const { drive, zeroed, force, salvage, bwlimit, ...rest } = flags
+  const { drive, zeroed, force, mode, salvage, bwlimit, ...rest } = flags
   if (wantsLive(flags))
     return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage'])
   const drives = driveRecord(drive)
@@ -56,7 +58,7 @@ async function run(archive: string, dir: string | undefined, flags: Flags): Prom
   await runJob(
     'restore',
     rest,
-    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, salvage, bwlimit }),
+    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, mode, salvage, bwlimit }),
     restoreSummary,
   )
 }

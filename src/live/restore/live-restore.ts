@@ -14,6 +14,7 @@ import { DEFAULT_BUDGET } from '../../core/run.ts'
 import { typableName } from '../../formats/vma/names.ts'
 import type { Disk } from '../../storage/disk.ts'
 import { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
+import { parseMode } from '../../storage/file-mode.ts'
 import { DiskFailures } from '../disk-failures.ts'
 import { Service, type ServiceOptions, type ServiceStatus } from '../service.ts'
 import { Demand, DemandedDrive } from './demand.ts'
@@ -27,6 +28,8 @@ export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'lis
   into: string
   /** Replace files that exist. */
   force?: boolean
+  /** Permissions of images and config files, as `0640`; their owner's alone unless given. */
+  mode?: string
   spool?: string
   /** Bytes of memory. */
   buffer?: number
@@ -44,6 +47,7 @@ const shape = {
   listen: address,
   control: text,
   force: flag,
+  mode: text,
   spool: text,
   buffer: atLeastOne,
   bwlimit: atLeastOne,
@@ -85,12 +89,16 @@ export class LiveRestore {
   /** Opens all, or goes on with what is there. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
   static async open(options: LiveRestoreOptions): Promise<LiveRestore> {
     checkOptions('LiveRestore', { shape, required: ['from', 'into'] }, options)
-    const { from, into, force, buffer = DEFAULT_BUDGET, threads, spool, signal, warn } = options
+    const { from, into, force, mode, buffer = DEFAULT_BUDGET, threads, spool, signal, warn } = options
     const budget = new Budget(buffer)
     const memory = budget.carve(FILL_BYTES, 'restoring the rest')
     const archive = await openArchive(from, { budget, threads, spool, signal, warn })
     try {
-      const folder = await RestoreFolder.open(into, archive.manifest, { force, warn })
+      const folder = await RestoreFolder.open(into, archive.manifest, {
+        force,
+        mode: mode === undefined ? mode : parseMode(mode),
+        warn,
+      })
       const restore = new LiveRestore(options, archive, folder, memory)
       await restore.#open()
       return restore

@@ -5,7 +5,7 @@
  * has a final name.
  */
 
-import { lstat, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
+import { chmod, lstat, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
@@ -14,8 +14,10 @@ import type { Disk } from '../../storage/disk.ts'
 import { openOverlay } from '../../storage/disks/overlay/open-overlay.ts'
 import type { OverlayFiles } from '../../storage/disks/overlay/overlay-disk.ts'
 import { openRawDisk } from '../../storage/disks/raw-disk.ts'
+import { folderMode, OWNERS_ALONE } from '../../storage/file-mode.ts'
 import { makeDurableFolder, syncFolder } from '../../storage/folder.ts'
 import { within } from '../../storage/partial-entry.ts'
+import { refuseToReplace } from '../../storage/partial-file.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
 import { takeName, takeNewName } from '../../storage/take-name.ts'
 
@@ -27,7 +29,14 @@ interface ImagePlace {
 
 export interface FolderOptions {
   force?: boolean | undefined
+  /** Permissions of images and config files under their names. */
+  mode?: number | undefined
   warn?: ((message: string) => void) | undefined
+}
+
+interface How {
+  force: boolean
+  mode: number
 }
 
 export class RestoreFolder {
@@ -35,14 +44,14 @@ export class RestoreFolder {
   readonly #state: string
   readonly #places: ReadonlyMap<number, ImagePlace>
   readonly #uuid: Uint8Array
-  readonly #force: boolean
+  readonly #how: How
   #named = false
 
-  private constructor(path: string, { uuid, ...manifest }: Manifest, names: Map<number, string>, force: boolean) {
+  private constructor(path: string, { uuid, ...manifest }: Manifest, names: Map<number, string>, how: How) {
     this.path = path
     this.#state = join(path, '.restoring')
     this.#uuid = uuid
-    this.#force = force
+    this.#how = how
     const place = (file: string) => ({ path: join(path, file), partial: join(this.#state, file) })
     this.#places = new Map(manifest.drives.map(({ id }) => [id, place(names.get(id)!)]))
   }
@@ -51,17 +60,17 @@ export class RestoreFolder {
   static async open(
     path: string,
     manifest: Manifest,
-    { force = false, warn }: FolderOptions = {},
+    { force = false, mode = OWNERS_ALONE, warn }: FolderOptions = {},
   ): Promise<RestoreFolder> {
     const names = restoreNames(manifest)
-    const folder = new RestoreFolder(path, manifest, names.drives, force)
-    await makeDurableFolder(path)
+    const folder = new RestoreFolder(path, manifest, names.drives, { force, mode })
+    await makeDurableFolder(path, folderMode(mode))
     const isNew = !(await exists(folder.#state))
     if (isNew && !force) await folder.#refuseToReplace()
     for (const note of names.notes) warn?.(note)
     for (const [index, { data }] of manifest.configs.entries()) {
       const file = names.configs[index]
-      if (file !== null) await writeConfig(join(path, file), data, force)
+      if (file !== null) await writeConfig(join(path, file), data, { force, mode })
     }
     await makeDurableFolder(folder.#state)
     if (await folder.#isComplete()) await folder.#name()
@@ -134,7 +143,10 @@ export class RestoreFolder {
     // One that was killed just here has given it the name already.
     if (to !== null && to.ino === from.ino && to.dev === from.dev) return unlink(partial)
     try {
-      await (this.#force ? takeName : takeNewName)(partial, path)
+      const { force, mode } = this.#how
+      if (force) await refuseToReplace(path, force)
+      if (mode !== OWNERS_ALONE) await chmod(partial, mode)
+      await (force ? takeName : takeNewName)(partial, path)
       await unlink(partial).catch((error) => {
         if (error.code !== 'ENOENT') throw error
       })
@@ -158,10 +170,10 @@ async function writeDurably(path: string, data: Uint8Array): Promise<void> {
   }
 }
 
-async function writeConfig(path: string, data: Uint8Array, force: boolean): Promise<void> {
+async function writeConfig(path: string, data: Uint8Array, how: How): Promise<void> {
   const there = (await lookAt(path))?.size === data.byteLength ? await readFile(path) : null
   if (there?.equals(data)) return
-  const writer = await createRawFile(path, data.byteLength, { force })
+  const writer = await createRawFile(path, data.byteLength, how)
   try {
     if (data.byteLength > 0) await writer.write([data], 0)
     await writer.flush()

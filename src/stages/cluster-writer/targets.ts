@@ -7,6 +7,7 @@ import type { DriveInfo, Manifest } from '../../core/items.ts'
 import type { StageContext } from '../../core/stage.ts'
 import { driveNamed, restoreNames } from '../../formats/vma/names.ts'
 import type { DriveWriter } from '../../storage/drive.ts'
+import { folderMode, parseMode } from '../../storage/file-mode.ts'
 import { makeDurableFolder } from '../../storage/folder.ts'
 import { openDriveWriter } from '../../storage/open.ts'
 import { NAME_MAX } from '../../storage/partial-name.ts'
@@ -17,6 +18,7 @@ export interface TargetOptions {
   drives: Record<string, string>
   configs: boolean
   force: boolean
+  mode?: string | undefined
   zeroed: boolean | string[]
 }
 
@@ -31,11 +33,13 @@ export class Targets {
   readonly #givenUp: Promise<void>[] = []
   readonly #options: TargetOptions
   readonly #context: StageContext
+  readonly #mode: number
   #madeFolders: string[] = []
 
   constructor(options: TargetOptions, context: StageContext) {
     this.#options = options
     this.#context = context
+    this.#mode = parseMode(options.mode ?? '0600')
   }
 
   /** The folders that were made are not removed any more. */
@@ -66,7 +70,7 @@ export class Targets {
     // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
     const files = restoreNames(manifest)
     const targets = new Map(Object.entries(drives).map(([name, target]) => [this.#wanted(name, manifest), target]))
-    if (into !== undefined) this.#madeFolders = await makeDurableFolder(into)
+    if (into !== undefined) this.#madeFolders = await makeDurableFolder(into, folderMode(this.#mode))
     for (const drive of manifest.drives) {
       const writer = await this.#openDrive(drive, targets.get(drive), files.drives.get(drive.id)!)
       if (writer === null) continue
@@ -99,7 +103,7 @@ export class Targets {
     const path = target ?? inFolder(into!, file)
     try {
       if (target === undefined) return await this.#newFile(path, size)
-      return await openDriveWriter(path, { size, force, isZero, signal, warn })
+      return await openDriveWriter(path, { size, force, mode: this.#mode, isZero, signal, warn })
     } catch (error) {
       const failure = asVmapipeError(error)
       failure.where.drive ??= name
@@ -115,7 +119,7 @@ export class Targets {
 
   /** In the folder there are files alone: a link to a device that somebody planted there is not followed. */
   #newFile(path: string, size: number): Promise<DriveWriter> {
-    return createRawFile(path, size, { force: this.#options.force, warn: this.#context.warn })
+    return createRawFile(path, size, { force: this.#options.force, mode: this.#mode, warn: this.#context.warn })
   }
 }
 

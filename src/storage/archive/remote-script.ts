@@ -1,5 +1,5 @@
 /**
- * What runs on the other side of ssh: POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm, chmod and ls, as busybox has them
+ * What runs on the other side of ssh: POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm and ls, as busybox has them
  * too. With flock, stat -f, cksum and `test -ef` (GNU, busybox) the file is locked while it is written, and left-overs of dead
  * runs are removed; without them they stay, and without find too nobody is told of them.
  *
@@ -76,7 +76,7 @@ const MAKE = [
  */
 const WRITE = [
   ...READ_WORDS,
-  'name; t=$word; name; u=$word; name; base=$word; name; force=$word; name; mode=$word;',
+  'name; t=$word; name; u=$word; name; base=$word; name; force=$word;',
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
   'd=${f%/*}/;',
   'there() { [ -e "$f" ] || [ -h "$f" ]; };',
@@ -97,7 +97,6 @@ const WRITE = [
   'if [ $(wc -c <"$t") -eq $z ]; then :; else fail write; fi;',
   'sync "$t" 2>/dev/null || sync || fail sync;',
   'is "$t" || fail swapped;',
-  'if [ "$mode" = 0600 ]; then :; else chmod "$mode" "$t" || fail publish; fi;',
   // The answer of what was done may have been lost, as NFS does: the file under the name decides.
   'if [ "$force" = 1 ]; then mv -f "$t" "$f" || is "$f" || fail publish;',
   'elif ln "$t" "$f" 2>/dev/null || is "$f"; then rm -f "$t";',

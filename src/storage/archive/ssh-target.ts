@@ -2,7 +2,6 @@
 
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
-import { formatMode, OWNERS_ALONE } from '../file-mode.ts'
 import { cutName, partialName, SHARED, UNLOCKED } from '../partial-name.ts'
 import { writeToStream } from './gather.ts'
 import { writeCommand } from './remote-script.ts'
@@ -32,9 +31,8 @@ export class SshTarget implements ArchiveTarget {
     const beside = (partial: Buffer) =>
       Buffer.from(posix.join(dir, partial.toString('latin1')).replace(/^(?!\/)/, './'), 'latin1')
     const force = Buffer.from(this.#options.force ? '1' : '0')
-    const mode = Buffer.from(formatMode(this.#options.mode ?? OWNERS_ALONE))
     const partials = [partialName(name, SHARED), partialName(name, UNLOCKED)].map(beside)
-    const words = [path, ...partials, cutName(name), force, mode]
+    const words = [path, ...partials, cutName(name), force]
     this.#session = startSession(this.#place, writeCommand, words, this.#warn)
     this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     await this.#expect('ready')

@@ -29,8 +29,6 @@ export interface ArchiveTarget {
 export interface TargetOptions {
   /** Replaces what is there already, once the new archive is complete. */
   force?: boolean
-  /** Permissions of a file when it gets its name; its owner's alone unless given, and until then. */
-  mode?: number | undefined
   /** Ends a write that waits for somebody else. */
   signal?: AbortSignal
   /** One line for the user that is not an error. */

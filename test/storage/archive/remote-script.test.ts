@@ -12,7 +12,7 @@ import { needs } from '../../support/tools.ts'
 
 const NONCE = '0123456789abcdef0123456789abcdef'
 
-const APPLETS = 'cat chmod cksum dd find flock ln ls mv printf rm stat sync tail tr wc'.split(' ')
+const APPLETS = 'cat cksum dd find flock ln ls mv printf rm stat sync tail tr wc'.split(' ')
 const applets = spawnSync('busybox', ['--list'], { encoding: 'utf8' }).stdout?.split('\n') ?? []
 const hasApplet = (name: string) => applets.includes(name)
 
@@ -38,7 +38,7 @@ function run(shell: readonly string[], dir: string, line: string, input: Buffer)
 }
 
 function words(name: string, force = false): string {
-  return [NONCE, `./${name}`, './.t.partial', './.u.partial', name, force ? '1' : '0', '0600']
+  return [NONCE, `./${name}`, './.t.partial', './.u.partial', name, force ? '1' : '0']
     .map((word) => encodeWord(Buffer.from(word, 'latin1')))
     .join('')
 }

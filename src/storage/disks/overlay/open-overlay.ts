@@ -3,6 +3,7 @@
 import { constants, type Stats } from 'node:fs'
 import { lstat, open } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
+import { OWNERS_ALONE } from '../../file-mode.ts'
 import { PartialFile } from '../../partial-file.ts'
 import { openRawDisk } from '../raw-disk.ts'
 import { MapFile, type OverlayIdentity } from './map-file.ts'
@@ -14,13 +15,13 @@ export function mapPath(path: string): string {
 }
 
 /**
- * The overlay that is at `path`, or a new one, whose file gets these permissions. Throws where what is there is damaged,
+ * The overlay that is at `path`, or a new one, for its owner alone. Throws where what is there is damaged,
  * of another drive, or in use.
  */
-export async function openOverlay(path: string, identity: OverlayIdentity, mode = 0o600): Promise<OverlayFiles> {
+export async function openOverlay(path: string, identity: OverlayIdentity): Promise<OverlayFiles> {
   const stats = await lookAt(path)
   const isNew = (await lookAt(mapPath(path))) === null
-  if (isNew) await makeBlocks(path, stats, identity.size, mode)
+  if (isNew) await makeBlocks(path, stats, identity.size)
   else checkBlocks(path, stats, identity.size)
   // Its lock keeps everybody else from both files.
   const blocks = await openRawDisk(path)
@@ -41,7 +42,7 @@ async function lookAt(path: string): Promise<Stats | null> {
 }
 
 /** One that was killed before it had a map has nothing in it: it is taken for new. */
-async function makeBlocks(path: string, existing: Stats | null, size: number, mode: number): Promise<void> {
+async function makeBlocks(path: string, existing: Stats | null, size: number): Promise<void> {
   if (existing !== null && !(existing.isFile() && existing.blocks === 0)) {
     throw new VmapipeError('USAGE', 'it exists, and has no map that would say what is in it', {
       file: path,
@@ -49,8 +50,9 @@ async function makeBlocks(path: string, existing: Stats | null, size: number, mo
     })
   }
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
-  const file = await open(path, flags, mode)
+  const file = await open(path, flags, OWNERS_ALONE)
   try {
+    await file.chmod(OWNERS_ALONE).catch(() => {})
     await file.truncate(size)
     await file.sync()
   } catch (error) {
