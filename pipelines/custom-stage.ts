@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { type Chunk, defineStage, z } from 'vmapipe'
+import { defineStage, z } from 'vmapipe'
 
 const sha256 = defineStage({
   name: 'sha256',
@@ -18,7 +18,7 @@ const sha256 = defineStage({
   create({ of }) {
     const hash = createHash('sha256')
     return {
-      transform(chunk: Chunk, push) {
+      transform(chunk, push) {
         for (const buffer of chunk.buffers) hash.update(buffer)
         push(chunk)
       },

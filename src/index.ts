@@ -28,11 +28,24 @@ export {
   Run,
 } from './core/items.ts'
 export { toNodeStream } from './core/node-stream.ts'
-export { definePipeline, type Pipeline, type RunOptions, type RunResult } from './core/pipeline.ts'
+export {
+  definePipeline,
+  type Fitting,
+  type Misfit,
+  type Pipeline,
+  type RunOptions,
+  type RunResult,
+} from './core/pipeline.ts'
 export { byteRate, byteSize } from './core/size.ts'
 export {
+  type AnyStageDefinition,
+  type AnyStageFactory,
+  type BodyOf,
   type BoundStage,
   defineStage,
+  type Input,
+  type ItemsByKind,
+  type Output,
   type Push,
   type SinkBody,
   type SourceBody,
@@ -41,10 +54,11 @@ export {
   type StageDefinition,
   type StageFactory,
   type Step,
+  type StepResult,
   type TransformBody,
   z,
 } from './core/stage.ts'
-export { many, none, stepWithFlush } from './core/steps.ts'
+export { type Many, many, type None, none, stepWithFlush } from './core/steps.ts'
 export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } from './jobs/archive-report.ts'
 export { type BackupOptions, backup } from './jobs/backup.ts'
 export { type CatOptions, cat } from './jobs/cat.ts'
@@ -73,3 +87,7 @@ export { vmaFramer } from './stages/vma-framer.ts'
 export { type Guest, writeInterceptor } from './stages/write-interceptor.ts'
 export { zeroElider } from './stages/zero-elider.ts'
 export { zeroExpander } from './stages/zero-expander.ts'
+export type { Disk, Done, WriteOptions, ZeroOptions } from './storage/disk.ts'
+export type { DriveExtent, DriveReader, DriveWriter } from './storage/drive.ts'
+export { openDriveReader, openDriveWriter } from './storage/open.ts'
+export { openDisk } from './storage/open-disk.ts'

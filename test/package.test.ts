@@ -11,7 +11,10 @@ const MODULES = join(ROOT, 'node_modules')
 
 /** What somebody who installed the package would write. */
 const CONSUMER = `
-import { backup, definePipeline, defineStage, type JobResult, type StageContext, restore, source, VmapipeError, verify, z } from 'vmapipe'
+import {
+  backup, bindStage, definePipeline, defineStage, type JobResult, many, none, restore, sink, source, VmapipeError, verify,
+  vmaDeframer, z,
+} from 'vmapipe'
 
 const shout = defineStage({
   name: 'shout',
@@ -19,18 +22,41 @@ const shout = defineStage({
   input: 'any',
   output: 'same',
   options: z.object({ times: z.number().default(1) }),
-  create: ({ times }: { times: number }, { counters }: StageContext) => (item: object) => {
+  create: ({ times }, { counters }) => (item) => {
     counters.add('shouts', times)
     return item
   },
 })
 
-const [disk, archive, into] = process.argv.slice(2)
+// The compiler knows what flows.
+export const halves = defineStage({
+  name: 'halves',
+  summary: 'gives each chunk twice, and none that is empty',
+  input: 'bytes',
+  output: 'bytes',
+  options: z.strictObject({}),
+  create: () => (chunk) => (chunk.byteLength === 0 ? none : many([chunk, chunk])),
+})
+export const wrong = defineStage({
+  name: 'wrong',
+  summary: 'gives what it may not give',
+  input: 'bytes',
+  output: 'bytes',
+  options: z.strictObject({}),
+  // @ts-expect-error a number is no chunk
+  create: () => ({ transform: (chunk, push) => push(chunk.byteLength) }),
+})
+// Neighbours that fit, also by name; and two that do not.
+export const fits = definePipeline([source({ from: 'x' }), bindStage('decompressor'), shout({}), vmaDeframer()])
+// @ts-expect-error a sink takes bytes, the deframer gives clusters
+export const misfit = () => definePipeline([source({ from: 'x' }), vmaDeframer(), shout({}), sink({ to: 'y' })])
+
+const [disk = '', archive = '', into = ''] = process.argv.slice(2)
 console.log(definePipeline([source({ from: archive }), shout({ times: 2 })]).output)
 const made: JobResult = await backup({ drives: { 'drive-scsi0': disk }, to: archive })
 await verify({ from: archive })
 await restore({ from: archive, into })
-console.log(made.manifest.drives[0].size)
+console.log(made.manifest.drives[0]?.size)
 // @ts-expect-error a number is no archive
 await verify({ from: 5 }).catch((error: unknown) => console.log(error instanceof VmapipeError && error.code))
 `
@@ -64,7 +90,8 @@ describe('the package', { timeout: 120_000, ...needs('npm', 'tar') }, () => {
   })
 
   test('has types that a strict compiler takes, and that refuse what is wrong', () => {
-    const flags = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024', '--types', 'node']
+    const strict = ['--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--skipLibCheck', 'false']
+    const flags = ['--noEmit', ...strict, '--module', 'nodenext', '--target', 'es2024', '--types', 'node']
     const { status, stdout } = run([join(MODULES, 'typescript/bin/tsc'), ...flags, 'use.ts'])
     assert.equal(status, 0, stdout)
   })

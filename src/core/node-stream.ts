@@ -9,8 +9,8 @@ import { asVmapipeError } from './errors.ts'
 import { Chunk, type Item } from './items.ts'
 import { definePipeline, type Pipeline, type RunOptions } from './pipeline.ts'
 import { createParts, Run } from './run.ts'
-import { type BoundStage, defineStage, type Step, z } from './stage.ts'
-import { guarded, many } from './steps.ts'
+import { type BoundStage, defineStage, z } from './stage.ts'
+import { type AnyStep, guarded, many } from './steps.ts'
 import { blame } from './streams.ts'
 
 /**
@@ -25,7 +25,7 @@ function chainOfSteps({ stages, input, output }: Pipeline, options: RunOptions):
   if (input === 'nothing' || output === 'nothing') return null
   const parts = createParts(stages, new Run(options))
   if (!parts.every(({ body }) => typeof body === 'function')) return null
-  const steps = parts.map(({ name, body }) => guarded(body as Step, (error) => blame(name, error)))
+  const steps: AnyStep[] = parts.map(({ name, body }) => guarded(body as AnyStep, (error) => blame(name, error)))
   if (input === 'bytes') steps.unshift((data: Uint8Array) => new Chunk([data]))
   if (output === 'bytes') steps.push((chunk: Chunk) => many(unleased(chunk)))
   return chain(steps as never, {

@@ -19,7 +19,7 @@ export interface Pipeline {
  * Stages that fit together, as a pipeline. Throws USAGE where neighbours do not fit.
  * It may be open at its ends (see toNodeStream); only a closed one can run.
  */
-export function definePipeline(stages: readonly BoundStage[]): Pipeline {
+export function definePipeline<const Stages extends readonly BoundStage[]>(stages: Stages & Fitting<Stages>): Pipeline {
   const { input, output } = checkNeighbours(stages)
   return {
     stages,
@@ -34,6 +34,46 @@ export function definePipeline(stages: readonly BoundStage[]): Pipeline {
     },
   }
 }
+
+/**
+ * The same list if neighbours fit, as far as the compiler knows them; else the first stage that does not fit becomes a
+ * `Misfit`, whose text the compiler's error quotes.
+ */
+export type Fitting<Stages extends readonly BoundStage[]> = Stages extends readonly [
+  infer First extends BoundStage,
+  ...infer Rest extends readonly BoundStage[],
+]
+  ? readonly [First, ...FittingRest<Rest, Flowing<First, 'bytes'>, First['definition']['name']>]
+  : Stages
+
+export interface Misfit<Problem extends string> {
+  readonly problem: Problem
+}
+
+type FittingRest<
+  Stages extends readonly BoundStage[],
+  Flow extends Kind,
+  Before extends string,
+> = Stages extends readonly [infer First extends BoundStage, ...infer Rest extends readonly BoundStage[]]
+  ? Takes<First, Flow> extends true
+    ? [First, ...FittingRest<Rest, Flowing<First, Flow>, First['definition']['name']>]
+    : [Misfit<`${First['definition']['name']} takes ${First['definition']['input']}, ${Before} gives ${Flow}`>, ...Rest]
+  : Stages
+
+/** Of a stage by name nothing is known, and it fits. */
+type Takes<Stage extends BoundStage, Flow extends Kind> = Kind extends Stage['definition']['input']
+  ? true
+  : Stage['definition']['input'] extends 'any'
+    ? true
+    : Stage['definition']['input'] extends Flow
+      ? true
+      : false
+
+type Flowing<Stage extends BoundStage, Flow extends Kind> = Stage['definition']['output'] extends infer Out extends Kind
+  ? Out
+  : Stage['definition']['output'] extends 'same'
+    ? Flow
+    : Kind
 
 /** What enters the first stage and leaves the last. */
 function checkNeighbours(stages: readonly BoundStage[]): { input: Kind; output: Kind } {

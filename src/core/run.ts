@@ -11,8 +11,8 @@ import { Budget } from './budget.ts'
 import { Counters } from './counters.ts'
 import { VmapipeError } from './errors.ts'
 import { abortSignal, atLeastOne, callback, type Shape } from './options.ts'
-import type { BoundStage, StageBody, StageContext, Step } from './stage.ts'
-import { fuse } from './steps.ts'
+import type { BoundStage, StageBody, StageContext } from './stage.ts'
+import { type AnyStep, fuse } from './steps.ts'
 import { blame, toStream } from './streams.ts'
 
 /** 64 MiB: enough for both processors and a disk to be busy at once. */
@@ -183,7 +183,7 @@ export class Run {
   #stream(group: Part[]): Stream {
     const [{ name, body }] = group
     const steps = group.map((part) => ({
-      step: part.body as Step,
+      step: part.body as AnyStep,
       blame: (error: unknown) => this.fail(part.name, error),
     }))
     const stream = toStream(typeof body === 'function' ? fuse(steps) : body, (error) => this.fail(name, error))

@@ -2,24 +2,34 @@
 
 import * as chain from 'stream-chain'
 import fun from 'stream-chain/fun.js'
-import type { Step, TransformBody } from './stage.ts'
+import type { Step, StepResult, TransformBody } from './stage.ts'
 
 // With types of our own: those of stream-chain are not for everybody's compiler.
+declare const isNone: unique symbol
+export type None = symbol & { readonly [isNone]?: true }
+
+export interface Many<Out> {
+  readonly values: readonly Out[]
+}
+
 /** What a step returns that gives nothing. */
-export const none: symbol = chain.none
+export const none: None = chain.none as None
 
 /** What a step returns that gives all of these, in order. */
-export function many(items: readonly unknown[]): object {
-  return chain.many(items as never[])
+export function many<Out>(items: readonly Out[]): Many<Out> {
+  return chain.many(items as never[]) as unknown as Many<Out>
 }
 
 /** A step that keeps something back: `final` gives the rest when the input has ended. */
-export function stepWithFlush<In>(step: Step<In, unknown>, final: () => unknown): Step<In, unknown> {
-  return chain.flushable(step as never, final as never) as unknown as Step<In, unknown>
+export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => StepResult<Out>): Step<In, Out> {
+  return chain.flushable(step as never, final as never) as unknown as Step<In, Out>
 }
 
+/** A step of which nothing is known to the compiler. */
+export type AnyStep = (item: never) => unknown
+
 /** Neighbouring steps as one body. `blame` names the step's stage in what it throws. */
-export function fuse(steps: { step: Step; blame: (error: unknown) => Error }[]): TransformBody {
+export function fuse(steps: { step: AnyStep; blame: (error: unknown) => Error }[]): TransformBody<unknown, unknown> {
   const run = fun(...(steps.map(({ step, blame }) => guarded(step, blame)) as never[])) as unknown as (
     item: unknown,
   ) => unknown
@@ -41,27 +51,36 @@ function manyValues(result: unknown): readonly unknown[] {
 }
 
 /** The same step, whose errors say where they come from, also out of a promise or a generator. */
-export function guarded(step: Step, blame: (error: unknown) => Error): Step {
+export function guarded(step: AnyStep, blame: (error: unknown) => Error): AnyStep {
   const rethrow = (error: unknown): never => {
     throw blame(error)
   }
-  const watch = (result: any): any => {
+  const watch = (result: unknown): unknown => {
     if (result instanceof Promise) return result.then(watch, rethrow)
-    if (typeof result?.next === 'function') return watchIterator(result, rethrow)
+    if (isIterator(result)) return watchIterator(result, rethrow)
     return result
   }
-  const guard: Step = (item) => {
+  const guard: AnyStep = (item) => {
     try {
       return watch(step(item))
     } catch (error) {
       return rethrow(error)
     }
   }
-  return chain.isFlushable(step as never) ? (chain.flushable(guard as never) as unknown as Step) : guard
+  return chain.isFlushable(step as never) ? (chain.flushable(guard as never) as unknown as AnyStep) : guard
 }
 
-function watchIterator(iterator: any, rethrow: (error: unknown) => never): any {
-  const guard = (call: () => any) => {
+interface AnyIterator {
+  next(value: unknown): unknown
+  return?(value: unknown): unknown
+}
+
+function isIterator(value: unknown): value is AnyIterator {
+  return typeof (value as AnyIterator | null)?.next === 'function'
+}
+
+function watchIterator(iterator: AnyIterator, rethrow: (error: unknown) => never): AnyIterator {
+  const guard = (call: () => unknown) => {
     try {
       const result = call()
       return result instanceof Promise ? result.catch(rethrow) : result

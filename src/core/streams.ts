@@ -23,13 +23,13 @@ export type Fail = (error: unknown) => VmapipeError
 
 export function toStream(body: Exclude<StageBody, (item: never) => unknown>, fail: Fail): Stream {
   if ('pipe' in body && typeof body.pipe === 'function') return body as unknown as Stream
-  if ('transform' in body) return toTransform(body, fail)
-  if ('write' in body) return toWritable(body as SinkBody, fail)
-  if ('read' in body) return toReadable(body as SourceBody, fail)
+  if ('transform' in body) return toTransform(body as TransformBody<unknown, unknown>, fail)
+  if ('write' in body) return toWritable(body as SinkBody<unknown>, fail)
+  if ('read' in body) return toReadable(body as SourceBody<unknown>, fail)
   return toReadable(fromIterable(body as AsyncIterable<unknown>), fail)
 }
 
-function toReadable(body: SourceBody, fail: Fail): Stream {
+function toReadable(body: SourceBody<unknown>, fail: Fail): Stream {
   return new Readable({
     ...queue,
     read(this: Readable, done: Callback) {
@@ -40,7 +40,7 @@ function toReadable(body: SourceBody, fail: Fail): Stream {
   } as never)
 }
 
-function toTransform(body: TransformBody, fail: Fail): Stream {
+function toTransform(body: TransformBody<unknown, unknown>, fail: Fail): Stream {
   return new Transform({
     ...queue,
     transform(this: Transform, item: unknown, done: Callback) {
@@ -53,7 +53,7 @@ function toTransform(body: TransformBody, fail: Fail): Stream {
   } as never)
 }
 
-function toWritable(body: SinkBody, fail: Fail): Stream {
+function toWritable(body: SinkBody<unknown>, fail: Fail): Stream {
   return new Writable({
     ...queue,
     write(item: unknown, done: Callback) {
@@ -66,7 +66,7 @@ function toWritable(body: SinkBody, fail: Fail): Stream {
   } as never)
 }
 
-function fromIterable(items: AsyncIterable<unknown>): SourceBody {
+function fromIterable(items: AsyncIterable<unknown>): SourceBody<unknown> {
   const iterator = items[Symbol.asyncIterator]()
   return {
     async read() {

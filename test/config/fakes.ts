@@ -27,7 +27,7 @@ const compressor = defineStage({
     checked: z.boolean().default(true),
     only: z.union([z.boolean(), z.array(z.string())]).default(false),
   }),
-  create: () => (item: unknown) => item,
+  create: () => (item) => item,
 })
 
 const rateLimit = defineStage({
@@ -36,7 +36,7 @@ const rateLimit = defineStage({
   input: 'any',
   output: 'same',
   options: z.strictObject({ rate: byteRate() }),
-  create: () => (item: unknown) => item,
+  create: () => (item) => item,
 })
 
 const sink = defineStage({

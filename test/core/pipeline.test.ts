@@ -52,7 +52,7 @@ describe('definePipeline', { timeout }, () => {
       input: 'bytes',
       output: 'bytes',
       options: z.strictObject({ level: z.int().max(9) }),
-      create: () => (x: Item) => x,
+      create: () => (x) => x,
     })
     assert.throws(() => stage({ level: 10 }), { code: 'USAGE', stage: 'picky', message: /^option level: / })
   })

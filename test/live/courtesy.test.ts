@@ -23,7 +23,7 @@ function scanned(pieces: number): ClusterItem[] {
 /** The stage's own function, beside a guest that makes requests or none. */
 function beside(requests: () => number): (item: ClusterItem) => Promise<ClusterItem> {
   const { definition, options } = courtesy({ requests, pressed: () => false })
-  return definition.create(options, { signal: new AbortController().signal } as never) as never
+  return definition.create(options as never, { signal: new AbortController().signal } as never) as never
 }
 
 function work(millis: number): void {

@@ -1,7 +1,7 @@
 /** The beginning of a backup of a running guest whose service lets us look into its memory, and what has to come before its end. */
 
 import { CLUSTER_SIZE } from '../../../core/geometry.ts'
-import type { Chunk } from '../../../core/items.ts'
+import type { Chunk, ClusterItem } from '../../../core/items.ts'
 import { defineStage, type SourceBody, type TransformBody, z } from '../../../core/stage.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 
@@ -16,7 +16,7 @@ export const feedSource = defineStage({
   input: 'nothing',
   output: 'clusters',
   options,
-  create({ feed }, { budget, counters, signal, atEnd }): SourceBody {
+  create({ feed }, { budget, counters, signal, atEnd }): SourceBody<ClusterItem> {
     const close = () => feed.close()
     return {
       open() {
