@@ -27,6 +27,7 @@ export {
   type RangeItem,
   Run,
 } from './core/items.ts'
+export type { Snapshot } from './core/meter.ts'
 export { toNodeStream } from './core/node-stream.ts'
 export {
   definePipeline,

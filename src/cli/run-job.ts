@@ -1,13 +1,11 @@
 /** Runs a job with everything around it that a command line wants: Ctrl-C, progress, warnings, the log. */
 
 import { Counters } from '../core/counters.ts'
+import { type Snapshot, watchProgress } from '../core/meter.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import type { RunFlags } from './flags.ts'
 import { type Display, type GuestStatus, makeDisplay } from './progress/display.ts'
-import { Meter, type Snapshot } from './progress/meter.ts'
 import { interruptible } from './signals.ts'
-
-const LOOK_MS = 250
 
 /** What the job has to say at its end: lines for people, not shown in JSON, which has the numbers. */
 export type Summarize<T> = (result: T, whole: Snapshot) => string[]
@@ -48,8 +46,7 @@ async function watched<T>(
   summarize: Summarize<T>,
 ): Promise<T> {
   const counters = new Counters()
-  const meter = new Meter(counters)
-  const timer = setInterval(() => display.update(meter.look()), LOOK_MS)
+  const endWatch = watchProgress(counters, (snapshot) => display.update(snapshot))
   try {
     const result = await job(
       {
@@ -62,11 +59,11 @@ async function watched<T>(
       },
       (status) => display.guest(status),
     )
-    const whole = meter.summary()
+    const whole = endWatch()
     display.summary(summarize(result, whole), whole)
     return result
   } finally {
-    clearInterval(timer)
+    endWatch()
     display.close()
   }
 }

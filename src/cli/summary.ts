@@ -1,10 +1,10 @@
 /** What a run says at its end. */
 
+import type { Snapshot } from '../core/meter.ts'
 import { formatBytes, formatRate } from '../core/size.ts'
 import type { JobResult } from '../jobs/job.ts'
 import type { GuestStatus } from './progress/display.ts'
 import { formatDuration } from './progress/duration.ts'
-import type { Snapshot } from './progress/meter.ts'
 import { count } from './text.ts'
 
 /** `guest` is how that of a live backup did, if the disk server is still there to tell. */

@@ -10,6 +10,7 @@ import { Arena } from './arena.ts'
 import { Budget } from './budget.ts'
 import { Counters } from './counters.ts'
 import { VmapipeError } from './errors.ts'
+import { type Snapshot, watchProgress } from './meter.ts'
 import { abortSignal, atLeastOne, callback, type Shape } from './options.ts'
 import type { BoundStage, StageBody, StageContext } from './stage.ts'
 import { type AnyStep, fuse } from './steps.ts'
@@ -30,6 +31,8 @@ export interface RunOptions {
   warn?: (message: string) => void
   /** Is told what a log of the run should have; `fields` say the same to programs. */
   inform?: (message: string, fields?: object) => void
+  /** Is told four times a second how far the run is. */
+  onProgress?: (snapshot: Snapshot) => void
 }
 
 export const runShape = {
@@ -40,6 +43,7 @@ export const runShape = {
   counters: z.instanceof(Counters),
   warn: callback,
   inform: callback,
+  onProgress: callback,
 } satisfies Shape<RunOptions>
 
 export interface RunResult {
@@ -60,9 +64,11 @@ export async function runStages(stages: readonly BoundStage[], options: RunOptio
   const started = performance.now()
   const run = new Run(options)
   const { counters, budget } = run
+  const endWatch = options.onProgress && watchProgress(counters, options.onProgress)
   try {
     await run.through(stages, options.signal)
   } finally {
+    endWatch?.()
     // A process that lives on has its memory back at once, not at some later garbage collection.
     budget.close(new VmapipeError('STAGE', 'the run is over'))
   }

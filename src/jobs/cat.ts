@@ -5,6 +5,7 @@ import { openArchive } from '../access/open-archive.ts'
 import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
+import { watchProgress } from '../core/meter.ts'
 import { bytes, checkOptions, placeOrStream, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run.ts'
@@ -42,6 +43,7 @@ export async function cat(given: CatOptions): Promise<number> {
   const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal } = options
   const target = archiveTarget(to, options)
   await target.open()
+  const endWatch = options.onProgress && watchProgress(counters, options.onProgress)
   try {
     const archive = await openArchive(from, { ...options, counters, budget: new Budget(buffer), only: [drive] })
     try {
@@ -65,6 +67,7 @@ export async function cat(given: CatOptions): Promise<number> {
       await archive.close()
     }
   } finally {
+    endWatch?.()
     await target.abort()
   }
 }

@@ -5,6 +5,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { VmapipeError } from '../../src/core/errors.ts'
+import type { Snapshot } from '../../src/core/meter.ts'
 import { backup } from '../../src/jobs/backup.ts'
 import { readManifest } from '../../src/jobs/manifest.ts'
 import { restore } from '../../src/jobs/restore.ts'
@@ -52,6 +53,25 @@ test('an aborted job says so, whatever it was doing', limits, async (t) => {
   const run = backup({ drives: { d: disk }, to: join(dir, 'a.vma'), bwlimit: '100KiB/s', signal })
   await assert.rejects(run, (error) => error instanceof VmapipeError && error.code === 'ABORTED')
   await assert.rejects(readManifest({ from: join(dir, 'a.vma'), signal }), { code: 'ABORTED' })
+})
+
+test('a job tells how far it is, and what a log should have', limits, async (t) => {
+  const dir = tmpDir(t)
+  const { disk } = writeGuest(dir)
+  const seen: Snapshot[] = []
+  const lines: string[] = []
+  const options = {
+    onProgress: (progress: Snapshot) => seen.push(progress),
+    inform: (line: string) => lines.push(line),
+  }
+  await backup({ drives: { d: disk }, to: join(dir, 'a.vma'), bwlimit: '2MiB/s', ...options })
+  assert.ok(seen.length > 1, 'several times')
+  assert.ok(
+    seen.every(({ done }, at) => done >= (seen[at - 1]?.done ?? 0)),
+    'never backwards',
+  )
+  assert.ok(seen.every(({ percent }) => percent !== null && percent <= 100))
+  assert.match(lines.join('\n'), /^backup of drives at rest, d 4\.7 MiB from .* to .*a\.vma$/)
 })
 
 test('a limit limits what is read', limits, async (t) => {

@@ -2,11 +2,11 @@
 
 import { createRequire } from 'node:module'
 import type cliProgress from 'cli-progress'
+import type { Snapshot } from '../../core/meter.ts'
 import { formatBytes, formatRate } from '../../core/size.ts'
 import { noteLine } from '../text.ts'
 import type { Display, GuestStatus, Level } from './display.ts'
 import { formatDuration } from './duration.ts'
-import type { Snapshot } from './meter.ts'
 
 const BAR_WIDTH = 24
 

@@ -1,10 +1,10 @@
 /** What a run shows and says: always on standard error, so that standard output stays pure. */
 
 import { fstatSync } from 'node:fs'
+import type { Snapshot } from '../../core/meter.ts'
 import type { LiveBackupStatus } from '../../live/live-backup.ts'
 import { BarDisplay } from './bar.ts'
 import { JsonDisplay } from './json.ts'
-import type { Snapshot } from './meter.ts'
 import { PlainDisplay } from './plain.ts'
 
 export type Level = 'info' | 'warning'

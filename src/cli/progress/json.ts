@@ -4,10 +4,10 @@
  */
 
 import type { VmapipeError } from '../../core/errors.ts'
+import type { Snapshot } from '../../core/meter.ts'
 import { DamagedArchive } from '../../jobs/archive-report.ts'
 import { verdictJson } from '../verdict.ts'
 import type { Display, GuestStatus, Level } from './display.ts'
-import type { Snapshot } from './meter.ts'
 
 /** Fields may be added within a version; none changes its meaning. */
 export const RECORD_VERSION = 1

@@ -1,11 +1,11 @@
 /** Lines for a log. A run of a day has some hundred of them. */
 
 import { EXIT_CODES } from '../../core/errors.ts'
+import type { Snapshot } from '../../core/meter.ts'
 import { formatBytes, formatRate } from '../../core/size.ts'
 import { noteLine } from '../text.ts'
 import type { Display, GuestStatus, Level } from './display.ts'
 import { formatDuration } from './duration.ts'
-import type { Snapshot } from './meter.ts'
 import { timeStamp } from './time-stamp.ts'
 
 /** A line of progress comes when so much more of the whole is done … */

@@ -3,11 +3,11 @@ import { test } from 'node:test'
 import { barLine, guestBarLine } from '../../../src/cli/progress/bar.ts'
 import { formatDuration } from '../../../src/cli/progress/duration.ts'
 import { errorRecord, JsonDisplay } from '../../../src/cli/progress/json.ts'
-import { Meter } from '../../../src/cli/progress/meter.ts'
 import { PlainDisplay } from '../../../src/cli/progress/plain.ts'
 import { record } from '../../../src/cli/progress/records.ts'
 import { Counters } from '../../../src/core/counters.ts'
 import { VmapipeError } from '../../../src/core/errors.ts'
+import { Meter } from '../../../src/core/meter.ts'
 
 const MIB = 1 << 20
 

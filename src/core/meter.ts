@@ -1,8 +1,8 @@
 /** Counters and a clock into what people want to see: how far, how fast, how long still. */
 
-import type { Counters } from '../../core/counters.ts'
+import type { Counters } from './counters.ts'
 
-/** One look at a run. Bytes, seconds, bytes a second; null where it cannot be told. */
+/** How far a run is. Bytes, seconds, bytes a second; null if it cannot be told. */
 export interface Snapshot {
   elapsed: number
   total: number | null
@@ -75,5 +75,21 @@ export class Meter {
       writeRate: rate('written'),
       eta: total === null || pace <= 0 ? null : Math.max(0, (total - sample.done) / pace),
     }
+  }
+}
+
+/** Displays are redrawn so often, in milliseconds. */
+const LOOK_MS = 250
+
+/**
+ * Calls `onProgress` four times a second with what `counters` say, until the function that this returns is called, which
+ * gives the figures of the whole run.
+ */
+export function watchProgress(counters: Counters, onProgress: (snapshot: Snapshot) => void): () => Snapshot {
+  const meter = new Meter(counters)
+  const timer = setInterval(() => onProgress(meter.look()), LOOK_MS)
+  return () => {
+    clearInterval(timer)
+    return meter.summary()
   }
 }
