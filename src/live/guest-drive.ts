@@ -37,6 +37,10 @@ export class GuestDrive implements Disk {
     return this.#disk.size
   }
 
+  get minBlock(): number | undefined {
+    return this.#disk.minBlock
+  }
+
   /** Reads and changes that the guest has asked for. */
   get requests(): number {
     return this.#requests

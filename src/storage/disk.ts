@@ -30,6 +30,8 @@ export interface ZeroOptions extends WriteOptions {
 export interface Disk {
   readonly size: number
   readonly readOnly: boolean
+  /** Bytes of which requests had better be multiples: anything else costs the disk a read before the write. Any will do unless given. */
+  readonly minBlock?: number | undefined
   /** Fills `buffer`, which belongs to the disk until the call is done. Less than that is an error, never a short read. */
   read(buffer: Uint8Array, offset: number): Done
   /** Writes the buffers one after the other; they belong to the disk until the call is done. */

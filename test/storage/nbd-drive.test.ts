@@ -131,3 +131,24 @@ test('an abort ends what is in flight', { timeout, ...needs('nbdkit') }, async (
   await assert.rejects(reading, { code: 'ABORTED' })
   await reader.close()
 })
+
+test('extents that end within a block of the server are mapped, that block as data', {
+  timeout,
+  ...needs('nbdkit'),
+}, async (t) => {
+  const dir = tmpDir(t)
+  const path = join(dir, 'disk')
+  // Data, a hole, and an end that is no multiple of 512: `truncate` makes it one, and tells the extent as it was.
+  writeFileSync(path, Buffer.alloc(65_536, 3))
+  truncateSync(path, 1_048_576 + 333)
+  const filters = ['--filter=blocksize-policy', '--filter=truncate', 'file', path, 'round-up=512']
+  const policy = ['blocksize-minimum=512', 'blocksize-preferred=4096', 'blocksize-maximum=64K']
+  const reader = await openDriveReader(await nbdkit(t, join(dir, 's'), [...filters, ...policy]))
+  let position = 0
+  for await (const { offset, length } of reader.map(0, reader.size)) {
+    assert.equal(offset, position)
+    position += length
+  }
+  assert.equal(position, 1_048_576 + 512)
+  await reader.close()
+})

@@ -8,6 +8,7 @@ import { Connection, type ConnectionOptions, type Request } from './connection.t
 import * as nbd from './constants.ts'
 import type { Agreement } from './handshake.ts'
 import { cutBuffers, type Piece, pieces } from './pieces.ts'
+import { RangeLock } from './range-lock.ts'
 import type { Pending } from './replies.ts'
 import { Slots } from './slots.ts'
 import { formatNbdAddress, type NbdAddress } from './uri.ts'
@@ -45,6 +46,7 @@ export class NbdClient {
   readonly requestSize: number
   readonly #connection: Connection
   readonly #slots: Slots
+  readonly #lock = new RangeLock()
 
   private constructor(connection: Connection, agreement: Agreement, { depth = 16, requestSize = 2 ** 20 }: NbdOptions) {
     const has = (flag: number) => (agreement.flags & flag) !== 0
@@ -83,8 +85,21 @@ export class NbdClient {
     })
   }
 
-  /** Writes the buffers one after the other from `offset`, and with `fua` makes them durable. */
-  async write(buffers: readonly Uint8Array[], offset: number, { fua = false } = {}): Promise<void> {
+  /**
+   * Writes the buffers one after the other from `offset`, and with `fua` makes them durable. A block of the server's of which
+   * they are only a part is read first and written as a whole.
+   */
+  async write(buffers: readonly Uint8Array[], offset: number, options: { fua?: boolean } = {}): Promise<void> {
+    const end = buffers.reduce((sum, { byteLength }) => sum + byteLength, offset)
+    await this.#writing(offset, end, async (from, until) => {
+      const head = from < offset ? await this.#bytes(from, offset) : null
+      const tail = end < until ? await this.#bytes(end, until) : null
+      const whole = [...(head ? [head] : []), ...buffers, ...(tail ? [tail] : [])]
+      await this.#writeBlocks(whole, from, options)
+    })
+  }
+
+  async #writeBlocks(buffers: readonly Uint8Array[], offset: number, { fua = false }): Promise<void> {
     const flags = fua ? nbd.CMD_FLAG_FUA : 0
     await this.#all(cutBuffers(buffers, offset, this.requestSize, this.minBlock), ({ payload, ...piece }) =>
       this.#request({ type: nbd.CMD_WRITE, flags, payload, ...piece }),
@@ -94,15 +109,25 @@ export class NbdClient {
   /** Makes the range read as zeroes; with `noHole` it stays allocated. */
   async writeZeroes(offset: number, length: number, { fua = false, noHole = false } = {}): Promise<void> {
     const flags = (fua ? nbd.CMD_FLAG_FUA : 0) | (noHole ? nbd.CMD_FLAG_NO_HOLE : 0)
-    await this.#all(pieces(offset, length, MAX_ZEROES, this.minBlock), (piece) =>
-      this.#request({ type: nbd.CMD_WRITE_ZEROES, flags, ...piece }),
+    const { from, until } = this.#wholeBlocks(offset, offset + length)
+    const edges = until > from ? edgesOf(offset, from, until, offset + length) : [[offset, offset + length]]
+    for (const [start, end] of edges) await this.write([Buffer.alloc(end - start)], start, { fua })
+    if (until <= from) return
+    await this.#writing(from, until, () =>
+      this.#all(pieces(from, until - from, MAX_ZEROES, this.minBlock), (piece) =>
+        this.#request({ type: nbd.CMD_WRITE_ZEROES, flags, ...piece }),
+      ),
     )
   }
 
-  /** The range's content is not needed any more. */
+  /** The range's content is not needed any more. Blocks of the server's of which it is only a part are left alone. */
   async trim(offset: number, length: number): Promise<void> {
-    await this.#all(pieces(offset, length, MAX_ZEROES, this.minBlock), (piece) =>
-      this.#request({ type: nbd.CMD_TRIM, ...piece }),
+    const { from, until } = this.#wholeBlocks(offset, offset + length)
+    if (until <= from) return
+    await this.#writing(from, until, () =>
+      this.#all(pieces(from, until - from, MAX_ZEROES, this.minBlock), (piece) =>
+        this.#request({ type: nbd.CMD_TRIM, ...piece }),
+      ),
     )
   }
 
@@ -119,17 +144,26 @@ export class NbdClient {
       const from = position - (position % this.minBlock)
       const until = Math.min(Math.ceil(end / this.minBlock) * this.minBlock, this.size, from + MAX_STATUS)
       const { extents } = await this.#request({ type: nbd.CMD_BLOCK_STATUS, offset: from, length: until - from })
+      const before = position
       let start = from
-      for (const extent of extents!) {
+      for (const { length: bytes, flags } of extents!) {
+        if (bytes === 0) throw this.#lie('an extent of no bytes')
+        const stop = start + bytes
+        // Some servers end an extent within one of their blocks ("Block sizes" forbids it): that block counts as data.
+        const rest = stop < until ? stop % this.minBlock : 0
         // The last extent may reach further than was asked, and the first may begin before what the caller wants.
-        const next = Math.min(start + extent.length, end)
-        if (extent.length === 0) throw this.#lie('an extent of no bytes')
-        if (next > position) yield { offset: position, length: next - position, flags: extent.flags }
+        const next = Math.min(stop - rest, end)
+        if (next > position) yield { offset: position, length: next - position, flags }
         position = Math.max(position, next)
-        start += extent.length
-        if (position >= end) break
+        if (rest > 0) {
+          const mixed = Math.min(stop - rest + this.minBlock, end)
+          if (mixed > position) yield { offset: position, length: mixed - position, flags: 0 }
+          position = Math.max(position, mixed)
+        }
+        start = stop
+        if (rest > 0 || position >= end) break
       }
-      if (start <= from) throw this.#lie('a block status without progress')
+      if (position === before) throw this.#lie('a block status without progress')
     }
   }
 
@@ -149,6 +183,35 @@ export class NbdClient {
     const blocks = Buffer.allocUnsafe(until - from)
     await this.#request({ type: nbd.CMD_READ, offset: from, length: until - from, into: blocks })
     into.set(blocks.subarray(offset - from, offset - from + length))
+  }
+
+  /** The server's blocks that are wholly within the range; what is behind the last block of the export counts as a part of it. */
+  #wholeBlocks(offset: number, end: number): { from: number; until: number } {
+    const from = Math.ceil(offset / this.minBlock) * this.minBlock
+    const until = end === this.size ? end : end - (end % this.minBlock)
+    return { from, until }
+  }
+
+  /** Runs `work` on the blocks that the range touches, alone on them if it is not of whole blocks. */
+  async #writing(offset: number, end: number, work: (from: number, until: number) => Promise<unknown>): Promise<void> {
+    if (this.minBlock === 1) {
+      await work(offset, end)
+      return
+    }
+    const from = offset - (offset % this.minBlock)
+    const until = Math.min(Math.ceil(end / this.minBlock) * this.minBlock, this.size)
+    const leave = await this.#lock.enter(from, until, from < offset || end < until)
+    try {
+      await work(from, until)
+    } finally {
+      leave()
+    }
+  }
+
+  async #bytes(start: number, end: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(end - start)
+    await this.read(buffer, start)
+    return buffer
   }
 
   async #request(request: Request): Promise<Pending> {
@@ -177,4 +240,13 @@ export class NbdClient {
     this.#connection.fail(error)
     return error
   }
+}
+
+/** The parts of a range before and behind its whole blocks, if there are any. */
+function edgesOf(offset: number, from: number, until: number, end: number): [start: number, end: number][] {
+  const edges: [number, number][] = [
+    [offset, from],
+    [until, end],
+  ]
+  return edges.filter(([start, stop]) => start < stop)
 }

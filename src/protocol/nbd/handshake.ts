@@ -143,14 +143,17 @@ function* go(exportName: string, agreement: Agreement): Parser<boolean> {
 }
 
 function refusal(exportName: string, { type, data }: OptionReply): VmapipeError {
-  const name = exportName === '' ? 'the default export' : `export '${exportName}'`
+  const name = exportName === '' ? 'default export' : `export '${exportName}'`
   const text = data.toString('utf8', 0, Math.min(data.length, nbd.MAX_STRING)).trim()
   const said = text === '' ? '' : `: ${text}`
   if (type === nbd.REP_ERR_UNKNOWN) return new VmapipeError('FAILED', `the NBD server has no ${name}${said}`)
   if (type === nbd.REP_ERR_TLS_REQD) {
     return new VmapipeError('FAILED', `the NBD server insists on TLS, which is not supported yet${said}`)
   }
-  return new VmapipeError('FAILED', `the NBD server refuses ${name} (error ${hex(type - nbd.REP_FLAG_ERROR)})${said}`)
+  return new VmapipeError(
+    'FAILED',
+    `the NBD server refuses the ${name} (error ${hex(type - nbd.REP_FLAG_ERROR)})${said}`,
+  )
 }
 
 /** NBD_OPT_EXPORT_NAME has no way to say no but to hang up. */

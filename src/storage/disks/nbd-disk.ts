@@ -14,6 +14,7 @@ const ZEROES = Buffer.alloc(2 ** 20)
 export class NbdDisk implements Disk {
   readonly size: number
   readonly readOnly: boolean
+  readonly minBlock: number
   readonly #client: NbdClient
   readonly #reader: NbdReader
   readonly #gate: FlushGate
@@ -23,6 +24,7 @@ export class NbdDisk implements Disk {
     this.#reader = new NbdReader(client)
     this.#gate = new FlushGate(() => client.flush())
     this.size = client.size
+    this.minBlock = client.minBlock
     this.readOnly = readOnly || client.readOnly
   }
 

@@ -32,6 +32,54 @@ writerContract('NBD disk', {
   },
 })
 
+/** A server that refuses everything that is not of whole blocks of 4 KiB. */
+const wholeBlocks = ['--filter=blocksize-policy', 'file']
+const policy = [
+  'blocksize-minimum=4096',
+  'blocksize-preferred=4096',
+  'blocksize-maximum=32M',
+  'blocksize-error-policy=error',
+]
+
+writerContract('NBD disk of 4 KiB blocks', {
+  ...needs('nbdkit'),
+  size: 5 * MiB,
+  async open(t, size) {
+    const path = join(tmpDir(t), 'disk')
+    writeFileSync(path, Buffer.alloc(size, 0x5a))
+    const disk = await openDisk(await nbdkit(t, join(tmpDir(t), 's'), [...wholeBlocks, path, ...policy]))
+    return { writer: asWriter(disk), content: async () => readFileSync(path) }
+  },
+})
+
+test('what is not of whole blocks is changed within them, and nothing beside it, whoever writes there at once', {
+  timeout,
+  ...needs('nbdkit'),
+}, async (t) => {
+  const path = join(tmpDir(t), 'disk')
+  const expected = Buffer.alloc(64 << 10, 0x5a)
+  writeFileSync(path, expected)
+  const disk = await openDisk(await nbdkit(t, join(tmpDir(t), 's'), [...wholeBlocks, path, ...policy]))
+  assert.equal(disk.minBlock, 4096)
+  const work: unknown[] = []
+  // Sectors of the same blocks, and whole blocks between them, all under way at once.
+  for (let sector = 0; sector < 64; sector++) {
+    if (sector % 8 === 7) continue
+    const kind = sector % 3
+    const offset = sector * 512
+    if (kind === 0) work.push(disk.zero(offset, 512))
+    else if (kind === 1) work.push(disk.write([Buffer.alloc(512, sector)], offset))
+    else work.push(disk.trim(offset, 512))
+    if (kind !== 2) expected.fill(kind === 0 ? 0 : sector, offset, offset + 512)
+  }
+  work.push(disk.write([Buffer.alloc(8192, 7)], 40960), disk.zero(51200 + 100, 9000))
+  expected.fill(7, 40960, 49152).fill(0, 51300, 60300)
+  await Promise.all(work)
+  await disk.flush()
+  await disk.close()
+  assert.ok(readFileSync(path).equals(expected))
+})
+
 writerContract('qcow2 disk', {
   ...needs('qemu-nbd', 'qemu-img'),
   size: 5 * MiB + 512,

@@ -13,6 +13,8 @@ export type Done = Promise<void> | undefined
 export interface ServedDisk {
   readonly size: number
   readonly readOnly: boolean
+  /** Bytes of which requests had better be multiples; any will do unless given. */
+  readonly minBlock?: number | undefined
   read(buffer: Uint8Array, offset: number): Done
   write(buffers: readonly Uint8Array[], offset: number, options?: { fua?: boolean }): Done
   zero(offset: number, length: number, options?: { fua?: boolean; noHole?: boolean; fast?: boolean }): Done

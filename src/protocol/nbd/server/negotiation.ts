@@ -111,8 +111,11 @@ export class Negotiation {
         case nbd.OPT_INFO:
         case nbd.OPT_GO:
           return this.#info(option, options.decodeGo(data))
-        case nbd.OPT_LIST_META_CONTEXT:
         case nbd.OPT_SET_META_CONTEXT:
+          // "Metadata querying": a new request drops the earlier selection, also if it fails or cannot be read.
+          this.#allocationOf = null
+          return this.#contexts(option, options.decodeContexts(data))
+        case nbd.OPT_LIST_META_CONTEXT:
           return this.#contexts(option, options.decodeContexts(data))
         default:
           this.#refuse(option, nbd.REP_ERR_UNSUP, 'this server does not know the option')
@@ -146,7 +149,10 @@ export class Negotiation {
     if (wanted.has(nbd.INFO_DESCRIPTION) && entry.description) {
       tell(options.encodeInfoText(nbd.INFO_DESCRIPTION, entry.description))
     }
-    if (wanted.has(nbd.INFO_BLOCK_SIZE)) tell(options.encodeBlockSizes(MIN_BLOCK, PREFERRED_BLOCK, MAX_PAYLOAD))
+    if (wanted.has(nbd.INFO_BLOCK_SIZE)) {
+      const { minBlock = MIN_BLOCK } = entry.disk
+      tell(options.encodeBlockSizes(minBlock, Math.max(minBlock, PREFERRED_BLOCK), MAX_PAYLOAD))
+    }
     this.#reply(option, nbd.REP_ACK)
     return option === nbd.OPT_GO ? this.#agree(entry) : undefined
   }

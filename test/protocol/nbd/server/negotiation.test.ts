@@ -89,6 +89,23 @@ describe('NBD server, handshake', { timeout }, () => {
     assert.deepEqual(types(await ask(nbd.OPT_SET_META_CONTEXT, [], 'nobody')), [nbd.REP_ERR_UNKNOWN])
   })
 
+  test('a request for contexts drops what was chosen before, also if it fails', async (t) => {
+    const again: [string, Buffer, number][] = [
+      ['of an export that is not there', encodeMetaContext('none', [nbd.BASE_ALLOCATION]), nbd.REP_ERR_UNKNOWN],
+      ['of nothing', encodeMetaContext('drive-scsi0', []), nbd.REP_ACK],
+      ['of what is not known', encodeMetaContext('drive-scsi0', ['x:y']), nbd.REP_ACK],
+      ['that nobody can read', encodeMetaContext('drive-scsi0', ['base:']).subarray(0, -3), nbd.REP_ERR_INVALID],
+    ]
+    for (const [what, data, answer] of again) {
+      const client = await greeted(await serve(t, twoDisks()))
+      await client.option(nbd.OPT_STRUCTURED_REPLY)
+      await client.option(nbd.OPT_SET_META_CONTEXT, encodeMetaContext('drive-scsi0', [nbd.BASE_ALLOCATION]))
+      assert.equal((await client.option(nbd.OPT_SET_META_CONTEXT, data)).at(-1)!.type, answer, what)
+      await client.option(nbd.OPT_GO, encodeGo('drive-scsi0', []))
+      assert.equal((await client.ask(nbd.CMD_BLOCK_STATUS, 0, 4096)).errno, nbd.EINVAL, what)
+    }
+  })
+
   test('a context that was chosen for another export does not count', async (t) => {
     const client = await greeted(await serve(t, twoDisks()))
     await client.option(nbd.OPT_STRUCTURED_REPLY)
