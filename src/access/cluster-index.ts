@@ -83,18 +83,34 @@ function runAt({ firsts }: DriveRuns, cluster: number): number {
 }
 
 /** Runs in the order of their clusters, and a MISSING one wherever some lack between them. */
-export function withGaps({ firsts, places, clusters }: DriveRuns, counts: Uint32Array): DriveRuns {
-  const filled: [number, number][] = []
-  let next = 0
-  for (let at = 0; at <= firsts.length; at++) {
-    const first = at < firsts.length ? firsts[at] : clusters
-    if (first > next) filled.push([next, MISSING])
-    if (at < firsts.length) filled.push([first, places[at]])
-    next = first + counts[at]
+export function withGaps({ firsts, places, clusters }: DriveRuns, counts: Uint8Array): DriveRuns {
+  const eachGap = (see: (at: number, first: number) => void) => {
+    let next = 0
+    for (let at = 0; at <= firsts.length; at++) {
+      const first = at < firsts.length ? firsts[at] : clusters
+      if (first > next) see(at, next)
+      next = first + counts[at]
+    }
   }
-  return {
-    firsts: Uint32Array.from(filled, ([first]) => first),
-    places: Uint32Array.from(filled, ([, place]) => place),
+  let gaps = 0
+  eachGap(() => gaps++)
+  const filled = {
+    firsts: new Uint32Array(firsts.length + gaps),
+    places: new Uint32Array(firsts.length + gaps),
     clusters,
   }
+  let [from, to] = [0, 0]
+  const copy = (end: number) => {
+    filled.firsts.set(firsts.subarray(from, end), to)
+    filled.places.set(places.subarray(from, end), to)
+    to += end - from
+    from = end
+  }
+  eachGap((at, first) => {
+    copy(at)
+    filled.firsts[to] = first
+    filled.places[to++] = MISSING
+  })
+  copy(firsts.length)
+  return filled
 }

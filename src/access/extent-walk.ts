@@ -6,12 +6,13 @@
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import type { Manifest } from '../core/items.ts'
+import { Turns } from '../core/turns.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../formats/vma/extent.ts'
 import type { RecordExtent } from '../formats/vma/records.ts'
 import { TableEncoder } from '../formats/vma/table.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 import { HopReader } from './hop-reader.ts'
-import type { TableOf } from './index-builder.ts'
+import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 
 const EXTENT = 'an extent'
 /** So much of a compressed archive is worked on at once, if there is memory for it. */
@@ -30,9 +31,11 @@ export async function walkExtents(
 ): Promise<Walked> {
   const collector = new TableCollector(manifest)
   const headers = new HopReader(bytes)
+  const turns = new Turns()
   let problem: VmapipeError | null = null
   try {
     for (let offset = headerSize; offset < bytes.size; ) {
+      await turns.take()
       signal?.throwIfAborted()
       bytes.ahead?.([{ offset, length: AHEAD }])
       const header = decodeExtentHeader(await headers.read(offset, EXTENT_HEADER_SIZE, EXTENT), manifest.uuid, offset)
@@ -71,6 +74,8 @@ export class TableCollector {
     for (const { drive, cluster, mask } of slots) this.#table.add(drive, cluster, mask)
     this.#table.endExtent()
     this.#extents++
+    if (this.#table.entries.bytes.length > INDEX_LIMIT)
+      throw new VmapipeError('DAMAGED', 'an index of all extents would be too large', { offset })
     return true
   }
 

@@ -1,80 +1,270 @@
-/** Where each frame of a compressed archive is, and where its content is in the archive's stream. */
+/**
+ * Where each frame of a compressed archive is, and where its content is in the archive's stream. Of the map there is only a
+ * directory in memory, and some of its pages: however many frames it claims, it takes a few MiB.
+ */
 
+import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../core/errors.ts'
-import { formatBytes } from '../core/size.ts'
-import { decodeFooter, decodeFrameMap, type Frame, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
+import { Turns } from '../core/turns.ts'
+import { decodeFooter, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
+import { VarintReader } from '../formats/varint.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
+import { type MapBytes, MapInFile } from './map-bytes.ts'
 
-/** The map of an archive of 8 TiB in frames of 1 MiB takes about that. */
-const MAP_LIMIT = 64 << 20
+/** Pages of the map that the directory tells apart: when there are more, two of them become one. */
+const MOST_PAGES = 16384
+const LEAST_FRAMES = 64
+/** Frames whose pages are kept, of 17 bytes each. */
+const KEPT_FRAMES = 1 << 18
+const PIECE = 256 << 10
+/** An entry of the map: two numbers of at most 8 bytes. */
+const LONGEST_ENTRY = 16
+/** No compression has a smaller one. */
+const SMALLEST_FRAME = 8
+
+export interface Place {
+  frame: number
+  /** Where the frame begins in the file, and its bytes. */
+  start: number
+  bytes: number
+  /** Where its content begins in the stream, and the bytes of that. */
+  content: number
+  contentBytes: number
+}
+
+/** Frames that follow each other. */
+interface Page {
+  first: number
+  /** One more than there are frames: where the last one ends. */
+  starts: Float64Array
+  contents: Float64Array
+  /** 1 for those that were found to hold as much as the map says. */
+  agreed: Uint8Array
+}
+
+export interface TableOptions {
+  /** What all frames take in the file; exactly so much, or at most. */
+  total: { exactly: number } | { most: number }
+  checksum?: number
+  signal?: AbortSignal | undefined
+}
 
 export class FrameTable {
-  /** Where each frame begins in the file, and behind the last one where it ends. */
-  readonly starts: Float64Array
-  /** Where the content of each begins in the stream, and behind the last where it ends. */
-  readonly contents: Float64Array
+  readonly map: MapBytes
+  readonly #directory: Directory
+  readonly #kept = new Map<number, Page>()
+  readonly #loading = new Map<number, Promise<Page>>()
 
-  constructor(frames: readonly Frame[]) {
-    this.starts = new Float64Array(frames.length + 1)
-    this.contents = new Float64Array(frames.length + 1)
-    for (const [at, { bytes, contentBytes }] of frames.entries()) {
-      this.starts[at + 1] = this.starts[at] + bytes
-      this.contents[at + 1] = this.contents[at] + contentBytes
-    }
+  private constructor(map: MapBytes, directory: Directory) {
+    this.map = map
+    this.#directory = directory
+  }
+
+  /** Reads the whole map once. Throws DAMAGED if it is not right. */
+  static async read(map: MapBytes, options: TableOptions): Promise<FrameTable> {
+    return new FrameTable(map, await readDirectory(map, options))
   }
 
   get frames(): number {
-    return this.starts.length - 1
+    return this.#directory.frames
   }
 
   get contentBytes(): number {
-    return this.contents[this.frames]
-  }
-
-  /** The frame that holds this byte of the stream, which is within it. */
-  frameAt(offset: number): number {
-    let low = 0
-    let high = this.frames
-    while (high - low > 1) {
-      const middle = (low + high) >>> 1
-      if (this.contents[middle] <= offset) low = middle
-      else high = middle
-    }
-    return low
+    return this.#directory.contentBytes
   }
 
   /** The most bytes of a frame that has content, and the most content. */
-  get largest(): { bytes: number; contentBytes: number } {
-    const largest = { bytes: 0, contentBytes: 0 }
-    for (let frame = 0; frame < this.frames; frame++) {
-      const contentBytes = this.contents[frame + 1] - this.contents[frame]
-      if (contentBytes > 0) largest.bytes = Math.max(largest.bytes, this.starts[frame + 1] - this.starts[frame])
-      largest.contentBytes = Math.max(largest.contentBytes, contentBytes)
-    }
-    return largest
+  get largest(): Readonly<{ bytes: number; contentBytes: number }> {
+    return this.#directory.largest
   }
 
-  toFrames(): Frame[] {
-    return Array.from({ length: this.frames }, (_, frame) => ({
-      bytes: this.starts[frame + 1] - this.starts[frame],
-      contentBytes: this.contents[frame + 1] - this.contents[frame],
-    }))
+  /** The frame that holds this byte of the stream, which is within it. */
+  async at(offset: number): Promise<Place> {
+    const number = this.#directory.pageAt(offset)
+    return placeIn(this.#kept.get(number) ?? (await this.#page(number)), offset)
+  }
+
+  /** The same if it is known without reading; otherwise it will be soon. */
+  peek(offset: number): Place | null {
+    const number = this.#directory.pageAt(offset)
+    const page = this.#kept.get(number)
+    if (page !== undefined) return placeIn(page, offset)
+    this.#page(number).catch(() => {})
+    return null
+  }
+
+  /** Notes that a frame holds what the map says, as long as its page is kept. */
+  agree({ frame }: Place): void {
+    const page = this.#kept.get(Math.floor(frame / this.#directory.pageFrames))
+    if (page !== undefined) page.agreed[frame - page.first] = 1
+  }
+
+  /** Frames from the one that has byte `from` of the stream to that before the one that has byte `to`, which are not known to agree. */
+  async *doubtful(from: number, to: number): AsyncGenerator<Place> {
+    const end = this.#directory.pageAt(to)
+    for (let number = this.#directory.pageAt(from); number <= end; number++) {
+      const page = this.#kept.get(number) ?? (await this.#page(number))
+      const last = number === end ? indexIn(page, to) : page.agreed.length
+      const first = number === this.#directory.pageAt(from) ? indexIn(page, from) : 0
+      for (let index = first; index < last; index++) if (page.agreed[index] === 0) yield placeOf(page, index)
+    }
+  }
+
+  async #page(number: number): Promise<Page> {
+    const kept = this.#kept.get(number)
+    if (kept !== undefined) {
+      this.#kept.delete(number)
+      this.#kept.set(number, kept)
+      return kept
+    }
+    const loading = this.#loading.get(number) ?? this.#load(number).finally(() => this.#loading.delete(number))
+    this.#loading.set(number, loading)
+    return loading
+  }
+
+  async #load(number: number): Promise<Page> {
+    const { begin, end, first, start, content, frames } = this.#directory.entry(number, this.map.size)
+    const reader = new VarintReader(await this.map.read(begin, end - begin))
+    const [starts, contents] = [new Float64Array(frames + 1), new Float64Array(frames + 1)]
+    starts[0] = start
+    contents[0] = content
+    for (let index = 0; index < frames; index++) {
+      starts[index + 1] = starts[index] + reader.next()
+      contents[index + 1] = contents[index] + reader.next()
+    }
+    const page = { first, starts, contents, agreed: new Uint8Array(frames) }
+    const most = Math.max(4, Math.floor(KEPT_FRAMES / this.#directory.pageFrames))
+    if (this.#kept.size >= most) this.#kept.delete(this.#kept.keys().next().value!)
+    this.#kept.set(number, page)
+    return page
   }
 }
 
-/** The map that an archive of ours ends with; null where there is none. Throws DAMAGED where it is not right. */
-export async function readFrameTable(file: ArchiveBytes): Promise<FrameTable | null> {
+function placeIn(page: Page, offset: number): Place {
+  return placeOf(page, indexIn(page, offset))
+}
+
+function placeOf({ first, starts, contents }: Page, index: number): Place {
+  return {
+    frame: first + index,
+    start: starts[index],
+    bytes: starts[index + 1] - starts[index],
+    content: contents[index],
+    contentBytes: contents[index + 1] - contents[index],
+  }
+}
+
+function indexIn({ contents }: Page, offset: number): number {
+  return lastUpTo(contents, contents.length - 1, offset)
+}
+
+/** The last of the first `count` numbers, which rise, that is no larger than `value`; 0 if none is. */
+function lastUpTo(numbers: Float64Array, count: number, value: number): number {
+  let low = 0
+  let high = count
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1
+    if (numbers[middle] <= value) low = middle
+    else high = middle
+  }
+  return low
+}
+
+/** Where in the map each page begins, and the first frame and content of it. */
+class Directory {
+  frames = 0
+  bytes = 0
+  contentBytes = 0
+  readonly largest = { bytes: 0, contentBytes: 0 }
+  pageFrames = LEAST_FRAMES
+  #pages = 0
+  readonly #begins = new Float64Array(MOST_PAGES)
+  readonly #starts = new Float64Array(MOST_PAGES)
+  readonly #contents = new Float64Array(MOST_PAGES)
+
+  /** The next frame, whose entry is at byte `at` of the map. */
+  add(at: number, bytes: number, contentBytes: number): void {
+    if (this.frames % this.pageFrames === 0) this.#begin(at)
+    this.frames++
+    this.bytes += bytes
+    this.contentBytes += contentBytes
+    if (contentBytes > 0) this.largest.bytes = Math.max(this.largest.bytes, bytes)
+    this.largest.contentBytes = Math.max(this.largest.contentBytes, contentBytes)
+  }
+
+  #begin(at: number): void {
+    if (this.#pages === MOST_PAGES) {
+      for (const numbers of [this.#begins, this.#starts, this.#contents])
+        for (let page = 0; page < MOST_PAGES / 2; page++) numbers[page] = numbers[page * 2]
+      this.#pages /= 2
+      this.pageFrames *= 2
+      if (this.frames % this.pageFrames !== 0) return
+    }
+    this.#begins[this.#pages] = at
+    this.#starts[this.#pages] = this.bytes
+    this.#contents[this.#pages++] = this.contentBytes
+  }
+
+  pageAt(offset: number): number {
+    return lastUpTo(this.#contents, this.#pages, offset)
+  }
+
+  entry(page: number, mapBytes: number) {
+    const first = page * this.pageFrames
+    return {
+      begin: this.#begins[page],
+      end: page + 1 < this.#pages ? this.#begins[page + 1] : mapBytes,
+      first,
+      start: this.#starts[page],
+      content: this.#contents[page],
+      frames: Math.min(this.pageFrames, this.frames - first),
+    }
+  }
+}
+
+async function readDirectory(map: MapBytes, { total, checksum, signal }: TableOptions): Promise<Directory> {
+  const directory = new Directory()
+  const turns = new Turns()
+  let count = -1
+  let digest = 0
+  for (let at = 0; at < map.size; ) {
+    signal?.throwIfAborted()
+    await turns.take()
+    const piece = await map.read(at, Math.min(PIECE, map.size - at))
+    const isLast = at + piece.length === map.size
+    const reader = new VarintReader(piece)
+    if (count < 0) count = reader.next()
+    while (isLast ? !reader.isAtEnd : reader.position + LONGEST_ENTRY <= piece.length) {
+      const entry = at + reader.position
+      const bytes = reader.next()
+      if (bytes < SMALLEST_FRAME) throw damaged(`has a frame of ${bytes} bytes`)
+      directory.add(entry, bytes, reader.next())
+    }
+    if (checksum !== undefined) digest = crc32(piece.subarray(0, reader.position), digest)
+    at += reader.position
+  }
+  const { frames, bytes, contentBytes } = directory
+  const fits = 'exactly' in total ? bytes === total.exactly : bytes <= total.most
+  if (checksum !== undefined && digest !== checksum) throw damaged('is damaged')
+  if (frames !== count || !fits || !Number.isSafeInteger(contentBytes)) throw damaged('does not add up')
+  return directory
+}
+
+function damaged(what: string): VmapipeError {
+  return new VmapipeError('DAMAGED', `the map of the archive's frames ${what}`)
+}
+
+/** The map that an archive of ours ends with; null if there is none. Throws DAMAGED if it is not right. */
+export async function readFrameTable(file: ArchiveBytes, signal?: AbortSignal): Promise<FrameTable | null> {
   const tail = Buffer.allocUnsafe(Math.min(TAIL_SIZE, file.size))
   await file.read(tail, file.size - tail.length)
   const footer = decodeFooter(tail)
   if (footer === null) return null
-  const { frameBytes, heldBytes, length } = footer
+  const { frameBytes, heldBytes, length, mapChecksum } = footer
   if (frameBytes + heldBytes + length !== file.size)
     throw new VmapipeError('DAMAGED', 'the map of its frames does not fit into the file', {
       offset: file.size - length,
     })
-  if (heldBytes > MAP_LIMIT) throw new VmapipeError('DAMAGED', `a map of ${formatBytes(heldBytes)} is too large`)
-  const held = Buffer.allocUnsafe(heldBytes)
-  await file.read(held, frameBytes)
-  return new FrameTable(decodeFrameMap(held, footer))
+  const options = { total: { exactly: frameBytes }, checksum: mapChecksum, signal }
+  return FrameTable.read(new MapInFile(file, footer), options)
 }

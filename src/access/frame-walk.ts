@@ -4,8 +4,9 @@
  */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { Turns } from '../core/turns.ts'
 import { type Format, recognise } from '../formats/compression.ts'
-import type { Frame } from '../formats/frame-map/frame-map.ts'
+import { type Frame, FrameMapEntries } from '../formats/frame-map/frame-map.ts'
 import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberLength } from '../formats/gzip/member.ts'
 import {
   decodeLz4Header,
@@ -29,11 +30,12 @@ import { HopReader } from './hop-reader.ts'
 
 /** Frames that hold more, or take more, are of no use. */
 const FRAME_LIMIT = 32 << 20
-/** The map of so many takes no more memory than that of our largest archives. */
-const MOST_FRAMES = 8 << 20
+/** What the map of them may take in memory; it has about ten million frames then. */
+const MOST_MAP = 64 << 20
 
 export interface WalkedFrames {
-  frames: Frame[]
+  /** As at the end of an archive (formats/frame-map/README.md). */
+  map: Buffer
   /** Why it ended before the end of the file. */
   problem: VmapipeError | null
 }
@@ -41,31 +43,36 @@ export interface WalkedFrames {
 export interface WalkOptions {
   /** Frames that do not say how much they hold are decoded to find out. */
   decode?: boolean
-  signal?: AbortSignal
+  /** Bytes that the map may have. */
+  most?: number
+  signal?: AbortSignal | undefined
 }
 
-/** Throws USAGE where there are frames that cannot be decoded by themselves. */
+/** Throws USAGE if there are frames that cannot be decoded by themselves, or too many. */
 export async function walkFrames(
   file: ArchiveBytes,
-  { decode = false, signal }: WalkOptions = {},
+  { decode = false, most = MOST_MAP, signal }: WalkOptions = {},
 ): Promise<WalkedFrames> {
   const walk = new FrameWalk(file, decode)
-  const frames: Frame[] = []
+  const frames = new FrameMapEntries()
+  const turns = new Turns()
+  let problem: VmapipeError | null = null
   try {
-    for (let offset = 0; offset < file.size && frames.length < MOST_FRAMES; ) {
+    for (let offset = 0; offset < file.size; ) {
+      await turns.take()
       signal?.throwIfAborted()
       const frame = await walk.frameAt(offset)
       if (Math.max(frame.bytes, frame.contentBytes) > FRAME_LIMIT && frame.contentBytes > 0) throw notAlone()
       if (offset + frame.bytes > file.size) throw cut(file)
-      frames.push(frame)
+      frames.add(frame.bytes, frame.contentBytes)
+      if (frames.length > most) throw tooMany(frames.count)
       offset += frame.bytes
     }
   } catch (error) {
-    const problem = asVmapipeError(error)
+    problem = asVmapipeError(error)
     if (problem.code !== 'DAMAGED' && problem.code !== 'INCOMPLETE') throw problem
-    return { frames, problem }
   }
-  return { frames, problem: null }
+  return { map: Buffer.concat(frames.finish()), problem }
 }
 
 class FrameWalk {
@@ -163,12 +170,24 @@ function cut(file: ArchiveBytes): VmapipeError {
   return new VmapipeError('INCOMPLETE', 'the archive ends within a frame', { offset: file.size })
 }
 
+function tooMany(frames: number): VmapipeError {
+  return new VmapipeError(
+    'USAGE',
+    `this compressed archive has no map of its frames, and more than ${frames} of them`,
+    {
+      hint: UNPACK,
+    },
+  )
+}
+
+const UNPACK = 'unpack it with --spool DIR, or make another archive of it with `vmapipe repack`'
+
 function notAlone(): VmapipeError {
   return new VmapipeError(
     'USAGE',
     'this compressed archive is no row of small frames: nothing in it can be had without all before',
     {
-      hint: 'unpack it with --spool DIR, or make another archive of it with `vmapipe repack`',
+      hint: UNPACK,
     },
   )
 }

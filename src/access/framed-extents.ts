@@ -19,8 +19,7 @@ export class FramedExtents implements ExtentData {
   /** Where the header is was found out by reading it; where the data is follows, if the map is right about all between. */
   async view(extent: number, _header: ExtentHeader, at: number, length: number): Promise<View> {
     const offset = this.#index.offsets[extent]
-    const agreeing = this.#frames.agree(offset, offset + at)
-    if (agreeing !== undefined) await agreeing
+    await this.#frames.agree(offset, offset + at)
     return this.#frames.view(offset + at, length)
   }
 

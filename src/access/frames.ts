@@ -3,12 +3,13 @@
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
+import { Turns } from '../core/turns.ts'
 import { roomFor } from '../stages/compression/decoder.ts'
 import { checkBounds } from '../storage/bounds.ts'
 import type { ArchiveBytes, StreamRange } from './archive-bytes.ts'
 import { declaredContent } from './declared-content.ts'
 import { decodeFrame } from './frame-codecs.ts'
-import type { FrameTable } from './frame-table.ts'
+import type { FrameTable, Place } from './frame-table.ts'
 import { type Load, PieceCache, type View } from './piece-cache.ts'
 
 /** Frames that must fit into the memory for content. */
@@ -31,8 +32,6 @@ export class Frames implements ArchiveBytes {
   readonly #cache: PieceCache
   /** The content that is asked for ahead at most. */
   readonly #window: number
-  /** 1 for those that hold as much as the map says. */
-  readonly #agreed: Uint8Array
 
   /** Takes all of the budget. Throws USAGE where it is too small for frames so large. */
   constructor(file: ArchiveBytes, table: FrameTable, budget: Budget, threads: number) {
@@ -50,7 +49,6 @@ export class Frames implements ArchiveBytes {
     this.#inputs = budget.carve(bytes * atOnce, 'reading compressed frames')
     this.#cache = new PieceCache(budget.carve(budget.capacity, 'the content of frames'), atOnce)
     this.#window = this.#cache.capacity / 2
-    this.#agreed = new Uint8Array(table.frames)
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
@@ -65,37 +63,39 @@ export class Frames implements ArchiveBytes {
   /** At most `length` bytes from `offset`: as many as are in one frame. */
   async view(offset: number, length: number): Promise<View> {
     checkBounds(this.size, offset, length)
-    const frame = this.#table.frameAt(offset)
-    const { bytes, lease } = await this.#cache.get(frame, this.#load(frame))
-    const from = offset - this.#table.contents[frame]
+    const place = this.#table.peek(offset) ?? (await this.#table.at(offset))
+    const { bytes, lease } = await this.#cache.get(place.frame, this.#load(place))
+    const from = offset - place.content
     return { bytes: bytes.subarray(from, from + length), lease }
   }
 
   /**
    * Makes sure that from byte `from` of the stream to byte `to` it is as far as the map says: that the frames between hold what it
-   * says. Throws DAMAGED where they do not; undefined where that is known.
+   * says. Throws DAMAGED if they do not.
    */
-  agree(from: number, to: number): Promise<void> | undefined {
-    const last = this.#table.frameAt(to)
-    for (let frame = this.#table.frameAt(from); frame < last; frame++)
-      if (this.#agreed[frame] === 0) return this.#compare(frame, last)
-    return undefined
+  async agree(from: number, to: number): Promise<void> {
+    const turns = new Turns()
+    for await (const place of this.#table.doubtful(from, to)) {
+      await turns.take()
+      await this.#compare(place)
+    }
   }
 
   /** These ranges of the stream are wanted soon. */
   ahead(ranges: readonly StreamRange[]): void {
-    const frames = new Set<number>()
+    const frames = new Map<number, Place>()
     let content = 0
     for (const { offset, length } of ranges) {
       for (let at = offset; at < Math.min(offset + length, this.size) && content < this.#window; ) {
-        const frame = this.#table.frameAt(at)
-        at = this.#table.contents[frame + 1]
-        if (frames.has(frame)) continue
-        content += at - this.#table.contents[frame]
-        if (content <= this.#window) frames.add(frame)
+        const place = this.#table.peek(at)
+        if (place === null) break
+        at = place.content + place.contentBytes
+        if (frames.has(place.frame)) continue
+        content += place.contentBytes
+        if (content <= this.#window) frames.set(place.frame, place)
       }
     }
-    this.#cache.ahead(Array.from(frames, (key) => ({ key, load: this.#load(key) })))
+    this.#cache.ahead(Array.from(frames, ([key, place]) => ({ key, load: this.#load(place) })))
   }
 
   async close(): Promise<void> {
@@ -103,28 +103,23 @@ export class Frames implements ArchiveBytes {
     await this.#file.close()
   }
 
-  async #compare(first: number, last: number): Promise<void> {
-    const { starts, contents } = this.#table
-    for (let frame = first; frame < last; frame++) {
-      if (this.#agreed[frame] === 1) continue
-      const contentBytes = contents[frame + 1] - contents[frame]
-      const declared = await declaredContent(this.#file, starts[frame], starts[frame + 1] - starts[frame])
-      if (declared === undefined) (await this.#cache.get(frame, this.#load(frame))).lease.release()
-      else if (declared !== contentBytes) throw liesAbout(starts[frame], declared, contentBytes)
-      this.#agreed[frame] = 1
-    }
+  async #compare(place: Place): Promise<void> {
+    const { frame, start, bytes, contentBytes } = place
+    const declared = await declaredContent(this.#file, start, bytes)
+    if (declared === undefined) (await this.#cache.get(frame, this.#load(place))).lease.release()
+    else if (declared !== contentBytes) throw contradicts(start, declared, contentBytes)
+    this.#table.agree(place)
   }
 
-  #load(frame: number): Load {
+  #load(place: Place): Load {
     return async () => {
-      const { starts, contents } = this.#table
-      const [offset, contentBytes] = [starts[frame], contents[frame + 1] - contents[frame]]
+      const { start, bytes: length, contentBytes } = place
       const input = await this.#inputs.take(this.#inputSize)
       try {
-        const bytes = input.buffer.subarray(0, starts[frame + 1] - offset)
-        await this.#file.read(bytes, offset)
-        const view = await this.#decode(bytes, contentBytes, offset)
-        this.#agreed[frame] = 1
+        const bytes = input.buffer.subarray(0, length)
+        await this.#file.read(bytes, start)
+        const view = await this.#decode(bytes, contentBytes, start)
+        this.#table.agree(place)
         return view
       } finally {
         input.release()
@@ -146,7 +141,7 @@ export class Frames implements ArchiveBytes {
   }
 }
 
-function liesAbout(offset: number, declared: number, mapped: number): VmapipeError {
+function contradicts(offset: number, declared: number, mapped: number): VmapipeError {
   const message = `a frame of ${declared} bytes begins here, the map of the archive's frames says ${mapped}`
   return new VmapipeError('DAMAGED', message, { offset })
 }

@@ -1,24 +1,50 @@
-/** Numbers that are added one by one, four bytes each. */
+/** Numbers that are added one by one, in pieces: one array that grows would take twice what it has. */
 
-export class GrowingNumbers {
-  #numbers = new Uint32Array(64)
-  #length = 0
+type Numbers = Uint32Array | Uint8Array
 
-  push(value: number): void {
-    if (this.#length === this.#numbers.length) {
-      const larger = new Uint32Array(this.#length * 2)
-      larger.set(this.#numbers)
-      this.#numbers = larger
-    }
-    this.#numbers[this.#length++] = value
-  }
+const PIECE = 1 << 16
 
-  /** A view of them. */
-  get all(): Uint32Array {
-    return this.#numbers.subarray(0, this.#length)
+export class GrowingNumbers<T extends Numbers> {
+  readonly #make: new (
+    length: number,
+  ) => T
+  #full: T[] = []
+  #last: T
+  #used = 0
+
+  constructor(make: new (length: number) => T) {
+    this.#make = make
+    this.#last = new make(64)
   }
 
   get length(): number {
-    return this.#length
+    return this.#full.length * PIECE + this.#used
+  }
+
+  push(value: number): void {
+    if (this.#used === this.#last.length) this.#grow()
+    this.#last[this.#used++] = value
+  }
+
+  /** All of them, in one piece; none are left here. */
+  take(): T {
+    const all = new this.#make(this.length)
+    for (const [at, piece] of this.#full.entries()) all.set(piece, at * PIECE)
+    all.set(this.#last.subarray(0, this.#used), this.#full.length * PIECE)
+    this.#full = []
+    this.#used = 0
+    return all
+  }
+
+  #grow(): void {
+    if (this.#used < PIECE) {
+      const larger = new this.#make(this.#used * 4)
+      larger.set(this.#last)
+      this.#last = larger
+      return
+    }
+    this.#full.push(this.#last)
+    this.#last = new this.#make(PIECE)
+    this.#used = 0
   }
 }

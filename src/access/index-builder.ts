@@ -4,6 +4,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, clusterCount } from '../core/geometry.ts'
 import type { Manifest } from '../core/items.ts'
 import { formatBytes } from '../core/size.ts'
+import { Turns } from '../core/turns.ts'
 import { EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
 import { type DriveTotal, type IndexEntry, readTable } from '../formats/vma/table.ts'
 import { ClusterIndex, type DriveRuns, MAX_EXTENTS, placeOf, withGaps } from './cluster-index.ts'
@@ -13,6 +14,8 @@ import { GrowingNumbers } from './growing.ts'
 export const INDEX_LIMIT = 256 << 20
 const EXTENT_BYTES = 11
 const RUN_BYTES = 12
+/** Entries between two looks at the clock. */
+const AT_ONCE = 1024
 
 export interface TableOf {
   table: Uint8Array
@@ -26,26 +29,33 @@ export interface BuildOptions {
   end?: number
   /** Clusters may lack: the archive was cut. */
   gaps?: boolean
+  signal?: AbortSignal | undefined
 }
 
 /** Throws DAMAGED where the table contradicts itself, the manifest or `end`. */
-export function buildIndex(
+export async function buildIndex(
   manifest: Manifest,
   { table, extents, headerSize }: TableOf,
-  options: BuildOptions = {},
-): ClusterIndex {
+  { signal, ...options }: BuildOptions = {},
+): Promise<ClusterIndex> {
   if (extents > MAX_EXTENTS || extents * EXTENT_BYTES > INDEX_LIMIT) throw tooLarge()
   const builder = new IndexBuilder(manifest, extents, headerSize)
   const entries = readTable(table, extents)
   let next = entries.next()
-  for (; !next.done; next = entries.next()) builder.add(next.value)
+  const turns = new Turns()
+  for (let count = 1; !next.done; count++, next = entries.next()) {
+    builder.add(next.value)
+    if (count % AT_ONCE !== 0) continue
+    await turns.take()
+    signal?.throwIfAborted()
+  }
   return builder.finish(next.value, options)
 }
 
 interface Collected {
-  firsts: GrowingNumbers
-  counts: GrowingNumbers
-  places: GrowingNumbers
+  firsts: GrowingNumbers<Uint32Array>
+  counts: GrowingNumbers<Uint8Array>
+  places: GrowingNumbers<Uint32Array>
   clusters: number
   total: number
 }
@@ -63,7 +73,8 @@ class IndexBuilder {
     this.#counts = new Uint8Array(extents)
     this.#offsets[0] = start
     for (const { id, size } of drives) {
-      const [firsts, counts, places] = [new GrowingNumbers(), new GrowingNumbers(), new GrowingNumbers()]
+      const [firsts, places] = [new GrowingNumbers(Uint32Array), new GrowingNumbers(Uint32Array)]
+      const counts = new GrowingNumbers(Uint8Array)
       this.#drives.set(id, { firsts, counts, places, clusters: clusterCount(size), total: 0 })
     }
   }
@@ -113,11 +124,13 @@ class IndexBuilder {
 
 /** In the order of the clusters; every one of them once. */
 function runsOf(id: number, { firsts, counts, places, clusters, total }: Collected, gaps: boolean): DriveRuns {
-  const order = orderOf(firsts.all)
-  const sorted = (numbers: GrowingNumbers) =>
-    order === null ? numbers.all.slice() : numbers.all.map((_, at, all) => all[order[at]])
-  const runs = { firsts: sorted(firsts), places: sorted(places), clusters }
-  const lengths = sorted(counts)
+  const unordered = firsts.take()
+  const order = orderOf(unordered)
+  // One after the other, and what is sorted goes at once: together they are the most memory that an index takes.
+  const sorted = <T extends Uint32Array | Uint8Array>(numbers: T): T =>
+    order === null ? numbers : (numbers.map((_, at) => numbers[order[at]]) as T)
+  const runs = { firsts: sorted(unordered), places: sorted(places.take()), clusters }
+  const lengths = sorted(counts.take())
   let end = 0
   for (let at = 0; at < lengths.length; at++) {
     if (runs.firsts[at] < end) throw lies(`has cluster ${runs.firsts[at]} of drive ${id} twice`)
@@ -131,7 +144,7 @@ function runsOf(id: number, { firsts, counts, places, clusters, total }: Collect
 /** Which number comes first, second, and so on, by radix sort; null where they are in order already. */
 function orderOf(numbers: Uint32Array): Uint32Array | null {
   if (numbers.every((value, at) => at === 0 || value >= numbers[at - 1])) return null
-  let order = Uint32Array.from(numbers, (_, at) => at)
+  let order = new Uint32Array(numbers.length).map((_, at) => at)
   for (const shift of [0, 16]) {
     const ends = new Uint32Array(65537)
     for (const value of numbers) ends[((value >>> shift) & 0xffff) + 1]++

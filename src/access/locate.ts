@@ -11,12 +11,13 @@ import { walkExtents } from './extent-walk.ts'
 import { FrameTable, readFrameTable } from './frame-table.ts'
 import { walkFrames } from './frame-walk.ts'
 import { buildIndex } from './index-builder.ts'
+import { mapInMemory } from './map-bytes.ts'
 import type { Sidecar } from './sidecar.ts'
 
 export type Warn = (message: string) => void
 
 export interface LocateOptions {
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   warn: Warn
 }
 
@@ -28,16 +29,16 @@ export async function isCompressed(file: ArchiveBytes): Promise<boolean> {
 }
 
 /** The map that the archive ends with; null where there is none that is right. */
-export function ownFrames(file: ArchiveBytes, warn: Warn): Promise<FrameTable | null> {
-  return unlessDamaged(() => readFrameTable(file), "the map of the archive's frames", warn)
+export function ownFrames(file: ArchiveBytes, { signal, warn }: LocateOptions): Promise<FrameTable | null> {
+  return unlessDamaged(() => readFrameTable(file, signal), "the map of the archive's frames", warn)
 }
 
 /** Frames that say themselves how long they are, by a pass from one to the next; null where there are others. */
 export async function walkedFrames(file: ArchiveBytes, { signal, warn }: LocateOptions): Promise<FrameTable | null> {
   try {
-    const { frames, problem } = await walkFrames(file, { signal })
+    const { map, problem } = await walkFrames(file, { signal })
     if (problem !== null) warn(`frames behind this are not found: ${problem.line}`)
-    return new FrameTable(frames)
+    return await FrameTable.read(mapInMemory(map), { total: { most: file.size }, signal })
   } catch (error) {
     if (asVmapipeError(error).code !== 'USAGE') throw error
     return null
@@ -45,11 +46,15 @@ export async function walkedFrames(file: ArchiveBytes, { signal, warn }: LocateO
 }
 
 /** The index that the archive ends with; null where there is none that is right. */
-export function ownIndex(bytes: ArchiveBytes, header: ArchiveHeader, warn: Warn): Promise<ClusterIndex | null> {
+export function ownIndex(
+  bytes: ArchiveBytes,
+  header: ArchiveHeader,
+  { signal, warn }: LocateOptions,
+): Promise<ClusterIndex | null> {
   const { manifest, headerSize } = header
   const read = async () => {
     const ending = await readEnding(bytes, manifest, headerSize)
-    return ending && buildIndex(manifest, ending, { end: ending.end })
+    return ending && (await buildIndex(manifest, ending, { end: ending.end, signal }))
   }
   return unlessDamaged(read, 'the index of the archive', warn)
 }
@@ -59,11 +64,11 @@ export function sidecarIndex(
   { uuid, extents, table }: Sidecar,
   bytes: ArchiveBytes,
   { manifest, headerSize }: ArchiveHeader,
-  warn: Warn,
+  { signal, warn }: LocateOptions,
 ): Promise<ClusterIndex | null> {
   const build = async () => {
     checkUuid(uuid, manifest)
-    const index = buildIndex(manifest, { table, extents, headerSize }, { gaps: true })
+    const index = await buildIndex(manifest, { table, extents, headerSize }, { gaps: true, signal })
     if (index.offsets[index.extents] <= bytes.size) return index
     throw new VmapipeError('DAMAGED', 'it has extents behind the end of the archive')
   }
@@ -85,7 +90,7 @@ export async function walkedIndex(
 ): Promise<ClusterIndex> {
   const walked = await walkExtents(bytes, manifest, headerSize, signal)
   if (walked.problem !== null) warn(`extents behind this are not found: ${walked.problem.line}`)
-  return buildIndex(manifest, walked, { gaps: true })
+  return buildIndex(manifest, walked, { gaps: true, signal })
 }
 
 async function unlessDamaged<T>(find: () => Promise<T | null>, what: string, warn: Warn): Promise<T | null> {

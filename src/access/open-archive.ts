@@ -114,8 +114,8 @@ async function openBytes(
 ): Promise<Archive> {
   const header = await readHeader(bytes)
   const index =
-    (await ownIndex(bytes, header, warn)) ??
-    (sidecar && (await sidecarIndex(sidecar, bytes, header, warn))) ??
+    (await ownIndex(bytes, header, { signal, warn })) ??
+    (sidecar && (await sidecarIndex(sidecar, bytes, header, { signal, warn }))) ??
     (await walkedIndex(bytes, header, { signal, warn }))
   const headers = new ExtentHeaders(bytes, index, header.manifest)
   const cache = () => new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
@@ -131,7 +131,8 @@ async function findFrames(
   options: Settled,
 ): Promise<FrameTable | 'unknown'> {
   const { budget, threads, spool, warn } = options
-  const table = (await ownFrames(file, warn)) ?? sidecar?.frames ?? (await walkedFrames(file, options))
+  const table =
+    (await ownFrames(file, { signal: options.signal, warn })) ?? sidecar?.frames ?? (await walkedFrames(file, options))
   if (spool === undefined && table === null)
     throw new VmapipeError('USAGE', 'nothing tells where in this compressed archive anything is', {
       hint: 'name a folder with --spool, which it is unpacked into, or try `vmapipe index`',

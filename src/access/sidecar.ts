@@ -3,16 +3,16 @@
 import { open, stat } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
-import type { Frame } from '../formats/frame-map/frame-map.ts'
-import { VarintReader, VarintWriter } from '../formats/varint.ts'
 import { PartialFile, type PartialFileOptions } from '../storage/partial-file.ts'
 import { writeAll } from '../storage/write-all.ts'
 import { FrameTable } from './frame-table.ts'
 import { INDEX_LIMIT } from './index-builder.ts'
+import { mapInMemory } from './map-bytes.ts'
 
 const MAGIC = Buffer.from('VMAPINDX', 'latin1')
 const VERSION = 1
 const HEADER_SIZE = 76
+const NO_MAP = Buffer.alloc(0)
 
 export interface Sidecar {
   uuid: Uint8Array
@@ -41,7 +41,8 @@ async function identityOf(archive: string): Promise<Identity> {
 export async function writeSidecar(archive: string, sidecar: Sidecar, options: PartialFileOptions): Promise<string> {
   const path = sidecarPath(archive)
   const { size, mtime } = await identityOf(archive)
-  const map = sidecar.frames === null ? Buffer.alloc(0) : encodeFrames(sidecar.frames.toFrames())
+  const { map } = sidecar.frames ?? {}
+  const mapBytes = map === undefined ? NO_MAP : await map.read(0, map.size)
   const header = Buffer.alloc(HEADER_SIZE)
   MAGIC.copy(header)
   header.writeUInt32BE(VERSION, 8)
@@ -50,12 +51,12 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
   header.writeBigInt64BE(mtime, 36)
   header.writeBigUInt64BE(BigInt(sidecar.extents), 44)
   header.writeBigUInt64BE(BigInt(sidecar.table.length), 52)
-  header.writeBigUInt64BE(BigInt(map.length), 60)
-  header.writeUInt32BE(crc32(map, crc32(sidecar.table)), 68)
+  header.writeBigUInt64BE(BigInt(mapBytes.length), 60)
+  header.writeUInt32BE(crc32(mapBytes, crc32(sidecar.table)), 68)
   header.writeUInt32BE(crc32(header.subarray(0, 72)), 72)
   const file = await PartialFile.create(path, options)
   try {
-    await writeAll(file.handle, [header, sidecar.table, map], 0)
+    await writeAll(file.handle, [header, sidecar.table, mapBytes], 0)
     await file.handle.sync()
     await file.publish()
   } catch (error) {
@@ -77,7 +78,7 @@ export async function readSidecar(archive: string): Promise<Sidecar | null> {
   try {
     const { size } = await file.stat()
     if (size < HEADER_SIZE || size > INDEX_LIMIT) throw wrong('is no index')
-    return decodeSidecar(await file.readFile(), await identityOf(archive))
+    return await decodeSidecar(await file.readFile(), await identityOf(archive))
   } catch (error) {
     throw asVmapipeError(error, { file: path })
   } finally {
@@ -85,7 +86,7 @@ export async function readSidecar(archive: string): Promise<Sidecar | null> {
   }
 }
 
-function decodeSidecar(bytes: Buffer, { size, mtime }: Identity): Sidecar {
+async function decodeSidecar(bytes: Buffer, { size, mtime }: Identity): Promise<Sidecar> {
   const header = bytes.subarray(0, HEADER_SIZE)
   if (header.length < HEADER_SIZE || !header.subarray(0, 8).equals(MAGIC)) throw wrong('is no index')
   if (header.readUInt32BE(8) !== VERSION) throw wrong('is of a version that is not known')
@@ -100,26 +101,12 @@ function decodeSidecar(bytes: Buffer, { size, mtime }: Identity): Sidecar {
     uuid: header.subarray(12, 28),
     extents: Number(header.readBigUInt64BE(44)),
     table: body.subarray(0, tableBytes),
-    frames: mapBytes === 0 ? null : decodeFrames(body.subarray(tableBytes), Number(size)),
+    frames: mapBytes === 0 ? null : await framesIn(body.subarray(tableBytes), Number(size)),
   }
 }
 
-function encodeFrames(frames: readonly Frame[]): Buffer {
-  const map = new VarintWriter()
-  map.add(frames.length)
-  for (const { bytes, contentBytes } of frames) map.add(bytes, contentBytes)
-  return map.bytes
-}
-
-function decodeFrames(map: Buffer, size: number): FrameTable {
-  const reader = new VarintReader(map)
-  const count = reader.next()
-  if (count > map.length) throw wrong('claims more frames than it has')
-  const frames: Frame[] = []
-  for (let frame = 0; frame < count; frame++) frames.push({ bytes: reader.next(), contentBytes: reader.next() })
-  const table = new FrameTable(frames)
-  if (!reader.isAtEnd || table.starts[count] > size) throw wrong('has frames that do not fit into the archive')
-  return table
+function framesIn(map: Buffer, size: number): Promise<FrameTable> {
+  return FrameTable.read(mapInMemory(map), { total: { most: size } })
 }
 
 function wrong(what: string): VmapipeError {

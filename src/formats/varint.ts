@@ -46,6 +46,11 @@ export class VarintReader {
     this.#bytes = bytes
   }
 
+  /** Bytes that were read. */
+  get position(): number {
+    return this.#at
+  }
+
   get isAtEnd(): boolean {
     return this.#at === this.#bytes.length
   }

@@ -10,6 +10,7 @@ import { walkFrames } from '../access/frame-walk.ts'
 import { Frames } from '../access/frames.ts'
 import { buildIndex } from '../access/index-builder.ts'
 import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
+import { mapInMemory } from '../access/map-bytes.ts'
 import { writeSidecar } from '../access/sidecar.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
@@ -46,17 +47,22 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
   try {
     const { warn = () => {}, signal, buffer = DEFAULT_BUDGET, threads = availableParallelism() } = options
     const compressed = await isCompressed(file)
-    const own = compressed ? await ownFrames(file, warn) : null
+    const own = compressed ? await ownFrames(file, { signal, warn }) : null
     const table = compressed ? (own ?? (await framesOf(file, warn, signal))) : null
     if (table !== null) bytes = new Frames(file, table, new Budget(buffer), threads)
     const header = await readHeader(bytes)
-    const index = compressed && own === null ? null : await ownIndex(bytes, header, warn)
+    const index = compressed && own === null ? null : await ownIndex(bytes, header, { signal, warn })
     if (index !== null) return { path: null, extents: index.extents, bytes: 0 }
     const walked = await walkExtents(bytes, header.manifest, header.headerSize, signal)
     if (walked.problem !== null) warn(`extents behind this are not found: ${walked.problem.line}`)
     // What is written must be what is believed when it is read.
-    buildIndex(header.manifest, walked, { gaps: true })
-    const sidecar = { uuid: header.manifest.uuid, extents: walked.extents, table: walked.table, frames: table }
+    await buildIndex(header.manifest, walked, { gaps: true, signal })
+    const sidecar = {
+      uuid: header.manifest.uuid,
+      extents: walked.extents,
+      table: walked.table,
+      frames: own ? null : table,
+    }
     const path = await writeSidecar(place.path, sidecar, { warn, ...(force && { force }) })
     return { path, extents: walked.extents, bytes: walked.table.length }
   } catch (error) {
@@ -73,7 +79,7 @@ async function framesOf(
   warn: (message: string) => void,
   signal?: AbortSignal,
 ): Promise<FrameTable> {
-  const { frames, problem } = await walkFrames(file, { decode: true, signal })
+  const { map, problem } = await walkFrames(file, { decode: true, signal })
   if (problem !== null) warn(`frames behind this are not found: ${problem.line}`)
-  return new FrameTable(frames)
+  return FrameTable.read(mapInMemory(map), { total: { most: file.size }, signal })
 }

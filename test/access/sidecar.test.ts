@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { FrameTable } from '../../src/access/frame-table.ts'
+import { mapInMemory } from '../../src/access/map-bytes.ts'
 import { openArchive } from '../../src/access/open-archive.ts'
 import { readSidecar, writeSidecar } from '../../src/access/sidecar.ts'
 import type { Frame } from '../../src/formats/frame-map/frame-map.ts'
@@ -12,6 +13,7 @@ import { indexArchive } from '../../src/jobs/index-archive.ts'
 import { seed, seeded } from '../support/random.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
+import { framesIn, mapOf } from './frame-maps.ts'
 import { archiveOf, type Hooks, patchyImage } from './made-archive.ts'
 
 const limits = { timeout: 60_000 }
@@ -131,9 +133,12 @@ describe('an index beside an archive', limits, () => {
       },
     ]
     for (const lie of lies) {
-      const frames = sidecar.frames!.toFrames().map((frame) => ({ ...frame }))
+      const { map } = sidecar.frames!
+      const frames = framesIn(await map.read(0, map.size))
       lie(frames[0], frames[1])
-      await writeSidecar(archive, { ...sidecar, frames: new FrameTable(frames) }, { force: true })
+      const bytes = mapInMemory(mapOf(frames))
+      const table = await FrameTable.read(bytes, { total: { most: Number.MAX_SAFE_INTEGER } })
+      await writeSidecar(archive, { ...sidecar, frames: table }, { force: true })
       const { content, warnings } = await contentOf(archive)
       assert.ok(content.equals(IMAGE))
       assert.match(warnings.join(), /^the index beside the archive is not used: /)

@@ -34,19 +34,14 @@ export function heldBytes(bytes: number, container: Container): number {
   return bytes + (container === 'skippable' ? SKIPPABLE_HEADER : Math.ceil(bytes / MEMBER_PIECE) * MEMBER_OVERHEAD)
 }
 
-/** The `bytes` bytes that were enclosed so; null where `held` is anything else. */
-export function open(held: Buffer, bytes: number, container: Container): Buffer | null {
-  if (held.length !== heldBytes(bytes, container)) return null
-  const pieces: Buffer[] = []
-  const piece = container === 'skippable' ? bytes : MEMBER_PIECE
-  for (let at = 0, left = bytes; left > 0; left -= piece) {
-    const length = Math.min(left, piece)
-    const header = container === 'skippable' ? skippableHeader(length) : memberHeader(length)
-    if (!held.subarray(at, at + header.length).equals(header)) return null
-    pieces.push(held.subarray(at + header.length, at + header.length + length))
-    at += heldBytes(length, container)
-  }
-  return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces)
+/** Bytes of each piece but the last, of which every one is held by itself. */
+export function pieceBytes(container: Container): number {
+  return container === 'skippable' ? Number.POSITIVE_INFINITY : MEMBER_PIECE
+}
+
+/** What is before a piece of so many bytes. */
+export function headerFor(bytes: number, container: Container): Buffer {
+  return container === 'skippable' ? skippableHeader(bytes) : memberHeader(bytes)
 }
 
 export interface FoundFooter {
@@ -64,7 +59,7 @@ export function footerIn(tail: Buffer, magic: Buffer): FoundFooter | null {
     const length = heldBytes(FOOTER_SIZE, container)
     if (tail.length < length) continue
     const held = tail.subarray(tail.length - length)
-    const header = container === 'skippable' ? skippableHeader(FOOTER_SIZE) : memberHeader(FOOTER_SIZE)
+    const header = headerFor(FOOTER_SIZE, container)
     const footer = held.subarray(header.length, header.length + FOOTER_SIZE)
     const headed = held.subarray(0, header.length).equals(header)
     const ended = container === 'skippable' || held.subarray(-MEMBER_END.length).equals(MEMBER_END)

@@ -2,8 +2,8 @@
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
-import { VarintReader, VarintWriter } from '../varint.ts'
-import { type Container, enclose, FOOTER_SIZE, footerIn, heldBytes, open } from './container.ts'
+import { VarintWriter } from '../varint.ts'
+import { type Container, enclose, FOOTER_SIZE, footerIn, heldBytes } from './container.ts'
 
 export type { Container } from './container.ts'
 export { TAIL_SIZE } from './container.ts'
@@ -31,11 +31,41 @@ export interface Frame {
   contentBytes: number
 }
 
+/** The entries of a map, in pieces: one that grew in one piece would be copied over and over, and is large. */
+export class FrameMapEntries {
+  readonly #full: Buffer[] = []
+  #last = new VarintWriter()
+  #length = 0
+  count = 0
+
+  /** Bytes of all entries. */
+  get length(): number {
+    return this.#length + this.#last.bytes.length
+  }
+
+  add(bytes: number, contentBytes: number): void {
+    this.count++
+    this.#last.add(bytes, contentBytes)
+    if (this.#last.bytes.length < PIECE) return
+    this.#full.push(Buffer.from(this.#last.bytes))
+    this.#length += this.#last.bytes.length
+    this.#last.clear()
+  }
+
+  /** The whole map, in pieces. */
+  finish(): Buffer[] {
+    const count = new VarintWriter()
+    count.add(this.count)
+    return [count.bytes, ...this.#full, this.#last.bytes]
+  }
+}
+
+const PIECE = 1 << 20
+
 /** Makes the map while frames are written. */
 export class FrameMapWriter {
   readonly #container: Container
-  readonly #entries = new VarintWriter()
-  #frames = 0
+  readonly #entries = new FrameMapEntries()
   #bytes = 0
   #checksum = 0
 
@@ -47,15 +77,12 @@ export class FrameMapWriter {
   add(buffers: readonly Uint8Array[], contentBytes: number): void {
     const bytes = this.#digest(buffers)
     this.#bytes += bytes
-    this.#frames++
     this.#entries.add(bytes, contentBytes)
   }
 
   /** What the archive ends with. */
   finish(): Buffer[] {
-    const count = new VarintWriter()
-    count.add(this.#frames)
-    const map = Buffer.concat([count.bytes, this.#entries.bytes])
+    const map = Buffer.concat(this.#entries.finish())
     const held = enclose(map, this.#container)
     this.#digest(held)
     const footer = Buffer.alloc(FOOTER_SIZE)
@@ -100,26 +127,4 @@ export function decodeFooter(tail: Buffer): Footer | null {
     checksum: footer.readUInt32LE(32),
     length,
   }
-}
-
-/** The frames, out of the `heldBytes` bytes at `frameBytes`. Throws DAMAGED where they are not what the footer says. */
-export function decodeFrameMap(held: Buffer, { container, mapChecksum, mapBytes, frameBytes }: Footer): Frame[] {
-  const map = open(held, mapBytes, container)
-  if (map === null || crc32(map) !== mapChecksum) throw damaged('is damaged', frameBytes)
-  const reader = new VarintReader(map)
-  const count = reader.next()
-  if (count > map.length) throw damaged(`claims ${count} frames`, frameBytes)
-  const frames: Frame[] = []
-  let total = 0
-  for (let index = 0; index < count; index++) {
-    const frame = { bytes: reader.next(), contentBytes: reader.next() }
-    total += frame.bytes
-    frames.push(frame)
-  }
-  if (!reader.isAtEnd || total !== frameBytes) throw damaged('does not add up', frameBytes)
-  return frames
-}
-
-function damaged(what: string, offset: number): VmapipeError {
-  return new VmapipeError('DAMAGED', `the map of the archive's frames ${what}`, { offset })
 }
