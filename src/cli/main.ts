@@ -3,9 +3,11 @@
 import { CommanderError } from 'commander'
 import { asVmapipeError, printable, type VmapipeError } from '../core/errors.ts'
 import { DamagedArchive } from '../jobs/archive-report.ts'
+import { endAtOnce } from './end-at-once.ts'
 import { makeProgram } from './program.ts'
 import { errorRecord } from './progress/json.ts'
 import { endLog } from './run-job.ts'
+import { endsAtOnce, watchSignals } from './signals.ts'
 import { styled } from './text.ts'
 
 /** Something still open keeps a finished process alive no longer than this. */
@@ -18,11 +20,18 @@ export async function main(argv: string[]): Promise<void> {
     if (error.code !== 'EPIPE') console.error(`vmapipe: standard output: ${error.message}`)
     process.exit(1)
   })
+  watchSignals(`vmapipe ${printable(argv[2] ?? '')}`.trimEnd(), (error) => {
+    report(error, argv)
+    endLog(error.exitCode)
+  })
   // Before anything asks for colours, also the help.
   if (argv.includes('--no-color')) process.env.NO_COLOR = '1'
-  process.exitCode = await run(argv)
-  endLog(process.exitCode)
-  setTimeout(() => process.exit(), LINGER_MS).unref()
+  const exitCode = await run(argv)
+  process.exitCode = exitCode
+  if (endsAtOnce()) return
+  endLog(exitCode)
+  const sayLeft = (left: string) => void (left === '' || console.error(`vmapipe: ${left}`))
+  setTimeout(() => endAtOnce(exitCode, sayLeft), LINGER_MS).unref()
 }
 
 async function run(argv: string[]): Promise<number> {
@@ -33,7 +42,7 @@ async function run(argv: string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
     const failure = asVmapipeError(error)
-    report(failure, argv)
+    if (!endsAtOnce()) report(failure, argv)
     return failure.exitCode
   }
 }

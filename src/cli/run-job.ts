@@ -1,7 +1,7 @@
 /** Runs a job with everything around it that a command line wants: Ctrl-C, progress, warnings, the log. */
 
 import { Counters } from '../core/counters.ts'
-import { type Snapshot, watchProgress } from '../core/meter.ts'
+import { Meter, type Snapshot, watchProgress } from '../core/meter.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import type { RunFlags } from './flags.ts'
 import { type Display, type GuestStatus, makeDisplay } from './progress/display.ts'
@@ -24,9 +24,14 @@ export async function runJob<T>(
 ): Promise<T> {
   const display = makeDisplay(title, flags)
   log ??= { display, begun: performance.now() }
-  const { signal, dispose } = interruptible()
+  const counters = new Counters()
+  const meter = new Meter(counters)
+  const { signal, dispose } = interruptible({
+    tell: () => display.asked(meter.look()),
+    close: () => display.close(),
+  })
   try {
-    return await watched(display, flags, signal, job, summarize)
+    return await watched(display, flags, { signal, counters }, job, summarize)
   } finally {
     dispose()
   }
@@ -41,17 +46,15 @@ export function endLog(exitCode: number): void {
 async function watched<T>(
   display: Display,
   { buffer, threads }: RunFlags,
-  signal: AbortSignal,
+  common: { signal: AbortSignal; counters: Counters },
   job: (options: RunOptions, onGuest: OnGuest) => Promise<T>,
   summarize: Summarize<T>,
 ): Promise<T> {
-  const counters = new Counters()
-  const endWatch = watchProgress(counters, (snapshot) => display.update(snapshot))
+  const endWatch = watchProgress(common.counters, (snapshot) => display.update(snapshot))
   try {
     const result = await job(
       {
-        signal,
-        counters,
+        ...common,
         warn: (message) => display.note('warning', message),
         inform: (message, fields) => display.note('info', message, fields),
         ...(buffer !== undefined && { buffer }),

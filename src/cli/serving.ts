@@ -34,7 +34,9 @@ export interface Served {
   start(): Promise<void>
   stop(): Promise<void>
   readonly port: number | undefined
-  readonly status: Pick<ServiceStatus, 'drives'>
+  readonly status: Pick<ServiceStatus, 'drives'> & Partial<Pick<ServiceStatus, 'backup'>>
+  /** Bytes of a restore that goes on. */
+  readonly progress?: { done: number; total: number }
 }
 
 export type Say = (line: string) => void
@@ -61,10 +63,13 @@ export async function serveUntilStopped(
   say: Say,
   ended: () => Promise<void> | void = () => {},
 ): Promise<void> {
-  const { signal, dispose } = interruptible()
+  let service: Served | null = null
+  const { signal, dispose } = interruptible({
+    tell: () => void process.stderr.write(`${service === null ? 'starting' : howFar(service)}\n`),
+  })
   keepHeapSmall()
   try {
-    const service = await make(signal)
+    service = await make(signal)
     await service.start()
     sayReady(service, flags, say)
     await aborted(signal)
@@ -93,6 +98,20 @@ function sayReady(service: Served, { socket, listen, control, readyFd }: Serving
   const places = [socket, listen && `${listen.host}:${service.port}`].filter((place) => place !== undefined)
   say(`ready: guests at ${places.join(' and ')}${control === undefined ? '' : `, control at ${control}`}`)
   if (readyFd !== undefined) tellReady(readyFd)
+}
+
+/** In one line, for the user who asks by a signal. */
+function howFar({ status, progress }: Served): string {
+  const { drives, backup } = status
+  const size = drives.reduce((sum, drive) => sum + drive.size, 0)
+  const clusters = backup?.clusters
+  return [
+    `serving ${drives.length} ${drives.length === 1 ? 'drive' : 'drives'} of ${formatBytes(size)}`,
+    progress && `restored ${formatBytes(progress.done)} of ${formatBytes(progress.total)}`,
+    clusters && `a backup has ${clusters.scanned + clusters.copied} of ${clusters.total} clusters`,
+  ]
+    .filter(Boolean)
+    .join(', ')
 }
 
 /** Also where that was before anybody asked. */

@@ -11,9 +11,36 @@ import { fileURLToPath } from 'node:url'
 
 const NEEDED = 24
 
+/** Signals that ask how far a command is. */
+const ASKING = ['SIGUSR1', 'SIGINFO'].filter((name) => name in os.constants.signals)
+
+/** The exit code of a command that a signal ended. */
+const ABORTED = 130
+/** A child that has just been started does not know what a signal means. */
+const DEAF_MS = 1000
+/** The terminal sends a signal to everybody: passed on it is the same one. */
+const SAME_MS = 250
+/** How long a child may take to end after a second signal. */
+const LONGEST_END_MS = 2500
+
+noDebugger()
 refuseChangedNames()
+
 if (major(process.versions.node) >= NEEDED) await start()
 else restart(newerNode())
+
+/**
+ * SIGUSR1 opens a debugger's port in Node, by which any user of the machine could run code in this process. The command line gives
+ * the signal another meaning; until then it has none. It may have come before this line ran.
+ */
+function noDebugger() {
+  for (const signal of ASKING) process.on(signal, () => {})
+  if (process.execArgv.some((flag) => flag.startsWith('--inspect')) || process.env.NODE_OPTIONS?.includes('--inspect'))
+    return
+  const close = () => process.getBuiltinModule?.('inspector')?.close()
+  close()
+  for (const ms of [0, 100]) setTimeout(close, ms).unref()
+}
 
 /**
  * Node makes U+FFFD of what is not UTF-8, in arguments and in the environment: another file would be read or written than was
@@ -90,15 +117,32 @@ function newerNode() {
 }
 
 function restart(program) {
-  const child = spawn(program, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+  const flags = [...process.execArgv, '--disable-sigusr1']
+  const child = spawn(program, [...flags, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: descriptors(),
   })
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  let ending = 0
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(signal, () => {
+      child.kill(signal)
+      // It ends by itself, however its storage hangs, unless it hangs in its main thread.
+      const now = performance.now()
+      if (ending > 0 && now - ending > SAME_MS) setTimeout(() => child.kill('SIGKILL'), LONGEST_END_MS).unref()
+      ending ||= now
+    })
+  }
+  // Until it listens a signal would end it.
+  for (const signal of ASKING) {
+    process.on(signal, () => setTimeout(() => child.kill(signal), Math.max(0, DEAF_MS - performance.now())))
+  }
   child.on('error', (error) => {
     console.error(`vmapipe: ${program} does not start: ${error.message}`)
     process.exit(2)
   })
-  child.on('exit', (code, signal) => process.exit(code === null ? 128 + os.constants.signals[signal] : code))
+  child.on('exit', (code, signal) => {
+    const ended = ending > 0 ? ABORTED : 128 + os.constants.signals[signal]
+    process.exit(code === null ? ended : code)
+  })
 }
 
 /** Standard ones, and those that the arguments name: `--ready-fd 3`, or /dev/fd/63, which is what `<(command)` becomes. */

@@ -5,7 +5,7 @@
  */
 
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 export interface TiedOptions extends SpawnOptions {
@@ -41,8 +41,11 @@ export function findProgram(program: string, path = process.env.PATH ?? ''): str
     .find(isExecutable)
 }
 
-/** We may have ended before the child was tied: then it does not begin. */
-const UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
+/**
+ * We may have ended before the child was tied: then it does not begin. SIGUSR1, which asks us how far we are, may be sent to the whole
+ * process group; it ends no child.
+ */
+const UNLESS_ORPHANED = 'trap "" USR1; test "$PPID" = "$0" && exec "$@"'
 
 type Command = [program: string, args: readonly string[]]
 
@@ -85,4 +88,33 @@ function forget(child: ChildProcess): void {
 
 function endChildren(): void {
   for (const child of children) child.kill('SIGTERM')
+}
+
+/** Ends all children and what they have started, whatever signals they ignore. */
+export function killChildren(): void {
+  for (const { pid } of children) if (pid !== undefined) signalFamily(familyOf(pid), 'SIGKILL')
+}
+
+/** A process and all that it has started, parents first: a shell must not go on because its child has ended. */
+export function familyOf(pid: number): number[] {
+  const path = `/proc/${pid}/task/${pid}/children`
+  let started: string[] = []
+  try {
+    started = readFileSync(path, 'latin1')
+      .split(' ')
+      .filter((word) => word !== '')
+  } catch {
+    // It has ended, or this system does not tell.
+  }
+  return [pid, ...started.flatMap((child) => familyOf(Number(child)))]
+}
+
+export function signalFamily(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal)
+    } catch {
+      // It has ended by itself.
+    }
+  }
 }

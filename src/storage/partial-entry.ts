@@ -9,6 +9,7 @@ import { chmod, type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } fr
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, VmapipeError } from '../core/errors.ts'
+import { mayBeLeft } from '../core/left-behind.ts'
 import { lockFile, placeOf } from './partial-lock.ts'
 import { partialName, UNLOCKED } from './partial-name.ts'
 
@@ -81,6 +82,11 @@ export class PartialEntry {
     } finally {
       keptAtExit(this)
     }
+  }
+
+  /** The same while the file may be in use, such as by a write that never returns. */
+  async removeUnclosed(): Promise<void> {
+    if (await this.isInPlace()) await removeEntry(this.path, this.isFolder)
   }
 
   /** The same when the process is about to end, and nothing can be waited for. */
@@ -172,20 +178,22 @@ async function unlinkIfThere(path: string | Buffer): Promise<void> {
   })
 }
 
-const ours = new Set<PartialEntry>()
+const ours = new Map<PartialEntry, () => void>()
 
 function removedAtExit(entry: PartialEntry): void {
   if (ours.size === 0) process.on('exit', removeOurs)
-  ours.add(entry)
+  const gone = mayBeLeft({ what: `'${entry.path}'`, remove: () => entry.removeUnclosed() })
+  ours.set(entry, gone)
 }
 
 function keptAtExit(entry: PartialEntry): void {
+  ours.get(entry)?.()
   if (ours.delete(entry) && ours.size === 0) process.off('exit', removeOurs)
 }
 
 /** Whatever is the matter with one, the others are removed. */
 function removeOurs(): void {
-  for (const entry of ours) {
+  for (const entry of ours.keys()) {
     try {
       entry.removeNow()
     } catch (error) {

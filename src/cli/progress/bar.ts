@@ -7,6 +7,7 @@ import { formatBytes, formatRate } from '../../core/size.ts'
 import { noteLine } from '../text.ts'
 import type { Display, GuestStatus, Level } from './display.ts'
 import { formatDuration } from './duration.ts'
+import { progressLine } from './plain.ts'
 
 const BAR_WIDTH = 24
 
@@ -36,6 +37,10 @@ export class BarDisplay implements Display {
 
   update(snapshot: Snapshot): void {
     this.#bar.update(snapshot.percent ?? 0, { line: barLine(this.#title, snapshot, this.#columns) })
+  }
+
+  asked(snapshot: Snapshot): void {
+    this.note('info', progressLine(snapshot))
   }
 
   guest(status: GuestStatus): void {

@@ -5,7 +5,7 @@ import type { Snapshot } from '../../core/meter.ts'
 import type { LiveBackupStatus } from '../../live/live-backup.ts'
 import { BarDisplay } from './bar.ts'
 import { JsonDisplay } from './json.ts'
-import { PlainDisplay } from './plain.ts'
+import { PlainDisplay, progressLine } from './plain.ts'
 
 export type Level = 'info' | 'warning'
 
@@ -15,6 +15,8 @@ export type GuestStatus = Omit<LiveBackupStatus, 'uuid'>
 export interface Display {
   /** How far the run is, several times a second. */
   update(snapshot: Snapshot): void
+  /** How far the run is, as the user asked for it by a signal. */
+  asked(snapshot: Snapshot): void
   /** How the guest is doing, about once a second. */
   guest(status: GuestStatus): void
   /** One line to read; `fields` say the same to programs. */
@@ -37,9 +39,9 @@ export interface DisplayOptions {
 
 /** `auto` is a bar on a terminal and lines elsewhere; `none` is warnings and the summary; `quiet` is errors alone. */
 export function makeDisplay(title: string, { progress, quiet }: DisplayOptions, stream = process.stderr): Display {
-  if (quiet) return SILENT
   const mode = progress === 'auto' ? (stream.isTTY ? 'bar' : 'plain') : progress
   const write = (line: string) => void stream.write(`${line}\n`)
+  if (quiet) return { ...SILENT, asked: (snapshot) => write(progressLine(snapshot)) }
   if (mode === 'json') return new JsonDisplay(title, write)
   if (mode === 'bar' && stream.isTTY) return new BarDisplay(title, stream)
   return new PlainDisplay(title, write, {
@@ -48,7 +50,7 @@ export function makeDisplay(title: string, { progress, quiet }: DisplayOptions, 
   })
 }
 
-const SILENT: Display = { update() {}, guest() {}, note() {}, summary() {}, exit() {}, close() {} }
+const SILENT = { update() {}, guest() {}, note() {}, summary() {}, exit() {}, close() {} }
 
 /** The journal stamps every line by itself; systemd tells a service which stream is the journal's (systemd.exec(5), JOURNAL_STREAM). */
 function isJournal(fd: number): boolean {

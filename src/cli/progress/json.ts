@@ -30,6 +30,10 @@ export class JsonDisplay implements Display {
     this.#put('progress', rounded(snapshot))
   }
 
+  asked(snapshot: Snapshot): void {
+    this.#put('progress', rounded(snapshot))
+  }
+
   guest(status: GuestStatus): void {
     this.#put('guest', { guest: status })
   }

@@ -49,6 +49,10 @@ export class PlainDisplay implements Display {
     this.note('info', `${progressLine(snapshot)}${this.#waits()}`)
   }
 
+  asked(snapshot: Snapshot): void {
+    this.#say('info', `${progressLine(snapshot)}${this.#waits()}`)
+  }
+
   guest(status: GuestStatus): void {
     this.#guest = status
   }

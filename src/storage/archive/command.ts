@@ -1,15 +1,17 @@
 /** A program that an archive is piped through: what it says on stderr, how it ended, and how to end it. */
 
 import type { ChildProcess, StdioOptions } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { spawnTied } from '../child.ts'
+import { familyOf, signalFamily, spawnTied } from '../child.ts'
 
-/** How long a program may take to end after SIGTERM, and to end by itself after it has closed its end of the pipe. */
+/** How long a program may take to end by itself after it has closed its end of the pipe. */
 const GRACE_MS = 2000
+
+/** How long it may take to end after SIGTERM. Less than a signal to us takes to end everything. */
+const KILL_MS = 1000
 
 /** What it wrote on stderr before it ended has to arrive; a background process of its own may hold stderr open for ever. */
 const STDERR_GRACE_MS = 200
@@ -96,9 +98,9 @@ export class Command {
   /** Ends it and what it has started. To be called before its stdin is closed: that would look like the archive's end to it. */
   async kill(): Promise<void> {
     if (this.#child.pid === undefined || this.#isOver) return
-    const family = await descendants(this.#child.pid)
-    signalAll(family, 'SIGTERM')
-    const timer = setTimeout(() => signalAll(family, 'SIGKILL'), GRACE_MS)
+    const family = familyOf(this.#child.pid)
+    signalFamily(family, 'SIGTERM')
+    const timer = setTimeout(() => signalFamily(family, 'SIGKILL'), KILL_MS)
     await this.#ended
     clearTimeout(timer)
   }
@@ -133,24 +135,6 @@ export class Command {
       if (line.trim() === '') continue
       if (this.#lastLine !== '') this.#warn(this.#lastLine)
       this.#lastLine = line.slice(0, LONGEST_LINE)
-    }
-  }
-}
-
-/** A process and all that it has started, parents first: a shell must not go on because its child has ended. */
-async function descendants(pid: number): Promise<number[]> {
-  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'latin1').catch(() => '')
-  const pids = children.split(' ').filter((word) => word !== '')
-  const families = await Promise.all(pids.map((child) => descendants(Number(child))))
-  return [pid, ...families.flat()]
-}
-
-function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, signal)
-    } catch {
-      // It has ended by itself.
     }
   }
 }
