@@ -39,3 +39,8 @@ function codePointLength(bytes: Buffer, at: number): number {
   }
   return 0
 }
+
+/** A path as Node's file functions take it: they would make three bytes of every byte that is no UTF-8. */
+export function pathOf(path: string): string | Buffer {
+  return path.isWellFormed() ? path : bytesOf(path)
+}

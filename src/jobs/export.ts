@@ -128,7 +128,7 @@ async function openExport(archive: Archive, { id, name, size }: DriveInfo, overl
   const reader = archive.drive(name)
   if (overlay === undefined) return new ReaderDisk(reader)
   const { uuid } = archive.manifest
-  const file = join(overlay, `${restoreNames(archive.manifest).drives.get(id)}.overlay`)
+  const file = join(overlay, `${typableName(restoreNames(archive.manifest).drives.get(id)!)}.overlay`)
   try {
     return new OverlayDisk(reader, await openOverlay(file, { purpose: 'overlay', uuid, drive: id, size }))
   } catch (error) {

@@ -3,6 +3,7 @@
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, stat } from 'node:fs/promises'
 import { dirname, normalize } from 'node:path'
+import { pathOf } from '../core/byte-text.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { fileCalls } from './file-calls.ts'
 
@@ -67,7 +68,7 @@ export async function syncFolder(path: string, within: string): Promise<void> {
 }
 
 async function syncFilesystem(path: string): Promise<void> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const file = await open(pathOf(path), constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     await fileCalls()?.syncfs(file.fd)
   } finally {

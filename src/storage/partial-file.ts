@@ -7,6 +7,7 @@
 import type { Stats } from 'node:fs'
 import { type FileHandle, lstat, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { pathOf } from '../core/byte-text.ts'
 import { asVmapipeError, describe, VmapipeError } from '../core/errors.ts'
 import { OWNERS_ALONE } from './file-mode.ts'
 import { syncFolder } from './folder.ts'
@@ -174,7 +175,7 @@ export async function refuseToReplace(file: string, force: boolean): Promise<voi
 }
 
 async function lookAt(path: string): Promise<Stats | null> {
-  return lstat(path).catch((error) => {
+  return lstat(pathOf(path)).catch((error) => {
     if (error.code === 'ENOENT') return null
     throw error
   })

@@ -2,6 +2,7 @@
 
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { pathOf } from '../core/byte-text.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveExtent, DriveReader } from './drive.ts'
@@ -96,7 +97,7 @@ export async function openRawReader(path: string): Promise<RawReader> {
 export async function openRaw(path: string, flags: number): Promise<{ file: FileHandle; stats: Stats }> {
   let file: FileHandle
   try {
-    file = await open(path, flags | constants.O_NONBLOCK)
+    file = await open(pathOf(path), flags | constants.O_NONBLOCK)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     throw asVmapipeError(error, { hint: code === 'EBUSY' ? 'is the device mounted?' : undefined })

@@ -6,6 +6,7 @@
 import type { Stats } from 'node:fs'
 import { link, lstat, rename } from 'node:fs/promises'
 import { getSystemErrorName } from 'node:util'
+import { pathOf } from '../core/byte-text.ts'
 import { fileCalls } from './file-calls.ts'
 import { isSame } from './partial-entry.ts'
 
@@ -20,7 +21,7 @@ const WITHOUT_NOREPLACE = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
  */
 export async function takeNewName(from: string, to: string): Promise<void> {
   const file = await lstat(from)
-  await link(from, to).catch(async (error) => {
+  await link(from, pathOf(to)).catch(async (error) => {
     if (await isFile(to, file)) return
     if (!WITHOUT_LINKS.has(error.code)) throw error
     await renameNew(from, to, file)
@@ -30,24 +31,24 @@ export async function takeNewName(from: string, to: string): Promise<void> {
 /** The name of whatever has it now. */
 export async function takeName(from: string, to: string): Promise<void> {
   const file = await lstat(from)
-  await rename(from, to).catch(async (error) => {
+  await rename(from, pathOf(to)).catch(async (error) => {
     if (!(await isFile(to, file))) throw error
   })
 }
 
 /** If neither the system nor the filesystem can do that, a file that appears in this very moment is replaced. */
 async function renameNew(from: string, to: string, file: Stats): Promise<void> {
-  const outcome = await fileCalls()?.renameNew(from, to)
+  const outcome = to.isWellFormed() ? await fileCalls()?.renameNew(from, to) : undefined
   if (outcome === 0 || (await isFile(to, file))) return
   const code = outcome === undefined ? 'ENOSYS' : getSystemErrorName(outcome)
   if (!WITHOUT_NOREPLACE.has(code)) throw systemError(code, to)
-  const there = await lstat(to).catch(() => null)
+  const there = await lstat(pathOf(to)).catch(() => null)
   if (there !== null) throw systemError('EEXIST', to)
   await takeName(from, to)
 }
 
 async function isFile(path: string, file: Stats): Promise<boolean> {
-  const there = await lstat(path).catch(() => null)
+  const there = await lstat(pathOf(path)).catch(() => null)
   return there !== null && isSame(there, file)
 }
 

@@ -58,6 +58,31 @@ describe('an archive of another tool', limits, () => {
     assert.match(warnings[0], /'c' is restored as 'c\.1'/)
   })
 
+  for (const live of [false, true]) {
+    test(`with names that are no UTF-8 is restored under the same bytes${live ? ' while a guest runs on it' : ''}`, async (t) => {
+      const dir = tmpDir(t)
+      const drives = [
+        { ...DRIVE, name: 'platte-\udce4' },
+        { ...DRIVE, id: 2, name: 'platte-\udcf6' },
+      ]
+      const from = archiveIn(dir, { drives, configs: [config('\udcff.conf', 'x')] })
+      const into = join(dir, 'out')
+      for (const force of [false, true]) {
+        if (live) {
+          const restore = await LiveRestore.open({ from, into, socket: join(dir, 's'), force })
+          await restore.start()
+          await restore.done
+          await restore.stop()
+        } else await restore({ from, into, force })
+        const left = readdirSync(into, { encoding: 'buffer' }).map((name) => name.toString('latin1'))
+        assert.deepEqual(left.sort(), ['disk-platte-\xe4.raw', 'disk-platte-\xf6.raw', '\xff.conf'])
+      }
+      await assert.rejects(restore({ from, into }), { message: /exists and was not overwritten/ })
+      await restore({ from, drives: { 'platte-\\xf6': join(dir, 'one.raw') } })
+      assert.ok(existsSync(join(dir, 'one.raw')))
+    })
+  }
+
   for (const keepOrder of [false, true]) {
     test(`keeps its names when it is repacked${keepOrder ? ' in its order' : ''}`, async (t) => {
       const dir = tmpDir(t)

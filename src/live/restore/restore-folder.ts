@@ -7,9 +7,10 @@
 
 import { chmod, lstat, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { pathOf } from '../../core/byte-text.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
-import { restoreNames } from '../../formats/vma/names.ts'
+import { restoreNames, typableName } from '../../formats/vma/names.ts'
 import type { Disk } from '../../storage/disk.ts'
 import { openOverlay } from '../../storage/disks/overlay/open-overlay.ts'
 import type { OverlayFiles } from '../../storage/disks/overlay/overlay-disk.ts'
@@ -52,7 +53,7 @@ export class RestoreFolder {
     this.#state = join(path, '.restoring')
     this.#uuid = uuid
     this.#how = how
-    const place = (file: string) => ({ path: join(path, file), partial: join(this.#state, file) })
+    const place = (file: string) => ({ path: join(path, file), partial: join(this.#state, typableName(file)) })
     this.#places = new Map(manifest.drives.map(({ id }) => [id, place(names.get(id)!)]))
   }
 
@@ -171,7 +172,7 @@ async function writeDurably(path: string, data: Uint8Array): Promise<void> {
 }
 
 async function writeConfig(path: string, data: Uint8Array, how: How): Promise<void> {
-  const there = (await lookAt(path))?.size === data.byteLength ? await readFile(path) : null
+  const there = (await lookAt(path))?.size === data.byteLength ? await readFile(pathOf(path)) : null
   if (there?.equals(data)) return
   const writer = await createRawFile(path, data.byteLength, how)
   try {
@@ -191,7 +192,7 @@ function inTheWay(file: string): VmapipeError {
 }
 
 async function lookAt(path: string) {
-  return lstat(path).catch((error) => {
+  return lstat(pathOf(path)).catch((error) => {
     if (error.code === 'ENOENT') return null
     throw asVmapipeError(error, { file: path })
   })

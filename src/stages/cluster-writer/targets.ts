@@ -2,6 +2,7 @@
 
 import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { bytesOf } from '../../core/byte-text.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
 import type { StageContext } from '../../core/stage.ts'
@@ -125,7 +126,7 @@ export class Targets {
 
 /** Where a file of this name goes. The name was found safe before; it may still be too long for a filesystem. */
 function inFolder(folder: string, name: string): string {
-  if (Buffer.byteLength(name) > NAME_MAX) {
+  if (bytesOf(name).length > NAME_MAX) {
     const message = `'${name.slice(0, 40)}…' is too long for the name of a file`
     throw new VmapipeError('FAILED', message, {
       hint: 'say where its drive goes with --drive NAME=TARGET, without a folder',
