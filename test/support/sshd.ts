@@ -70,6 +70,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
+Subsystem sftp /usr/lib/openssh/sftp-server
 ForceCommand ${before}; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 `
 }
