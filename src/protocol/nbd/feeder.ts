@@ -35,6 +35,8 @@ export class Feeder {
   #direct = false
   /** Bytes of the buffer being filled that have arrived. */
   #filled = 0
+  /** Bytes of the last target. */
+  #offered = 0
 
   constructor(parser: Parser<unknown>) {
     this.#parser = parser
@@ -46,12 +48,25 @@ export class Feeder {
     return this.#need === null
   }
 
+  /** A part of what the parser needs has come, or it needs bytes that were announced: something is not complete. */
+  get isMidway(): boolean {
+    return this.#need !== null && (typeof this.#need === 'number' ? this.#end > this.#start : true)
+  }
+
+  /** No more bytes will come: the parser ends where it is, and gives back what it has. */
+  end(): void {
+    this.#parser.return(undefined)
+    this.#need = SCRATCH_BYTES
+    this.#start = this.#end = 0
+  }
+
   /** Where the next bytes are to be put; never empty. It holds until `received`, whatever happens in between. */
   target(): Uint8Array {
     const need = this.#need
     this.#direct = need !== null && typeof need !== 'number'
     if (need !== null && typeof need !== 'number') {
       if (need.byteLength >= LARGE_BYTES) this.#reach = SHORT_REACH
+      this.#offered = need.byteLength - this.#filled
       return need.subarray(this.#filled)
     }
     if (this.#start > 0) {
@@ -59,11 +74,16 @@ export class Feeder {
       this.#end -= this.#start
       this.#start = 0
     }
+    this.#offered = Math.min(this.#reach, SCRATCH_BYTES - this.#end)
     return this.#scratch.subarray(this.#end, this.#end + this.#reach)
   }
 
-  /** `count` bytes have been put where `target()` said. Throws what the parser throws. */
-  received(count: number): void {
+  /**
+   * `count` bytes have been put where `target()` said. Throws what the parser throws. The result is whether there was room
+   * for more: then nothing was left in the socket.
+   */
+  received(count: number): boolean {
+    const hadRoom = count < this.#offered
     if (this.#direct) this.#filled += count
     else {
       this.#end += count
@@ -72,6 +92,7 @@ export class Feeder {
     while (this.#satisfy()) {
       // One need after the other.
     }
+    return hadRoom
   }
 
   /** Lets a parser that waits go on, with what has come meanwhile. Throws what the parser throws. */

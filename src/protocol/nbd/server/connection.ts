@@ -11,8 +11,8 @@ import type { Exports } from './export.ts'
 import { Negotiation } from './negotiation.ts'
 import { Outbox } from './outbox.ts'
 import type { ServerStats } from './stats.ts'
-import { type DiskFailure, Transmission } from './transmission.ts'
-import { type SharedBytes, Window } from './window.ts'
+import { type DiskFailure, Transmission, type Windows } from './transmission.ts'
+import { type SharedRoom, Window } from './window.ts'
 
 export interface ConnectionContext {
   exports: Exports
@@ -20,12 +20,14 @@ export interface ConnectionContext {
   stats: ServerStats
   /** Requests of one client in flight at most. */
   maxRequests: number
-  /** Bytes of payload of one client in memory at most; a single larger request is taken too. */
+  /** Bytes of payload of one client in memory at most, for changes and for the rest; a single larger request is taken too. */
   maxBytes: number
   /** Of all clients together. */
-  shared: SharedBytes
+  shared: { changes: SharedRoom; others: SharedRoom }
   /** How long a client may take to come to the transmission phase, in milliseconds. */
   handshakeTimeout: number
+  /** How long a client may send nothing in the middle of a request, in milliseconds. */
+  idleTimeout: number
   onDiskError: (failure: DiskFailure) => void
 }
 
@@ -37,7 +39,12 @@ export class ServerConnection {
   readonly #outbox: Outbox
   readonly #handshake: NodeJS.Timeout
   #transmission: Transmission | null = null
-  #window: Window | null = null
+  #windows: Windows | null = null
+  /** How often something has come, and when that was looked at last with another result. */
+  #heard = 0
+  #lookedAt = { heard: 0, at: 0 }
+  /** Waits for the end of another client's request. */
+  readonly #freed = () => this.#left()
   /** No more requests are read. */
   #ending = false
   #closed = false
@@ -72,6 +79,15 @@ export class ServerConnection {
     this.#socket.destroy()
   }
 
+  /** To be called every now and then: ends the connection if its client stopped in the middle of something. */
+  check(now: number): void {
+    // A reply that others wait for the end of is the client's to take, once the disk is done.
+    const isLate = this.#transmission?.running === 0 && this.#windows?.others.blocksOthers
+    const isStuck = this.#transmission !== null && (this.#feeder.isMidway || isLate)
+    if (!isStuck || this.#heard !== this.#lookedAt.heard) this.#lookedAt = { heard: this.#heard, at: now }
+    else if (now - this.#lookedAt.at >= this.#context.idleTimeout) this.destroy()
+  }
+
   *#session(): Parser {
     // Until there is a socket.
     yield null
@@ -79,12 +95,16 @@ export class ServerConnection {
     clearTimeout(this.#handshake)
     if (agreement !== null) {
       const { buffers, stats, maxRequests, maxBytes, shared, onDiskError } = this.#context
-      const window = new Window(maxRequests, maxBytes, shared)
-      this.#window = window
+      const windows = {
+        changes: new Window(maxRequests, maxBytes, shared.changes),
+        others: new Window(maxRequests, maxBytes, shared.others),
+      }
+      this.#windows = windows
       this.#transmission = new Transmission({
-        ...{ agreement, window, buffers, stats, onDiskError },
+        ...{ agreement, windows, buffers, stats, onDiskError },
         outbox: this.#outbox,
         left: () => this.#left(),
+        refused: () => this.#waitForOthers(),
       })
       yield* this.#transmission.run()
     }
@@ -93,9 +113,16 @@ export class ServerConnection {
 
   /** False stops the reading. */
   #received(count: number): boolean {
-    if (!this.#ending) this.#guard(() => this.#feeder.received(count))
+    this.#heard++
+    if (!this.#ending) this.#guard(() => this.#feeder.received(count) && this.#transmission?.caughtUp())
     this.#outbox.flush()
     return !this.#ending && !this.#feeder.isWaiting
+  }
+
+  /** What this client waits for may be the end of another client's request. */
+  #waitForOthers(): void {
+    const { others } = this.#context.shared
+    if (others.large !== null && others.large !== this.#windows?.others) others.onEnd(this.#freed)
   }
 
   #left(): void {
@@ -125,7 +152,10 @@ export class ServerConnection {
   #gone(): void {
     this.#closed = true
     this.#ending = true
-    this.#window?.close()
+    this.#context.shared.others.forget(this.#freed)
+    this.#windows?.changes.close()
+    this.#windows?.others.close()
+    this.#guard(() => this.#feeder.end())
     clearTimeout(this.#handshake)
     this.#outbox.flush()
     this.#settle()

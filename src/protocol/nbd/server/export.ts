@@ -6,6 +6,12 @@ import * as nbd from '../constants.ts'
 /** `undefined`: done already. */
 export type Done = Promise<void> | undefined
 
+/** `since`: when the request was known, in milliseconds of `performance.now()`, if it has waited since. */
+export interface ChangeOptions {
+  fua?: boolean
+  since?: number
+}
+
 /**
  * What the server wants of a disk. Offsets and lengths are bytes and lie within `size`; many calls are in flight.
  * An error's kind is the system's name for it, in its `code` or that of a `cause`.
@@ -16,13 +22,17 @@ export interface ServedDisk {
   /** Bytes of which requests had better be multiples; any will do unless given. */
   readonly minBlock?: number | undefined
   read(buffer: Uint8Array, offset: number): Done
-  write(buffers: readonly Uint8Array[], offset: number, options?: { fua?: boolean }): Done
-  zero(offset: number, length: number, options?: { fua?: boolean; noHole?: boolean; fast?: boolean }): Done
-  trim(offset: number, length: number, options?: { fua?: boolean }): Done
+  write(buffers: readonly Uint8Array[], offset: number, options?: ChangeOptions): Done
+  zero(offset: number, length: number, options?: ChangeOptions & { noHole?: boolean; fast?: boolean }): Done
+  trim(offset: number, length: number, options?: ChangeOptions): Done
   flush(): Done
   map(offset: number, length: number): AsyncIterable<{ offset: number; length: number; zero: boolean }>
   /** Bytes that will be wanted soon. */
   prefetch?(offset: number, length: number): Done
+  /** Whether changes wait in it for something that is not the disk, such as a backup. */
+  readonly isHolding?: boolean
+  /** A change waits to be taken in while the disk holds others; the result is to be called when it goes on. Undefined if it holds none. */
+  queued?(since: number | undefined): (() => void) | undefined
 }
 
 export interface NbdExport {

@@ -19,16 +19,16 @@ export function simpleReply(request: Request, errno: number): Buffer {
 
 /**
  * The reply to a READ whose `length` bytes lie at HEADROOM in `buffer`: their header is put right before them. Gives the
- * view of both. In chunks that is a single one, so DF is always kept.
+ * view of both. In chunks that is a single one: the last of its reply, or one of several.
  */
-export function readReply(request: Request, buffer: Buffer, structured: boolean): Buffer {
+export function readReply(request: Request, buffer: Buffer, structured: boolean, isLast = true): Buffer {
   const end = HEADROOM + request.length
   if (!structured) {
     putSimple(buffer, HEADROOM - nbd.SIMPLE_REPLY_BYTES, request, 0)
     return buffer.subarray(HEADROOM - nbd.SIMPLE_REPLY_BYTES, end)
   }
   const start = HEADROOM - DATA_HEADER_BYTES
-  putChunk(buffer, start, request, nbd.REPLY_TYPE_OFFSET_DATA, 8 + request.length)
+  putChunk(buffer, start, request, nbd.REPLY_TYPE_OFFSET_DATA, 8 + request.length, isLast)
   buffer.writeUInt32BE(Math.floor(request.offset / 2 ** 32), start + nbd.CHUNK_HEADER_BYTES)
   buffer.writeUInt32BE(request.offset % 2 ** 32, start + nbd.CHUNK_HEADER_BYTES + 4)
   return buffer.subarray(start, end)
@@ -62,9 +62,9 @@ function chunk(request: Request, type: number, length: number): Buffer {
   return reply
 }
 
-function putChunk(into: Buffer, at: number, request: Request, type: number, length: number): void {
+function putChunk(into: Buffer, at: number, request: Request, type: number, length: number, isLast = true): void {
   into.writeUInt32BE(nbd.STRUCTURED_REPLY_MAGIC, at)
-  into.writeUInt16BE(nbd.REPLY_FLAG_DONE, at + 4)
+  into.writeUInt16BE(isLast ? nbd.REPLY_FLAG_DONE : 0, at + 4)
   into.writeUInt16BE(type, at + 6)
   into.writeUInt32BE(request.cookieHigh, at + 8)
   into.writeUInt32BE(request.cookieLow, at + 12)

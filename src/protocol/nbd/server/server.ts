@@ -11,15 +11,21 @@ import { Exports, type NbdExport } from './export.ts'
 import { listenOnPath, type SocketFile } from './socket-file.ts'
 import { ServerStats } from './stats.ts'
 import type { DiskFailure } from './transmission.ts'
+import { SharedRoom } from './window.ts'
 
 export interface NbdServerOptions {
   /** Clients at once; one more is hung up on. */
   maxConnections?: number
   maxRequests?: number
   maxBytes?: number
-  /** Bytes of payload of all clients in memory; each of them may have one request, or 1 MiB, however many the others have. */
+  /**
+   * Bytes of payload of all clients in memory, for changes and for the rest. Each client may have 1 MiB however much the
+   * others have; one request at a time may be larger.
+   */
   maxTotalBytes?: number
   handshakeTimeout?: number
+  /** How long a client may send nothing in the middle of a request, in milliseconds; then it is hung up on. A minute unless given. */
+  idleTimeout?: number
   /** Told of every request that a disk failed, besides its client. Must not throw. */
   onDiskError?: (failure: DiskFailure) => void
 }
@@ -37,20 +43,22 @@ export class NbdServer {
   readonly #connections = new Set<ServerConnection>()
   readonly #listeners: Server[] = []
   readonly #files: SocketFile[] = []
+  readonly #checks: NodeJS.Timeout
   #closing: Promise<void> | null = null
 
   constructor(exports: readonly NbdExport[], options: NbdServerOptions = {}) {
     const { maxConnections = 64, maxRequests = 128, maxBytes = 4 * 2 ** 20, handshakeTimeout = 10_000 } = options
-    const { onDiskError = () => {}, maxTotalBytes = 64 * 2 ** 20 } = options
+    const { onDiskError = () => {}, maxTotalBytes = 64 * 2 ** 20, idleTimeout = 60_000 } = options
     this.#exports = new Exports(exports)
     this.#maxConnections = maxConnections
     this.#context = {
       exports: this.#exports,
       buffers: new PayloadBuffers(maxTotalBytes),
       stats: this.stats,
-      shared: { used: 0, total: maxTotalBytes },
-      ...{ maxRequests, maxBytes, handshakeTimeout, onDiskError },
+      shared: { changes: new SharedRoom(maxTotalBytes), others: new SharedRoom(maxTotalBytes) },
+      ...{ maxRequests, maxBytes, handshakeTimeout, idleTimeout, onDiskError },
     }
+    this.#checks = setInterval(() => this.#check(), idleTimeout / 4).unref()
   }
 
   /** A socket of mode 0600. What a dead server left there is replaced; where somebody answers it is refused. */
@@ -87,11 +95,17 @@ export class NbdServer {
     }, grace)
     await Promise.all(connections.map(({ finished }) => finished))
     clearTimeout(timer)
+    clearInterval(this.#checks)
     await Promise.all(this.#files.map((file) => file.remove()))
     const flushes = await Promise.allSettled(
       [...this.#exports.disks].map(async (disk) => disk.readOnly || disk.flush()),
     )
     for (const flush of flushes) if (flush.status === 'rejected') throw asVmapipeError(flush.reason)
+  }
+
+  #check(): void {
+    const now = performance.now()
+    for (const connection of this.#connections) connection.check(now)
   }
 
   #newListener(): Server {

@@ -1,11 +1,12 @@
 /**
  * The transmission phase of one connection: reads requests, has the disk do them, many at a time, and answers in
  * whatever order they are done. A request occupies the client's window from before its payload is read until the kernel
- * has taken its reply.
+ * has taken its reply. Long payload goes in pieces, which bounds the memory of all clients together.
  */
 
 import * as nbd from '../constants.ts'
 import type { Parser } from '../feeder.ts'
+import { Backlog } from './backlog.ts'
 import { type PayloadBuffers, roomFor } from './buffers.ts'
 import { errnoOf } from './errno.ts'
 import type { Done, ServedDisk } from './export.ts'
@@ -16,17 +17,36 @@ import { emptyChunk, errorChunk, HEADROOM, readReply, simpleReply, statusChunk }
 import { decodeRequest, errorOf, payloadOf, type Request } from './request.ts'
 import type { ServerStats } from './stats.ts'
 import { describeRange } from './status.ts'
-import type { Window } from './window.ts'
+import { PIECE_BYTES, type Window } from './window.ts'
 
 export interface TransmissionContext {
   agreement: Agreement
   outbox: Outbox
-  window: Window
+  windows: Windows
   buffers: PayloadBuffers
   stats: ServerStats
-  /** Called when a request has left the window. */
+  /** Called when a request has left a window. */
   left(): void
+  /** Called when no request is read until the window admits one more. */
+  refused(window: Window): void
   onDiskError(failure: DiskFailure): void
+}
+
+/** Two, so that a read finds room however many writes a backup holds. */
+export interface Windows {
+  /** Requests that change the disk: a backup may hold them. */
+  changes: Window
+  /** All others. */
+  others: Window
+}
+
+/** What is left to do of a request whose payload goes in pieces. */
+interface Whole {
+  request: Request
+  /** Bytes of pieces that are not done. */
+  left: number
+  /** Of the first piece that failed; 0 if none did. */
+  errno: number
 }
 
 /** A request that a disk could not do. */
@@ -43,6 +63,7 @@ export class Transmission {
   readonly #context: TransmissionContext
   readonly #agreement: Agreement
   readonly #disk: ServedDisk
+  readonly #backlog = new Backlog()
   #running = 0
 
   constructor(context: TransmissionContext) {
@@ -51,7 +72,7 @@ export class Transmission {
     this.#disk = context.agreement.entry.disk
   }
 
-  /** Requests that the disk is busy with. */
+  /** Requests, or pieces of them, that the disk is busy with. */
   get running(): number {
     return this.#running
   }
@@ -63,55 +84,133 @@ export class Transmission {
       if (request.type === nbd.CMD_DISC) return
       const errno = errorOf(request, this.#agreement)
       const payload = errno === 0 ? payloadOf(request) : 0
-      const room = payload > 0 ? roomFor(payload) : 0
-      while (!this.#context.window.admits(room)) yield null
-      this.#context.window.enter(room)
+      this.#backlog.passed(nbd.REQUEST_BYTES, request.type === nbd.CMD_WRITE ? request.length : 0)
       if (errno !== 0) {
+        yield* this.#enter(request, 0)
         if (request.type === nbd.CMD_WRITE) yield* drain(request.length)
-        this.#refuse(request, errno, room)
+        this.#refuse(request, errno, 0)
         continue
       }
-      this.#context.stats.count(request.type, payload)
-      const buffer = room > 0 ? this.#context.buffers.take(room - HEADROOM) : null
-      const bytes = buffer?.subarray(HEADROOM, HEADROOM + payload)
-      if (request.type === nbd.CMD_WRITE && bytes) yield bytes
-      this.#do(request, buffer, bytes)
+      if (payload > PIECE_BYTES && this.#mayBeCut(request)) yield* this.#runPieces(request)
+      else yield* this.#runPiece(request, payload, null)
     }
   }
 
-  #do(request: Request, buffer: Buffer | null, bytes: Buffer | undefined): void {
+  /** All that was in the socket has been read: what comes from now on was not waiting there. */
+  caughtUp(): void {
+    this.#backlog.end()
+  }
+
+  /** A reply without chunks, and one that is not to be fragmented, has all bytes in one piece. */
+  #mayBeCut({ type, flags }: Request): boolean {
+    return type === nbd.CMD_WRITE || (this.#agreement.structured && (flags & nbd.CMD_FLAG_DF) === 0)
+  }
+
+  /** Pieces end at multiples of their size on the disk. One that follows another that waited has waited as long. */
+  *#runPieces(request: Request): Parser {
+    const whole = { request, left: request.length, errno: 0 }
+    let since: number | undefined
+    const end = request.offset + request.length
+    for (let offset = request.offset; offset < end; ) {
+      const length = Math.min(PIECE_BYTES - (offset % PIECE_BYTES), end - offset)
+      since = yield* this.#runPiece({ ...request, offset, length }, length, whole, since)
+      offset += length
+    }
+  }
+
+  /** The result is since when the request has been waiting, as that of `#enter`; `before` if it has waited before this piece. */
+  *#runPiece(request: Request, payload: number, whole: Whole | null, before?: number): Parser<number | undefined> {
+    const room = payload > 0 ? roomFor(payload) : 0
+    const waited = yield* this.#enter(request, room)
+    const since = before ?? waited
+    if (whole === null) this.#context.stats.count(request.type, payload)
+    else if (whole.request.offset === request.offset) this.#context.stats.count(request.type, whole.request.length)
+    if (room === 0) {
+      this.#do(request, null, undefined, whole, since)
+      return since
+    }
+    const buffer = this.#context.buffers.take(room - HEADROOM)
+    const bytes = buffer.subarray(HEADROOM, HEADROOM + payload)
+    if (request.type === nbd.CMD_WRITE) {
+      let isWhole = false
+      try {
+        yield bytes
+        isWhole = true
+      } finally {
+        // The client has gone in the middle of it. Its window is closed.
+        if (!isWhole) this.#context.buffers.give(buffer)
+      }
+    }
+    this.#do(request, buffer, bytes, whole, since)
+    return since
+  }
+
+  /**
+   * Waits until the window admits the request. The result is since when the request has been waiting in the socket,
+   * undefined if it has not. While the disk holds requests for a backup, that time is the backup's.
+   */
+  *#enter(request: Request, room: number): Parser<number | undefined> {
+    const { windows } = this.#context
+    const window = isChange(request.type) ? windows.changes : windows.others
+    if (!window.admits(room) && !window.admits(room, this.#disk.isHolding)) yield* this.#wait(window, room)
+    window.enter(room)
+    return this.#backlog.since
+  }
+
+  *#wait(window: Window, room: number): Parser {
+    this.#backlog.begin()
+    let goesOn: (() => void) | undefined
+    try {
+      do {
+        goesOn ??= this.#disk.queued?.(this.#backlog.since)
+        this.#context.refused(window)
+        yield null
+      } while (!window.admits(room) && !window.admits(room, this.#disk.isHolding))
+    } finally {
+      goesOn?.()
+    }
+  }
+
+  #do(
+    request: Request,
+    buffer: Buffer | null,
+    bytes: Buffer | undefined,
+    whole: Whole | null,
+    since: number | undefined,
+  ): void {
     this.#running++
     this.#context.stats.inFlight++
     try {
-      const failed = (error: unknown) => this.#fail(request, buffer, error)
+      const failed = (error: unknown) => this.#fail(request, buffer, error, whole)
       if (request.type === nbd.CMD_BLOCK_STATUS) {
-        this.#status(request).then((reply) => this.#succeed(request, null, reply), failed)
+        this.#status(request).then((reply) => this.#succeed(request, null, null, reply), failed)
         return
       }
-      const done = this.#ask(request, bytes)
-      if (done === undefined) this.#succeed(request, buffer)
-      else done.then(() => this.#succeed(request, buffer), failed)
+      const done = this.#ask(request, bytes, since)
+      if (done === undefined) this.#succeed(request, buffer, whole)
+      else done.then(() => this.#succeed(request, buffer, whole), failed)
     } catch (error) {
-      this.#fail(request, buffer, error)
+      this.#fail(request, buffer, error, whole)
     }
   }
 
-  #ask({ type, flags, offset, length }: Request, bytes: Buffer | undefined): Done {
+  #ask({ type, flags, offset, length }: Request, bytes: Buffer | undefined, since: number | undefined): Done {
     const fua = (flags & nbd.CMD_FLAG_FUA) !== 0
     switch (type) {
       case nbd.CMD_READ:
         return bytes ? this.#disk.read(bytes, offset) : undefined
       case nbd.CMD_WRITE:
-        return bytes ? this.#disk.write([bytes], offset, { fua }) : undefined
+        return bytes ? this.#disk.write([bytes], offset, { fua, since }) : undefined
       case nbd.CMD_FLUSH:
         return this.#disk.flush()
       case nbd.CMD_TRIM:
-        return this.#disk.trim(offset, length, { fua })
+        return this.#disk.trim(offset, length, { fua, since })
       case nbd.CMD_CACHE:
         return this.#disk.prefetch!(offset, length)
       default: {
         const noHole = (flags & nbd.CMD_FLAG_NO_HOLE) !== 0
-        return this.#disk.zero(offset, length, { fua, noHole, fast: (flags & nbd.CMD_FLAG_FAST_ZERO) !== 0 })
+        const fast = (flags & nbd.CMD_FLAG_FAST_ZERO) !== 0
+        return this.#disk.zero(offset, length, { fua, noHole, fast, since })
       }
     }
   }
@@ -121,16 +220,22 @@ export class Transmission {
     return statusChunk(request, await describeRange(this.#disk, request.offset, request.length, one))
   }
 
-  #succeed(request: Request, buffer: Buffer | null, reply?: Buffer): void {
+  #succeed(request: Request, buffer: Buffer | null, whole: Whole | null, reply?: Buffer): void {
     this.#ended()
+    if (whole !== null) whole.left -= request.length
+    const isLast = whole === null || whole.left === 0
     const room = buffer?.length ?? 0
     if (request.type === nbd.CMD_READ && buffer) {
-      const answer = readReply(request, buffer, this.#agreement.structured)
-      this.#context.outbox.push(answer, () => this.#leave(room, buffer))
+      const isDone = isLast && (whole?.errno ?? 0) === 0
+      const answer = readReply(request, buffer, this.#agreement.structured, isDone)
+      this.#context.outbox.push(answer, () => this.#leave(request, room, buffer))
+      if (isLast && !isDone) this.#answerError(whole!.request, whole!.errno)
       return
     }
     if (buffer) this.#context.buffers.give(buffer)
-    this.#context.outbox.push(reply ?? this.#emptyReply(request), () => this.#leave(room))
+    if (!isLast) this.#leave(request, room)
+    else if (whole !== null && whole.errno !== 0) this.#refuse(request, whole.errno, room)
+    else this.#context.outbox.push(reply ?? this.#emptyReply(request), () => this.#leave(request, room))
   }
 
   /** Of a READ too, where it was for no bytes. */
@@ -139,11 +244,18 @@ export class Transmission {
     return chunks ? emptyChunk(request) : simpleReply(request, 0)
   }
 
-  #fail(request: Request, buffer: Buffer | null, error: unknown): void {
+  #fail(request: Request, buffer: Buffer | null, error: unknown, whole: Whole | null): void {
     this.#ended()
     if (buffer) this.#context.buffers.give(buffer)
     const errno = errnoOf(error)
-    this.#refuse(request, errno, buffer?.length ?? 0)
+    const room = buffer?.length ?? 0
+    if (whole === null) this.#refuse(request, errno, room)
+    else {
+      whole.left -= request.length
+      whole.errno ||= errno
+      if (whole.left === 0) this.#refuse(request, whole.errno, room)
+      else this.#leave(request, room)
+    }
     // What was asked for on the condition that it is fast is no failure.
     if (errno === nbd.ENOTSUP && request.type === nbd.CMD_WRITE_ZEROES) return
     const { type, offset, length } = request
@@ -152,9 +264,13 @@ export class Transmission {
   }
 
   #refuse(request: Request, errno: number, room: number): void {
+    this.#answerError(request, errno, () => this.#leave(request, room))
+  }
+
+  #answerError(request: Request, errno: number, sent: () => void = () => {}): void {
     this.#context.stats.errors++
     const reply = this.#agreement.structured ? errorChunk(request, errno) : simpleReply(request, errno)
-    this.#context.outbox.push(reply, () => this.#leave(room))
+    this.#context.outbox.push(reply, sent)
   }
 
   #ended(): void {
@@ -162,9 +278,15 @@ export class Transmission {
     this.#context.stats.inFlight--
   }
 
-  #leave(room: number, buffer?: Buffer): void {
-    if (buffer) this.#context.buffers.give(buffer)
-    this.#context.window.leave(room)
+  #leave({ type }: Request, room: number, buffer?: Buffer): void {
+    const { buffers, windows } = this.#context
+    if (buffer) buffers.give(buffer)
+    const window = isChange(type) ? windows.changes : windows.others
+    window.leave(room)
     this.#context.left()
   }
+}
+
+function isChange(type: number): boolean {
+  return type === nbd.CMD_WRITE || type === nbd.CMD_TRIM || type === nbd.CMD_WRITE_ZEROES
 }

@@ -1,11 +1,56 @@
-/** What all clients of a server together have in memory, in bytes of payload. */
-export interface SharedBytes {
-  used: number
-  readonly total: number
-}
+import { roomFor } from './buffers.ts'
 
-/** A client may have so much however much the others have: nobody waits for anybody else's slow disk. */
-const OWN_BYTES = 1 << 20
+/** Payload that is longer is taken in pieces of so many bytes, except where its reply has to be one piece. */
+export const PIECE_BYTES = 1 << 20
+
+/** A client may always have this much: no client waits because of another client's slow disk or half a request. */
+const OWN_BYTES = roomFor(PIECE_BYTES)
+
+/**
+ * What may be taken in beyond the limits while a disk holds requests for a backup: requests of one client, and bytes of
+ * all clients together. What is held costs little but its payload, and what is behind it has to be seen: reads are not
+ * held, and `--max-stall` counts from the moment a request is known.
+ */
+const MOST_HELD = { requests: 4096, bytes: 64 << 20 }
+
+/** What all clients of a server together have in memory for one kind of requests, in bytes of payload. */
+export class SharedRoom {
+  readonly total: number
+  used = 0
+  /** Whose request is larger than all limits; there is one such request at a time. */
+  #large: Window | null = null
+  readonly #waiting = new Set<() => void>()
+
+  constructor(total: number) {
+    this.total = total
+  }
+
+  get large(): Window | null {
+    return this.#large
+  }
+
+  set large(owner: Window | null) {
+    this.#large = owner
+    if (owner !== null) return
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const wake of waiting) wake()
+  }
+
+  /** Whether a client waits for the end of the large request. */
+  get isWanted(): boolean {
+    return this.#waiting.size > 0
+  }
+
+  /** `wake` is called once, when the large request has ended. */
+  onEnd(wake: () => void): void {
+    this.#waiting.add(wake)
+  }
+
+  forget(wake: () => void): void {
+    this.#waiting.delete(wake)
+  }
+}
 
 /**
  * What one client may have in flight: requests, and bytes of memory for their payload. A request counts from before its
@@ -14,12 +59,14 @@ const OWN_BYTES = 1 << 20
 export class Window {
   readonly #maxRequests: number
   readonly #maxBytes: number
-  readonly #shared: SharedBytes
+  readonly #shared: SharedRoom
   #requests = 0
   #bytes = 0
+  /** Bytes of the request that is larger than all limits, if it is this client's. */
+  #large = 0
   #closed = false
 
-  constructor(maxRequests: number, maxBytes: number, shared: SharedBytes) {
+  constructor(maxRequests: number, maxBytes: number, shared: SharedRoom) {
     this.#maxRequests = maxRequests
     this.#maxBytes = maxBytes
     this.#shared = shared
@@ -29,18 +76,27 @@ export class Window {
     return this.#requests
   }
 
+  /** Whether another client waits for the end of a request of this one. */
+  get blocksOthers(): boolean {
+    return this.#large > 0 && this.#shared.isWanted
+  }
+
   /**
-   * A request that is larger than the window is admitted alone. Who is refused has requests in flight, and so is asked
-   * again when one of them leaves.
+   * A client that is refused has requests in flight, and is asked again when one of them leaves; or the large request of
+   * another client is in flight, and it is asked again when that has left. `held`: the disk holds requests for a backup.
    */
-  admits(bytes: number): boolean {
-    if (this.#requests >= this.#maxRequests) return false
-    if (bytes === 0 || this.#bytes === 0) return true
-    const { used, total } = this.#shared
-    return this.#bytes + bytes <= this.#maxBytes && (this.#bytes + bytes <= OWN_BYTES || used + bytes <= total)
+  admits(bytes: number, held = false): boolean {
+    if (this.#requests >= (held ? Math.max(this.#maxRequests, MOST_HELD.requests) : this.#maxRequests)) return false
+    if (bytes === 0 || this.#fits(bytes)) return true
+    if (held && this.#shared.used + bytes <= MOST_HELD.bytes) return true
+    return this.#bytes === 0 && this.#shared.large === null
   }
 
   enter(bytes: number): void {
+    if (bytes > OWN_BYTES && !this.#fits(bytes)) {
+      this.#shared.large = this
+      this.#large = bytes
+    }
     this.#requests++
     this.#bytes += bytes
     if (!this.#closed) this.#shared.used += bytes
@@ -49,7 +105,9 @@ export class Window {
   leave(bytes: number): void {
     this.#requests--
     this.#bytes -= bytes
-    if (!this.#closed) this.#shared.used -= bytes
+    if (this.#closed) return
+    this.#shared.used -= bytes
+    if (this.#large === bytes && bytes > 0) this.#endLarge()
   }
 
   /** The client is gone, and with it the payload that has not come. */
@@ -57,5 +115,18 @@ export class Window {
     if (this.#closed) return
     this.#closed = true
     this.#shared.used -= this.#bytes
+    if (this.#large > 0) this.#endLarge()
+  }
+
+  #fits(bytes: number): boolean {
+    const own = this.#bytes + bytes
+    const { used, total } = this.#shared
+    if (own <= OWN_BYTES && (own <= this.#maxBytes || this.#bytes === 0)) return true
+    return own <= this.#maxBytes && used + bytes <= total
+  }
+
+  #endLarge(): void {
+    this.#large = 0
+    this.#shared.large = null
   }
 }

@@ -244,7 +244,7 @@ describe('NBD server, limits', { timeout }, () => {
     for (let i = 0; i < 8; i++) {
       client.send(client.request(nbd.CMD_WRITE, i * 100_000, 100_000, { cookie: i }), Buffer.alloc(100_000, i + 1))
     }
-    client.send(client.request(nbd.CMD_READ, 0, 4 * MiB, { cookie: 8 }))
+    client.send(client.request(nbd.CMD_READ, 0, 4 * MiB, { cookie: 8, flags: nbd.CMD_FLAG_DF }))
     await until(() => disk.calls.length === 2)
     await sleep(30)
     assert.equal(disk.calls.length, 2, '131072 bytes are kept for each')

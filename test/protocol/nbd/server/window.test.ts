@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Window } from '../../../../src/protocol/nbd/server/window.ts'
+import { SharedRoom, Window } from '../../../../src/protocol/nbd/server/window.ts'
 
 const MIB = 1 << 20
 
 test('clients share the bytes that all may have, and each has some of its own', () => {
-  const shared = { used: 0, total: 8 * MIB }
+  const shared = new SharedRoom(8 * MIB)
   const [greedy, modest] = [new Window(100, 32 * MIB, shared), new Window(100, 32 * MIB, shared)]
   for (let taken = 0; taken < 8; taken++) {
     assert.ok(greedy.admits(MIB))
@@ -23,7 +23,7 @@ test('clients share the bytes that all may have, and each has some of its own', 
 })
 
 test('a client that is gone gives its bytes back, once', () => {
-  const shared = { used: 0, total: 8 * MIB }
+  const shared = new SharedRoom(8 * MIB)
   const window = new Window(100, 32 * MIB, shared)
   window.enter(5 * MIB)
   window.enter(MIB)
@@ -35,7 +35,7 @@ test('a client that is gone gives its bytes back, once', () => {
 })
 
 test('one client has no more than its own limits', () => {
-  const window = new Window(2, MIB, { used: 0, total: 64 * MIB })
+  const window = new Window(2, MIB, new SharedRoom(64 * MIB))
   window.enter(MIB)
   assert.ok(!window.admits(1))
   window.leave(MIB)
