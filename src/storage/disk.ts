@@ -47,7 +47,7 @@ export interface Disk {
   /** The same, to the cluster where data ends, for a scan beside a guest: found step by step, where `map` would hold others up. */
   survey?(offset: number, length: number): AsyncIterable<DriveExtent>
   /** Whether `map` would tell that all of the range reads as zeroes; there where it can be told faster than by `map`. */
-  isHole?(offset: number, length: number): boolean
+  isHole?(offset: number, length: number): boolean | Promise<boolean>
   /** The range will be wanted soon. Who passes calls on to another disk passes on this one too. */
   prefetch?: ((offset: number, length: number) => Done) | undefined
   /** Releases everything, after what is in flight. Does not flush. May be called more than once. */

@@ -9,6 +9,25 @@ import { EINVAL, ENXIO, EOPNOTSUPP, SEEK_DATA, SEEK_END, SEEK_HOLE, type Syscall
 /** Null in their place means that nobody can tell: all is data. */
 type SeekCalls = Pick<Syscalls, 'lseek' | 'lseekAsync'>
 
+/**
+ * Filesystems in the kernel, on storage of this machine: their calls take a microsecond. All others may have to ask a server
+ * or a process, as NFS and FUSE do. Numbers as statfs(2) has them.
+ */
+const LOCAL = new Set([
+  0xef53, // ext2, ext3, ext4
+  0x58465342, // xfs
+  0x9123683e, // btrfs
+  0x01021994, // tmpfs
+  0xf2f52010, // f2fs
+  0x2fc12fc1, // zfs
+  0xca451a4e, // bcachefs
+])
+
+/** Whether the filesystem of this type may take as long as a network does. */
+export function isRemote(type: number): boolean {
+  return !LOCAL.has(type)
+}
+
 /** How long the calls may keep the event loop to themselves, in milliseconds. */
 const SLICE_MS = 2
 
@@ -16,18 +35,19 @@ const SLICE_MS = 2
  * The extents of `offset`..`offset + length`, all within the file. A call takes a microsecond in the kernel and forty
  * by way of a thread, so the calls are made here, in slices of time; but where one takes longer than a slice (a
  * network filesystem, a long scan for the next hole) the next goes to a thread. `politely`, for those who serve a guest at
- * the same time, every look for a hole goes there: some filesystems (tmpfs) take as long as there is data.
+ * the same time, every look for a hole goes there: some filesystems (tmpfs) take as long as there is data. `remote`: every
+ * call goes there.
  */
 export async function* fileExtents(
   fd: number,
   offset: number,
   length: number,
   calls: SeekCalls | null = syscalls(),
-  { politely = false } = {},
+  { politely = false, remote = false } = {},
 ): AsyncGenerator<DriveExtent> {
   const end = offset + length
   let position = offset
-  const seek = calls && new Seeker(calls, fd, politely)
+  const seek = calls && new Seeker(calls, fd, { politely, remote })
   while (position < end) {
     const data = seek ? await seek.next(position, SEEK_DATA, end) : position
     if (data > position) yield { offset: position, length: Math.min(data, end) - position, zero: true }
@@ -54,9 +74,10 @@ export async function* extentsByStep(
   offset: number,
   length: number,
   calls: SeekCalls | null = syscalls(),
+  { remote = false } = {},
 ): AsyncGenerator<DriveExtent> {
   const end = offset + length
-  const seek = calls && new Seeker(calls, fd)
+  const seek = calls && new Seeker(calls, fd, { remote })
   for (let position = offset; position < end; ) {
     const data = seek ? await seek.next(position, SEEK_DATA, end) : position
     if (data > position) yield { offset: position, length: Math.min(data, end) - position, zero: true }
@@ -78,21 +99,35 @@ export function isHole(fd: number, offset: number, length: number, calls: SeekCa
   if (calls === null) return false
   const end = offset + length
   const found = calls.lseek(fd, offset, SEEK_DATA)
-  return (found >= 0 ? found : notFound(calls, fd, -found, offset, SEEK_DATA, end)) >= end
+  if (found >= 0) return found >= end
+  return notFound(calls.lseek(fd, 0, SEEK_END), -found, offset, SEEK_DATA, end) >= end
+}
+
+/** The same in another thread, for filesystems that may keep the caller waiting. */
+export async function isHoleAsync(
+  fd: number,
+  offset: number,
+  length: number,
+  calls: SeekCalls | null = syscalls(),
+): Promise<boolean> {
+  if (calls === null) return false
+  return (await new Seeker(calls, fd, { remote: true }).next(offset, SEEK_DATA, offset + length)) >= offset + length
 }
 
 class Seeker {
   readonly #calls: SeekCalls
   readonly #fd: number
   readonly #politely: boolean
+  readonly #remote: boolean
   #sliceStart = performance.now()
   #lastTook = 0
   #now = this.#sliceStart
 
-  constructor(calls: SeekCalls, fd: number, politely = false) {
+  constructor(calls: SeekCalls, fd: number, { politely = false, remote = false } = {}) {
     this.#calls = calls
     this.#fd = fd
     this.#politely = politely
+    this.#remote = remote
   }
 
   get isDue(): boolean {
@@ -107,21 +142,24 @@ class Seeker {
   /** Where the next data or hole from `position` begins; past the last data that is `end`. */
   async next(position: number, whence: number, end: number): Promise<number> {
     const before = performance.now()
-    const found =
-      this.#lastTook > SLICE_MS || (this.#politely && whence === SEEK_HOLE)
-        ? await this.#calls.lseekAsync(this.#fd, position, whence)
-        : this.#calls.lseek(this.#fd, position, whence)
+    const inThread = this.#remote || this.#lastTook > SLICE_MS || (this.#politely && whence === SEEK_HOLE)
+    const found = await this.#seek(position, whence, inThread)
     this.#now = performance.now()
     this.#lastTook = this.#now - before
-    return found >= 0 ? Math.max(found, position) : notFound(this.#calls, this.#fd, -found, position, whence, end)
+    if (found >= 0) return Math.max(found, position)
+    return notFound(await this.#seek(0, SEEK_END, inThread), -found, position, whence, end)
+  }
+
+  #seek(position: number, whence: number, inThread: boolean): number | Promise<number> {
+    if (inThread) return this.#calls.lseekAsync(this.#fd, position, whence)
+    return this.#calls.lseek(this.#fd, position, whence)
   }
 }
 
-/** Where a look ends that has found nothing. */
-function notFound(calls: SeekCalls, fd: number, errno: number, position: number, whence: number, end: number): number {
+/** Where a look ends that has found nothing, in a file of `size` bytes. */
+function notFound(size: number, errno: number, position: number, whence: number, end: number): number {
   if (errno === ENXIO) {
     // Nothing but a hole follows, unless the file has become shorter: then there is nothing at all.
-    const size = calls.lseek(fd, 0, SEEK_END)
     if (size >= end) return end
     throw new VmapipeError('FAILED', `the file has shrunk to ${size} bytes while it was read`, { offset: position })
   }

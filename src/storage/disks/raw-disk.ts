@@ -6,17 +6,18 @@
  */
 
 import { read, write } from 'node:fs'
-import { constants, type FileHandle, open } from 'node:fs/promises'
+import { constants, type FileHandle, open, statfs } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { checkBounds } from '../bounds.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../disk.ts'
 import type { DriveExtent } from '../drive.ts'
-import { extentsByStep, fileExtents, isHole } from '../holes.ts'
+import { extentsByStep, fileExtents, isRemote } from '../holes.ts'
 import { deviceSize, openRaw } from '../raw-reader.ts'
 import { EAGAIN, syscalls } from '../syscalls.ts'
 import { writeAll } from '../write-all.ts'
 import { discardRange, zeroRange } from '../zeroing.ts'
 import { FlushGate } from './flush-gate.ts'
+import { HoleLook } from './hole-look.ts'
 import { lockImage } from './image-lock.ts'
 import { type Transfer, TransferError, transferRest } from './transfer.ts'
 
@@ -33,6 +34,8 @@ interface RawImage {
   durable: FileHandle | null
   size: number
   isDevice: boolean
+  /** Every call may take as long as a network does. */
+  isRemote: boolean
   readOnly: boolean
 }
 
@@ -42,6 +45,7 @@ class RawDisk implements Disk {
   readonly #image: RawImage
   readonly #fd: number
   readonly #gate: FlushGate
+  readonly #holes: HoleLook
   /** Null where it is no use: not to be had, or the filesystem cannot say what it has. */
   #cache = syscalls()
   #busy = 0
@@ -52,6 +56,7 @@ class RawDisk implements Disk {
     this.#image = image
     this.#fd = image.file.fd
     this.#gate = new FlushGate(() => image.file.datasync())
+    this.#holes = new HoleLook(image.file.fd, image.isRemote)
     this.size = image.size
     this.readOnly = image.readOnly
   }
@@ -75,7 +80,7 @@ class RawDisk implements Disk {
     this.#check(offset, length)
     const { file, isDevice } = this.#image
     return this.#run(offset, async () => {
-      await zeroRange(file, isDevice, offset, length, syscalls(), options)
+      await this.#holes.duringZeroing(() => zeroRange(file, isDevice, offset, length, syscalls(), options))
       if (fua) await this.#gate.flush()
     })
   }
@@ -83,7 +88,7 @@ class RawDisk implements Disk {
   trim(offset: number, length: number, { fua = false }: WriteOptions = {}): Done {
     this.#check(offset, length)
     return this.#run(offset, async () => {
-      await discardRange(this.#image.file, offset, length)
+      await this.#holes.duringZeroing(() => discardRange(this.#image.file, offset, length))
       if (fua) await this.#gate.flush()
     })
   }
@@ -101,11 +106,15 @@ class RawDisk implements Disk {
   }
 
   map(offset: number, length: number): AsyncGenerator<DriveExtent> {
-    return this.#extents(offset, length, () => fileExtents(this.#fd, offset, length, undefined, { politely: true }))
+    const remote = this.#image.isRemote
+    return this.#extents(offset, length, () =>
+      fileExtents(this.#fd, offset, length, undefined, { politely: true, remote }),
+    )
   }
 
   survey(offset: number, length: number): AsyncGenerator<DriveExtent> {
-    return this.#extents(offset, length, () => extentsByStep(this.#fd, offset, length))
+    const remote = this.#image.isRemote
+    return this.#extents(offset, length, () => extentsByStep(this.#fd, offset, length, undefined, { remote }))
   }
 
   async *#extents(offset: number, length: number, find: () => AsyncIterable<DriveExtent>): AsyncGenerator<DriveExtent> {
@@ -125,13 +134,25 @@ class RawDisk implements Disk {
     }
   }
 
-  isHole(offset: number, length: number): boolean {
+  isHole(offset: number, length: number): boolean | Promise<boolean> {
     this.#check(offset, length)
     if (this.#image.isDevice) return false
     try {
-      return isHole(this.#fd, offset, length)
+      const hole = this.#holes.isHole(offset, length)
+      return typeof hole === 'boolean' ? hole : this.#looked(hole)
     } catch (error) {
       throw this.#explain(error)
+    }
+  }
+
+  async #looked(hole: Promise<boolean>): Promise<boolean> {
+    this.#busy++
+    try {
+      return await hole
+    } catch (error) {
+      throw this.#explain(error)
+    } finally {
+      this.#left()
     }
   }
 
@@ -228,7 +249,8 @@ export async function openRawDisk(path: string, { readOnly = false }: RawDiskOpt
     const isDevice = !stats.isFile()
     const size = isDevice ? deviceSize(path, file) : stats.size
     const durable = readOnly ? null : await openDurable(file)
-    return new RawDisk({ path, file, durable, size, isDevice, readOnly })
+    const { type } = await statfs(path)
+    return new RawDisk({ path, file, durable, size, isDevice, isRemote: isRemote(type), readOnly })
   } catch (error) {
     await file.close()
     throw error
