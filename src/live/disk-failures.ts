@@ -1,23 +1,58 @@
-/** What could not be read or written for a guest, told once each: a guest tries again, and again. */
+/**
+ * What could not be read or written for a guest, for a log. A guest tries again and again: each thing is told once at first, then
+ * how often it and others happened since, at most so much a minute. It never falls silent, however long it goes on.
+ */
 
 import { asVmapipeError } from '../core/errors.ts'
 import type { DiskFailure } from '../protocol/nbd/server/transmission.ts'
 
-/** A guest on a disk full of damage should not fill a log. */
-const MOST = 100
+/** Lines in one period, besides the one that tells of the rest. */
+const MOST_LINES = 10
+const PERIOD_MS = 60_000
+/** Lines that are remembered as told. */
+const MOST_KNOWN = 1000
 
 export class DiskFailures {
   readonly #warn: (message: string) => void
-  readonly #told = new Set<string>()
+  readonly #period: number
+  readonly #known = new Set<string>()
+  #lines = 0
+  /** Since the period began, besides those that were told. */
+  #untold = 0
+  #last = ''
+  #timer: NodeJS.Timeout | null = null
 
-  constructor(warn: (message: string) => void = () => {}) {
+  /** `period` in milliseconds. */
+  constructor(warn: (message: string) => void = () => {}, period = PERIOD_MS) {
     this.#warn = warn
+    this.#period = period
   }
 
   note({ exportName, command, error }: DiskFailure): void {
     const line = `${command} of ${exportName} failed: ${asVmapipeError(error).line}`
-    if (this.#told.size >= MOST || this.#told.has(line)) return
-    this.#told.add(line)
-    this.#warn(this.#told.size < MOST ? line : `${line}; more of these are not told`)
+    this.#timer ??= setTimeout(() => this.#next(), this.#period).unref()
+    if (this.#lines >= MOST_LINES || this.#known.has(line)) {
+      this.#untold++
+      this.#last = line
+      return
+    }
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear()
+    this.#known.add(line)
+    this.#lines++
+    this.#warn(line)
+  }
+
+  /** Tells of the rest now; to be called at the end. */
+  end(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#next()
+  }
+
+  #next(): void {
+    this.#timer = null
+    this.#lines = 0
+    const { times, seconds } = { times: this.#untold, seconds: Math.round(this.#period / 1000) }
+    this.#untold = 0
+    if (times > 0) this.#warn(`${times} more failed requests in ${seconds} s, the last: ${this.#last}`)
   }
 }
