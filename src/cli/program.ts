@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { printable } from '../core/errors.ts'
+import { abortCommand } from './commands/abort.ts'
 import { backupCommand } from './commands/backup.ts'
 import { catCommand } from './commands/cat.ts'
 import { configCommand } from './commands/config.ts'
@@ -50,6 +51,7 @@ export function makeProgram(): Command {
     exportCommand,
     repackCommand,
     serveCommand,
+    abortCommand,
     detachCommand,
     drivesCommand,
     runCommand,

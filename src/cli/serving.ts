@@ -25,7 +25,11 @@ export function servingFlags(command: Command): Command {
 export function guestFlags(command: Command): Command {
   return command
     .option('--socket <path>', 'unix socket for guests (mode 0600)')
-    .option('--listen <host:port>', 'TCP address for guests; no encryption, no authentication', address)
+    .option(
+      '--listen <host:port>',
+      'TCP address for guests. No encryption and NO AUTHENTICATION: whoever can connect reads and writes the drives',
+      address,
+    )
     .option('--control <path>', 'control socket (mode 0600)')
     .option('--ready-fd <n>', 'write a line to this descriptor when guests can connect', descriptor)
 }

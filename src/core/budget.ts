@@ -76,6 +76,7 @@ export class Budget {
   readonly #urgent: Waiter[] = []
   readonly #waiting: Waiter[] = []
   #closed: Error | null = null
+  #returned = 0
   #carved = 0
   #isPart = false
   readonly #parts: Budget[] = []
@@ -112,6 +113,11 @@ export class Budget {
     return this.#used
   }
 
+  /** How many leases have been given back so far, parts aside: it grows as long as something goes on. */
+  get returned(): number {
+    return this.#returned
+  }
+
   get waiting(): number {
     return this.#urgent.length + this.#waiting.length
   }
@@ -145,20 +151,19 @@ export class Budget {
   }
 
   /** The same without waiting: null when there is no room, or when somebody waits already whose turn is before. */
-  tryTake(bytes: number, { urgent = false }: TakeOptions = {}): Slab | null {
-    const before = urgent ? this.#urgent.length : this.waiting
-    if (this.#closed || before > 0 || this.#used + bytes > this.capacity) return null
-    this.#account(bytes)
-    return this.#slab(bytes)
+  tryTake(bytes: number, options?: TakeOptions): Slab | null {
+    return this.#tryAdmit(bytes, options) ? this.#slab(bytes) : null
   }
 
   /** Room for `bytes` bytes of memory that somebody else allocates; `dispose` runs when it is given back. */
   async charge(bytes: number, dispose?: () => void, options?: TakeOptions): Promise<Lease> {
     await this.#admit(bytes, options)
-    return new Lease(bytes, () => {
-      dispose?.()
-      this.#release(bytes)
-    })
+    return this.#lease(bytes, dispose)
+  }
+
+  /** The same without waiting, as `tryTake`. */
+  tryCharge(bytes: number, options?: TakeOptions): Lease | null {
+    return this.#tryAdmit(bytes, options) ? this.#lease(bytes) : null
   }
 
   /**
@@ -183,6 +188,20 @@ export class Budget {
     for (const buffers of this.#pool.values()) for (const buffer of buffers) discard(buffer)
     this.#pool.clear()
     this.#pooled = 0
+  }
+
+  #lease(bytes: number, dispose?: () => void): Lease {
+    return new Lease(bytes, () => {
+      dispose?.()
+      this.#release(bytes)
+    })
+  }
+
+  #tryAdmit(bytes: number, { urgent = false }: TakeOptions = {}): boolean {
+    const before = urgent ? this.#urgent.length : this.waiting
+    if (this.#closed || before > 0 || this.#used + bytes > this.capacity) return false
+    this.#account(bytes)
+    return true
   }
 
   #admit(bytes: number, { urgent = false }: TakeOptions = {}): Promise<void> | undefined {
@@ -252,6 +271,7 @@ export class Budget {
 
   #release(bytes: number): void {
     this.#used -= bytes
+    this.#returned++
     this.#serve(this.#urgent)
     if (this.#urgent.length === 0) this.#serve(this.#waiting)
   }

@@ -48,6 +48,25 @@ export class ClusterSet {
     return (page.words[bit >>> 5] & (1 << (bit & 31))) !== 0
   }
 
+  /** Whether all of these are in the set; quick also for many. */
+  hasRange(first: number, count: number): boolean {
+    const end = first + count
+    for (let cluster = first; cluster < end; ) {
+      const page = this.#pages[Math.floor(cluster / PAGE_CLUSTERS)]
+      if (page === undefined) return false
+      const bit = cluster % PAGE_CLUSTERS
+      if (page === FULL) cluster += PAGE_CLUSTERS - bit
+      else if ((bit & 31) === 0 && end - cluster >= 32) {
+        if (page.words[bit >>> 5] !== 0xffffffff) return false
+        cluster += 32
+      } else {
+        if ((page.words[bit >>> 5] & (1 << (bit & 31))) === 0) return false
+        cluster++
+      }
+    }
+    return true
+  }
+
   /** Adds `count` clusters from `first`. Returns the first of them that was there before, or -1; the set is then not changed. */
   addRange(first: number, count: number): number {
     for (let cluster = first; cluster < first + count; cluster++) {

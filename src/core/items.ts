@@ -42,6 +42,9 @@ export class Manifest {
   release(): void {}
 }
 
+/** What a run without data counts for: about its own memory, so that many of them are bounded too. */
+export const EMPTY_RUN_BYTES = 512
+
 /**
  * Consecutive clusters of one drive.
  *
@@ -58,7 +61,7 @@ export class Run {
   readonly masks: Uint16Array | null
   readonly blocks: readonly Uint8Array[]
   readonly leases: readonly Lease[]
-  /** Bytes of the blocks, or a token size for a run of zeroes, so that queues count it. */
+  /** Bytes of the blocks; a run of zeroes counts too. */
   readonly byteLength: number
 
   constructor(
@@ -75,7 +78,7 @@ export class Run {
     this.blocks = blocks
     this.masks = masks
     this.leases = leases
-    this.byteLength = Math.max(512, totalLength(blocks))
+    this.byteLength = Math.max(EMPTY_RUN_BYTES, totalLength(blocks))
   }
 
   /** True for clusters that are known to read as zeroes. */

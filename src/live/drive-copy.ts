@@ -3,17 +3,21 @@
  * guest's write, read once, and settled when its old data is in memory: from then on it may be overwritten.
  */
 
-import type { Budget, Slab } from '../core/budget.ts'
+import type { Budget, Lease, Slab } from '../core/budget.ts'
 import { ClusterSet } from '../core/cluster-set.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../core/geometry.ts'
-import { Run } from '../core/items.ts'
+import { EMPTY_RUN_BYTES, Run } from '../core/items.ts'
 import type { Claims, Stretch } from '../stages/cluster-source/claims.ts'
 import type { Done } from '../storage/disk.ts'
 import { Gate } from './gate.ts'
 import type { GuestDrive, Modification } from './guest-drive.ts'
+import type { Wait } from './waiting.ts'
 
 /** Clusters that are copied with one read at most. */
 const COPY_CLUSTERS = 16
+
+/** Clusters of a long zero or trim that are copied at a time. */
+const LONG_CLUSTERS = 64
 
 /** What a copy needs of the backup that it belongs to. */
 export interface CopyHost {
@@ -23,8 +27,10 @@ export interface CopyHost {
   emit(run: Run): void
   /** The backup cannot go on; it ends, and with it every wait. */
   fail(error: unknown): void
-  /** A guest's request begins to wait; to be called when it goes on. */
-  waits(): () => void
+  /** A guest's request begins to wait, or has been waiting since then. */
+  waits(since?: number): Wait
+  /** Whether requests of the guest wait. */
+  readonly isHolding: boolean
   copied(clusters: number, read: boolean): void
   scanned(clusters: number): void
 }
@@ -38,8 +44,9 @@ export class DriveCopy implements Claims {
   /** Clusters that somebody has claimed, or that a write from before the point in time still touches. */
   readonly #busy = new Map<number, Gate>()
   readonly #copies = new Set<Promise<void>>()
-  /** What the scan has to wait for before it reads anything. */
+  /** What the scan has to wait for before it reads anything, and whether it is done. */
   #before: Promise<void> = Promise.resolve()
+  #isAtPoint = false
   #over = false
 
   /** `drive`: dev_id of the archive. */
@@ -62,6 +69,7 @@ export class DriveCopy implements Claims {
     }
     this.#before = Promise.all(modifications.map((modification) => modification.gate.passed())).then(() => {
       for (const { first, last } of modifications) this.#unclaim(first, last - first + 1)
+      this.#isAtPoint = true
     })
   }
 
@@ -73,8 +81,7 @@ export class DriveCopy implements Claims {
   /** Whether the old data of all these clusters is safe, or nobody wants it any more. */
   has(first: number, last: number): boolean {
     if (this.#over) return true
-    for (let cluster = first; cluster <= last; cluster++) if (!this.#settled.has(cluster)) return false
-    return true
+    return this.#settled.hasRange(first, last - first + 1)
   }
 
   // The scan
@@ -97,19 +104,59 @@ export class DriveCopy implements Claims {
 
   // The guest
 
-  /** A request begins to wait for `secure`; the function that is returned is to be called when it goes on. */
-  waits(): () => void {
-    return this.#host.waits()
+  /** A request begins to wait for `secure`, or has been waiting since then. */
+  waits(since?: number): Wait {
+    return this.#host.waits(since)
+  }
+
+  get isHolding(): boolean {
+    return this.#host.isHolding
   }
 
   get maxStall(): number {
     return this.#host.maxStall
   }
 
+  /** Whether so many clusters are better secured in parts. */
+  isLong(first: number, last: number): boolean {
+    return last - first >= LONG_CLUSTERS
+  }
+
   /** Done when the old data of these clusters is safe, or the backup is over: at once where that took no waiting. Never fails. */
   secure(first: number, last: number): Done {
     this.#copyFree(first, last)
     return this.has(first, last) ? undefined : this.#secured(first, last)
+  }
+
+  /**
+   * The same from `first` on for as much as is best done at once: all of it if it is a hole, or a few clusters. The result
+   * is the last cluster that it is done for.
+   */
+  async secureSome(first: number, last: number): Promise<number> {
+    const to =
+      this.isLong(first, last) && (await this.#archiveHole(first, last))
+        ? last
+        : Math.min(last, first + LONG_CLUSTERS - 1)
+    await this.secure(first, to)
+    return to
+  }
+
+  /**
+   * False if it is not known to be a hole. A hole among clusters that nobody has claimed stays one: a write claims them first.
+   * That is why nothing is claimed while this waits, however long the hole is.
+   */
+  async #archiveHole(first: number, last: number): Promise<boolean> {
+    if (this.#over || !this.#isAtPoint) return false
+    try {
+      if (!(await this.#disk.oldIsHole(...this.#bytesOf(first, last - first + 1)))) return false
+      const lease = await this.#host.budget.charge(EMPTY_RUN_BYTES, undefined, { urgent: true })
+      if (!this.#over)
+        for (const stretch of this.#claim(first, last, last - first + 1)) this.#emitHole(stretch, lease.retain())
+      lease.release()
+    } catch (error) {
+      this.#host.fail(error)
+    }
+    return true
   }
 
   async #secured(first: number, last: number): Promise<void> {
@@ -193,23 +240,38 @@ export class DriveCopy implements Claims {
   }
 
   #copy(stretch: Stretch): Done {
-    const offset = stretch.first * CLUSTER_SIZE
-    const length = Math.min(stretch.count * CLUSTER_SIZE, this.#disk.size - offset)
+    const [offset, length] = this.#bytesOf(stretch.first, stretch.count)
     const hole = this.#disk.oldIsHole(offset, length)
     if (typeof hole !== 'boolean') return hole.then((known) => this.#copyKnown(stretch, offset, length, known))
     return this.#copyKnown(stretch, offset, length, hole)
   }
 
+  #bytesOf(first: number, count: number): [offset: number, length: number] {
+    const offset = first * CLUSTER_SIZE
+    return [offset, Math.min(count * CLUSTER_SIZE, this.#disk.size - offset)]
+  }
+
   #copyKnown(stretch: Stretch, offset: number, length: number, hole: boolean): Done {
     if (this.#over) return undefined
     if (hole) {
-      this.#host.emit(new Run(this.#drive, stretch.first, stretch.count, []))
-      return this.#done(stretch, false)
+      const lease = this.#host.budget.tryCharge(EMPTY_RUN_BYTES, { urgent: true })
+      if (lease !== null) return this.#emitHole(stretch, lease)
+      const charged = this.#host.budget.charge(EMPTY_RUN_BYTES, undefined, { urgent: true })
+      return charged.then((later) => this.#emitHole(stretch, later))
     }
     const bytes = roundUp(length, BLOCK_SIZE)
     const slab = this.#host.budget.tryTake(bytes, { urgent: true })
     if (slab !== null) return this.#read(stretch, offset, length, slab)
     return this.#host.budget.take(bytes, { urgent: true }).then((later) => this.#read(stretch, offset, length, later))
+  }
+
+  #emitHole(stretch: Stretch, lease: Lease): Done {
+    if (this.#over) {
+      lease.release()
+      return undefined
+    }
+    this.#host.emit(new Run(this.#drive, stretch.first, stretch.count, [], null, [lease]))
+    return this.#done(stretch, false)
   }
 
   #read(stretch: Stretch, offset: number, length: number, slab: Slab): Done {

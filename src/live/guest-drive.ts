@@ -1,17 +1,22 @@
 /**
  * A guest's drive: the disk below, and while a backup runs the copy of old data before every write to it. Reads never
- * wait. When there is no backup a write costs a comparison and an entry in a set.
+ * wait for it. When there is no backup a write costs a comparison and an entry in a set.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
+import type { ServedDisk } from '../protocol/nbd/server/export.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../storage/disk.ts'
+import { isOnePiece, type Piece, piecesOf } from '../storage/disks/pieces.ts'
 import type { DriveExtent } from '../storage/drive.ts'
 import type { DriveCopy } from './drive-copy.ts'
 import { Gate } from './gate.ts'
+import { Patience } from './patience.ts'
+import type { Wait } from './waiting.ts'
 
-/** Clusters of a long zero or trim that are copied at a time. */
-const PIECE_CLUSTERS = 64
+/** Since when the request has been waiting already, in milliseconds of `performance.now()`. */
+interface Known {
+  since?: number
+}
 
 /** A write that was given to the disk and is not done. */
 export interface Modification {
@@ -20,7 +25,7 @@ export interface Modification {
   gate: Gate
 }
 
-export class GuestDrive implements Disk {
+export class GuestDrive implements Disk, ServedDisk {
   /** As far as the disk below can do it. */
   readonly prefetch?: Disk['prefetch']
   readonly #disk: Disk
@@ -79,19 +84,34 @@ export class GuestDrive implements Disk {
     return this.#disk.isHole?.(offset, length) ?? this.#mapsHole(offset, length)
   }
 
-  write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions): Done {
+  /** Whether changes wait for a backup. */
+  get isHolding(): boolean {
+    return this.#copy?.isHolding ?? false
+  }
+
+  /** As of a ServedDisk. */
+  queued(since?: number): (() => void) | undefined {
+    if (!this.#copy?.isHolding) return undefined
+    const wait = this.#copy.waits(since)
+    return () => wait.end()
+  }
+
+  write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions & Known): Done {
     let length = 0
     for (const { byteLength } of buffers) length += byteLength
-    return this.#modify(offset, length, () => this.#disk.write(buffers, offset, options))
+    return this.#modify(offset, length, () => this.#disk.write(buffers, offset, options), options?.since)
   }
 
-  zero(offset: number, length: number, options?: ZeroOptions): Done {
-    return this.#modify(offset, length, () => this.#disk.zero(offset, length, options))
+  zero(offset: number, length: number, options: ZeroOptions & Known = {}): Done {
+    if (isOnePiece(offset, length))
+      return this.#modify(offset, length, () => this.#disk.zero(offset, length, options), options.since)
+    return this.#zeroInPieces(offset, length, options)
   }
 
-  trim(offset: number, length: number, options?: WriteOptions): Done {
-    if (this.#copy === null) return this.#modify(offset, length, () => this.#disk.trim(offset, length, options))
-    return this.#trimDuringBackup(offset, length, options)
+  trim(offset: number, length: number, options?: WriteOptions & Known): Done {
+    if (this.#copy === null && isOnePiece(offset, length))
+      return this.#modify(offset, length, () => this.#disk.trim(offset, length, options))
+    return this.#trimInPieces(offset, length, options)
   }
 
   flush(): Done {
@@ -115,69 +135,85 @@ export class GuestDrive implements Disk {
     return true
   }
 
-  #modify(offset: number, length: number, act: () => Done): Done {
+  #modify(offset: number, length: number, act: () => Done, since?: number): Done {
     this.#requests++
     if (length === 0) return act()
-    const first = Math.floor(offset / CLUSTER_SIZE)
-    const last = Math.floor((offset + length - 1) / CLUSTER_SIZE)
+    const { first, last } = clustersOf({ offset, length })
     const copy = this.#copy
     if (copy === null || copy.has(first, last)) return this.#act(first, last, act)
-    const goesOn = copy.waits()
-    if (last - first >= PIECE_CLUSTERS || copy.secure(first, last) !== undefined)
-      return this.#copyFirst(goesOn, first, last, act)
+    const wait = copy.waits(since)
+    if (copy.isLong(first, last) || copy.secure(first, last) !== undefined)
+      return this.#copyFirst([{ offset, length }], act, wait, copy)
     // As most copies: nothing was awaited, and the copy for the next request is made while this one is carried out.
-    goesOn()
+    wait.end()
     return this.#act(first, last, act)
   }
 
-  async #copyFirst(goesOn: (() => void) | null, first: number, last: number, act: () => Done): Promise<void> {
-    // Another backup may have begun when the one that was waited for has ended. Between the last look and the act
-    // nothing is awaited: no point in time comes in between.
-    while (this.#copy !== null && !this.#copy.has(first, last)) {
-      const copy = this.#copy
-      goesOn ??= copy.waits()
-      for (let from = first; from <= last && this.#copy === copy; from += PIECE_CLUSTERS) {
-        await copy.secure(from, Math.min(last, from + PIECE_CLUSTERS - 1))
+  /** Of each piece the old data is copied, then `act` is done; `wait` is that of `owner`. */
+  async #copyFirst(
+    pieces: readonly Piece[],
+    act: (piece: Piece) => Done,
+    wait: Wait | null = null,
+    owner: DriveCopy | null = null,
+    since?: number,
+  ): Promise<void> {
+    try {
+      for (const piece of pieces) {
+        const { first, last } = clustersOf(piece)
+        // Another backup may have begun when the one that was waited for has ended. Between the last look and the act
+        // nothing is awaited: no point in time comes in between.
+        while (this.#copy !== null && !this.#copy.has(first, last)) {
+          const copy = this.#copy
+          if (copy !== owner) {
+            wait?.end()
+            wait = copy.waits(owner === null ? since : undefined)
+            owner = copy
+          } else wait?.resume()
+          for (let from = first; from <= last && this.#copy === copy; ) from = (await copy.secureSome(from, last)) + 1
+        }
+        if (piece === pieces.at(-1)) wait?.end()
+        else wait?.pause()
+        await this.#act(first, last, () => act(piece))
       }
-      goesOn()
-      goesOn = null
+    } finally {
+      wait?.end()
     }
-    goesOn?.()
-    await this.#act(first, last, act)
+  }
+
+  async #zeroInPieces(offset: number, length: number, { fua, since, ...options }: ZeroOptions & Known): Promise<void> {
+    this.#requests++
+    const act = (piece: Piece) => {
+      // Where the first piece was fast the others have to follow.
+      const fast = options.fast && piece.offset === offset
+      return this.#disk.zero(piece.offset, piece.length, { ...options, fast })
+    }
+    await this.#copyFirst([...piecesOf(offset, length)], act, null, null, since)
+    if (fua) await this.#disk.flush()
   }
 
   /**
    * Nobody has to carry out a trim: one that would have to wait for long is carried out as far as what it throws away
    * could be copied in time, piece by piece.
    */
-  async #trimDuringBackup(offset: number, length: number, options?: WriteOptions): Promise<void> {
-    const copy = this.#copy
-    const goesOn = copy?.waits()
-    const enough = new AbortController()
-    const timeout = sleep((copy?.maxStall ?? 0) / 4, false, { signal: enough.signal, ref: false }).catch(() => false)
-    const inTime = async (first: number, last: number) =>
-      copy === null || Promise.race([Promise.resolve(copy.secure(first, last)).then(() => true), timeout])
+  async #trimInPieces(offset: number, length: number, { fua, since }: WriteOptions & Known = {}): Promise<void> {
+    this.#requests++
+    const patience = new Patience(since)
     try {
-      await this.#trimPieces(offset, offset + length, inTime, options)
+      for (const piece of piecesOf(offset, length)) {
+        const { first, last } = clustersOf(piece)
+        for (let from = first; from <= last; ) {
+          const copy = this.#copy
+          const done = copy === null || copy.has(from, last) ? last : await patience.secureSome(copy, from, last)
+          if (done === null) return
+          const part = within(piece, from, done)
+          // Another backup may have begun meanwhile.
+          await this.#copyFirst([part], () => this.#disk.trim(part.offset, part.length))
+          from = done + 1
+        }
+      }
+      if (fua) await this.#disk.flush()
     } finally {
-      enough.abort()
-      goesOn?.()
-    }
-  }
-
-  async #trimPieces(
-    offset: number,
-    end: number,
-    inTime: (first: number, last: number) => Promise<boolean>,
-    options?: WriteOptions,
-  ): Promise<void> {
-    for (let from = offset; from < end; ) {
-      const cluster = Math.floor(from / CLUSTER_SIZE)
-      const to = Math.min(end, (cluster + PIECE_CLUSTERS) * CLUSTER_SIZE)
-      if (!(await inTime(cluster, Math.floor((to - 1) / CLUSTER_SIZE)))) return
-      const start = from
-      await this.#modify(start, to - start, () => this.#disk.trim(start, to - start, options))
-      from = to
+      patience.end()
     }
   }
 
@@ -195,4 +231,14 @@ export class GuestDrive implements Disk {
       throw error
     })
   }
+}
+
+function clustersOf({ offset, length }: Piece): { first: number; last: number } {
+  return { first: Math.floor(offset / CLUSTER_SIZE), last: Math.floor((offset + length - 1) / CLUSTER_SIZE) }
+}
+
+/** What of the piece is in these clusters. */
+function within({ offset, length }: Piece, first: number, last: number): Piece {
+  const from = Math.max(offset, first * CLUSTER_SIZE)
+  return { offset: from, length: Math.min(offset + length, (last + 1) * CLUSTER_SIZE) - from }
 }

@@ -25,9 +25,13 @@ import { zeroElider } from '../stages/zero-elider.ts'
 import { courtesy } from './courtesy.ts'
 import { type CopyHost, DriveCopy } from './drive-copy.ts'
 import type { GuestDrive } from './guest-drive.ts'
-import { Waiting, type WaitingFigures } from './waiting.ts'
+import { Progress } from './progress.ts'
+import { type Wait, Waiting, type WaitingFigures } from './waiting.ts'
 
 export const DEFAULT_MAX_STALL = 10_000
+
+/** Ten minutes: longer than a file server takes to come back, or a tape to be changed. */
+export const DEFAULT_MAX_HANG = 600_000
 
 /** Clusters of an extent: while it is looked through, and its checksum made, no request of the guest is answered. */
 export const PIECE_CLUSTERS = 16
@@ -52,6 +56,8 @@ export interface LiveBackupOptions {
   arena?: Arena
   /** Milliseconds that a guest's request waits for the backup at most. */
   maxStall?: number
+  /** Milliseconds for which nothing of the archive may be taken. */
+  maxHang?: number
   /** Bytes a second that are scanned at most; the guest is never limited. */
   bwlimit?: number
   /** Checksums and an index in the stream; true unless given. */
@@ -80,6 +86,8 @@ export class LiveBackup implements CopyHost {
   readonly #options: LiveBackupOptions
   readonly #counters = new Counters()
   readonly #waiting = new Waiting()
+  /** What was taken of it. Copies for the guest do not count: they are made as long as there is room. */
+  readonly #progress = new Progress(() => this.#scanned + (this.#budget?.returned ?? 0) + this.#counters.get('written'))
   readonly #controller = new AbortController()
   readonly #copies: { drive: GuestDrive; copy: DriveCopy }[]
   #budget: Budget | null = null
@@ -127,7 +135,7 @@ export class LiveBackup implements CopyHost {
 
   /** Gives it up; the guest goes on. */
   abort(reason: VmapipeError): void {
-    this.#controller.abort(reason)
+    this.fail(reason)
   }
 
   get status(): LiveBackupStatus {
@@ -168,10 +176,18 @@ export class LiveBackup implements CopyHost {
     const before = this.#copies.map(({ drive, copy }) => drive.intercept(copy))
     for (const [index, { copy }] of this.#copies.entries()) copy.waitFor(before[index])
     this.#waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
+    this.#progress.watch(this.#maxHang, (milliseconds) => this.#hangs(milliseconds))
+  }
+
+  /** A limit of the scan may make each piece of it take its time. */
+  get #maxHang(): number {
+    const { maxHang = DEFAULT_MAX_HANG, bwlimit } = this.#options
+    return bwlimit === undefined ? maxHang : Math.max(maxHang, (2000 * PIECE_CLUSTERS * CLUSTER_SIZE) / bwlimit)
   }
 
   #end(): void {
     this.#waiting.unwatch()
+    this.#progress.unwatch()
     for (const { drive, copy } of this.#copies) {
       drive.release()
       copy.end()
@@ -187,9 +203,22 @@ export class LiveBackup implements CopyHost {
     return lent > Math.max(capacity / 4, EXTENT_HOLDS)
   }
 
+  /** How far it came. */
+  get #reached(): string {
+    const { clusters } = this.status
+    return `${clusters.scanned + clusters.copied} of ${clusters.total} clusters were archived`
+  }
+
+  #hangs(milliseconds: number): void {
+    const message = `nothing of the archive has been taken for ${Math.round(milliseconds / 1000)} s: the backup was given up (${this.#reached})`
+    this.fail(
+      new VmapipeError('FAILED', message, { hint: 'see why its target or reader hangs, or allow a longer --max-hang' }),
+    )
+  }
+
   #giveUp(waited: number): void {
-    const { clusters, buffer } = this.status
-    const done = `${clusters.scanned + clusters.copied} of ${clusters.total} clusters were archived`
+    const { buffer } = this.status
+    const done = this.#reached
     const message = `a guest's write has waited ${Math.round(waited)} ms for the archive, ${this.maxStall} are allowed: the backup was given up (${done}, ${buffer.used} of ${buffer.size} bytes of the buffer were full)`
     this.fail(
       new VmapipeError('FAILED', message, { hint: 'a faster target, a larger --buffer or a larger --max-stall' }),
@@ -220,8 +249,12 @@ export class LiveBackup implements CopyHost {
     )
   }
 
-  waits(): () => void {
-    return this.#waiting.begin()
+  waits(since?: number): Wait {
+    return this.#waiting.begin(since)
+  }
+
+  get isHolding(): boolean {
+    return this.#waiting.now > 0
   }
 
   copied(clusters: number, read: boolean): void {

@@ -31,7 +31,7 @@ export interface ServiceOptions {
   /** Unix socket of the control server. */
   control?: string
   /** What a backup takes unless its request says otherwise. */
-  defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'bwlimit'>
+  defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'maxHang' | 'bwlimit'>
   nbd?: NbdServerOptions
   /** Of backups, where it is somebody else's. */
   memory?: BackupMemory
@@ -66,8 +66,11 @@ export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to' | 'arena'> &
   drives?: string[]
 }
 
-/** Writes that may be held at once, of one client and of all; beyond that a client's reads, too, are not seen until one goes on. */
-const HELD_BYTES = { maxBytes: 8 << 20, maxTotalBytes: 8 << 20 }
+/**
+ * Payload in memory of one client and of all, for changes and for the rest. While a backup holds changes, more of them are
+ * taken in (protocol/nbd/server/window.ts).
+ */
+const PAYLOAD = { maxBytes: 8 << 20, maxTotalBytes: 8 << 20 }
 
 export class Service {
   readonly #options: ServiceOptions
@@ -93,7 +96,7 @@ export class Service {
       for (const [name, spec] of Object.entries(drives))
         this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
-      this.#nbd = new NbdServer(exports, { ...HELD_BYTES, ...nbd })
+      this.#nbd = new NbdServer(exports, { ...PAYLOAD, ...nbd })
       if (control !== undefined && rehearsed) {
         await rehearse((options) => new Service({ ...options, rehearsed: false, memory: this.#memory }))
         this.#memory = this.#memory.renewed()
@@ -138,7 +141,7 @@ export class Service {
     if (this.#stopping) throw new VmapipeError('FAILED', 'the server stops')
     if (this.#backup !== null) {
       throw new VmapipeError('FAILED', 'a backup is running already, and there is one at a time', {
-        hint: 'wait for it, or abort it',
+        hint: 'wait for it, or end it with `vmapipe abort --attach`',
       })
     }
     for (const name of drives) {

@@ -5,7 +5,7 @@ import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 export interface WaitingFigures {
   /** Requests that had to wait. */
   count: number
-  /** Of these, milliseconds that they waited. */
+  /** Of these, milliseconds that they waited; the longest may be one that waits now. */
   p50: number
   p99: number
   max: number
@@ -16,8 +16,43 @@ export interface WaitingFigures {
 /** How often it is looked whether somebody waits too long, in milliseconds; the alarm comes up to twice this early. */
 const LOOK_EVERY = 50
 
+/** One request that waits, with pauses in which it waits for its disk and not for the backup. */
+export class Wait {
+  readonly #waiting: Set<Wait>
+  readonly #record: (milliseconds: number) => void
+  /** Since when, if pauses are left out; what it waited before a pause counts. */
+  since: number
+  #before = 0
+  #isOver = false
+
+  constructor(waiting: Set<Wait>, since: number, record: (milliseconds: number) => void) {
+    this.#waiting = waiting
+    this.#record = record
+    this.since = since
+    waiting.add(this)
+  }
+
+  pause(): void {
+    if (this.#waiting.delete(this)) this.#before = performance.now() - this.since
+  }
+
+  resume(): void {
+    if (this.#isOver || this.#waiting.has(this)) return
+    this.since = performance.now() - this.#before
+    this.#waiting.add(this)
+  }
+
+  /** It goes on, and does not wait any more. */
+  end(): void {
+    if (this.#isOver) return
+    this.pause()
+    this.#isOver = true
+    this.#record(this.#before)
+  }
+}
+
 export class Waiting {
-  readonly #since = new Set<{ at: number }>()
+  readonly #now = new Set<Wait>()
   // Microseconds, up to about an hour.
   readonly #histogram: RecordableHistogram = createHistogram({ lowest: 1, highest: 4_000_000_000, figures: 3 })
   #timer: NodeJS.Timeout | null = null
@@ -26,10 +61,7 @@ export class Waiting {
   watch(limit: number, alarm: (waited: number) => void): void {
     const enough = Math.max(limit - 2 * LOOK_EVERY, limit / 2)
     this.#timer = setInterval(() => {
-      // The first one in is the one that has waited longest.
-      const [oldest] = this.#since
-      if (oldest === undefined) return
-      const waited = performance.now() - oldest.at
+      const waited = this.longest
       if (waited < enough) return
       this.unwatch()
       alarm(waited)
@@ -42,14 +74,21 @@ export class Waiting {
     this.#timer = null
   }
 
-  /** A request begins to wait; the function that is returned says that it goes on. */
-  begin(): () => void {
-    const entry = { at: performance.now() }
-    this.#since.add(entry)
-    return () => {
-      if (!this.#since.delete(entry)) return
-      this.#histogram.record(Math.max(1, Math.round((performance.now() - entry.at) * 1000)))
-    }
+  /** A request begins to wait, or has been waiting since then. */
+  begin(since = performance.now()): Wait {
+    return new Wait(this.#now, since, this.#record)
+  }
+
+  /** How many requests wait now. */
+  get now(): number {
+    return this.#now.size
+  }
+
+  /** How long, in milliseconds, that one of them has waited that has waited longest. */
+  get longest(): number {
+    let oldest = Number.POSITIVE_INFINITY
+    for (const { since } of this.#now) if (since < oldest) oldest = since
+    return Math.max(0, performance.now() - oldest)
   }
 
   get figures(): WaitingFigures {
@@ -59,8 +98,12 @@ export class Waiting {
       count,
       p50: milliseconds(this.#histogram.percentile(50)),
       p99: milliseconds(this.#histogram.percentile(99)),
-      max: milliseconds(this.#histogram.max),
-      now: this.#since.size,
+      max: Math.max(milliseconds(this.#histogram.max), this.longest),
+      now: this.now,
     }
+  }
+
+  readonly #record = (milliseconds: number): void => {
+    this.#histogram.record(Math.max(1, Math.round(milliseconds * 1000)))
   }
 }

@@ -105,6 +105,19 @@ describe('the budget', { timeout }, () => {
     assert.ok(part.tryTake(60))
   })
 
+  test('room for what has memory of its own is had without waiting, or not at all', async () => {
+    const budget = new Budget(1000)
+    const [first, second] = [budget.tryCharge(600), budget.tryCharge(400)]
+    assert.equal(budget.tryCharge(1), null)
+    assert.equal(budget.used, 1000)
+    const urgent = budget.charge(100, undefined, { urgent: true })
+    first!.release()
+    await urgent
+    assert.ok(budget.tryCharge(500))
+    second!.release()
+    assert.equal(budget.returned, 2)
+  })
+
   test('refuses everybody once closed', async () => {
     const budget = new Budget(10)
     const lease = await budget.take(10)

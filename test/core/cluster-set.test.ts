@@ -82,3 +82,20 @@ test('what is missing of the largest drives is found at once, however scattered'
   const empty = new ClusterSet(2 ** 32)
   assert.deepEqual([...empty.ranges(false)], [{ first: 0, count: 2 ** 32 }])
 })
+
+test('whether all of a range is there, as if it were asked for each', () => {
+  const set = new ClusterSet(20_000)
+  for (const [first, count] of [
+    [0, 4096],
+    [4096, 100],
+    [4200, 3992],
+    [8192, 4096],
+    [12_300, 33],
+  ])
+    set.addRange(first, count)
+  for (const first of [0, 1, 31, 4090, 4096, 4150, 4195, 4196, 4200, 8191, 12_287, 12_300, 12_301])
+    for (const count of [0, 1, 2, 31, 32, 33, 64, 4096, 5000]) {
+      const each = Array.from({ length: count }, (_, index) => set.has(first + index)).every(Boolean)
+      assert.equal(set.hasRange(first, count), each, `${first}+${count}`)
+    }
+})

@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
 import { bufferFlag, common, driveRecord, examples, milliseconds, pairs, rateFlag } from '../flags.ts'
 import { checkServing, type ServingFlags, serveUntilStopped, servingFlags, speaker } from '../serving.ts'
+import { noteLine } from '../text.ts'
 
 interface Flags extends ServingFlags {
   drive: [string, string][]
   buffer?: number
   maxStall?: number
+  maxHang?: number
   bwlimit?: number
 }
 
@@ -27,6 +29,11 @@ export function serveCommand(program: Command): void {
       'a request of the guest waits for a backup no longer than this; 10s unless given',
       milliseconds,
     )
+    .option(
+      '--max-hang <time>',
+      'a backup of which nothing is taken for this long is given up, also if the guest is idle; 10m unless given',
+      milliseconds,
+    )
     .action(run)
   examples(
     common(
@@ -34,20 +41,31 @@ export function serveCommand(program: Command): void {
     ),
     'vmapipe serve -d drive-scsi0=disk.raw --socket /run/vm1.nbd --control /run/vm1.ctl',
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
+    'vmapipe abort --attach /run/vm1.ctl',
     'curl --unix-socket /run/vm1.ctl http://vm1/backup > vm1.vma',
   )
 }
 
-async function run({ drive, buffer, maxStall, bwlimit, ...flags }: Flags): Promise<void> {
+async function run({ drive, buffer, maxStall, maxHang, bwlimit, ...flags }: Flags): Promise<void> {
   const drives = driveRecord(drive) ?? {}
   checkServing(flags)
   const { socket, listen, control } = flags
   const { Service } = await import('../../live/service.ts')
+  const { DiskFailures } = await import('../../live/disk-failures.ts')
   const defaults = {
     ...(buffer !== undefined && { buffer }),
     ...(maxStall !== undefined && { maxStall }),
+    ...(maxHang !== undefined && { maxHang }),
     ...(bwlimit !== undefined && { bwlimit }),
   }
-  const service = new Service({ drives, socket, listen, control, defaults })
-  await serveUntilStopped(() => service, flags, speaker(flags))
+  const say = speaker(flags)
+  const failures = new DiskFailures((message) => process.stderr.write(`${noteLine('warning', message)}\n`))
+  const nbd = { onDiskError: failures.note.bind(failures) }
+  const service = new Service({ drives, socket, listen, control, defaults, nbd })
+  await serveUntilStopped(
+    () => service,
+    flags,
+    say,
+    () => failures.end(),
+  )
 }

@@ -40,7 +40,7 @@ export class ControlClient {
 
   async status(signal?: AbortSignal): Promise<ServiceStatus> {
     const limit = AbortSignal.timeout(STATUS_MS)
-    const response = await this.#get('/status', signal === undefined ? limit : AbortSignal.any([limit, signal]))
+    const response = await this.#ask('GET', '/status', signal === undefined ? limit : AbortSignal.any([limit, signal]))
     const text = await this.#text(response).catch((error) => {
       throw connectionError(this.#path, error)
     })
@@ -57,7 +57,23 @@ export class ControlClient {
     throw this.#refused(answer)
   }
 
-  /** The same, with clusters in the service's memory; null where we cannot look into it. */
+  /** Gives up the backup that runs; false if none does. */
+  async abort(signal?: AbortSignal): Promise<boolean> {
+    const limit = AbortSignal.timeout(STATUS_MS)
+    const response = await this.#ask(
+      'DELETE',
+      '/backup',
+      signal === undefined ? limit : AbortSignal.any([limit, signal]),
+    )
+    const text = await this.#text(response).catch((error) => {
+      throw connectionError(this.#path, error)
+    })
+    const status = response.statusCode!
+    if (status !== 204 && status !== 404) throw this.#refused({ status, text })
+    return status === 204
+  }
+
+  /** As `backup`, with clusters in the service's memory; null where we cannot look into it. */
   async clusters(wish: BackupWish, signal?: AbortSignal): Promise<ClusterFeed | null> {
     // Who is not there, or no service, is found out by who asks for a backup.
     const place = (await this.status(signal).catch(() => null))?.memory
@@ -78,9 +94,9 @@ export class ControlClient {
     }
   }
 
-  #get(path: string, signal: AbortSignal): Promise<IncomingMessage> {
+  #ask(method: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      httpRequest({ socketPath: this.#path, path, signal, agent: false }, resolve)
+      httpRequest({ socketPath: this.#path, method, path, signal, agent: false }, resolve)
         .on('error', (error) => reject(connectionError(this.#path, error)))
         .end()
     })

@@ -4,6 +4,7 @@
  *   drive=NAME       only this one; any number of times
  *   buffer=SIZE      old data that may wait in memory
  *   max-stall=MS     how long a guest's request may wait for the backup
+ *   max-hang=MS      how long nothing of the archive may be taken
  *   bwlimit=RATE     what is scanned a second
  *   uuid=UUID        of the archive
  *   checksums=no     neither checksums nor an index: who asks makes them itself
@@ -20,10 +21,14 @@ import type { BackupRequest } from '../service.ts'
 /** A little more than what fits into an archive's header, as base64. */
 const MAX_BODY = 1 << 20
 
+/** Up to an hour. */
+const milliseconds = z.coerce.number().int().min(100).max(3_600_000).optional()
+
 const query = z.strictObject({
   drive: z.array(z.string()).optional(),
   buffer: byteSize({ min: LEAST_BUDGET }).optional(),
-  'max-stall': z.coerce.number().int().min(100).max(3_600_000).optional(),
+  'max-stall': milliseconds,
+  'max-hang': milliseconds,
   bwlimit: byteRate().optional(),
   uuid: z.uuid().optional(),
   checksums: z
@@ -39,10 +44,10 @@ export async function readRequest(url: string, parts: AsyncIterable<Buffer>): Pr
   const { searchParams } = new URL(url, 'http://control')
   const given: Record<string, unknown> = Object.fromEntries(searchParams)
   if (searchParams.has('drive')) given.drive = searchParams.getAll('drive')
-  const { drive, 'max-stall': maxStall, ...rest } = checked(query, given, 'the query')
+  const { drive, 'max-stall': maxStall, 'max-hang': maxHang, ...rest } = checked(query, given, 'the query')
   const { configs } = checked(body, await parsed(parts), 'the body')
   const decoded = Object.entries(configs).map(([name, data]) => [name, new Uint8Array(Buffer.from(data, 'base64'))])
-  const some = Object.entries({ ...rest, drives: drive, maxStall }).filter(([, value]) => value !== undefined)
+  const some = Object.entries({ ...rest, drives: drive, maxStall, maxHang }).filter(([, value]) => value !== undefined)
   return { ...Object.fromEntries(some), configs: Object.fromEntries(decoded) }
 }
 

@@ -23,6 +23,9 @@ import { readRequest } from './request.ts'
 
 export { OUTCOME }
 
+/** Clients at once: everybody who may connect is a friend, but one in a loop is not to take all memory. */
+const MAX_CONNECTIONS = 100
+
 type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 
 export class ControlServer {
@@ -46,6 +49,7 @@ export class ControlServer {
     this.#server = createServer({ shouldUpgradeCallback: wantsHandover }, (request, response) =>
       this.#handle(request, response),
     )
+    this.#server.maxConnections = MAX_CONNECTIONS
     this.#server.on('upgrade', (request, socket, head) => {
       this.#upgraded.add(socket)
       socket.once('close', () => this.#upgraded.delete(socket))

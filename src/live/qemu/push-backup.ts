@@ -233,7 +233,8 @@ export class PushBackup implements PushHost {
   }
 
   waits(): () => void {
-    return this.#waiting.begin()
+    const wait = this.#waiting.begin()
+    return () => wait.end()
   }
 
   pushed(clusters: number): void {

@@ -12,7 +12,7 @@ import type { Budget, Lease, Slab } from '../../core/budget.ts'
 import { ClusterSet } from '../../core/cluster-set.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../../core/geometry.ts'
-import { Run } from '../../core/items.ts'
+import { EMPTY_RUN_BYTES, Run } from '../../core/items.ts'
 import type { ServedDisk } from '../../protocol/nbd/server/export.ts'
 import type { Claims, Stretch } from '../../stages/cluster-source/claims.ts'
 import type { Done } from '../../storage/disk.ts'
@@ -29,9 +29,6 @@ export interface PushHost {
   pushed(clusters: number): void
   scanned(clusters: number): void
 }
-
-/** What a run without data takes of the budget: its own memory, so that they too are bounded. */
-const RUN_BYTES = 512
 
 export class PushTarget implements ServedDisk, Claims {
   readonly size: number
@@ -85,7 +82,7 @@ export class PushTarget implements ServedDisk, Claims {
   zero(offset: number, length: number): Done {
     const stretch = this.#wanted(offset, length)
     if (stretch === null) return undefined
-    const charge = () => this.#host.budget.charge(RUN_BYTES, undefined, { urgent: true })
+    const charge = () => this.#host.budget.charge(EMPTY_RUN_BYTES, undefined, { urgent: true })
     return this.#later(stretch, charge, (lease) => this.#archive(stretch, lease, null), this.#host.waits())
   }
 

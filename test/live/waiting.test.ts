@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Progress } from '../../src/live/progress.ts'
+import { Waiting } from '../../src/live/waiting.ts'
+
+const timeout = 5000
+
+describe('waiting for a backup', { timeout }, () => {
+  test('counts from when a request was known, also while it waits', () => {
+    const waiting = new Waiting()
+    const wait = waiting.begin(performance.now() - 5000)
+    assert.ok(waiting.figures.max >= 5000)
+    assert.equal(waiting.now, 1)
+    wait.end()
+    wait.end()
+    const { count, max, now } = waiting.figures
+    assert.deepEqual([count, now], [1, 0])
+    assert.ok(max >= 4990)
+  })
+
+  test('leaves pauses out', () => {
+    const waiting = new Waiting()
+    const wait = waiting.begin(performance.now() - 1000)
+    wait.pause()
+    assert.equal(waiting.now, 0)
+    assert.equal(waiting.longest, 0)
+    wait.resume()
+    assert.ok(waiting.longest >= 1000 && waiting.longest < 2000)
+    wait.pause()
+    wait.end()
+    wait.resume()
+    assert.deepEqual([waiting.now, waiting.figures.count], [0, 1])
+  })
+
+  test('alarms for the one that has waited longest, whenever it was told of', async () => {
+    const waiting = new Waiting()
+    const alarm = Promise.withResolvers<number>()
+    waiting.begin()
+    waiting.watch(10_000, alarm.resolve)
+    const since = performance.now() - 9950
+    waiting.begin(since)
+    assert.ok((await alarm.promise) >= 9950)
+  })
+})
+
+describe('progress', { timeout }, () => {
+  test('alarms once nothing goes on', async () => {
+    let number = 0
+    const progress = new Progress(() => number)
+    const alarms: number[] = []
+    progress.watch(100, (milliseconds) => alarms.push(milliseconds))
+    for (let step = 0; step < 10; step++) {
+      await sleep(30)
+      number++
+    }
+    assert.deepEqual(alarms, [])
+    await sleep(400)
+    assert.equal(alarms.length, 1)
+    assert.ok(alarms[0] >= 100)
+  })
+
+  test('not when it is watched no more', async () => {
+    const progress = new Progress(() => 0)
+    let alarms = 0
+    progress.watch(20, () => alarms++)
+    progress.unwatch()
+    await sleep(60)
+    assert.equal(alarms, 0)
+  })
+})
