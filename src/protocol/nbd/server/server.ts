@@ -8,7 +8,7 @@ import { asVmapipeError } from '../../../core/errors.ts'
 import { PayloadBuffers } from './buffers.ts'
 import { type ConnectionContext, ServerConnection } from './connection.ts'
 import { Exports, type NbdExport } from './export.ts'
-import { listenOnPath, type SocketFile } from './socket-file.ts'
+import { listenOnPath, type SocketFile, type SocketFileOptions } from './socket-file.ts'
 import { ServerStats } from './stats.ts'
 import type { DiskFailure } from './transmission.ts'
 import { SharedRoom } from './window.ts'
@@ -62,9 +62,9 @@ export class NbdServer {
   }
 
   /** A socket of mode 0600. What a dead server left there is replaced; where somebody answers it is refused. */
-  async listenOnPath(path: string): Promise<void> {
+  async listenOnPath(path: string, options?: SocketFileOptions): Promise<void> {
     const server = this.#newListener()
-    this.#files.push(await listenOnPath(server, path))
+    this.#files.push(await listenOnPath(server, path, options))
   }
 
   /** Port 0 lets the system choose; gives the port. There is no encryption and no authentication. */

@@ -1,9 +1,10 @@
 /**
- * A unix socket under a name. It is made in a folder that nobody else can enter and linked to its name only when it has
- * mode 0600: at no moment may anybody else connect.
+ * A unix socket under a name. It has mode 0600 from the moment it is made, and is linked to its name when it takes connections.
+ * Nothing here follows a link or changes what a path leads to: the folder may be somebody else's, and we may be root.
  */
 
-import { chmod, link, lstat, mkdtemp, rm, unlink } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { lchown, link, lstat, unlink } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
@@ -16,37 +17,48 @@ export interface SocketFile {
   remove(): Promise<void>
 }
 
-export async function listenOnPath(server: Server, path: string): Promise<SocketFile> {
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw tooLong(path)
-  const folder = await mkdtemp(join(dirname(path), '.nbd-')).catch((error) => {
-    throw asVmapipeError(error, { file: path })
-  })
+export interface SocketFileOptions {
+  /** User id of the one who may connect, if that is another one. The folder must be ours then, so that nobody swaps the socket. */
+  owner?: number | undefined
+}
+
+export async function listenOnPath(
+  server: Server,
+  path: string,
+  { owner }: SocketFileOptions = {},
+): Promise<SocketFile> {
+  const hidden = join(dirname(path), `.${randomBytes(4).toString('hex')}`)
+  if (Math.max(Buffer.byteLength(path), Buffer.byteLength(hidden)) > MAX_PATH_BYTES) throw tooLong(path)
   try {
-    const hidden = join(folder, 's')
-    if (Buffer.byteLength(hidden) > MAX_PATH_BYTES) throw tooLong(path)
     await listen(server, hidden)
-    await chmod(hidden, 0o600)
-    const { ino, dev } = await lstat(hidden)
-    await claim(hidden, path)
-    return {
-      async remove() {
-        const now = await lstat(path).catch(() => null)
-        if (now?.ino === ino && now.dev === dev) await unlink(path)
-      },
+    try {
+      const { ino, dev } = await lstat(hidden)
+      if (owner !== undefined) await lchown(hidden, owner, -1)
+      await claim(hidden, path)
+      return {
+        async remove() {
+          const now = await lstat(path).catch(() => null)
+          if (now?.ino === ino && now.dev === dev) await unlink(path)
+        },
+      }
+    } finally {
+      await unlink(hidden)
     }
   } catch (error) {
     server.close()
     throw asVmapipeError(error, { file: path })
-  } finally {
-    await rm(folder, { recursive: true })
   }
 }
 
-function listen(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
+/** The socket is made before `listen` returns, by this thread: its mode is the mask's. */
+async function listen(server: Server, path: string): Promise<void> {
+  const mask = process.umask(0o177)
+  const listening = new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ path }, resolve)
   })
+  process.umask(mask)
+  await listening
 }
 
 function tooLong(path: string): VmapipeError {
@@ -64,6 +76,9 @@ async function claim(socket: string, path: string): Promise<void> {
     if (await answers(path)) {
       throw new VmapipeError('FAILED', 'somebody serves on this socket already', { file: path })
     }
+    const now = await lstat(path).catch(() => null)
+    if (now !== null && now.ino !== existing.ino)
+      throw new VmapipeError('FAILED', 'another server has just taken this socket', { file: path })
     await unlink(path).catch(() => {})
   }
   await link(socket, path)
