@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { lchown, link, lstat, unlink } from 'node:fs/promises'
+import { lchown, link, lstat, stat, unlink } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
@@ -30,6 +30,8 @@ export async function listenOnPath(
   const hidden = join(dirname(path), `.${randomBytes(4).toString('hex')}`)
   if (Math.max(Buffer.byteLength(path), Buffer.byteLength(hidden)) > MAX_PATH_BYTES) throw tooLong(path)
   try {
+    // Of a folder that is not there `listen` says "permission denied".
+    await stat(dirname(path))
     await listen(server, hidden)
     try {
       const { ino, dev } = await lstat(hidden)
