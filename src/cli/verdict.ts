@@ -57,10 +57,11 @@ function checkedLine({ drives, compression }: ArchiveReport): string[] {
  * For programs. Bytes; `checked` are the clusters that a checksum of the archive covers. Listed are the first 1000 ranges of
  * each drive, and the first 1000 places that are damaged.
  */
-export function verdictJson({ drives, compression, damage, damageCount }: ArchiveReport): object {
+export function verdictJson({ drives, compression, behind, damage, damageCount }: ArchiveReport): object {
   return {
     whole: damageCount === 0,
     compression,
+    behind,
     drives: drives.map(({ damaged, missing, ...drive }) => ({
       ...drive,
       damagedBytes: damaged.bytes,
@@ -76,7 +77,7 @@ export function verdictJson({ drives, compression, damage, damageCount }: Archiv
 /** The same of what could not be read at all. */
 export function unreadableJson(error: VmapipeError): object {
   const damage = [damageJson({ error, clusters: [] })]
-  return { whole: false, compression: null, drives: [], missing: [], damage, damageCount: 1 }
+  return { whole: false, compression: null, behind: null, drives: [], missing: [], damage, damageCount: 1 }
 }
 
 function damageJson({ error: { code, message, stage, where, hint }, clusters }: Damage): object {

@@ -114,6 +114,13 @@ export class ByteQueue {
     return { buffers, leases: [...leases] }
   }
 
+  /** The same of the first bytes that are in one piece, at most `limit`, which stay in the queue. There must be some. */
+  front(limit: number): Taken {
+    const { buffer, leases } = this.#parts[this.#head]
+    for (const lease of leases) lease.retain()
+    return { buffers: [buffer.subarray(0, limit)], leases: [...leases] }
+  }
+
   skip(bytes: number): void {
     this.#consume(bytes, () => {})
   }

@@ -2,6 +2,7 @@
 
 import { printable, VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
+import type { Behind } from '../stages/behind.ts'
 import type { DriveReport } from '../stages/census.ts'
 import type { ByteRange, CompressionFindings, Damage, DriveFindings, Findings } from '../stages/findings.ts'
 
@@ -28,6 +29,8 @@ export interface ArchiveReport {
   drives: DriveVerdict[]
   /** Null for an archive that is not compressed. */
   compression: CompressionFindings | null
+  /** What was passed over behind the end of an archive that says where it ends. */
+  behind: Behind | null
   /** The first of it, in the order in which it was found. */
   damage: readonly Damage[]
   /** All of it. */
@@ -35,9 +38,9 @@ export interface ArchiveReport {
 }
 
 export function archiveReport(findings: Findings, manifest: Manifest, drives: readonly DriveReport[]): ArchiveReport {
-  const { compression, damage, damageCount } = findings
+  const { compression, behind, damage, damageCount } = findings
   const verdicts = [...findings.drives.values()].map((found, index) => verdictOf(drives[index], found))
-  return { manifest, drives: verdicts, compression, damage, damageCount }
+  return { manifest, drives: verdicts, compression, behind, damage, damageCount }
 }
 
 function verdictOf(seen: DriveReport, found: DriveFindings): DriveVerdict {

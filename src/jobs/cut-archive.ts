@@ -7,14 +7,17 @@
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { ByteQueue } from '../core/byte-queue.ts'
 import { VmapipeError } from '../core/errors.ts'
+import { BLOCK_SIZE } from '../core/geometry.ts'
 import { Chunk } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { recognise } from '../formats/compression.ts'
-import { decodeFooter, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
+import { decodeFooter, type Footer, footerEnds, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import { HEADER_START } from '../formats/gzip/member.ts'
+import { isClosing } from '../formats/vma/closing.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
+import { UUID } from '../formats/vma/extent-header.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { CLOSING } from '../formats/vma/records.ts'
 import { Findings } from '../stages/findings.ts'
@@ -22,6 +25,8 @@ import { bindStage } from '../stages/registry.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import type { ReadOptions } from './restore.ts'
 
+/** Bytes of the header that tell its size. */
+const HEADER_START_SIZE = 60
 /** The largest frames that we make, and the one before. */
 const LAST_FRAMES = 20 << 20
 
@@ -37,15 +42,11 @@ export async function refuseIfCut(options: ReadOptions): Promise<void> {
   try {
     const { size } = await file.stat()
     if (await hasNoEnd(file, size, uuid, options)) {
-      throw new VmapipeError(
-        'INCOMPLETE',
-        'the archive has no end: it was cut, never finished, or something was appended',
-        {
-          file: place.path,
-          offset: size,
-          hint: 'nothing was written; --salvage restores what there is',
-        },
-      )
+      throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut, or never finished', {
+        file: place.path,
+        offset: size,
+        hint: 'nothing was written; --salvage restores what there is',
+      })
     }
   } finally {
     await file.close()
@@ -79,8 +80,8 @@ class Start {
 
   #look(chunk: Chunk): void {
     this.#queue.push(chunk)
-    if (this.#queue.length < 60) return
-    const size = headerSize(this.#queue.peek(60))
+    if (this.#queue.length < HEADER_START_SIZE) return
+    const size = headerSize(this.#queue.peek(HEADER_START_SIZE))
     if (this.#queue.length < size + EXTENT_HEADER_SIZE) return
     const bytes = this.#queue.peek(size + EXTENT_HEADER_SIZE)
     const { uuid } = decodeHeader(bytes.subarray(0, size))
@@ -94,13 +95,49 @@ class Start {
 async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array, options: ReadOptions): Promise<boolean> {
   const [magic, tail] = [await bytesAt(file, 0, 4), await bytesAt(file, size - TAIL_SIZE, TAIL_SIZE)]
   const format = recognise(magic)
-  if (format === 'vma') return !isClosing(await bytesAt(file, size - EXTENT_HEADER_SIZE, EXTENT_HEADER_SIZE), uuid)
+  if (format === 'vma') {
+    const last = await bytesAt(file, size - EXTENT_HEADER_SIZE, EXTENT_HEADER_SIZE)
+    return !isClosing(last, uuid) && isCutPlain(file, size, uuid)
+  }
   if (hasFooter(tail)) return false
   const { buffer = DEFAULT_BUDGET } = options
-  const wanted = Math.min(LAST_FRAMES, buffer / 2)
+  const wanted = Math.min(LAST_FRAMES, size, buffer / 2)
   const last = await bytesAt(file, size - wanted, wanted)
+  if (holdsFooter(last, size - wanted)) return false
   const begin = last.indexOf(format === 'gzip' ? HEADER_START : magic)
-  return begin >= 0 && !isClosing(await endOf(last.subarray(begin), options), uuid)
+  return begin >= 0 && !(await mayEnd(last.subarray(begin), uuid, options))
+}
+
+/** By a pass from one extent header to the next: there may be anything behind the end. What is damaged shows when it is read. */
+async function isCutPlain(file: FileHandle, size: number, uuid: Uint8Array): Promise<boolean> {
+  let offset = headerSize(await bytesAt(file, 0, HEADER_START_SIZE))
+  while (offset + EXTENT_HEADER_SIZE <= size) {
+    try {
+      const header = decodeExtentHeader(await bytesAt(file, offset, EXTENT_HEADER_SIZE), uuid, offset)
+      if (header.record?.kind === CLOSING) return false
+      offset += EXTENT_HEADER_SIZE + header.blocks * BLOCK_SIZE
+    } catch {
+      return false
+    }
+  }
+  return true
+}
+
+/** Whether among these bytes, which are those from `start`, there is a footer that is where it says. */
+function holdsFooter(bytes: Buffer, start: number): boolean {
+  for (const end of footerEnds(bytes)) {
+    const footer = footerOf(bytes.subarray(0, end))
+    if (footer !== null && footer.frameBytes + footer.heldBytes + footer.length === start + end) return true
+  }
+  return false
+}
+
+function footerOf(tail: Buffer): Footer | null {
+  try {
+    return decodeFooter(tail)
+  } catch {
+    return null
+  }
 }
 
 /** Damaged ones count: it is there. */
@@ -112,10 +149,11 @@ function hasFooter(tail: Buffer): boolean {
   }
 }
 
-/** The last bytes that these frames hold; none where the last of them is not whole. */
-async function endOf(frames: Buffer, { buffer, threads, signal }: ReadOptions): Promise<Buffer> {
+/** Whether the end is among what these last frames hold, or something is behind them of which that is not known. */
+async function mayEnd(frames: Buffer, uuid: Uint8Array, { buffer, threads, signal }: ReadOptions): Promise<boolean> {
   const findings = new Findings()
-  let end: Buffer = Buffer.alloc(0)
+  let ended = false
+  let tail: Buffer = Buffer.alloc(0)
   const source = defineStage({
     name: 'last-frames',
     summary: 'gives the last frames',
@@ -126,22 +164,20 @@ async function endOf(frames: Buffer, { buffer, threads, signal }: ReadOptions): 
       yield new Chunk([frames])
     },
   })
-  const keep = sinkOf((chunk) => {
-    const bytes = Buffer.concat(chunk.buffers)
-    end = chunk.gap?.lost ? Buffer.alloc(0) : Buffer.concat([end, bytes.subarray(-EXTENT_HEADER_SIZE)])
-    end = end.subarray(-EXTENT_HEADER_SIZE)
+  const look = sinkOf((chunk) => {
+    const bytes = Buffer.concat([tail, ...chunk.buffers])
+    ended ||= closingIn(bytes, uuid)
+    tail = chunk.gap?.lost ? Buffer.alloc(0) : Buffer.from(bytes.subarray(1 - EXTENT_HEADER_SIZE))
     chunk.release()
   })
-  await definePipeline([source(), bindStage('decompressor', { findings }), keep]).run({ buffer, threads, signal })
-  return end
+  await definePipeline([source(), bindStage('decompressor', { findings }), look]).run({ buffer, threads, signal })
+  return ended || findings.damage.at(-1)?.error.code === 'DAMAGED'
 }
 
-function isClosing(bytes: Buffer, uuid: Uint8Array): boolean {
-  try {
-    return bytes.length === EXTENT_HEADER_SIZE && decodeExtentHeader(bytes, uuid, 0).record?.kind === CLOSING
-  } catch {
-    return false
-  }
+function closingIn(bytes: Buffer, uuid: Uint8Array): boolean {
+  for (let at = bytes.indexOf(uuid, UUID); at >= 0; at = bytes.indexOf(uuid, at + 1))
+    if (isClosing(bytes.subarray(at - UUID, at - UUID + EXTENT_HEADER_SIZE), uuid)) return true
+  return false
 }
 
 /** Fewer where the file has fewer. */

@@ -6,6 +6,8 @@
 
 import type { Chunk } from '../core/items.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
+import { behindText } from './behind.ts'
+import { ArchiveEnd } from './compression/archive-end.ts'
 import { decodeArchive } from './compression/decode.ts'
 import { type DecoderContext, type DecodingPlan, planDecoding } from './compression/decoder.ts'
 import { InOrder } from './compression/in-order.ts'
@@ -30,29 +32,31 @@ export const decompressor = defineStage({
 })
 
 class Decompressor implements TransformBody<Chunk, Chunk> {
-  readonly #input = new Inlet()
   readonly #check = new StreamCheck()
+  readonly #end = new ArchiveEnd(this.#check)
+  readonly #input = new Inlet(this.#check)
   readonly #plan: DecodingPlan
   readonly #signal: AbortSignal
   readonly #findings: Findings
   readonly #name: string
+  readonly #warn: (message: string) => void
   #order: InOrder | null = null
   #outlet: Outlet | null = null
   #recovery: Recovery | null = null
   #decoding: Promise<void> = Promise.resolve()
   readonly #abort = () => this.#stop(this.#signal.reason)
 
-  constructor(findings: Findings, { budget, name, threads, signal }: StageContext) {
+  constructor(findings: Findings, { budget, name, threads, signal, warn }: StageContext) {
     this.#plan = planDecoding(budget, name, threads)
     this.#findings = findings
     this.#name = name
+    this.#warn = warn
     this.#signal = signal
     signal.addEventListener('abort', this.#abort, { once: true })
   }
 
   async transform(chunk: Chunk, push: Push<Chunk>): Promise<void> {
     this.#begin(push)
-    this.#check.add(chunk)
     await this.#input.feed(chunk)
   }
 
@@ -61,11 +65,7 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     this.#input.end()
     await this.#decoding
     this.#outlet!.flush()
-    try {
-      this.#check.finish()
-    } catch (error) {
-      this.#recovery!.reportUnknown(error)
-    }
+    if (!this.#end.isFooted && !this.#end.isOver) this.#checkFooter()
   }
 
   async close(error: Error | null): Promise<void> {
@@ -73,14 +73,30 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     await this.#stop(error ?? new Error('closed'))
   }
 
+  #checkFooter(): void {
+    try {
+      this.#check.footer()
+    } catch (error) {
+      this.#recovery!.reportUnknown(error)
+    }
+  }
+
   #begin(push: Push<Chunk>): void {
     if (this.#order !== null) return
-    const outlet = new Outlet(this.#plan.outputs, push)
+    const report = (error: unknown) => recovery.report(error)
+    const outlet = new Outlet(this.#plan.outputs, this.#end, report, push)
+    const order = new InOrder(this.#plan.inFlight, (chunk) => outlet.push(chunk))
+    const recovery = new Recovery(this.#findings, this.#name, order, this.#end)
     this.#outlet = outlet
-    this.#order = new InOrder(this.#plan.inFlight, (chunk) => outlet.push(chunk))
-    this.#recovery = new Recovery(this.#findings, this.#name, this.#order)
+    this.#order = order
+    this.#recovery = recovery
     const context: DecoderContext = {
-      ...{ ...this.#plan, input: this.#input, order: this.#order, recovery: this.#recovery },
+      ...this.#plan,
+      ...{ input: this.#input, check: this.#check, end: this.#end, order, recovery, warn: this.#warn },
+      onBehind: (offset, start) => {
+        this.#findings.behind = { offset, within: 'archive' }
+        this.#warn(behindText(this.#findings.behind, start))
+      },
       onFormat: (format) => {
         outlet.joins = format !== 'vma'
         this.#findings.compression = format === 'vma' ? null : { format, frames: 0, checked: 0 }

@@ -7,6 +7,7 @@ import { type ClusterRange, ClusterSet, PageAllowance } from '../core/cluster-se
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
+import type { Behind } from './behind.ts'
 
 /** So much damage is kept, the rest is only counted: an archive may be damaged everywhere. */
 const KEPT = 1000
@@ -87,6 +88,8 @@ export class Findings {
   readonly damage: Damage[] = []
   #count = 0
   compression: CompressionFindings | null = null
+  /** What is behind the end of an archive that says where it ends. */
+  behind: Behind | null = null
 
   /** All damage, also what is not kept. */
   get damageCount(): number {

@@ -15,6 +15,7 @@ import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
 import { EndingCheck } from '../formats/vma/ending-check.ts'
 import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
+import { behindText, goesOnBehind } from './behind.ts'
 import { type ClusterSpan, Findings, NoFindings } from './findings.ts'
 import { type Extent, ExtentReader } from './vma-deframer/extent-reader.ts'
 import { clustersOf, keptBlocks, refusal, slotRuns, spanText, storedBytes } from './vma-deframer/slot-runs.ts'
@@ -40,6 +41,8 @@ export const vmaDeframer = defineStage({
   },
 })
 
+/** So many bytes tell what begins. */
+const START = 4
 /** Bytes of the header that tell its size. */
 const HEADER_START = 60
 
@@ -54,8 +57,12 @@ class Deframer {
   #ending: EndingCheck | null = null
   /** Told by the first extent: an archive that has checksums has an end. */
   #hasChecksums: boolean | null = null
+  /** The archive has ended: what comes is not its own. */
+  #isOver = false
+  readonly #warn: (message: string) => void
 
-  constructor(findings: Findings, { counters, name }: StageContext) {
+  constructor(findings: Findings, { counters, name, warn }: StageContext) {
+    this.#warn = warn
     this.#findings = findings
     this.#counters = counters
     this.#stage = name
@@ -65,6 +72,7 @@ class Deframer {
     this.#queue.push(chunk)
     yield* this.#clusters()
     if (chunk.gap !== null) this.#passOver(chunk.gap)
+    if (this.#isOver) this.#passOverRest()
   }
 
   *#clusters(): Generator<ClusterItem> {
@@ -73,7 +81,40 @@ class Deframer {
       if (manifest === null) return
       yield manifest
     }
-    for (let extent = this.#extents!.next(); extent !== null; extent = this.#extents!.next()) yield* this.#runs(extent)
+    while (!this.#endsHere()) {
+      const extent = this.#extents!.next()
+      if (extent === null) return
+      yield* this.#runs(extent)
+    }
+  }
+
+  /** Whether nothing of the archive can follow: its closing extent has come, or it has none, and all clusters have come. */
+  #endsHere(): boolean {
+    if (this.#isOver) return true
+    if (this.#ending!.isClosed) this.#isOver = true
+    else if (this.#isFull && !this.#extents!.mayFollow) {
+      const { length, position } = this.#queue
+      // Behind damage nobody knows where the end was.
+      if (!this.#extents!.isSearching)
+        this.#report(goesOnBehind('extent', position, this.#queue.peek(Math.min(START, length))))
+      this.#isOver = true
+    }
+    return this.#isOver
+  }
+
+  /** Of an archive without an end: every cluster of every drive has come. */
+  get #isFull(): boolean {
+    return !this.#hasChecksums && [...this.#findings.drives.values()].every(({ seen }) => seen.count === seen.size)
+  }
+
+  #passOverRest(): void {
+    const { length, position } = this.#queue
+    if (length > 0 && this.#ending!.isClosed && this.#findings.behind === null) {
+      const within = this.#findings.compression === null ? 'archive' : 'content'
+      this.#findings.behind = { offset: position, within }
+      this.#warn(behindText(this.#findings.behind, this.#queue.peek(Math.min(START, length))))
+    }
+    this.#queue.clear()
   }
 
   /** Nothing more comes: everything must have come. */
@@ -83,9 +124,11 @@ class Deframer {
     if (this.#extents === null) throw headerMissing(offset)
     const incomplete = (message: string, where: { drive?: string; cluster?: number } = {}) =>
       this.#report(new VmapipeError('INCOMPLETE', message, { ...where, offset }))
+    if (length > 0 && this.#isFull && !this.#extents.isSearching && !this.#extents.mayBegin)
+      this.#report(goesOnBehind('extent', position, this.#queue.peek(Math.min(START, length))))
+    else if (this.#extents.isWithin && !this.#isOver) incomplete('the archive ends within an extent')
     const cut = this.#extents.isWithin
     this.#queue.clear()
-    if (cut) incomplete('the archive ends within an extent')
     for (const { info, seen } of this.#findings.drives.values()) {
       const cluster = seen.firstMissing()
       if (cluster < 0) continue

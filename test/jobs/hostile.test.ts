@@ -52,8 +52,16 @@ const CASES: Record<string, [Buffer | Forgery, RegExp, number | undefined]> = {
   'another version': [{ header: (bytes) => bytes.writeUInt32BE(2, 4) }, /version 2 is not known/, 4],
   'a flipped bit in the header': [flipped(5000), /checksum of the header/, 32],
   'a flipped bit in an extent header': [flipped(HEADER + 100), /checksum of the extent header/, HEADER],
-  'bytes after the last extent': [Buffer.concat([forge(), Buffer.alloc(512)]), /no extent begins here/, HEADER + 8704],
-  'few bytes after the last extent': [Buffer.concat([forge(), Buffer.alloc(3)]), /within an extent/, HEADER + 8707],
+  'bytes after the last extent': [
+    Buffer.concat([forge(), Buffer.alloc(512)]),
+    /goes on after its last extent with 00 00 00 00/,
+    HEADER + 8704,
+  ],
+  'few bytes after the last extent': [
+    Buffer.concat([forge(), Buffer.alloc(3)]),
+    /goes on after its last extent with 00 00 00/,
+    HEADER + 8704,
+  ],
   'a cut within an extent': [forge().subarray(0, -1), /within an extent/, HEADER + 8703],
   'a cut within an extent header': [forge().subarray(0, HEADER + 511), /within an extent/, HEADER + 511],
   'a cut within the header': [forge().subarray(0, 12000), /within its header/, 12000],

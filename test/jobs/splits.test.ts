@@ -105,10 +105,20 @@ const CODECS: Record<string, Codec> = {
     ],
     between: () => gzipSync(Buffer.alloc(0)),
   },
+  // None of ours writes it.
+  lzop: {
+    quick: [],
+    programs: [
+      ['lzop', '-c'],
+      ['lzop', '-c', '-F', '-1'],
+      ['lzop', '-c', '-C'],
+    ],
+    between: () => piped('lzop', ['-c'], Buffer.alloc(0)),
+  },
 }
 
 /** Pieces of any size, most of a kind: an archive in tiny ones, in large ones, or in both. */
-function split(bytes: Buffer): Buffer[] {
+function split(bytes: Buffer, tiny: number): Buffer[] {
   const [least, most] = oneOf([
     [1, 2 * MIB],
     [1, 3000],
@@ -119,7 +129,7 @@ function split(bytes: Buffer): Buffer[] {
   const pieces: Buffer[] = []
   for (let at = 0; at < bytes.length; ) {
     // However small they are, there are not too many of them.
-    const [low, high] = pieces.length < 1200 ? [least, most] : [60_000, 140_000]
+    const [low, high] = pieces.length < tiny ? [least, most] : [100_000, 700_000]
     const size = Math.round(low * (high / low) ** random())
     pieces.push(bytes.subarray(at, at + size))
     at += size
@@ -129,12 +139,12 @@ function split(bytes: Buffer): Buffer[] {
 
 async function encode(bytes: Buffer, { quick, programs, between }: Codec): Promise<Buffer> {
   const frames: Buffer[] = []
-  const pieces = split(bytes)
-  const onlyOne = random() < 0.5 ? oneOf(quick) : null
+  const pieces = split(bytes, quick.length > 0 ? 1200 : 10)
+  const onlyOne = random() < 0.5 && quick.length > 0 ? oneOf(quick) : null
   const installed = programs.filter(([program]) => which(program) !== undefined)
   const started = Math.min(1, 25 / pieces.length)
   for (const piece of pieces) {
-    if (random() < started && installed.length > 0) {
+    if (quick.length === 0 || (random() < started && installed.length > 0)) {
       const [program, ...args] = oneOf(installed)
       frames.push(piped(program, args, piece))
     } else frames.push(await (onlyOne ?? oneOf(quick))(piece))

@@ -208,9 +208,7 @@ describe('damage', () => {
       if (name === 'lz4 -l') continue
       for (const garbage of ['x', 'garbage that is longer than a magic number', '\0\0\0\0more']) {
         const result = decompress(Buffer.concat([bytes, Buffer.from(garbage)]))
-        // One byte is too few for zlib to tell garbage from a member that is cut short.
-        const code = garbage === 'x' && name.includes('gzip') ? 'INCOMPLETE' : 'DAMAGED'
-        await assert.rejects(result, { code }, `${name}: ${garbage}`)
+        await assert.rejects(result, { code: 'DAMAGED' }, `${name}: ${garbage}`)
       }
     }
     const frame = await throughBytes(compressor(), [small])
@@ -243,10 +241,7 @@ describe('damage', () => {
 
   test('a damaged or cut lzop archive is an error, with what lzop says', { ...needs('lzop'), timeout }, async () => {
     const bytes = piped('lzop', ['-c'], small)
-    await assert.rejects(decompress(bytes.subarray(0, -9)), {
-      code: 'DAMAGED',
-      message: /lzop cannot decode/,
-    })
+    await assert.rejects(decompress(bytes.subarray(0, -9)), { code: 'INCOMPLETE', message: /within a lzop stream/ })
     const flipped = Buffer.from(bytes)
     flipped[bytes.length >> 1] ^= 4
     await assert.rejects(decompress(flipped), { code: 'DAMAGED', message: /lzop cannot decode/ })

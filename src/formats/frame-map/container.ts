@@ -11,6 +11,7 @@ const SKIPPABLE_HEADER = 8
 const MEMBER_START = Buffer.from([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255])
 /** An empty final block with fixed codes, CRC32 0, ISIZE 0. */
 const MEMBER_END = Buffer.from([3, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+export const MEMBER_END_SIZE = MEMBER_END.length
 /** XLEN, and SI1, SI2 and LEN of the subfield. */
 const EXTRA_HEADER = 6
 const MEMBER_OVERHEAD = MEMBER_START.length + EXTRA_HEADER + MEMBER_END.length
@@ -67,6 +68,17 @@ export function footerIn(tail: Buffer, magic: Buffer): FoundFooter | null {
       return { footer, container, intact: headed && ended, length }
   }
   return null
+}
+
+/** Whether what holds a map or a footer begins so, or would if more had come. */
+export function startsContainer(start: Buffer): boolean {
+  const held = [skippableHeader(0).subarray(0, 4), MEMBER_START]
+  const begins = held.some((bytes) => {
+    const length = Math.min(bytes.length, start.length)
+    return length > 0 && bytes.subarray(0, length).equals(start.subarray(0, length))
+  })
+  const isOther = start.length >= 14 && start[0] === MEMBER_START[0] && start.toString('latin1', 12, 14) !== 'VM'
+  return begins && !isOther
 }
 
 function skippableHeader(bytes: number): Buffer {

@@ -3,7 +3,16 @@
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
 import { VarintWriter } from '../varint.ts'
-import { type Container, enclose, FOOTER_SIZE, footerIn, heldBytes } from './container.ts'
+import {
+  type Container,
+  enclose,
+  FOOTER_SIZE,
+  footerIn,
+  heldBytes,
+  MEMBER_END_SIZE,
+  startsContainer,
+  TAIL_SIZE,
+} from './container.ts'
 
 export type { Container } from './container.ts'
 export { TAIL_SIZE } from './container.ts'
@@ -127,4 +136,22 @@ export function decodeFooter(tail: Buffer): Footer | null {
     checksum: footer.readUInt32LE(32),
     length,
   }
+}
+
+/** Whether these bytes are the beginning of a map or a footer, or of what is left of it. */
+export function startsEnding(start: Buffer): boolean {
+  return startsContainer(start) || hasFooterMagic(start.subarray(0, TAIL_SIZE))
+}
+
+/** Where among these bytes what looks like a footer ends. */
+export function* footerEnds(bytes: Buffer): Generator<number> {
+  for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) {
+    yield at + FOOTER_SIZE
+    yield at + FOOTER_SIZE + MEMBER_END_SIZE
+  }
+}
+
+/** Whether a footer may be among these bytes. */
+export function hasFooterMagic(bytes: Buffer): boolean {
+  return bytes.includes(MAGIC)
 }

@@ -3,6 +3,7 @@
  * the length of the whole member, so that members are split without inflating them. To others it is plain gzip.
  */
 
+import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
 
 export const GZIP_MAGIC = 0x8b1f // little-endian 1f 8b, section 2.3.1
@@ -42,4 +43,34 @@ export function memberLength(header: Buffer, offset: number): number | undefined
 /** ISIZE (section 2.3.1): the length of the content modulo 2^32. */
 export function memberContentSize(member: Buffer): number {
   return member.readUInt32LE(member.length - 4)
+}
+
+/** FLG, section 2.3.1. */
+const FLG = { headerChecksum: 2, extra: 4, name: 8, comment: 16, reserved: 0xe0 }
+const FIXED_HEADER = 10
+const DEFLATE = 8
+
+/**
+ * The length of any member's header (section 2.3), of which `start` has the beginning; undefined if that is too little to tell. Throws
+ * DAMAGED.
+ */
+export function gzipHeaderLength(start: Buffer, offset: number): number | undefined {
+  const damaged = (what: string) => new VmapipeError('DAMAGED', `a gzip member ${what}`, { offset })
+  const [, , method = DEFLATE, flags = 0] = start
+  if (method !== DEFLATE) throw damaged('is of an unknown method')
+  if (start.length < FIXED_HEADER) return undefined
+  if (flags & FLG.reserved) throw damaged('uses flags that are not defined')
+  let at = FIXED_HEADER
+  if (flags & FLG.extra) at += start.length < at + 2 ? start.length : 2 + start.readUInt16LE(at)
+  for (const flag of [FLG.name, FLG.comment]) {
+    if ((flags & flag) === 0) continue
+    const end = start.indexOf(0, at)
+    if (end < 0) return undefined
+    at = end + 1
+  }
+  if ((flags & FLG.headerChecksum) === 0) return at <= start.length ? at : undefined
+  if (start.length < at + 2) return undefined
+  if (start.readUInt16LE(at) !== (crc32(start.subarray(0, at)) & 0xffff))
+    throw damaged('has a header that does not match its checksum')
+  return at + 2
 }

@@ -1,6 +1,8 @@
 /** The end of an archive that was finished (README.md beside this file, "The closing extent"). */
 
 import { VmapipeError } from '../../core/errors.ts'
+import { decodeExtentHeader } from './extent.ts'
+import { EXTENT_HEADER_SIZE, EXTENT_MAGIC } from './extent-header.ts'
 import { CLOSING, encodeRecord, RECORD_BYTES, type RecordExtent } from './records.ts'
 
 const VERSION = 1
@@ -27,6 +29,16 @@ export function encodeClosing(uuid: Uint8Array, closing: Closing): Buffer {
   bytes.writeBigUInt64BE(BigInt(closing.extents), 16)
   bytes.writeBigUInt64BE(BigInt(closing.bytes), 24)
   return encodeRecord(uuid, { kind: CLOSING, number: closing.pages, bytes })
+}
+
+/** Whether an archive of this uuid ends with these bytes: they are all of a closing extent. */
+export function isClosing(bytes: Buffer, uuid: Uint8Array): boolean {
+  if (bytes.length !== EXTENT_HEADER_SIZE || bytes.readUInt32BE(0) !== EXTENT_MAGIC) return false
+  try {
+    return decodeExtentHeader(bytes, uuid, 0).record?.kind === CLOSING
+  } catch {
+    return false
+  }
 }
 
 /** Throws DAMAGED where the record contradicts itself; null for a version that is not known. */

@@ -45,10 +45,10 @@ export class EndingCheck {
     this.#table.add(drive, cluster, mask)
   }
 
-  /** An extent that is no record, at byte `offset`, is complete. Throws DAMAGED behind the end. */
+  /** An extent that is no record, at byte `offset`, is complete. Throws DAMAGED behind the table. */
   endExtent(offset: number): void {
     if (this.#forgiving) return
-    if (this.#pages > 0 || this.#closed) throw damaged('an extent comes behind the end of the archive', offset)
+    if (this.#pages > 0) throw damaged('an extent comes behind the table of the archive', offset)
     this.#table.endExtent()
     this.#extents++
     if (this.#table.entries.bytes.length >= KEPT) this.#digest()
@@ -60,7 +60,6 @@ export class EndingCheck {
       this.#closed ||= record.kind === CLOSING
       return
     }
-    if (this.#closed) throw damaged('an extent comes behind the end of the archive', offset)
     if (record.kind === PAGE) this.#page(record, offset)
     else if (record.kind === CLOSING) this.#close(record, offset)
   }

@@ -37,6 +37,12 @@ export function driveEntry(id: number): number {
   return DEV_INFO + id * DEV_INFO_SIZE
 }
 
+/** The uuid of an archive that begins so; null if it is none, or if these bytes are too few. */
+export function startUuid(start: Buffer): Uint8Array | null {
+  if (start.length < UUID + 16 || start.readUInt32BE(0) !== HEADER_MAGIC) return null
+  return Uint8Array.from(start.subarray(UUID, UUID + 16))
+}
+
 /** The header as bytes. Throws USAGE where the manifest does not fit into the format. */
 export function encodeHeader({ uuid, ctime, configs, drives }: Manifest): Buffer {
   checkManifest(configs, drives)

@@ -2,15 +2,15 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
-import { couldBecome, type Format, MAGIC_LIMIT, recognise } from '../../formats/compression.ts'
-import type { Decoder, DecoderContext } from './decoder.ts'
-import { frameStartOf } from './frame-start.ts'
-import { decodeGzip } from './gzip-decoder.ts'
+import { couldBecome, MAGIC_LIMIT, recognise } from '../../formats/compression.ts'
+import { goesOnBehind, hex } from '../behind.ts'
+import { START, type Start } from './archive-end.ts'
+import type { DecoderContext } from './decoder.ts'
+import { Frames } from './frame-row.ts'
+import { GzipMembers } from './gzip-decoder.ts'
 import type { Inlet } from './inlet.ts'
-import { decodeLz4Frame } from './lz4-decoder.ts'
-import { decodeLegacyFrame } from './lz4-legacy-decoder.ts'
-import { decodeLzop } from './lzop-decoder.ts'
-import { decodeZstdFrame } from './zstd-decoder.ts'
+import { LzopMembers } from './lzop-decoder.ts'
+import type { Row } from './row.ts'
 
 /** Decodes to the end of the input, and checks that it is the end of the archive too. */
 export async function decodeArchive(context: DecoderContext): Promise<void> {
@@ -19,9 +19,9 @@ export async function decodeArchive(context: DecoderContext): Promise<void> {
   if (format === undefined) throw unknown(start)
   context.onFormat(format)
   if (format === 'vma') await passThrough(context)
-  else if (format === 'gzip') await decodeGzip(context)
-  else if (format === 'lzop') await decodeLzopStream(context)
-  else await decodeFrames(context)
+  else if (format === 'gzip') await decodeRow(context, new GzipMembers())
+  else if (format === 'lzop') await decodeRow(context, new LzopMembers())
+  else await decodeRow(context, new Frames())
   await context.order.drain()
 }
 
@@ -30,14 +30,14 @@ function unknown(start: Buffer): VmapipeError {
   if (couldBecome(start)) {
     return new VmapipeError('INCOMPLETE', `the archive ends after ${start.length} bytes`, { offset: start.length })
   }
-  return new VmapipeError('DAMAGED', `this is not a VMA archive, compressed or not: it begins with ${hex(start)}`, {
-    offset: 0,
-    hint: 'it may be vma, or vma compressed with zstd, lz4, gzip or lzop',
-  })
-}
-
-function hex(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/..(?=.)/g, '$& ')
+  return new VmapipeError(
+    'DAMAGED',
+    `this is not a VMA archive, compressed or not: it begins with ${hex(start, MAGIC_LIMIT)}`,
+    {
+      offset: 0,
+      hint: 'it may be vma, or vma compressed with zstd, lz4, gzip or lzop',
+    },
+  )
 }
 
 /** Nothing to undo: the chunks go on as they are. */
@@ -47,54 +47,54 @@ async function passThrough({ input, order }: DecoderContext): Promise<void> {
   }
 }
 
-/** Nothing of it can be decoded behind damage. */
-async function decodeLzopStream(context: DecoderContext): Promise<void> {
-  const { input, recovery } = context
-  recovery.sawFrame(true)
-  await recovery.attempt(input, () => decodeLzop(context), { magic: [], couldBe: () => false })
-}
-
-const FRAMES = {
-  zstd: { family: 'zstd', decode: decodeZstdFrame },
-  lz4: { family: 'LZ4', decode: decodeLz4Frame },
-  'lz4-legacy': { family: 'LZ4', decode: decodeLegacyFrame },
-  skippable: { family: undefined, decode: skipFrame },
-} satisfies Partial<Record<Format, { family: string | undefined; decode: Decoder }>>
-
-/** Frames of one family to the end, skippable ones between them. */
-async function decodeFrames(context: DecoderContext): Promise<void> {
-  const { input, recovery } = context
-  let current: string | undefined
+/** Frames or members one behind the other. What is none where one could be is behind the end of the archive, or damage. */
+async function decodeRow(context: DecoderContext, row: Row): Promise<void> {
+  const { input, order, recovery, end } = context
   for (;;) {
-    const start = await input.peek(4)
-    if (start.length === 0 && current !== undefined) return
-    if (start.length === 0) throw input.endsWithin('skippable frames')
-    const next = async () => {
-      const { family, decode } = frameKind(start, input, current)
-      current ??= family
-      await decode(context)
+    const start: Start = { offset: input.position, bytes: await input.peek(START) }
+    if (start.bytes.length === 0) break
+    const part = row.next(start.bytes)
+    if (part === null || !part.isEmpty) order.afterwards(() => void end.judge(start))
+    // Whether this could be of the archive shows when all before it has come.
+    if (part === null) await order.drain()
+    if (part === null && row.padded && !end.isArchive && (await passZeroes(input))) continue
+    if (!end.isOver) {
+      const decode = async () => {
+        if (part === null) throw noPart(row, start)
+        await part.decode(context)
+      }
+      await recovery.attempt(input, start, decode, row.start)
     }
-    await recovery.attempt(input, next, frameStartOf(current))
+    if (end.isOver) return passOver(context)
   }
+  if (row.last === undefined) throw input.endsWithin('skippable frames')
 }
 
-function frameKind(start: Buffer, input: Inlet, current: string | undefined) {
-  const format = recognise(start)
-  const kind = format !== undefined && format in FRAMES ? FRAMES[format as keyof typeof FRAMES] : undefined
-  if (kind !== undefined && (current ?? kind.family) === (kind.family ?? current)) return kind
-  if (couldBecome(start, Object.keys(FRAMES) as Format[])) throw input.endsWithin("a frame's magic number")
-  const message = `the archive goes on after its last ${current ?? 'skippable'} frame with ${hex(start)}`
-  throw new VmapipeError('DAMAGED', message, { offset: input.position })
+/** Whether there were any. */
+async function passZeroes(input: Inlet): Promise<boolean> {
+  const before = input.position
+  for (let view = await input.view(); view !== null; view = await input.view()) {
+    const [bytes] = view.buffers
+    const zeroes = bytes.findIndex((byte) => byte !== 0)
+    await input.skip(zeroes < 0 ? bytes.length : zeroes)
+    for (const lease of view.leases) lease.release()
+    if (zeroes >= 0) break
+  }
+  return input.position > before
 }
 
-/** "Skippable Frames" (RFC 8878, section 3.1.2): magic number, length, anything. */
-async function skipFrame({ input }: DecoderContext): Promise<void> {
-  const header = Buffer.allocUnsafe(8)
-  await input.readWhole(header, 'a skippable frame')
-  for (let left = header.readUInt32LE(4); left > 0; ) {
-    const taken = await input.take(left)
-    if (taken === null) throw input.endsWithin('a skippable frame')
-    for (const { length } of taken.buffers) left -= length
-    for (const lease of taken.leases) lease.release()
-  }
+function noPart({ last, formats, part }: Row, { offset, bytes }: Start): VmapipeError {
+  if (!couldBecome(bytes, formats)) return goesOnBehind(last ?? 'skippable frame', offset, bytes)
+  return new VmapipeError('INCOMPLETE', `the archive ends within ${part}`, { offset: offset + bytes.length })
+}
+
+/** The archive is over: what is behind it is told, if there is something. */
+async function passOver({ input, end, order, recovery, onBehind }: DecoderContext): Promise<void> {
+  await order.drain()
+  await input.skipAll()
+  const { offset, bytes } = end.behind
+  if (bytes.length === 0) return
+  const damage = end.damage(input.position)
+  if (damage === null) onBehind(offset, bytes)
+  else recovery.report(damage)
 }

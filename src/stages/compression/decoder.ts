@@ -4,9 +4,11 @@ import type { Budget, Lease } from '../../core/budget.ts'
 import { roundUp } from '../../core/geometry.ts'
 import { Chunk, totalLength } from '../../core/items.ts'
 import type { Format } from '../../formats/compression.ts'
+import type { ArchiveEnd } from './archive-end.ts'
 import type { InOrder } from './in-order.ts'
 import type { Inlet } from './inlet.ts'
 import type { Recovery } from './recovery.ts'
+import type { StreamCheck } from './stream-check.ts'
 
 export interface DecodingPlan {
   /** Memory for compressed bytes that must lie in one piece. */
@@ -25,6 +27,11 @@ export interface DecoderContext extends DecodingPlan {
   readonly input: Inlet
   readonly order: InOrder
   readonly recovery: Recovery
+  readonly check: StreamCheck
+  readonly end: ArchiveEnd
+  /** Is told what follows behind the end of an archive that knows it. */
+  readonly onBehind: (offset: number, start: Buffer) => void
+  readonly warn: (message: string) => void
   /** Is told what the archive is compressed with. */
   readonly onFormat: (format: Format) => void
 }

@@ -14,7 +14,7 @@ type Engine = Transform & { bytesWritten: number }
 
 /**
  * Runs `feed` into the engine and passes on what comes out; gives how many bytes that were. An error of the engine's
- * own becomes DAMAGED at `offset`; one of `feed` stays as it is.
+ * own becomes DAMAGED at `offset`; one of `feed` stays as it is. `look` sees what comes out.
  */
 export async function runEngine(
   context: DecoderContext,
@@ -22,6 +22,7 @@ export async function runEngine(
   format: string,
   offset: number,
   feed: (write: Write) => Promise<void>,
+  look: (bytes: Buffer) => void = () => {},
 ): Promise<number> {
   // zlib calls a write back when all of it is used, and never when the stream ends within it.
   const ended = once(engine, 'end')
@@ -39,7 +40,7 @@ export async function runEngine(
   })
   feeding.catch((error) => engine.destroy(error))
   try {
-    const total = await passOn(context, engine)
+    const total = await passOn(context, engine, look)
     await feeding
     return total
   } catch (error) {
@@ -57,12 +58,17 @@ export async function runEngine(
  * is done with it; what is in the last one goes on as a copy, as the end of a small frame would hold a large buffer. After an error zlib
  * may still be writing: then the garbage collector frees the memory.
  */
-async function passOn({ order, outputs }: DecoderContext, engine: Engine): Promise<number> {
+async function passOn(
+  { order, outputs }: DecoderContext,
+  engine: Engine,
+  look: (bytes: Buffer) => void,
+): Promise<number> {
   let filling = null as Filling | null
   let total = 0
   try {
     for await (const bytes of engine as AsyncIterable<Buffer>) {
       total += bytes.length
+      look(bytes)
       // Node joins pieces that have waited, in memory of their own.
       if (filling !== null && !filling.goesOnWith(bytes)) {
         const rest = filling.rest()

@@ -6,14 +6,15 @@ import { isZstdHeader } from '../../formats/zstd/frame.ts'
 import type { FrameStart } from './inlet.ts'
 
 const SKIPPABLE = '562a4d18'
-const FAMILIES: Record<string, readonly string[]> = {
-  zstd: ['28b52ffd', SKIPPABLE],
-  LZ4: ['04224d18', '02214c18', SKIPPABLE],
+const FAMILIES = {
+  'zstd frame': ['28b52ffd', SKIPPABLE],
+  'LZ4 frame': ['04224d18', '02214c18', SKIPPABLE],
 }
+export type Family = keyof typeof FAMILIES
 const ANY = [...new Set(Object.values(FAMILIES).flat())]
 
 /** Of a frame of this family, or of any as long as none is known: others cannot follow. */
-export function frameStartOf(family: string | undefined): FrameStart {
+export function frameStartOf(family: Family | undefined): FrameStart {
   const magic = (family === undefined ? ANY : FAMILIES[family]).map((hex) => Buffer.from(hex, 'hex'))
   return { magic, couldBe }
 }

@@ -1,12 +1,14 @@
-/** A gzip stream: members that tell their length (ours) one beside the other, all others in a stream to the end. */
+/** gzip members: those that tell their length (ours) one beside the other, any other in a stream to where zlib finds its end. */
 
 import { promisify } from 'node:util'
-import { createGunzip, gunzip, inflateRaw } from 'node:zlib'
+import { crc32, createGunzip, createInflateRaw, gunzip, inflateRaw } from 'node:zlib'
 import { discard, type Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
+import { startsContainer } from '../../formats/frame-map/container.ts'
 import {
   GZIP_MAGIC,
+  gzipHeaderLength,
   HEADER_START,
   MEMBER_HEADER_SIZE,
   MEMBER_TRAILER_SIZE,
@@ -14,8 +16,10 @@ import {
   memberLength,
 } from '../../formats/gzip/member.ts'
 import { collectSize, type DecoderContext, STREAM_PIECE } from './decoder.ts'
-import { damagedFrame, runEngine } from './engine.ts'
+import { damagedFrame, runEngine, type Write } from './engine.ts'
+import { passFooter } from './footer.ts'
 import type { FrameStart, Inlet } from './inlet.ts'
+import type { Part, Row } from './row.ts'
 
 const decompress = promisify(gunzip)
 /** Without a look at the checksum. */
@@ -25,28 +29,33 @@ const MEMBER = 'a gzip member'
 /** Only our members can be found behind damage: others begin with two bytes that are everywhere. */
 const OURS: FrameStart = { magic: [HEADER_START], couldBe: () => true }
 
-export async function decodeGzip(context: DecoderContext): Promise<void> {
-  const { input, recovery } = context
-  for (;;) {
-    const start = await input.peek(MEMBER_HEADER_SIZE)
-    if (start.length === 0) return
-    await recovery.attempt(input, () => decodeNext(context, start), OURS)
+export class GzipMembers implements Row {
+  readonly part = MEMBER
+  readonly formats = ['gzip' as const]
+  readonly padded = true
+  readonly start = OURS
+  last: string | undefined
+
+  next(start: Buffer): Part | null {
+    if (start.length < 2 || start.readUInt16LE() !== GZIP_MAGIC) return null
+    if (startsContainer(start)) return { decode: passHeld, isEmpty: true }
+    this.last = 'gzip member'
+    return { decode: decodeMember }
   }
 }
 
-async function decodeNext(context: DecoderContext, start: Buffer): Promise<void> {
+async function decodeMember(context: DecoderContext): Promise<void> {
   const { input, inputs, maxContent, recovery } = context
   const offset = input.position
   const limit = collectSize(maxContent)
-  if (start[0] === 0 && offset > 0) return eachView(input, checkPadding)
   recovery.sawFrame(true)
-  const length = memberLength(start, offset)
-  if (length === undefined || length > limit) return decodeRest(context)
+  const length = memberLength(await input.peek(MEMBER_HEADER_SIZE), offset)
+  if (length === undefined || length > limit) return decodeForeign(context)
   const slab = await inputs.take(limit)
   try {
     const member = slab.buffer.subarray(0, length)
     await readMember(input, member, offset)
-    if (memberContentSize(member) <= maxContent) await decodeMember(context, slab, member, offset)
+    if (memberContentSize(member) <= maxContent) await decodeOurs(context, slab, member, offset)
     else await decodeLarge(context, member, offset)
   } finally {
     slab.release()
@@ -69,7 +78,7 @@ function mayFollow(bytes: Buffer): boolean {
   return bytes.length < 2 || bytes[0] === 0 || bytes.readUInt16LE() === GZIP_MAGIC
 }
 
-async function decodeMember({ order, outputs, recovery }: DecoderContext, slab: Slab, member: Buffer, offset: number) {
+async function decodeOurs({ order, outputs, recovery }: DecoderContext, slab: Slab, member: Buffer, offset: number) {
   const size = memberContentSize(member)
   let content: Buffer | null = null
   const lease = await outputs.charge(size, () => content && discard(content))
@@ -101,61 +110,63 @@ async function decodeLarge(context: DecoderContext, member: Buffer, offset: numb
   })
 }
 
-/** Everything to the end of the stream: zlib goes from member to member, and checks CRC32 and ISIZE of each. */
-async function decodeRest(context: DecoderContext): Promise<void> {
-  const { input, order } = context
-  const before = order.passed
-  const nothingYet = () => order.passed === before
-  const engine = createGunzip({ chunkSize: STREAM_PIECE })
-  try {
-    await runEngine(context, engine, 'gzip', input.position, async (write) => {
-      let ended = false
-      const decode = async (bytes: Buffer, end: number) => {
-        const left: number = ended ? bytes.length : await write(bytes)
-        ended ||= left > 0
-        checkPadding(bytes.subarray(bytes.length - left), end)
-      }
-      await eachView(input, decode, nothingYet)
-    })
-  } catch (error) {
-    const { cause } = error as { cause?: NodeJS.ErrnoException }
-    throw cause?.code === 'Z_BUF_ERROR' ? input.endsWithin(MEMBER) : error
+/** The longest header that is read: an extra field, a name and a comment. */
+const HEADER_LIMIT = 256 << 10
+
+/** A member that does not tell its length: its end is where zlib finds it. */
+async function decodeForeign(context: DecoderContext): Promise<void> {
+  const { input } = context
+  const offset = input.position
+  await input.skip(await headerLength(input, offset))
+  const engine = createInflateRaw({ chunkSize: STREAM_PIECE })
+  let checksum = 0
+  const total = await runEngine(
+    context,
+    engine,
+    'gzip',
+    offset,
+    (write) => inflateFrom(input, write),
+    (bytes) => {
+      checksum = crc32(bytes, checksum)
+    },
+  )
+  const trailer = Buffer.alloc(MEMBER_TRAILER_SIZE)
+  await input.readWhole(trailer, MEMBER)
+  if (trailer.readUInt32LE(0) !== checksum) throw damaged('does not match its checksum', offset)
+  if (trailer.readUInt32LE(4) !== total % 2 ** 32) throw damaged('does not hold as much as it says', offset)
+}
+
+async function headerLength(input: Inlet, offset: number): Promise<number> {
+  for (let looked = 512; ; looked *= 8) {
+    const start = await input.peek(looked)
+    const length = gzipHeaderLength(start, offset)
+    if (length !== undefined) return length
+    if (start.length < looked)
+      throw new VmapipeError('INCOMPLETE', `the archive ends within ${MEMBER}`, { offset: offset + start.length })
+    if (looked > HEADER_LIMIT) throw damaged('has a header without an end', offset)
   }
 }
 
-/**
- * All that is left of the input, with where in the archive each view ends. Where `see` throws, the views from this one on are
- * the input's again if `keep` says so: there may be members in them.
- */
-async function eachView(
-  input: Inlet,
-  see: (bytes: Buffer, end: number) => Promise<void> | void,
-  keep: () => boolean = () => false,
-): Promise<void> {
-  for (let end = input.position, taken = await input.take(); taken !== null; taken = await input.take()) {
-    let seen = 0
+/** All that the engine uses. What follows stays in the input. */
+async function inflateFrom(input: Inlet, write: Write): Promise<void> {
+  for (;;) {
+    const view = await input.view()
+    if (view === null) throw input.endsWithin(MEMBER)
+    const [bytes] = view.buffers
     try {
-      for (const bytes of taken.buffers) {
-        end += bytes.length
-        await see(bytes, end)
-        seen++
-      }
-    } catch (error) {
-      if (keep()) input.giveBack(Buffer.concat(taken.buffers.slice(seen)))
-      throw error
+      const left = await write(bytes)
+      await input.skip(bytes.length - left)
+      if (left > 0) return
     } finally {
-      for (const lease of taken.leases) lease.release()
+      for (const lease of view.leases) lease.release()
     }
   }
 }
 
-/** gzip ignores zeroes after the last member, as tapes leave them; nothing else may be there. */
-function checkPadding(bytes: Buffer, end: number): void {
-  const index = bytes.findIndex((byte) => byte !== 0)
-  if (index < 0) return
-  throw new VmapipeError('DAMAGED', 'the archive goes on after its last gzip member', {
-    offset: end - bytes.length + index,
-  })
+/** An empty member that holds a part of the map of the archive's frames, or the footer behind it. */
+async function passHeld(context: DecoderContext): Promise<void> {
+  await decodeForeign(context)
+  await passFooter(context)
 }
 
 function damaged(what: string, offset: number): VmapipeError {

@@ -7,6 +7,7 @@ import { ByteQueue, type Taken } from '../../core/byte-queue.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
 import { Turns } from '../../core/turns.ts'
+import type { StreamCheck } from './stream-check.ts'
 
 /** How a frame begins that is looked for behind damage. */
 export interface FrameStart {
@@ -25,12 +26,18 @@ const PIECE = 1 << 20
 
 export class Inlet {
   readonly #queue = new ByteQueue()
+  readonly #check: StreamCheck
   #furthest = 0
   readonly #turns = new Turns()
   #ended = false
   #failure: { error: unknown } | null = null
   #wakeReader: (() => void) | null = null
   #wakeWriter: (() => void) | null = null
+
+  /** `check` is told of all bytes that are used. */
+  constructor(check: StreamCheck) {
+    this.#check = check
+  }
 
   /** Where in the stream the next byte is that was never read. */
   get furthest(): number {
@@ -46,7 +53,7 @@ export class Inlet {
   async feed(chunk: Chunk): Promise<void> {
     this.#queue.push(chunk)
     if (this.#failure === null) await this.#untilWanted()
-    this.#check()
+    this.#throwFailure()
   }
 
   #untilWanted(): Promise<void> {
@@ -80,7 +87,7 @@ export class Inlet {
   async read(target: Buffer): Promise<number> {
     let filled = 0
     while (filled < target.length && (await this.#has(1))) {
-      const taken = this.#queue.take(Math.min(target.length - filled, this.#queue.length))
+      const taken = this.#take(target.length - filled)
       for (const view of taken.buffers) filled += view.copy(target, filled)
       for (const lease of taken.leases) lease.release()
     }
@@ -94,20 +101,34 @@ export class Inlet {
 
   /** Views of what has come, at most `limit` bytes; null at the end. */
   async take(limit = PIECE): Promise<Taken | null> {
-    if (!(await this.#has(1))) return null
-    return this.#queue.take(Math.min(limit, this.#queue.length))
+    return (await this.#has(1)) ? this.#take(limit) : null
+  }
+
+  /** A view of the next bytes, at most `limit`, which stay; null at the end. */
+  async view(limit = PIECE): Promise<Taken | null> {
+    return (await this.#has(1)) ? this.#queue.front(limit) : null
   }
 
   /** Puts back what was read last, as a copy that stays as it is. */
   giveBack(bytes: Buffer): void {
     this.#furthest = this.furthest
+    this.#check.stop()
     this.#queue.unshift(bytes)
   }
 
   /** Passes over so many bytes, or over what there is. */
   async skip(bytes: number): Promise<void> {
     await this.#has(bytes)
-    this.#queue.skip(Math.min(bytes, this.#queue.length))
+    this.#skip(Math.min(bytes, this.#queue.length))
+  }
+
+  /** Passes over everything that comes. */
+  async skipAll(): Promise<void> {
+    this.#check.stop()
+    while (await this.#has(1)) {
+      await this.#turns.take()
+      this.#skip(this.#queue.length)
+    }
   }
 
   /** Passes over everything before byte `from` of the stream, then over all until such a frame begins, or to the end. */
@@ -115,19 +136,19 @@ export class Inlet {
     const overlap = Math.max(0, ...magic.map(({ length }) => length - 1))
     for (;;) {
       await this.#turns.take()
-      this.#check()
+      this.#throwFailure()
       const left = from - this.position
       const at = left > 0 ? -1 : this.#nextOf(magic)
       if (at >= 0) {
-        this.#queue.skip(at)
+        this.#skip(at)
         if (couldBe(await this.peek(LOOK))) return
-        this.#queue.skip(1)
+        this.#skip(1)
         continue
       }
       const useless = left > 0 ? left : this.#queue.length - overlap
-      this.#queue.skip(Math.max(0, Math.min(this.#queue.length, useless)))
+      this.#skip(Math.max(0, Math.min(this.#queue.length, useless)))
       if (await this.#has(this.#queue.length + 1)) continue
-      this.#queue.clear()
+      this.#skip(this.#queue.length)
       return
     }
   }
@@ -150,7 +171,19 @@ export class Inlet {
     return new VmapipeError('INCOMPLETE', `the archive ends within ${what}`, { offset: this.position })
   }
 
-  #check(): void {
+  /** At most `limit` bytes of what there is. */
+  #take(limit: number): Taken {
+    const taken = this.#queue.take(Math.min(limit, this.#queue.length))
+    for (const bytes of taken.buffers) this.#check.add(bytes)
+    return taken
+  }
+
+  #skip(bytes: number): void {
+    for (const view of this.#queue.look(bytes)) this.#check.add(view)
+    this.#queue.skip(bytes)
+  }
+
+  #throwFailure(): void {
     if (this.#failure === null) return
     this.#queue.clear()
     throw this.#failure.error
@@ -159,7 +192,7 @@ export class Inlet {
   /** Waits until there are as many bytes; false where the stream ends before. */
   async #has(bytes: number): Promise<boolean> {
     while (this.#queue.length < bytes) {
-      this.#check()
+      this.#throwFailure()
       if (this.#ended) return false
       await new Promise<void>((resolve) => {
         this.#wakeReader = resolve

@@ -20,7 +20,7 @@ import { Gatherer } from './gatherer.ts'
 import type { Inlet } from './inlet.ts'
 import { decodeBlock, decodeBlockSync, free, type Lz4Block, readBlock, readInteger } from './lz4-block.ts'
 import { PREFIX } from './lz4-codec.ts'
-import { Content, type Recovery } from './recovery.ts'
+import { Content } from './recovery.ts'
 
 export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
   const { input, order, recovery } = context
@@ -171,17 +171,15 @@ class ContentCheck {
   readonly #declared: number | undefined
   readonly #hash: Xxh32 | null
   readonly #offset: number
-  readonly #recovery: Recovery
   readonly #content: Content
   #total = 0
-  /** Of a part of the content, reported already. */
+  /** Of a part of the content, or of it all. */
   #damage: VmapipeError | null = null
 
   constructor({ contentSize, contentChecksum }: Lz4FrameHeader, offset: number, context: DecoderContext) {
     this.#declared = contentSize
     this.#hash = contentChecksum ? newXxh32() : null
     this.#offset = offset
-    this.#recovery = context.recovery
     this.#content = new Content(context.order)
   }
 
@@ -194,7 +192,7 @@ class ContentCheck {
   /** Null where it agrees, and what is to follow the content where it does not. */
   finish(checksum: number | undefined): Chunk | null {
     const problem = this.#damage === null ? this.#problem(checksum) : null
-    if (problem !== null) this.#damage = this.#recovery.report(problem)
+    this.#damage ??= problem
     return this.#damage && this.#content.gap(this.#damage, false)
   }
 

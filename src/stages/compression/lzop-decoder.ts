@@ -1,64 +1,61 @@
-/** A lzop stream, by way of the lzop program: the format is old, and nobody writes it any more. */
+/** lzop streams, each by the lzop program: the format is old, and nobody writes it any more. Where each ends is told by itself. */
 
-import { once } from 'node:events'
-import type { Readable, Writable } from 'node:stream'
-import { discard } from '../../core/budget.ts'
-import { printable, VmapipeError } from '../../core/errors.ts'
-import { Chunk } from '../../core/items.ts'
-import { spawnTied } from '../../storage/child.ts'
+import {
+  decodeLzopHeader,
+  LZOP_BLOCK_HEADER_LIMIT,
+  LZOP_HEADER_LIMIT,
+  LZOP_MAGIC,
+  lzopBlockLength,
+} from '../../formats/lzop/member.ts'
 import type { DecoderContext } from './decoder.ts'
 import type { Inlet } from './inlet.ts'
+import { decodeBy, type Give } from './program.ts'
+import type { Part, Row } from './row.ts'
 
-/** What lzop says is passed on to this length. */
-const MESSAGE_LIMIT = 300
+const STREAM = 'a lzop stream'
 
-export async function decodeLzop(context: DecoderContext): Promise<void> {
-  const child = spawnTied('lzop', ['-dc'], { stdio: ['pipe', 'pipe', 'pipe'] })
-  const exit = once(child, 'close')
-  let message = ''
-  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-    message = (message + text).slice(0, MESSAGE_LIMIT)
-  })
-  try {
-    const feeding = feed(context.input, child.stdin!)
-    feeding.catch(() => child.kill())
-    await Promise.all([feeding, passOn(context, child.stdout!), exit])
-  } catch (error) {
-    child.kill()
-    throw startError(error)
+export class LzopMembers implements Row {
+  readonly part = STREAM
+  readonly formats = ['lzop' as const]
+  readonly padded = true
+  /** Nothing of it can be decoded behind damage. */
+  readonly start = { magic: [], couldBe: () => false }
+  last: string | undefined
+
+  next(start: Buffer): Part | null {
+    if (!start.subarray(0, LZOP_MAGIC.length).equals(LZOP_MAGIC)) return null
+    this.last = 'lzop stream'
+    return { decode: decodeLzop }
   }
-  const [status] = await exit
-  if (status === 0) return
-  throw new VmapipeError('DAMAGED', `lzop cannot decode the archive: ${printable(message.trim()) || `exit ${status}`}`)
 }
 
-function startError(error: unknown): unknown {
-  const { code, syscall } = error as NodeJS.ErrnoException
-  if (code !== 'ENOENT' || !syscall?.startsWith('spawn')) return error
-  return new VmapipeError('FAILED', 'the archive is compressed with lzop, and there is no lzop program', {
-    hint: 'install lzop',
-    cause: error,
-  })
+async function decodeLzop(context: DecoderContext): Promise<void> {
+  const { input, recovery } = context
+  recovery.sawFrame(true)
+  await decodeBy('lzop', context, input.position, (give) => giveStream(input, give))
 }
 
-/** When lzop has closed its input, its exit status tells why. */
-async function feed(input: Inlet, stdin: Writable): Promise<void> {
-  let closed = false
-  stdin.on('error', () => {
-    closed = true
-  })
-  for (let taken = await input.take(); taken !== null; taken = await input.take()) {
-    for (const bytes of taken.buffers) {
-      if (!closed) await new Promise<void>((resolve) => stdin.write(bytes, () => resolve()))
+async function giveStream(input: Inlet, give: Give): Promise<void> {
+  const header = decodeLzopHeader(await input.peek(LZOP_HEADER_LIMIT))
+  if (header === null) throw input.endsWithin(STREAM)
+  await giveBytes(input, header.length, give)
+  for (let ended = false; !ended; ) {
+    const { position } = input
+    const block = lzopBlockLength(await input.peek(LZOP_BLOCK_HEADER_LIMIT), header.flags, position)
+    if (block === null) throw input.endsWithin(STREAM)
+    await giveBytes(input, block.length, give)
+    ended = block.last
+  }
+}
+
+async function giveBytes(input: Inlet, bytes: number, give: Give): Promise<void> {
+  for (let left = bytes; left > 0; ) {
+    const taken = await input.take(left)
+    if (taken === null) throw input.endsWithin(STREAM)
+    for (const view of taken.buffers) {
+      left -= view.length
+      await give(view)
     }
     for (const lease of taken.leases) lease.release()
-  }
-  stdin.end()
-}
-
-async function passOn({ order, outputs }: DecoderContext, stdout: Readable): Promise<void> {
-  for await (const bytes of stdout as AsyncIterable<Buffer>) {
-    const lease = await outputs.charge(bytes.length, () => discard(bytes))
-    await order.pass(new Chunk([bytes], [lease]))
   }
 }

@@ -6,6 +6,7 @@
 import type { Budget } from '../../core/budget.ts'
 import type { Chunk } from '../../core/items.ts'
 import type { Push } from '../../core/stage.ts'
+import type { ArchiveEnd } from './archive-end.ts'
 import { moved } from './decoder.ts'
 
 /** Pieces that are smaller are joined, until they are so many bytes together. */
@@ -14,18 +15,28 @@ const JOINED = 64 << 10
 
 export class Outlet {
   readonly #outputs: Budget
+  readonly #end: ArchiveEnd
+  readonly #report: (error: unknown) => void
   readonly #push: Push<Chunk>
   /** Of an archive that is not compressed nothing is copied: its chunks are as they were read. */
   joins = true
   #small: Chunk[] = []
   #bytes = 0
 
-  constructor(outputs: Budget, push: Push<Chunk>) {
+  constructor(outputs: Budget, end: ArchiveEnd, report: (error: unknown) => void, push: Push<Chunk>) {
     this.#outputs = outputs
+    this.#end = end
+    this.#report = report
     this.#push = push
   }
 
+  /** Reports damage that it carries. What comes behind the end of the archive goes nowhere. */
   push(chunk: Chunk): void {
+    if (this.#end.isOver) {
+      chunk.release()
+      return
+    }
+    this.#see(chunk)
     if (this.joins && chunk.gap === null && chunk.byteLength < SMALL) this.#keep(chunk)
     else {
       this.flush()
@@ -46,6 +57,16 @@ export class Outlet {
   clear(): void {
     for (const chunk of this.#small.splice(0)) chunk.release()
     this.#bytes = 0
+  }
+
+  #see(chunk: Chunk): void {
+    try {
+      if (chunk.gap !== null) this.#report(chunk.gap.error)
+      if (this.joins) this.#end.see(chunk)
+    } catch (error) {
+      chunk.release()
+      throw error
+    }
   }
 
   #joined(small: readonly Chunk[]): Chunk {

@@ -1,10 +1,11 @@
-/** What a decoder does about damage: reports it, says to the next stage that there is a gap, and goes on with the next frame. */
+/** What a decoder does about damage: tells of it where it is in the content, and goes on with the next frame. */
 
 import type { Lease } from '../../core/budget.ts'
-import type { VmapipeError } from '../../core/errors.ts'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import { Turns } from '../../core/turns.ts'
 import type { Findings } from '../findings.ts'
+import type { ArchiveEnd, Start } from './archive-end.ts'
 import type { InOrder } from './in-order.ts'
 import type { FrameStart, Inlet } from './inlet.ts'
 
@@ -21,6 +22,8 @@ export class Recovery {
   readonly #findings: Findings
   readonly #stage: string
   readonly #order: InOrder
+  readonly #end: ArchiveEnd
+  readonly #reported = new WeakSet<object>()
   #reports = 0
   readonly #turns = new Turns()
   /** Bytes that were read for frames that turned out to be none. */
@@ -28,16 +31,20 @@ export class Recovery {
   /** How many bytes had gone on before the last gap. */
   #lastGap = -1
 
-  constructor(findings: Findings, stage: string, order: InOrder) {
+  constructor(findings: Findings, stage: string, order: InOrder, end: ArchiveEnd) {
     this.#findings = findings
     this.#stage = stage
     this.#order = order
+    this.#end = end
   }
 
-  /** Reports damage; throws it where it is to end the run. */
-  report(error: unknown): VmapipeError {
+  /** Reports damage, once; throws it where it is to end the run. In its turn: behind the end of the archive there is none. */
+  report(error: unknown): void {
+    const damage = asVmapipeError(error)
+    if (this.#reported.has(damage)) return
+    this.#reported.add(damage)
     this.#reports++
-    return this.#findings.report(this.#stage, error)
+    this.#findings.report(this.#stage, damage)
   }
 
   /** The same for what was found wrong at the end, which may be said already. */
@@ -45,44 +52,44 @@ export class Recovery {
     if (this.#reports === 0) this.report(error)
   }
 
-  /** Reports damage, and gives what takes the place of the content. */
+  /** What takes the place of content that is lost. */
   gap(error: unknown): Chunk {
-    return new Chunk([], [], { error: this.report(error), lost: true, doubtful: 0 })
+    return new Chunk([], [], { error: asVmapipeError(error), lost: true, doubtful: 0 })
   }
 
   /** The same where there is content that does not match its checksum: it is in doubt. */
   doubt(error: unknown, content: Buffer, lease: Lease): Chunk {
-    try {
-      return new Chunk([content], [lease], { error: this.report(error), lost: false, doubtful: content.length })
-    } catch (failure) {
-      lease.release()
-      throw failure
-    }
+    return new Chunk([content], [lease], { error: asVmapipeError(error), lost: false, doubtful: content.length })
   }
 
   /** Of every frame that is read: whether it has a checksum of its content. */
   sawFrame(checked: boolean): void {
-    const { compression } = this.#findings
-    if (compression === null) return
-    compression.frames++
-    if (checked) compression.checked++
+    this.#order.afterwards(() => {
+      const { compression } = this.#findings
+      if (compression === null || this.#end.isOver) return
+      compression.frames++
+      if (checked) compression.checked++
+    })
   }
 
   /**
    * Decodes a frame. Where it is damaged, its content ends with a gap, all of it that has gone on is in doubt, and the
-   * input is taken to what could be the next frame.
+   * input is taken to what could be the next frame; unless the archive was over before it.
    */
-  async attempt(input: Inlet, decode: () => Promise<void>, next: FrameStart): Promise<void> {
+  async attempt(input: Inlet, start: Start, decode: () => Promise<void>, next: FrameStart): Promise<void> {
     await this.#turns.take()
-    const offset = input.position
     const content = new Content(this.#order)
     try {
       await decode()
     } catch (error) {
-      const damage = this.report(error)
-      this.#order.afterwards(() => this.#gapOnce(content, damage))
-      if (input.position === offset) await input.skip(1)
-      this.#wasted += Math.max(ATTEMPT, input.furthest - offset)
+      const damage = withStart(asVmapipeError(error), start)
+      this.#order.afterwards(() =>
+        content.isEmpty && this.#end.judge(start, damage) ? null : this.#gapOnce(content, damage),
+      )
+      await this.#order.drain()
+      if (this.#end.isOver) return
+      if (input.position === start.offset) await input.skip(1)
+      this.#wasted += Math.max(ATTEMPT, input.furthest - start.offset)
       await input.skipTo(next, (this.#wasted - FREE) / READ_AGAIN)
     }
   }
@@ -90,10 +97,19 @@ export class Recovery {
   /** One gap says enough as long as nothing has gone on behind it. */
   #gapOnce(content: Content, damage: VmapipeError): Chunk | null {
     const { emitted } = this.#order
-    if (this.#lastGap === emitted) return null
+    if (this.#lastGap === emitted) {
+      this.report(damage)
+      return null
+    }
     this.#lastGap = emitted
     return content.gap(damage, true)
   }
+}
+
+/** Where the part begins that the archive ends within: it may be none of it, but bytes behind its end. */
+function withStart(error: VmapipeError, { offset }: Start): VmapipeError {
+  if (error.code !== 'INCOMPLETE' || offset === 0) return error
+  return new VmapipeError('INCOMPLETE', `${error.message}, which begins at byte ${offset}`, error.where)
 }
 
 /** The content of a frame, as it goes on. */
@@ -108,7 +124,12 @@ export class Content {
     })
   }
 
-  /** What is to follow it where it is in doubt. To be called in its turn. */
+  /** Whether nothing of it has gone on. To be called in its turn, as is `gap`. */
+  get isEmpty(): boolean {
+    return this.#order.emitted === this.#start
+  }
+
+  /** What is to follow it where it is in doubt. */
   gap(error: VmapipeError, lost: boolean): Chunk {
     return new Chunk([], [], { error, lost, doubtful: this.#order.emitted - this.#start })
   }

@@ -2,8 +2,7 @@
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
-import type { Chunk } from '../../core/items.ts'
-import { decodeFooter, TAIL_SIZE } from '../../formats/frame-map/frame-map.ts'
+import { decodeFooter, hasFooterMagic, TAIL_SIZE } from '../../formats/frame-map/frame-map.ts'
 
 /** "V", which no compressed archive begins with: it is one that is not compressed. */
 const PLAIN = 0x56
@@ -14,29 +13,45 @@ export class StreamCheck {
   #bytes = 0
   /** The last bytes so far, which may be the footer: not in the checksum yet. */
   #tail: Buffer = Buffer.alloc(0)
+  #counts = true
 
-  add({ buffers }: Chunk): void {
-    for (const bytes of buffers) {
-      if (bytes.length === 0) continue
-      this.#plain ??= bytes[0] === PLAIN
-      if (this.#plain) return
-      this.#add(bytes)
-    }
+  /** The last bytes so far, TAIL_SIZE of them. */
+  get tail(): Buffer {
+    return this.#tail
   }
 
-  /** All has come. Throws DAMAGED where the footer says that it is not what was written. */
-  finish(): void {
-    if (this.#plain !== false) return
+  /** Bytes that were used, in order. */
+  add(bytes: Uint8Array): void {
+    if (bytes.length === 0) return
+    this.#plain ??= bytes[0] === PLAIN
+    if (!this.#plain) this.#add(bytes)
+  }
+
+  /** From here on only the last bytes matter: what is used may come again, or is not the archive's. */
+  stop(): void {
+    this.#counts = false
+  }
+
+  /** Whether what was used last may be a footer. */
+  get mayEnd(): boolean {
+    return hasFooterMagic(this.#tail)
+  }
+
+  /**
+   * Whether a footer ends here, behind what it is for. Throws DAMAGED if it says that this is not what was written, or is damaged
+   * itself.
+   */
+  footer(): boolean {
+    if (this.#plain !== false || !this.#counts) return false
     const offset = this.#bytes + this.#tail.length
     const footer = decodeFooter(this.#tail)
-    if (footer === null) return
+    if (footer === null) return false
     const { length, checksum, frameBytes, heldBytes } = footer
     const before = offset - length
-    this.#checksum = crc32(this.#tail.subarray(0, -length), this.#checksum)
-    if (before !== frameBytes + heldBytes || this.#checksum !== checksum) {
-      const message = `a checksum of all ${frameBytes + heldBytes} bytes before the footer of the archive is wrong`
-      throw new VmapipeError('DAMAGED', message, { offset: before })
-    }
+    if (before === frameBytes + heldBytes && crc32(this.#tail.subarray(0, -length), this.#checksum) === checksum)
+      return true
+    const message = `a checksum of all ${frameBytes + heldBytes} bytes before the footer of the archive is wrong`
+    throw new VmapipeError('DAMAGED', message, { offset: before })
   }
 
   #add(bytes: Uint8Array): void {
@@ -52,7 +67,7 @@ export class StreamCheck {
   }
 
   #digest(bytes: Uint8Array): void {
-    this.#checksum = crc32(bytes, this.#checksum)
+    if (this.#counts) this.#checksum = crc32(bytes, this.#checksum)
     this.#bytes += bytes.length
   }
 }

@@ -9,6 +9,7 @@ import { extentWithin, skipToExtent } from './find-extent.ts'
 export type Extent = ExtentHeader & { offset: number }
 
 const EMPTY = Buffer.alloc(0)
+const MAGIC = Buffer.from('VMAE')
 
 export class ExtentReader {
   readonly #queue: ByteQueue
@@ -30,6 +31,22 @@ export class ExtentReader {
   /** Whether what is there now is the beginning of an extent. */
   get isWithin(): boolean {
     return !this.#searching && (this.#extent !== null || this.#queue.length > 0)
+  }
+
+  /** The next extent may be anywhere. */
+  get isSearching(): boolean {
+    return this.#searching
+  }
+
+  /** Whether an extent may follow: one has begun, there are too few bytes to tell, or they begin as one does. */
+  get mayFollow(): boolean {
+    return !this.#searching && (this.#extent !== null || this.#queue.length < MAGIC.length || this.mayBegin)
+  }
+
+  /** What is there begins as an extent does, as far as it goes. */
+  get mayBegin(): boolean {
+    const start = this.#queue.peek(Math.min(MAGIC.length, this.#queue.length))
+    return this.#extent !== null || start.equals(MAGIC.subarray(0, start.length))
   }
 
   /** The next extent, whose blocks are in the queue; null where more must come first. */

@@ -164,7 +164,7 @@ describe('the end of an archive', () => {
     assert.ok(table.entries.bytes.length <= extents * 7)
   })
 
-  test('that does not agree is damage: another extent, a missing page, one too many, anything behind it', () => {
+  test('that does not agree is damage: another extent, a missing page, one too many', () => {
     const extents: Slots[] = Array.from({ length: 200 }, (_, n) => [
       [1, n * 7, 0xffff],
       [3, n * 1000, 0],
@@ -184,13 +184,12 @@ describe('the end of an archive', () => {
         extents,
         records.map((record, n) => (n === 1 ? { ...record, bytes: Buffer.alloc(RECORD_BYTES, 1) } : record)),
       ],
-      [/behind the end of the archive/, extents, [...records, records[0]]],
       [/claims 0 pages for a table/, extents, records.with(-1, { ...records.at(-1)!, number: 0 })],
     ]
     for (const [message, before, after] of damage)
       assert.throws(() => check(before, after, begin), { code: 'DAMAGED', message })
-    const ended = check(extents, records, begin)
-    assert.throws(() => ended.endExtent(0), { code: 'DAMAGED', message: /behind the end/ })
+    const ended = check(extents, records.slice(0, 1), begin)
+    assert.throws(() => ended.endExtent(0), { code: 'DAMAGED', message: /behind the table/ })
   })
 
   test('of a version that nobody knows yet is an end all the same', () => {
