@@ -1,6 +1,6 @@
 /** Which compression a stream has, told from its first bytes: names lie. */
 
-export type Format = 'vma' | 'zstd' | 'lz4' | 'lz4-legacy' | 'skippable' | 'gzip' | 'lzop'
+export type Format = 'vma' | 'zstd' | 'lz4' | 'lz4-legacy' | 'skippable' | 'gzip' | 'lzop' | 'bzip2' | 'xz'
 
 /** First bytes in hex; a dot stands for any digit. */
 const MAGIC: Record<Format, string> = {
@@ -11,10 +11,12 @@ const MAGIC: Record<Format, string> = {
   skippable: '5.2a4d18', //           both of these, "Skippable frames"
   gzip: '1f8b', //                    RFC 1952, section 2.3.1
   lzop: '894c5a4f000d0a1a0a', //      lzop's own
+  bzip2: '425a683.314159265359', //   its own, of a stream that is not empty
+  xz: 'fd377a585a00', //              xz-file-format.txt, section 2.1.1.1
 }
 
 /** Bytes of the longest of them. */
-export const MAGIC_LIMIT = 9
+export const MAGIC_LIMIT = 10
 
 const PATTERNS = Object.entries(MAGIC).map(([format, hex]) => ({ format: format as Format, hex }))
 

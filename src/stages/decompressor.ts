@@ -19,7 +19,7 @@ import { Findings, NoFindings } from './findings.ts'
 
 export const decompressor = defineStage({
   name: 'decompressor',
-  summary: 'undoes zstd, LZ4, gzip or lzop, whichever it is',
+  summary: 'undoes zstd, LZ4, gzip, lzop, bzip2 or xz, whichever it is',
   input: 'bytes',
   output: 'bytes',
   options: z.strictObject({

@@ -11,6 +11,8 @@ test('every format is told from its magic number', () => {
   assert.equal(recognise(from('02214c18')), 'lz4-legacy')
   assert.equal(recognise(from('1f8b08')), 'gzip')
   assert.equal(recognise(from('894c5a4f000d0a1a0a')), 'lzop')
+  assert.equal(recognise(from('425a6839 314159265359')), 'bzip2')
+  assert.equal(recognise(from('fd377a585a00 0004')), 'xz')
   for (let digit = 0; digit < 16; digit++) assert.equal(recognise(from(`5${digit.toString(16)}2a4d18`)), 'skippable')
 })
 

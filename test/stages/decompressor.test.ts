@@ -61,6 +61,9 @@ describe('what the programs write comes back', () => {
     ['pigz', '-c', '-1'],
     ['pigz', '-c', '-1', '-i'],
     ['lzop', '-c'],
+    ['bzip2', '-c'],
+    ['xz', '-c', '-1'],
+    ['xz', '-c', '-1', '-T2', '--block-size=1MiB'],
   ]
   for (const [program, ...args] of commands) {
     test([program, ...args].join(' '), { ...needs(program), timeout }, async () => {
@@ -247,14 +250,19 @@ describe('damage', () => {
     await assert.rejects(decompress(flipped), { code: 'DAMAGED', message: /lzop cannot decode/ })
   })
 
-  test('a missing lzop program is said so, with what to do', { ...needs('lzop'), timeout }, async (t) => {
-    const bytes = piped('lzop', ['-c'], small)
+  test('a missing program is said so, with what to do', { ...needs('lzop', 'bzip2', 'xz'), timeout }, async (t) => {
+    const made = ['lzop', 'bzip2', 'xz'].map((program) => [program, piped(program, ['-c'], small)] as const)
     const path = process.env.PATH
     t.after(() => {
       process.env.PATH = path
     })
     process.env.PATH = '/nonexistent'
-    await assert.rejects(decompress(bytes), { code: 'FAILED', message: /no lzop program/, hint: 'install lzop' })
+    for (const [program, bytes] of made)
+      await assert.rejects(decompress(bytes), {
+        code: 'FAILED',
+        message: new RegExp(`no ${program} program`),
+        hint: /^install (lzop|bzip2|xz-utils)$/,
+      })
   })
 })
 
@@ -274,10 +282,11 @@ describe('memory', () => {
   const longFrame = (header: string) => Buffer.from(`28b52ffd${header}${'02001000'.repeat(127)}03001000`, 'hex')
 
   test('a window of more than 128 MiB is refused, whatever the codec would do', { timeout }, async () => {
-    const refused = { code: 'DAMAGED', message: /256\.0 MiB of memory/, hint: /--long=31/ }
+    const refused = { code: 'FAILED', message: /256\.0 MiB of memory/, hint: 'allow a --buffer of 256MiB' }
     await assert.rejects(decompress(longFrame('0090')), refused)
+    await assert.rejects(decompress(longFrame('00b0')), { code: 'DAMAGED', message: /4\.0 GiB of memory/ })
     assert.equal((await decompress(longFrame('0088'))).length, 16 * MiB)
-    const allowed = await throughBytes(decompressor(), [longFrame('0090')], { buffer: 512 * MiB })
+    const allowed = await throughBytes(decompressor(), [longFrame('0090')], { buffer: 256 * MiB })
     assert.equal(allowed.length, 16 * MiB)
   })
 

@@ -19,7 +19,7 @@ export function restoreCommand(program: Command): void {
     .description(
       'Writes the drives and config files of an archive into a folder, as `vma extract` names them ' +
         '(disk-NAME.raw), or only the drives given, where they are wanted.\n\n' +
-        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND; zstd, LZ4, gzip and lzop ' +
+        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND; zstd, LZ4, gzip, lzop, bzip2 and xz ' +
         'are recognised.\n\n' +
         'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.\n\n' +
         'Of a damaged archive, the drives that are whole are restored. One that is not is left under its name with ' +

@@ -11,6 +11,7 @@ import { GzipMembers } from './gzip-decoder.ts'
 import type { Inlet } from './inlet.ts'
 import { LzopMembers } from './lzop-decoder.ts'
 import type { Row } from './row.ts'
+import { WholeStream } from './whole-stream.ts'
 
 /** Decodes to the end of the input, and checks that it is the end of the archive too. */
 export async function decodeArchive(context: DecoderContext): Promise<void> {
@@ -21,9 +22,13 @@ export async function decodeArchive(context: DecoderContext): Promise<void> {
   if (format === 'vma') await passThrough(context)
   else if (format === 'gzip') await decodeRow(context, new GzipMembers())
   else if (format === 'lzop') await decodeRow(context, new LzopMembers())
+  else if (format === 'bzip2' || format === 'xz') await decodeRow(context, new WholeStream(format))
   else await decodeRow(context, new Frames())
   await context.order.drain()
 }
+
+/** Bytes of what is no archive. */
+const SHOWN = 9
 
 function unknown(start: Buffer): VmapipeError {
   if (start.length === 0) return new VmapipeError('INCOMPLETE', 'the archive is empty', { offset: 0 })
@@ -32,10 +37,10 @@ function unknown(start: Buffer): VmapipeError {
   }
   return new VmapipeError(
     'DAMAGED',
-    `this is not a VMA archive, compressed or not: it begins with ${hex(start, MAGIC_LIMIT)}`,
+    `this is not a VMA archive, compressed or not: it begins with ${hex(start, SHOWN)}`,
     {
       offset: 0,
-      hint: 'it may be vma, or vma compressed with zstd, lz4, gzip or lzop',
+      hint: 'it may be vma, or vma compressed with zstd, lz4, gzip, lzop, bzip2 or xz',
     },
   )
 }

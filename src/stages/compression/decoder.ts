@@ -100,5 +100,5 @@ export function planDecoding(budget: Budget, name: string, threads: number): Dec
   const outputs = budget.carve(share(3 / 8, EXTENT + 3 * STREAM_PIECE), name)
   const inputs = budget.carve(share(1 / 4, LEAST_INPUT), name)
   const maxContent = Math.min(LARGEST_WHOLE, Math.floor((outputs.total - EXTENT) / 4))
-  return { inputs, outputs, maxContent, maxWindow: Math.max(USUAL_WINDOW, capacity), inFlight }
+  return { inputs, outputs, maxContent, maxWindow: Math.max(USUAL_WINDOW, budget.total), inFlight }
 }

@@ -106,10 +106,11 @@ export class Recovery {
   }
 }
 
-/** Where the part begins that the archive ends within: it may be none of it, but bytes behind its end. */
+/** Where the frame begins that the damage is in: it may be none, but bytes behind the end of the archive. */
 function withStart(error: VmapipeError, { offset }: Start): VmapipeError {
-  if (error.code !== 'INCOMPLETE' || offset === 0) return error
-  return new VmapipeError('INCOMPLETE', `${error.message}, which begins at byte ${offset}`, error.where)
+  const { code, message, where, hint, cause } = error
+  if ((code !== 'INCOMPLETE' && code !== 'DAMAGED') || offset === 0 || where.offset === offset) return error
+  return new VmapipeError(code, `${message}, in a frame that begins at byte ${offset}`, { ...where, hint, cause })
 }
 
 /** The content of a frame, as it goes on. */

@@ -26,7 +26,7 @@ export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
   recovery.sawFrame(header.checksum)
   const walk = new FrameWalk(input, header)
   const small = header.contentSize !== undefined && header.contentSize <= maxContent
-  const slab = await inputs.take(small ? collectSize(maxContent) : STREAM_PIECE)
+  const slab = await inputs.take(small ? collectSize(maxContent) : collectSize(STREAM_PIECE))
   try {
     const filled = await walk.fill(slab.buffer)
     const most = header.contentSize ?? walk.most
@@ -150,12 +150,10 @@ async function decodeStream(
   buffer: Buffer,
   offset: number,
 ): Promise<void> {
-  const { maxWindow } = context
-  if (windowSize > maxWindow) {
-    throw new VmapipeError('DAMAGED', `a zstd frame needs ${formatBytes(windowSize)} of memory to decode`, {
-      offset,
-      hint: `at most ${formatBytes(maxWindow)} are allowed: decompress it with zstd -d --long=31, and pipe it in`,
-    })
+  if (windowSize > context.maxWindow) {
+    const most = walk.done ? walk.most : Number.POSITIVE_INFINITY
+    if (contentSize !== undefined && contentSize > most) throw wrongSize(contentSize, most, offset)
+    throw await windowTooLarge(context, windowSize, offset)
   }
   const params = { [WINDOW_LOG_MAX]: Math.max(10, Math.ceil(Math.log2(windowSize))) }
   const engine = createZstdDecompress({ params, chunkSize: STREAM_PIECE })
@@ -165,6 +163,24 @@ async function decodeStream(
     if (left > 0) throw new VmapipeError('DAMAGED', 'a zstd frame goes on after its end', { offset })
   })
   if (contentSize !== undefined && total !== contentSize) throw wrongSize(contentSize, total, offset)
+}
+
+/** What zstd makes at most, with --long=31. */
+const LARGEST_WINDOW = 2 ** 31
+
+/** One that an archive begins with was meant so. Any other is a header that is damaged. */
+async function windowTooLarge(
+  { order, end, maxWindow }: DecoderContext,
+  size: number,
+  offset: number,
+): Promise<VmapipeError> {
+  await order.drain()
+  const message = `a zstd frame needs a window of ${formatBytes(size)} of memory to decode`
+  if (size > LARGEST_WINDOW || end.isArchive) return new VmapipeError('DAMAGED', message, { offset })
+  return new VmapipeError('FAILED', `${message}, ${formatBytes(maxWindow)} are allowed`, {
+    offset,
+    hint: `allow a --buffer of ${Math.ceil(size / 2 ** 20)}MiB`,
+  })
 }
 
 function wrongSize(declared: number, real: number, offset: number): VmapipeError {
