@@ -92,7 +92,9 @@ export class PartialEntry {
   /** The same when the process is about to end, and nothing can be waited for. */
   removeNow(): void {
     const there = lstatSync(this.#lockPath, { throwIfNoEntry: false })
-    if (there === undefined || !isSame(fstatSync(this.file.fd), there)) return
+    // Closed already if it is just being removed.
+    const isOpen = this.file.fd >= 0
+    if (there === undefined || (isOpen && !isSame(fstatSync(this.file.fd), there))) return
     if (this.isFolder) {
       for (const name of readdirSync(this.path, { encoding: 'buffer' })) unlinkSync(within(this.path, name))
       rmdirSync(this.path)

@@ -18,7 +18,7 @@ import { openRawDisk } from '../../storage/disks/raw-disk.ts'
 import { folderMode, OWNERS_ALONE } from '../../storage/file-mode.ts'
 import { makeDurableFolder, syncFolder } from '../../storage/folder.ts'
 import { within } from '../../storage/partial-entry.ts'
-import { refuseToReplace } from '../../storage/partial-file.ts'
+import { type PartialFileOptions, refuseToReplace } from '../../storage/partial-file.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
 import { takeName, takeNewName } from '../../storage/take-name.ts'
 
@@ -71,7 +71,7 @@ export class RestoreFolder {
     for (const note of names.notes) warn?.(note)
     for (const [index, { data }] of manifest.configs.entries()) {
       const file = names.configs[index]
-      if (file !== null) await writeConfig(join(path, file), data, { force, mode })
+      if (file !== null) await writeConfig(join(path, file), data, { force, mode, ...(warn && { warn }) })
     }
     await makeDurableFolder(folder.#state)
     if (await folder.#isComplete()) await folder.#name()
@@ -106,7 +106,8 @@ export class RestoreFolder {
   /** The images are served no more: nothing of the restore is left. */
   async leave(): Promise<void> {
     if (!this.#named) return
-    await rm(this.#state, { recursive: true, force: true })
+    // FUSE and NFS let go of files that were open some time after they were closed.
+    await rm(this.#state, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
     await syncFolder(this.path, this.path)
   }
 
@@ -171,7 +172,7 @@ async function writeDurably(path: string, data: Uint8Array): Promise<void> {
   }
 }
 
-async function writeConfig(path: string, data: Uint8Array, how: How): Promise<void> {
+async function writeConfig(path: string, data: Uint8Array, how: PartialFileOptions): Promise<void> {
   const there = (await lookAt(path))?.size === data.byteLength ? await readFile(pathOf(path)) : null
   if (there?.equals(data)) return
   const writer = await createRawFile(path, data.byteLength, how)

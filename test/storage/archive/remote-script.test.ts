@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,6 +10,7 @@ import { lockFile } from '../../../src/storage/partial-lock.ts'
 import { partialName, SHARED, UNLOCKED } from '../../../src/storage/partial-name.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
+import { until } from './processes.ts'
 
 const NONCE = '0123456789abcdef0123456789abcdef'
 
@@ -180,6 +182,29 @@ for (const [name, shell] of Object.entries(shells)) {
         `${NONCE} ${clears ? 'busy' : 'left'} ./${alive[0]}\n${NONCE} ready\n${NONCE} done\n`,
       )
       assert.deepEqual(readdirSync(dir).sort(), [...alive, 'vm.vma'].sort())
+    })
+
+    test('what was put in the place of the file meanwhile does not get its name, and stays', async (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      const child = spawn(shell[0], [...shell.slice(1), '-c', writeCommand], {
+        cwd: dir,
+        stdio: ['pipe', 'pipe', 'ignore'],
+      })
+      let answers = ''
+      child.stdout.on('data', (data) => {
+        answers += data
+      })
+      child.stdin.write(words('vm.vma'))
+      await until(() => answers.includes('ready'), 'it is ready')
+      const [temporary] = readdirSync(dir)
+      writeFileSync(join(dir, 'other'), `somebody else${NONCE}`)
+      renameSync(join(dir, 'other'), join(dir, temporary))
+      child.stdin.end(`archive${NONCE}`)
+      await once(child, 'close')
+      assert.match(answers, / swapped\n$/)
+      assert.deepEqual(readdirSync(dir), [temporary])
+      assert.equal(readFileSync(join(dir, temporary), 'utf8'), `somebody else${NONCE}`)
     })
 
     test('says so when a file to read is missing', (t) => {
