@@ -1,9 +1,11 @@
 /** ARCHIVE.idx: the index of an archive that has none of its own (README.md beside this file). */
 
-import { open, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, stat } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { PartialFile, type PartialFileOptions } from '../storage/partial-file.ts'
+import { openRaw } from '../storage/raw-reader.ts'
 import { writeAll } from '../storage/write-all.ts'
 import { FrameTable } from './frame-table.ts'
 import { INDEX_LIMIT } from './index-builder.ts'
@@ -70,8 +72,7 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
 /** Null where there is none. Throws DAMAGED where it is not right, or not of this archive as it is now. */
 export async function readSidecar(archive: string): Promise<Sidecar | null> {
   const path = sidecarPath(archive)
-  const file = await open(path).catch((error) => {
-    if (error.code === 'ENOENT') return null
+  const file = await openIfFile(path).catch((error) => {
     throw asVmapipeError(error, { file: path })
   })
   if (file === null) return null
@@ -84,6 +85,18 @@ export async function readSidecar(archive: string): Promise<Sidecar | null> {
   } finally {
     await file.close()
   }
+}
+
+/** Null if there is none. A FIFO, a folder, a socket or a device of that name is not waited for, and is no index. */
+async function openIfFile(path: string): Promise<FileHandle | null> {
+  const stats = await stat(path).catch((error) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  if (stats === null) return null
+  if (!stats.isFile()) throw wrong('is no index')
+  const { file } = await openRaw(path, constants.O_RDONLY)
+  return file
 }
 
 async function decodeSidecar(bytes: Buffer, { size, mtime }: Identity): Promise<Sidecar> {

@@ -11,6 +11,8 @@ export interface CommonFlags {
   progress: ProgressMode
   quiet?: boolean
   verbose?: boolean
+  /** False with --no-color. */
+  color?: boolean
 }
 
 export interface RunFlags extends CommonFlags {

@@ -2,6 +2,7 @@
 
 import { styleText } from 'node:util'
 import { printable } from '../core/errors.ts'
+import { refuseIfClosed } from '../storage/standard-streams.ts'
 
 type Format = Parameters<typeof styleText>[0]
 
@@ -19,8 +20,20 @@ export function noteLine(level: 'info' | 'warning' | 'error', text: string, stam
   return [label, stamp, printable(text)].filter((part) => part !== undefined).join(' ')
 }
 
-/** Result lines on standard output. */
+/** Result lines on standard output: what the command is for. FAILED if it is closed. */
 export function print(...lines: string[]): void {
+  refuseIfClosed(1)
+  tell(...lines)
+}
+
+/** The same of bytes as they are. */
+export function printBytes(bytes: Uint8Array): void {
+  refuseIfClosed(1)
+  process.stdout.write(bytes)
+}
+
+/** Lines on standard output of a command whose exit code says the same. */
+export function tell(...lines: string[]): void {
   process.stdout.write(lines.map((line) => `${line}\n`).join(''))
 }
 

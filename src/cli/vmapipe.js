@@ -3,7 +3,7 @@
 // In a checkout that is main.ts as it stands; the published package ships it compiled, in dist.
 
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import module, { createRequire } from 'node:module'
 import * as os from 'node:os'
 import { dirname, join } from 'node:path'
@@ -95,7 +95,10 @@ function keepCompiled() {
   try {
     const cache = join(process.env.XDG_CACHE_HOME || join(os.homedir(), '.cache'), 'vmapipe')
     // Of a path that is not UTF-8 there is another one in this string.
-    if (!cache.includes('\ufffd')) module.enableCompileCache(cache)
+    if (cache.includes('\ufffd')) return
+    // Node makes folders in a loop that never ends where none can be made, such as in /proc.
+    for (const folder of [dirname(cache), cache]) if (!existsSync(folder)) mkdirSync(folder, 0o700)
+    module.enableCompileCache(cache)
   } catch {
     // A user without a home.
   }

@@ -3,12 +3,12 @@
  * to the current directory, as on the command line. Everything wrong with it is CONFIG, with file, line, column and path.
  */
 
-import { open } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { describe, VmapipeError } from '../core/errors.ts'
 import { definePipeline, type Pipeline } from '../core/pipeline.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { stages as builtIn } from '../stages/registry.ts'
+import { readSmallFile } from '../storage/config-file.ts'
 import { loadModule } from './module.ts'
 import { readPipeline } from './read.ts'
 import type { Registry } from './schema.ts'
@@ -69,14 +69,9 @@ function closedPipeline(file: string, stages: readonly BoundStage[]): Pipeline {
 
 async function readText(file: string): Promise<string> {
   try {
-    await using handle = await open(file)
-    const buffer = Buffer.alloc(MAX_CONFIG_BYTES + 1)
-    let length = 0
-    for (let read = -1; read !== 0 && length < buffer.length; length += read) {
-      read = (await handle.read(buffer, length)).bytesRead
-    }
-    if (length > MAX_CONFIG_BYTES) throw new Error('larger than 64 KiB, this is no pipeline config')
-    return new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, length))
+    const bytes = await readSmallFile(file, MAX_CONFIG_BYTES)
+    if (bytes.length > MAX_CONFIG_BYTES) throw new Error('larger than 64 KiB, this is no pipeline config')
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (error) {
     throw new VmapipeError('CONFIG', `cannot read the pipeline config: ${describe(error as Error)}`, {
       file,

@@ -3,6 +3,7 @@
  * or a function of the parameters (--set) that gives one of these. Its stages are its own, or written as in a YAML config.
  */
 
+import { stat } from 'node:fs/promises'
 import { registerHooks } from 'node:module'
 import { extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -36,6 +37,8 @@ async function importDefault(file: string): Promise<unknown> {
     resolve: (specifier, context, next) => next(specifier === 'vmapipe' ? ours : specifier, context),
   })
   try {
+    // Node would wait for somebody to write into a FIFO, in the thread that hears Ctrl-C.
+    if (!(await stat(file)).isFile()) throw new Error('it is not a file')
     const module = await import(pathToFileURL(resolve(file)).href)
     if (module.default === undefined) throw new Error('it has no default export')
     return module.default

@@ -80,16 +80,17 @@ export async function runStages(stages: readonly BoundStage[], options: RunOptio
   }
 }
 
-/** The parts of a pipeline, made but not opened. */
-export function createParts(stages: readonly BoundStage[], run: Run): Part[] {
-  return stages.map(({ definition, options }) => {
+/** The parts of a pipeline, made but not opened. Also in `parts`, as far as they could be made. */
+export function createParts(stages: readonly BoundStage[], run: Run, parts: Part[] = []): Part[] {
+  for (const { definition, options } of stages) {
     const { name } = definition
     try {
-      return { name, body: definition.create(options as never, run.context(name)) }
+      parts.push({ name, body: definition.create(options as never, run.context(name)) })
     } catch (error) {
       throw blame(name, error)
     }
-  })
+  }
+  return parts
 }
 
 /** What the stages of one run share, and its first error. */
@@ -140,9 +141,7 @@ export class Run {
     if (outside?.aborted) throw abortError(outside)
     outside?.addEventListener('abort', onAbort, { once: true })
     try {
-      const parts = createParts(stages, this)
-      await this.#open(parts)
-      await this.#flow(parts)
+      await this.#flow(await this.#open(stages))
     } finally {
       outside?.removeEventListener('abort', onAbort)
       for (const hook of this.#endHooks.splice(0)) hook()
@@ -150,24 +149,33 @@ export class Run {
     if (this.#failure !== null) throw this.#failure
   }
 
-  /** Opens all stages in the order of the pipeline; where one fails, it and those before it are closed. */
-  async #open(parts: Part[]): Promise<void> {
-    for (const [index, { name, body }] of parts.entries()) {
-      try {
+  /** Makes and opens all stages in the order of the pipeline. If one fails, all that were made are closed, the last first. */
+  async #open(stages: readonly BoundStage[]): Promise<Part[]> {
+    const parts: Part[] = []
+    let current = 'pipeline'
+    try {
+      createParts(stages, this, parts)
+      for (const { name, body } of parts) {
+        current = name
         if (hasHooks(body)) await body.open?.()
         if (this.#failure !== null) throw this.#failure
-      } catch (error) {
-        const first = this.fail(name, error)
-        for (const part of parts.slice(0, index + 1).reverse()) await this.#closeUnused(part, first)
-        throw this.#failure
       }
+      return parts
+    } catch (error) {
+      const first = this.fail(current, error)
+      for (const part of parts.toReversed()) await this.#closeUnused(part, first)
+      throw this.#failure
     }
   }
 
   async #closeUnused({ name, body }: Part, error: Error): Promise<void> {
     try {
       if (hasHooks(body)) await body.close?.(error)
-      else if (typeof body === 'object' && 'destroy' in body) body.destroy(error)
+      else if (typeof body === 'object' && 'destroy' in body) {
+        // Nobody else hears of it.
+        body.on?.('error', () => {})
+        body.destroy(error)
+      }
     } catch (error) {
       this.fail(name, error)
     }

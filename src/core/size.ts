@@ -27,19 +27,22 @@ export function parseBytes(text: string): number | undefined {
 export interface ByteSizeOptions {
   /** Least bytes allowed; 0 unless told otherwise. */
   min?: number
+  /** Most bytes allowed; any number unless told otherwise. */
+  max?: number
   /** An example for the message about a wrong one. */
   example?: string
 }
 
 /** A size in an option: a number of bytes, or text such as `64MiB`; gives bytes. */
-export function byteSize({ min = 0, example = '64MiB' }: ByteSizeOptions = {}) {
+export function byteSize({ min = 0, max = Number.MAX_SAFE_INTEGER, example = '64MiB' }: ByteSizeOptions = {}) {
   const error = ({ input }: { input?: unknown }) => `expected a size such as ${example}, got ${shown(input)}`
   const text = z.string({ error }).regex(PATTERN, { error })
   const number = z.number({ error }).int({ error }).nonnegative({ error })
   return z.union([text, number], { error }).transform((value, context) => {
     const bytes = typeof value === 'number' ? value : parseBytes(value)
-    if (bytes !== undefined && bytes >= min) return bytes
-    const wanted = bytes === undefined ? `a size such as ${example}` : `at least ${formatBytes(min)}`
+    if (bytes !== undefined && bytes >= min && bytes <= max) return bytes
+    const limit = bytes !== undefined && bytes > max ? `at most ${formatBytes(max)}` : `at least ${formatBytes(min)}`
+    const wanted = bytes === undefined ? `a size such as ${example}` : limit
     context.issues.push({ code: 'custom', input: value, message: `expected ${wanted}, got ${shown(value)}` })
     return z.NEVER
   })

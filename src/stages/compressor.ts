@@ -32,7 +32,7 @@ const options = z
   .strictObject({
     method: z.enum(['zstd', 'lz4', 'gzip', 'none']).default('zstd').describe('how to compress'),
     level: z.int().optional().describe('zstd: -7 to -1 (fast) or 1 to 19, 3 if left out; gzip: 1 to 9, 6 if left out'),
-    frame: byteSize({ min: 1 << 14, example: '1MiB' })
+    frame: byteSize({ min: 1 << 14, max: 1 << 30, example: '1MiB' })
       .default(FRAME)
       .describe('bytes of the archive that one independent frame holds'),
     map: z.boolean().default(true).describe('which frames there are, at the end of the archive'),

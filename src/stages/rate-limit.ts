@@ -8,6 +8,9 @@ import { defineStage, z } from '../core/stage.ts'
 /** Bytes of a quarter of a second may go at once. */
 const BURST_SECONDS = 0.25
 
+/** A timer of Node takes 32 bits, and a longer one is over at once. */
+const LONGEST_SLEEP_MS = 2 ** 31 - 1
+
 export const rateLimit = defineStage({
   name: 'rate-limit',
   summary: 'lets only so many bytes a second pass',
@@ -20,7 +23,9 @@ export const rateLimit = defineStage({
     return async (item: Item) => {
       const now = performance.now() / 1000
       due = Math.max(due, now - BURST_SECONDS) + weight(item) / rate
-      if (due > now) await sleep((due - now) * 1000, undefined, { signal })
+      for (let ms = (due - now) * 1000; ms > 0; ms -= LONGEST_SLEEP_MS) {
+        await sleep(Math.min(ms, LONGEST_SLEEP_MS), undefined, { signal })
+      }
       return item
     }
   },

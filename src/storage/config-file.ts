@@ -9,10 +9,15 @@ import { openRaw } from './raw-reader.ts'
  * a pipe that nobody writes to, and for what is neither.
  */
 export async function readConfigFile(path: string, most: number, signal?: AbortSignal): Promise<Buffer> {
-  const data = (await readIfPipe(path, most, signal)) ?? (await readFile(path, most))
+  const data = await readSmallFile(path, most, signal)
   if (data.length <= most) return data
   const message = `this config file has more than the ${most} bytes that an archive holds of each`
   throw new VmapipeError('USAGE', message, { file: path })
+}
+
+/** The same, and one byte more than `most` of what has more. */
+export async function readSmallFile(path: string, most: number, signal?: AbortSignal): Promise<Buffer> {
+  return (await readIfPipe(path, most, signal)) ?? readFile(path, most)
 }
 
 async function readFile(path: string, most: number): Promise<Buffer> {

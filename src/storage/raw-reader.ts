@@ -1,6 +1,6 @@
 /** Raw image files and block devices to read. Both are read as they are: nothing in them is taken for a format. */
 
-import { constants, type Stats } from 'node:fs'
+import { constants, fstatSync, readFileSync, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { pathOf } from '../core/byte-text.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
@@ -108,9 +108,20 @@ export async function openRaw(path: string, flags: number): Promise<{ file: File
   throw new VmapipeError('USAGE', 'neither a file nor a block device', { file: path })
 }
 
+/** sysfs(5): /sys/dev/block/MAJOR:MINOR/size, in sectors of 512 bytes whatever the device has. Without system calls of our own. */
+function sizeInSysfs(file: FileHandle): number {
+  try {
+    const { rdev } = fstatSync(file.fd)
+    const [major, minor] = [(rdev >>> 8) & 0xfff, (rdev & 0xff) | ((rdev >>> 12) & 0xfff00)]
+    return Number(readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'latin1')) * 512
+  } catch {
+    return -1
+  }
+}
+
 /** Bytes of a block device. */
 export function deviceSize(path: string, file: FileHandle): number {
-  const size = syscalls()?.lseek(file.fd, 0, SEEK_END) ?? -1
+  const size = syscalls()?.lseek(file.fd, 0, SEEK_END) ?? sizeInSysfs(file)
   if (size >= 0) return size
   throw new VmapipeError('FAILED', 'the size of this block device cannot be found out', { file: path })
 }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { copyFileSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
@@ -144,6 +146,22 @@ describe('an index beside an archive', limits, () => {
       assert.match(warnings.join(), /^the index beside the archive is not used: /)
     }
   })
+
+  for (const what of ['FIFO', 'folder', 'socket'])
+    test(`that is a ${what} is not waited for, and not used`, async (t) => {
+      const archive = await written(t, foreign)
+      if (what === 'FIFO') execFileSync('mkfifo', [`${archive}.idx`])
+      else if (what === 'folder') mkdirSync(`${archive}.idx`)
+      else {
+        const server = createServer().listen(`${archive}.idx`)
+        t.after(() => server.close())
+        await once(server, 'listening')
+      }
+      const { content, warnings } = await contentOf(archive)
+      assert.ok(content.equals(IMAGE))
+      assert.equal(warnings.length, 1)
+      assert.match(warnings[0], /the index beside the archive is not used/)
+    })
 
   test('of an archive that was cut says what that lacks', async (t) => {
     const archive = await written(t, foreign)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -10,6 +11,16 @@ const limits = { timeout: 30_000 }
 
 /** Makes this Node say that it is an old one, before the launcher looks. */
 const OLD = "data:text/javascript,Object.defineProperty(process.versions,'node',{value:'20.20.2'})"
+
+test('a HOME in which nothing can be made keeps nothing', limits, (t) => {
+  const dir = tmpDir(t)
+  writeFileSync(join(dir, 'file'), '')
+  for (const home of ['/proc', '/proc/self', join(dir, 'file'), join(dir, 'not/there')]) {
+    const env = { ...process.env, HOME: home, XDG_CACHE_HOME: '' }
+    const { status } = spawnSync(process.execPath, [LAUNCHER, '--version'], { env, timeout: 10_000 })
+    assert.equal(status, 0, home)
+  }
+})
 
 /** A copy of the launcher where nothing else is, as a package somebody installed. */
 function loneLauncher(dir: string): string {
@@ -72,4 +83,28 @@ test('the compiled command line is started where the sources are not shipped', l
     encoding: 'utf8',
   })
   assert.equal(stdout, 'x,y\n')
+})
+
+test('a signal that asks how far it is goes on to the newer one, and opens no debugger', limits, async (t) => {
+  const dir = tmpDir(t)
+  const launcher = loneLauncher(dir)
+  const bin = join(dir, 'node_modules/node/bin')
+  mkdirSync(bin, { recursive: true })
+  writeFileSync(join(dir, 'node_modules/node/package.json'), '{"version":"24.1.0"}')
+  const script = '#!/bin/sh\ntrap "echo asked; exit 5" USR1\necho "$1"\nwhile :; do sleep 0.1; done\n'
+  writeFileSync(join(bin, 'node'), script, { mode: 0o755 })
+  const child = spawn(process.execPath, ['--import', OLD, launcher], { stdio: ['ignore', 'pipe', 'pipe'] })
+  t.after(() => child.kill('SIGKILL'))
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (data) => {
+      said += data
+    })
+  }
+  await once(child.stdout, 'data')
+  child.kill('SIGUSR1')
+  const [code] = await once(child, 'close')
+  assert.equal(code, 5)
+  assert.match(said, /asked/)
+  assert.doesNotMatch(said, /debugger/i)
 })

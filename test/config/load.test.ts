@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type LoadOptions, loadPipeline } from '../../src/config/load.ts'
@@ -96,5 +97,17 @@ test('what is no text, or far too large, is not read', async (t) => {
   assert.match(await fault(load('a.yaml', Buffer.from([0xff, 0xfe, 0x00]))), /cannot read the pipeline config/)
   assert.match(await fault(load('b.yaml', Buffer.alloc((64 << 10) + 1, 'a'))), /larger than 64 KiB/)
   assert.match(await fault(loadPipeline(join(tmpDir(t), 'none.yaml'))), /no such file.*none\.yaml/)
-  assert.match(await fault(loadPipeline('/dev/zero', { registry })), /larger than 64 KiB/)
+  assert.match(await fault(loadPipeline('/dev/zero', { registry })), /neither a file nor a block device/)
+})
+
+test('a FIFO and a folder are not waited for, as text or as a module', { timeout: 20_000 }, async (t) => {
+  const dir = tmpDir(t)
+  for (const name of ['fifo.yaml', 'fifo.js', 'fifo.ts']) {
+    execFileSync('mkfifo', [join(dir, name)])
+    assert.match(await fault(loadPipeline(join(dir, name), { registry })), /fifo/)
+  }
+  for (const name of ['folder.yaml', 'folder.js']) {
+    mkdirSync(join(dir, name))
+    assert.match(await fault(loadPipeline(join(dir, name), { registry })), /folder/)
+  }
 })

@@ -145,10 +145,16 @@ test('an error of the sink ends it', { timeout }, async () => {
   })
 })
 
+test('a frame of more than 1 GiB is refused', () => {
+  assert.throws(() => compressor({ frame: 2 ** 30 + 1 }), { message: /at most 1\.0 GiB/ })
+})
+
 test('frames become fewer, then smaller, where memory is short', () => {
   const same = (bytes: number) => bytes
   assert.deepEqual(planFrames(new Budget(64 * MiB), 4 * MiB, 2, same), { frameSize: 4 * MiB, inFlight: 4 })
   assert.deepEqual(planFrames(new Budget(64 * MiB), 4 * MiB, 32, same), { frameSize: 4 * MiB, inFlight: 5 })
   assert.deepEqual(planFrames(new Budget(1024 * MiB), 4 * MiB, 32, same), { frameSize: 4 * MiB, inFlight: 34 })
   assert.deepEqual(planFrames(new Budget(16 * MiB), 4 * MiB, 2, same), { frameSize: MiB, inFlight: 3 })
+  // No number of 32 bits.
+  assert.deepEqual(planFrames(new Budget(16 * MiB), 2 ** 42, 2, same), { frameSize: MiB, inFlight: 3 })
 })

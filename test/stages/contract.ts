@@ -88,6 +88,27 @@ export function stageContract(name: string, { stage, input, empty, deterministic
       assert.equal(watched.closed(), 1)
     })
 
+    test('ends when another stage cannot be opened, before it or after it, closed once', async () => {
+      for (const isBefore of [true, false]) {
+        const watched = await middle()
+        const { input: kind, output } = watched.bound.definition
+        if (kind === 'nothing' && isBefore) continue
+        const taken = kind === 'any' ? 'bytes' : kind
+        const given = output === 'same' ? taken : output
+        const broken = { open: async () => Promise.reject(new Error('cannot be opened')) }
+        const source = { read: async () => null, ...(isBefore && broken) }
+        const sink = { write: async () => {}, ...(!isBefore && broken) }
+        const stages = [watched.bound]
+        if (kind !== 'nothing')
+          stages.unshift(bound({ name: 'source', input: 'nothing', output: taken, create: () => source }))
+        if (given !== 'nothing')
+          stages.push(bound({ name: 'sink', input: given, output: 'nothing', create: () => sink }))
+        else if (!isBefore) continue
+        await assert.rejects(definePipeline(stages).run({ buffer: BUFFER }), { message: 'cannot be opened' })
+        assert.equal(watched.closed(), 1)
+      }
+    })
+
     test('ends when aborted, closed once', async () => {
       const watched = await middle()
       const controller = new AbortController()

@@ -3,7 +3,7 @@ import { printable, VmapipeError } from '../../core/errors.ts'
 import type { ConfigFile } from '../../core/items.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
-import { listing, print } from '../text.ts'
+import { listing, print, printBytes } from '../text.ts'
 
 interface Flags extends CommonFlags {
   config?: string
@@ -29,7 +29,7 @@ async function run(archive: string, { config }: Flags): Promise<void> {
   const { configs } = await readManifest({ from: archive, signal }).finally(dispose)
   const { data } = pick(configs, config)
   // Bytes as they are for a file or a pipe; on a terminal they must not move the cursor.
-  if (!process.stdout.isTTY) process.stdout.write(data)
+  if (!process.stdout.isTTY) printBytes(data)
   else print(Buffer.from(data).toString().replace(/\n$/, '').split('\n').map(printable).join('\n'))
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { formatBytes } from '../../core/size.ts'
 import { examples, type RunFlags, running } from '../flags.ts'
 import { runJob } from '../run-job.ts'
-import { count, print } from '../text.ts'
+import { count, tell } from '../text.ts'
 
 interface Flags extends RunFlags {
   force?: boolean
@@ -31,6 +31,6 @@ async function run(archive: string, { force, ...flags }: Flags): Promise<void> {
   )
   if (flags.quiet) return
   const { path, extents, bytes } = report
-  if (path === null) print(`the archive has an index already, of ${count(extents, 'extent')}`)
-  else print(`${path}: ${count(extents, 'extent')}, ${formatBytes(bytes)}`)
+  if (path === null) tell(`the archive has an index already, of ${count(extents, 'extent')}`)
+  else tell(`${path}: ${count(extents, 'extent')}, ${formatBytes(bytes)}`)
 }

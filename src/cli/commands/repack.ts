@@ -53,7 +53,7 @@ export function repackCommand(program: Command): void {
 }
 
 async function run(archive: string, { output, drive, without, bwlimit, ...flags }: Flags): Promise<void> {
-  const { buffer, threads, progress, quiet, verbose, ...wishes } = flags
+  const { buffer, threads, progress, quiet, verbose, color: _, ...wishes } = flags
   const { repack } = await import('../../jobs/repack.ts')
   await runJob(
     'repack',

@@ -3,7 +3,7 @@ import type { PipelineConfig } from '../../config/load.ts'
 import { examples, pairs, type RunFlags, running } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { runSummary } from '../summary.ts'
-import { print } from '../text.ts'
+import { tell } from '../text.ts'
 
 interface Flags extends RunFlags {
   set?: [string, string][]
@@ -34,7 +34,7 @@ export function runCommand(program: Command): void {
 async function run(file: string, { set = [], check, ...flags }: Flags): Promise<void> {
   const { loadPipeline } = await import('../../config/load.ts')
   const config = await loadPipeline(file, { set: Object.fromEntries(set) })
-  if (check) print(`${file}: good: ${flow(config)}`)
+  if (check) tell(`${file}: good: ${flow(config)}`)
   else await runPipeline(config, flags)
 }
 

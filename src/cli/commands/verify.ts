@@ -4,7 +4,7 @@ import { type ArchiveReport, DamagedArchive } from '../../jobs/archive-report.ts
 import { examples, type JobFlags, limited } from '../flags.ts'
 import { formatDuration } from '../progress/duration.ts'
 import { runJob } from '../run-job.ts'
-import { count, print } from '../text.ts'
+import { count, tell } from '../text.ts'
 import { unreadableJson, verdictJson, verdictLines } from '../verdict.ts'
 
 interface Flags extends JobFlags {
@@ -42,15 +42,15 @@ async function run(archive: string, { bwlimit, json, ...flags }: Flags): Promise
     if (flags.quiet) return
     const what = `${count(result.drives.length, 'drive')} and ${count(result.manifest.configs.length, 'config file')}`
     const whole = `the archive is whole: ${what}, checked in ${formatDuration(result.seconds)}`
-    print(...verdictLines(result), whole)
+    tell(...verdictLines(result), whole)
   } catch (error) {
-    if (error instanceof DamagedArchive && !flags.quiet) print(...verdictLines(error.report), 'the archive is damaged')
+    if (error instanceof DamagedArchive && !flags.quiet) tell(...verdictLines(error.report), 'the archive is damaged')
     throw error
   }
 }
 
 async function printJson(archive: string, checking: Promise<ArchiveReport>, { progress }: JobFlags): Promise<void> {
-  const show = (verdict: object) => print(JSON.stringify({ archive, ...verdict }, null, 2))
+  const show = (verdict: object) => tell(JSON.stringify({ archive, ...verdict }, null, 2))
   try {
     show(verdictJson(await checking))
   } catch (error) {

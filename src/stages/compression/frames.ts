@@ -27,7 +27,7 @@ export function planFrames(
 ): FramePlan {
   const { capacity } = budget
   const room = capacity - Math.min(LEFT_TO_OTHERS, capacity / 2)
-  for (let frameSize = wanted; ; frameSize >>>= 1) {
+  for (let frameSize = wanted; ; frameSize = Math.floor(frameSize / 2)) {
     const fits = Math.floor((room - bound(frameSize)) / (frameSize + bound(frameSize)))
     const inFlight = Math.min(threads + 2, fits)
     if (inFlight >= 2 || frameSize <= SMALLEST_FRAME) {

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { isatty } from 'node:tty'
 import { promisify } from 'node:util'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { refuseIfClosed } from '../standard-streams.ts'
 import { FileSource } from './file-source.ts'
 import { closeFd, openFd, readPipe, reopenPipe } from './pipe-fd.ts'
 import { PipeSource } from './pipe-source.ts'
@@ -39,6 +40,7 @@ async function openCharacterDevice(path: string, options: SourceOptions): Promis
 /** Standard input as it is found: a pipe, a socket, a file from where it stands. A terminal is refused. */
 export async function openStdin(options: SourceOptions): Promise<ArchiveSource> {
   const name = 'standard input'
+  refuseIfClosed(0)
   if (isatty(0)) {
     throw new VmapipeError('USAGE', 'nobody can type an archive', {
       hint: 'redirect standard input from a file or a pipe',

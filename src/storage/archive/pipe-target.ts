@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { promisify } from 'node:util'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { refuseIfClosed } from '../standard-streams.ts'
 import { OpenFileTarget } from './device-target.ts'
 import { writeToStream } from './gather.ts'
 import { closeFd, openFd, reopenPipe, writePipe } from './pipe-fd.ts'
@@ -90,6 +91,7 @@ export class PipeTarget implements ArchiveTarget {
 
 /** Standard output as it is found: a pipe, a socket, a file. A terminal is refused. */
 export async function openStdout(options: TargetOptions): Promise<ArchiveTarget> {
+  refuseIfClosed(1)
   if (isatty(1)) {
     throw new VmapipeError('USAGE', 'an archive is no text for a terminal', {
       hint: 'redirect standard output into a file or a pipe',
