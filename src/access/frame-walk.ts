@@ -180,9 +180,10 @@ function tooMany(frames: number): VmapipeError {
   )
 }
 
-const UNPACK = 'unpack it with --spool DIR, or make another archive of it with `vmapipe repack`'
+const UNPACK =
+  'commands that read it unpack it first, into the folder of --spool; or make another archive of it with `vmapipe repack`'
 
-function notAlone(): VmapipeError {
+export function notAlone(): VmapipeError {
   return new VmapipeError(
     'USAGE',
     'this compressed archive is no row of small frames: nothing in it can be had without all before',

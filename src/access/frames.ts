@@ -39,7 +39,7 @@ export class Frames implements ArchiveBytes {
     const atOnce = atOnceIn(table, budget, threads)
     if (atOnce === 0)
       throw new VmapipeError('USAGE', `frames of ${formatBytes(contentBytes)} do not fit into memory`, {
-        hint: `allow a --buffer of ${formatBytes(bytes * 3 + LEAST_FRAMES * contentBytes)}`,
+        hint: `allow a --buffer of ${formatBytes(bytes + LEAST_FRAMES * contentBytes)}`,
       })
     this.#file = file
     this.#table = table

@@ -5,9 +5,10 @@ import { availableParallelism, tmpdir } from 'node:os'
 import type { Readable } from 'node:stream'
 import { Budget } from '../core/budget.ts'
 import type { Counters } from '../core/counters.ts'
-import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { asVmapipeError } from '../core/errors.ts'
 import type { DriveInfo } from '../core/items.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
+import { formatBytes } from '../core/size.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { type Archive, OpenArchive } from './archive.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
@@ -36,8 +37,8 @@ export interface OpenArchiveOptions {
   /** One line for the user that is not an error. */
   warn?: (message: string) => void
   /**
-   * A folder for the drives of an archive that can only be read once, from front to back: unless it is given, a pipe's are
-   * in the folder for temporary files, and a compressed file in which nothing can be found is USAGE.
+   * A folder for the drives of an archive that can only be read from front to back: a pipe, or a compressed file in which nothing
+   * can be found. That for temporary files unless it is given. How much it will be is told by a warning first.
    */
   spool?: string
   /** Drives that are wanted, where that saves work; all unless given. */
@@ -57,8 +58,11 @@ export async function openArchive(from: string | Readable, options: OpenArchiveO
   const settled = { ...options, budget, threads, warn }
   options.signal?.throwIfAborted()
   const path = await pathOf(from)
-  const archive = path === null ? null : await openFile(path, settled)
-  return archive ?? spoolArchive(from, { ...settled, folder: options.spool ?? tmpdir() })
+  const archive = path === null ? 'the archive can only be read once' : await openFile(path, settled)
+  if (typeof archive !== 'string') return archive
+  const spool = { folder: options.spool ?? tmpdir(), why: archive, again: path !== null }
+  // What was lent to an attempt to do without is not used any more.
+  return spoolArchive(from, { ...settled, ...spool, budget: path === null ? budget : new Budget(budget.capacity) })
 }
 
 /** Null for what can only be read once. */
@@ -70,8 +74,8 @@ async function pathOf(from: string | Readable): Promise<string | null> {
   return stats?.isFIFO() || stats?.isCharacterDevice() ? null : place.path
 }
 
-/** Null for one that is to be spooled. */
-async function openFile(path: string, options: Settled): Promise<Archive | null> {
+/** Why it is to be spooled, if it is. */
+async function openFile(path: string, options: Settled): Promise<Archive | string> {
   const { capacity } = options.budget
   const sidecar = await sidecarOf(path, options.warn)
   try {
@@ -86,14 +90,14 @@ async function openFile(path: string, options: Settled): Promise<Archive | null>
   }
 }
 
-async function openWith(path: string, sidecar: Sidecar | null, options: Settled): Promise<Archive | null> {
+async function openWith(path: string, sidecar: Sidecar | null, options: Settled): Promise<Archive | string> {
   const file = await ArchiveFile.open(path, options.counters)
   let bytes: ArchiveBytes = file
   try {
     const table = (await isCompressed(file)) ? await findFrames(file, sidecar, options) : null
-    if (table === 'unknown') {
+    if (typeof table === 'string') {
       await file.close()
-      return null
+      return table
     }
     const frames = table && new Frames(file, table, options.budget, options.threads)
     bytes = frames ?? file
@@ -124,21 +128,13 @@ async function openBytes(
   return new OpenArchive(header.manifest, open, () => data.close())
 }
 
-/** Unknown only where the archive may be spooled instead. */
-async function findFrames(
-  file: ArchiveBytes,
-  sidecar: Sidecar | null,
-  options: Settled,
-): Promise<FrameTable | 'unknown'> {
-  const { budget, threads, spool, warn } = options
-  const table =
-    (await ownFrames(file, { signal: options.signal, warn })) ?? sidecar?.frames ?? (await walkedFrames(file, options))
-  if (spool === undefined && table === null)
-    throw new VmapipeError('USAGE', 'nothing tells where in this compressed archive anything is', {
-      hint: 'name a folder with --spool, which it is unpacked into, or try `vmapipe index`',
-    })
-  const isOfUse = table !== null && (spool === undefined || atOnceIn(table, budget, threads) > 0)
-  return isOfUse ? table : 'unknown'
+/** Or why nothing can be had of the archive without all before it. */
+async function findFrames(file: ArchiveBytes, sidecar: Sidecar | null, options: Settled): Promise<FrameTable | string> {
+  const { budget, threads, warn, signal } = options
+  const table = (await ownFrames(file, { signal, warn })) ?? sidecar?.frames ?? (await walkedFrames(file, options))
+  if (table === null) return 'nothing tells where in this compressed archive anything is'
+  if (atOnceIn(table, budget, threads) > 0) return table
+  return `frames of ${formatBytes(table.largest.contentBytes)} are too large to be decoded by themselves with this --buffer`
 }
 
 async function sidecarOf(path: string, warn: (message: string) => void): Promise<Sidecar | null> {

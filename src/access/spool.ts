@@ -4,13 +4,15 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest, RangeItem } from '../core/items.ts'
 import { definePipeline, type RunOptions } from '../core/pipeline.ts'
+import { formatBytes } from '../core/size.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { driveNamed } from '../formats/vma/names.ts'
 import { decompressor } from '../stages/decompressor.ts'
@@ -28,18 +30,32 @@ export interface SpoolOptions extends Omit<RunOptions, 'buffer'> {
   folder: string
   /** Drives that are wanted; all unless given. */
   only?: readonly string[]
+  /** Why it must be unpacked, which is said with its size. */
+  why: string
+  /** It can be read once more: if it seems too large, it is looked how large it is. */
+  again: boolean
   /** For the pass, and afterwards for reading. */
   budget: Budget
 }
 
 /** Reads all of the archive. Drives that were not wanted cannot be opened. Errors: as those of a restore. */
 export async function spoolArchive(from: string | Readable, options: SpoolOptions): Promise<Archive> {
-  const { folder, only, budget, ...runOptions } = options
-  const spool = new Spool(folder, only)
-  const stages = [source({ from }), decompressor({}), vmaDeframer({}), zeroExpander({}), spool.stage]
+  const { folder, only, budget, why, again, warn = () => {}, ...runOptions } = options
+  const run = async (last: RangeStage) => {
+    const stages = [source({ from }), decompressor({}), vmaDeframer({}), zeroExpander({}), last]
+    await definePipeline(stages).run({ ...runOptions, warn, buffer: budget.capacity })
+  }
+  const spool = new Spool(folder, { only, why, mustFit: again, warn })
   try {
     await makeFolder(folder)
-    await definePipeline(stages).run({ ...runOptions, buffer: budget.capacity })
+    await run(spool.stage).catch(async (error) => {
+      if (!spool.isTooLarge) throw error
+      // Drives have holes: a pass that writes nothing tells what they really take.
+      const measure = new Measure(only)
+      await run(measure.stage)
+      await spool.retry(measure.bytes)
+      await run(spool.stage)
+    })
     if (spool.manifest === null) throw new VmapipeError('INCOMPLETE', 'the archive is empty')
     const drives = new Map<number, RawReader>()
     for (const [id, { file, size }] of spool.files) drives.set(id, new RawReader(folder, file, size, await file.stat()))
@@ -51,26 +67,70 @@ export async function spoolArchive(from: string | Readable, options: SpoolOption
   }
 }
 
-class Spool {
-  readonly #folder: string
-  readonly #only: readonly string[] | undefined
-  readonly files = new Map<number, { file: FileHandle; size: number }>()
-  manifest: Manifest | null = null
+type RangeStage = ReturnType<typeof lastStage>
 
-  constructor(folder: string, only: readonly string[] | undefined) {
-    this.#folder = folder
+function lastStage(write: (item: RangeItem) => Promise<void> | void) {
+  return defineStage({
+    name: 'spool',
+    summary: 'keeps drives in sparse files without names',
+    input: 'ranges',
+    output: 'nothing',
+    options: z.strictObject({}),
+    create: () => ({ write }),
+  })({})
+}
+
+function wantedOf({ drives }: Manifest, only: readonly string[] | undefined): DriveInfo[] {
+  if (only === undefined) return drives
+  const wanted = new Set(only.map((name) => driveNamed(drives, name)))
+  return drives.filter((drive) => wanted.has(drive))
+}
+
+/** Counts the data of the drives that are wanted. */
+class Measure {
+  bytes = 0
+  readonly #only: readonly string[] | undefined
+  #wanted = new Set<number>()
+  readonly stage = lastStage((item) => {
+    if (item.kind === 'manifest') this.#wanted = new Set(wantedOf(item, this.#only).map(({ id }) => id))
+    else if (item.data !== null && this.#wanted.has(item.drive)) this.bytes += item.length
+    item.release()
+  })
+
+  constructor(only: readonly string[] | undefined) {
     this.#only = only
   }
+}
 
-  get stage() {
-    return defineStage({
-      name: 'spool',
-      summary: 'keeps drives in sparse files without names',
-      input: 'ranges',
-      output: 'nothing',
-      options: z.strictObject({}),
-      create: () => ({ write: (item: RangeItem) => this.#write(item) }),
-    })({})
+interface SpoolWish {
+  only: readonly string[] | undefined
+  why: string
+  /** What is too large is not begun: how much it really takes can be found out. */
+  mustFit: boolean
+  warn: (message: string) => void
+}
+
+class Spool {
+  readonly #folder: string
+  readonly #wish: SpoolWish
+  /** Bytes of data, if they are known. */
+  #measured: number | null = null
+  readonly files = new Map<number, { file: FileHandle; size: number }>()
+  manifest: Manifest | null = null
+  isTooLarge = false
+  readonly stage = lastStage((item) => this.#write(item))
+
+  constructor(folder: string, wish: SpoolWish) {
+    this.#folder = folder
+    this.#wish = wish
+  }
+
+  /** Once more, now that it is known how much there is. Throws FAILED if that does not fit. */
+  async retry(measured: number): Promise<void> {
+    this.#measured = measured
+    this.isTooLarge = false
+    const free = await freeIn(this.#folder)
+    if (measured > free) throw this.#doesNotFit(measured, free)
   }
 
   async close(): Promise<void> {
@@ -86,30 +146,60 @@ class Spool {
         if (target !== undefined) await writeAll(target.file, item.data, item.offset)
       }
     } catch (error) {
-      throw asVmapipeError(error, {
-        file: this.#folder,
-        hint: 'is there room for what is unpacked? another folder: --spool',
-      })
+      throw asVmapipeError(error, { file: this.#folder, hint: ANOTHER_FOLDER })
     } finally {
       item.release()
     }
   }
 
   async #begin(manifest: Manifest): Promise<void> {
+    const drives = wantedOf(manifest, this.#wish.only)
+    await this.#announce(drives)
     this.manifest = manifest
-    const { drives } = manifest
-    const chosen = this.#only?.map((name) => driveNamed(drives, name)) ?? drives
-    const wanted = new Set(chosen.map((drive) => drive?.id))
     for (const { id, size } of drives) {
-      if (!wanted.has(id)) continue
       const file = await namelessFile(this.#folder)
       this.files.set(id, { file, size })
       await file.truncate(size)
     }
   }
+
+  async #announce(drives: readonly DriveInfo[]): Promise<void> {
+    const { why, mustFit, warn } = this.#wish
+    const most = drives.reduce((sum, { size }) => sum + size, 0)
+    const free = await freeIn(this.#folder)
+    if (this.#measured === null && mustFit && most > free) {
+      this.isTooLarge = true
+      throw this.#doesNotFit(most, free)
+    }
+    const amount = this.#measured === null ? `up to ${formatBytes(most)}` : formatBytes(this.#measured)
+    const doubt = this.#measured === null && most > free ? `; only ${formatBytes(free)} are free there` : ''
+    warn(`${why}: it is unpacked into a temporary file in '${this.#folder}' first, ${amount}${doubt}`)
+  }
+
+  #doesNotFit(bytes: number, free: number): VmapipeError {
+    const message = `no space left: ${formatBytes(bytes)} must be unpacked, ${formatBytes(free)} are free there`
+    return new VmapipeError('FAILED', message, { file: this.#folder, hint: ANOTHER_FOLDER })
+  }
 }
 
+const ANOTHER_FOLDER =
+  'name a folder that has room with --spool, or make another archive with `vmapipe repack --keep-order`'
+
+async function freeIn(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
+}
+
+/** Linux: a file that never has a name (open(2), O_TMPFILE). */
+const TMPFILE = 0o20000000 | constants.O_DIRECTORY
+
+/** For its owner alone. It is gone however we end. */
 async function namelessFile(folder: string): Promise<FileHandle> {
+  if (process.platform === 'linux') {
+    const file = await open(folder, TMPFILE | constants.O_RDWR, 0o600).catch(() => null)
+    if (file !== null) return file
+  }
+  // A filesystem that has no such thing, as NFS.
   const path = join(folder, `.vmapipe-spool-${randomUUID()}`)
   const file = await open(path, 'wx+', 0o600)
   await unlink(path)

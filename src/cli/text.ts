@@ -1,6 +1,7 @@
 /** Lines for people, and the two streams they go to. Whatever comes from outside is made harmless first. */
 
 import { styleText } from 'node:util'
+import { bytesOf } from '../core/byte-text.ts'
 import { printable } from '../core/errors.ts'
 import { refuseIfClosed } from '../storage/standard-streams.ts'
 
@@ -18,6 +19,23 @@ export function noteLine(level: 'info' | 'warning' | 'error', text: string, stam
   const word = `${level.toUpperCase()}:`
   const label = format === null ? word : styled(format, word, process.stderr)
   return [label, stamp, printable(text)].filter((part) => part !== undefined).join(' ')
+}
+
+/** Arguments as they can be pasted into a shell, whatever is in them. */
+export function shellWords(words: readonly string[]): string {
+  return words.map(shellWord).join(' ')
+}
+
+function shellWord(word: string): string {
+  if (/^[\w./:@%+=-]+$/.test(word)) return word
+  if (printable(word) === word) return `'${word.replaceAll("'", "'\\''")}'`
+  // In the way of bash, zsh and ksh: each byte that cannot be shown by its number.
+  const escaped = word
+    .replace(/[\\']/g, '\\$&')
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, (c) =>
+      [...bytesOf(c)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join(''),
+    )
+  return `$'${escaped}'`
 }
 
 /** Result lines on standard output: what the command is for. FAILED if it is closed. */

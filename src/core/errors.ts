@@ -90,6 +90,11 @@ export function printable(text: string): string {
   })
 }
 
+/** A name that can be typed and sent to others: as it is printed if it is no UTF-8. */
+export function typableName(name: string): string {
+  return name.isWellFormed() ? name : printable(name)
+}
+
 /** Any thrown value as a VmapipeError; a system error keeps its text and becomes the cause. */
 export function asVmapipeError(error: unknown, details: ErrorDetails = {}): VmapipeError {
   if (error instanceof VmapipeError) return error

@@ -6,8 +6,8 @@ import { ArchiveFile } from '../access/archive-file.ts'
 import { readHeader } from '../access/archive-header.ts'
 import { walkExtents } from '../access/extent-walk.ts'
 import { FrameTable } from '../access/frame-table.ts'
-import { walkFrames } from '../access/frame-walk.ts'
-import { Frames } from '../access/frames.ts'
+import { notAlone, walkFrames } from '../access/frame-walk.ts'
+import { atOnceIn, Frames } from '../access/frames.ts'
 import { buildIndex } from '../access/index-builder.ts'
 import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
 import { mapInMemory } from '../access/map-bytes.ts'
@@ -49,6 +49,7 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
     const compressed = await isCompressed(file)
     const own = compressed ? await ownFrames(file, { signal, warn }) : null
     const table = compressed ? (own ?? (await framesOf(file, warn, signal))) : null
+    if (table !== null && own === null && atOnceIn(table, new Budget(buffer), threads) === 0) throw notAlone()
     if (table !== null) bytes = new Frames(file, table, new Budget(buffer), threads)
     const header = await readHeader(bytes)
     const index = compressed && own === null ? null : await ownIndex(bytes, header, { signal, warn })

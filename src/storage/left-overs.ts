@@ -3,6 +3,7 @@
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
+import { typableName } from '../core/errors.ts'
 import { isSame, lockName, type PartialEntry, removeContent, removeEntry, within } from './partial-entry.ts'
 import { lockFile } from './partial-lock.ts'
 import { isAttemptAt, parsePartialName, SHARED, UNLOCKED } from './partial-name.ts'
@@ -31,7 +32,7 @@ export async function clearLeftOvers(
     const path = within(folder, name)
     const stats = await lstat(path).catch(() => null)
     if (stats === null || !(stats.isFile() || stats.isDirectory())) continue
-    const isSameTarget = isAttemptAt(partial, Buffer.from(basename(target)))
+    const isSameTarget = isAttemptAt(partial, Buffer.from(typableName(basename(target))))
     const judged = partial.place === SHARED || (partial.place === ours.place && ours.place !== UNLOCKED)
     const fate = judged && stats.uid === uid ? await removeDead(path, name, stats).catch(() => 'unknown') : 'unknown'
     if (fate === 'removed') warn(`removed '${path}', left of a run that did not end well`)

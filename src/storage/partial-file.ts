@@ -8,7 +8,7 @@ import type { Stats } from 'node:fs'
 import { type FileHandle, lstat, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pathOf } from '../core/byte-text.ts'
-import { asVmapipeError, describe, VmapipeError } from '../core/errors.ts'
+import { asVmapipeError, describe, typableName, VmapipeError } from '../core/errors.ts'
 import { OWNERS_ALONE } from './file-mode.ts'
 import { syncFolder } from './folder.ts'
 import { refuseIfRead } from './in-use.ts'
@@ -77,7 +77,7 @@ export class PartialFile {
       if (written.has(identity)) throw new VmapipeError('USAGE', 'it is being written by this very process')
       written.add(identity)
       try {
-        const entry = await PartialEntry.create(dirname(target), basename(target), inFolder)
+        const entry = await PartialEntry.create(dirname(target), typableName(basename(target)), inFolder)
         const place = await placeIn(entry, target)
         await clearLeftOvers(target, entry, warn)
         return new PartialFile(target, identity, entry, place, options)

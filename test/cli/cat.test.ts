@@ -58,11 +58,19 @@ describe('vmapipe cat', limits, () => {
     })
   })
 
-  test('says in one line what is wrong', async (t) => {
+  test('unpacks what cannot be read anywhere else, and says so first', async (t) => {
     const archive = await archiveIn(t, {})
     writeFileSync(archive, gzipSync(readFileSync(archive)))
+    const { code, stdout, stderr } = await vmapipe(['cat', archive, 'drive-scsi0'])
+    assert.equal(code, 0, stderr)
+    assert.ok(stdout.equals(image))
+    assert.match(stderr, /WARNING: .*it is unpacked into a temporary file in '.*' first, up to \d/)
+  })
+
+  test('says in one line what is wrong', async (t) => {
+    const archive = await archiveIn(t, {})
     for (const [args, code, line] of [
-      [[archive, 'drive-scsi0'], 2, /--spool/],
+      [[archive, 'y'], 2, /no drive 'y'/],
       [[archive, 'x', '--offset', 'much'], 2, /write it as 1MiB/],
       [['nowhere.vma', 'x'], 1, /no such file/],
     ] as const) {

@@ -19,13 +19,13 @@ export function catCommand(program: Command): void {
       'Writes a drive of an archive as a raw image to standard output, in order, holes as zeroes; or a part of it, for ' +
         'which little more is read than that.\n\n' +
         'ARCHIVE is a path. What can only be read from front to back (- for standard input, ssh://user@host/path, ' +
-        'exec:COMMAND, a compressed archive of another tool) is unpacked into a sparse temporary file first.',
+        'exec:COMMAND, a compressed archive of another tool) is unpacked into a sparse temporary file first; how large it may be is said, and what does not fit is refused.',
     )
     .argument('<archive>', 'where the archive is')
     .argument('<drive>', 'name of the drive; `vmapipe list` shows them')
     .option('--offset <size>', 'where to begin', bytes)
     .option('--length <size>', 'how much to write', bytes)
-    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
+    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
     .action(run)
   examples(
     running(command),

@@ -24,7 +24,7 @@ export function exportCommand(program: Command): void {
     .argument('<archive>', 'where the archive is')
     .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
     .option('--overlay <dir>', 'exports can be written to: what is, goes into files in this folder')
-    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
+    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
   servingFlags(command).action(run)
   examples(
     common(bufferFlag(command, 'memory for what is read of the archive')),

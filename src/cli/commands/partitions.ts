@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
-import { printable } from '../../core/errors.ts'
+import { printable, typableName } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
 import type { PartitionTable } from '../../jobs/partitions.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
-import { columns, noteLine, print, styled } from '../text.ts'
+import { columns, noteLine, print, shellWords, styled } from '../text.ts'
 
 interface Flags extends CommonFlags {
   json?: boolean
@@ -21,7 +21,7 @@ export function partitionsCommand(program: Command): void {
     )
     .argument('<archive>', 'where the archive is')
     .argument('<drive>', 'name of the drive, as `vmapipe list` prints it')
-    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
+    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
     .option('--json', 'as JSON, offsets and lengths in bytes')
     .action(run)
   examples(
@@ -37,26 +37,31 @@ async function run(archive: string, drive: string, { json, spool }: Flags): Prom
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
   const table = await readPartitions({ from: archive, drive, signal, warn, ...(spool && { spool }) }).finally(dispose)
   for (const problem of table.problems) warn(`${drive}: ${problem}`)
-  print(...(json ? [JSON.stringify(table, null, 2)] : tableLines(table, archive, drive)))
+  print(...(json ? [JSON.stringify(table, null, 2)] : tableLines(table, { archive, drive, spool })))
 }
 
-function tableLines({ scheme, partitions }: PartitionTable, archive: string, drive: string): string[] {
+interface Asked {
+  archive: string
+  drive: string
+  spool: string | undefined
+}
+
+function tableLines({ scheme, partitions }: PartitionTable, { archive, drive, spool }: Asked): string[] {
   if (scheme === null) return [`${printable(drive)} has no partition table; it may be a filesystem as it is`]
   const rows = partitions.map(({ number, offset, length, typeName, name = '' }) => [
     ...[String(number), String(offset), String(length), formatBytes(length)],
     ...[typeName, printable(name)],
   ])
   const [heads, ...lines] = columns([['NUMBER', 'OFFSET', 'LENGTH', 'SIZE', 'TYPE', 'NAME'], ...rows])
+  const words = shellWords([archive, typableName(drive)])
+  const isOption = [archive, drive].some((word) => word.startsWith('-') && word !== '-')
+  const spooled = spool === undefined ? [] : ['--spool', spool]
   const commands = partitions
     .filter(({ extended }) => !extended)
     .map(({ number, offset, length }) => {
-      const what = [archive, drive].map(quoted).join(' ')
-      return `vmapipe cat ${what} --offset ${offset} --length ${length} > partition-${number}.img`
+      const options = `${shellWords(spooled)} --offset ${offset} --length ${length}`.trimStart()
+      const command = isOption ? `${options} -- ${words}` : `${words} ${options}`
+      return `vmapipe cat ${command} > partition-${number}.img`
     })
-  return [styled('bold', heads), ...lines, '', ...commands.map(printable)]
-}
-
-/** As a shell wants it. */
-function quoted(word: string): string {
-  return /^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+  return [styled('bold', heads), ...lines, '', ...commands]
 }

@@ -39,7 +39,7 @@ export function repackCommand(program: Command): void {
     .option('--uuid <uuid>', "of the new archive; the old one's unless given", uuid)
     .option('--ctime <seconds>', "time of the new archive since the epoch; the old one's unless given", seconds)
     .option('--keep-order', 'leave clusters in the order in which they are')
-    .option('--spool <dir>', 'folder for what must be unpacked; for a compressed archive without index')
+    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
     .option('-f, --force', 'replace an archive that exists')
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')

@@ -21,7 +21,10 @@ const MOST_NAMED = 20
 
 export function liveFlags(command: Command): Command {
   command.option('--live', 'serve the drives at once, to a guest that does not wait for the restore; see below')
-  return guestFlags(command).option('--spool <dir>', 'with --live: folder for what must be unpacked first')
+  return guestFlags(command).option(
+    '--spool <dir>',
+    'with --live: folder for what must be unpacked first, that for temporary files unless given',
+  )
 }
 
 export const LIVE_HELP =

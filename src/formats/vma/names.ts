@@ -107,11 +107,6 @@ export function refuseNames({ drives, configs }: { drives: readonly string[]; co
 
 const HINT = 'give another one, as in NAME=FILE'
 
-/** A name that can be typed and sent to others: as it is printed if it is no UTF-8. */
-export function typableName(name: string): string {
-  return name.isWellFormed() ? name : printable(name)
-}
-
 /** The drive that a user means: its name, or that as it is printed if it cannot be typed. */
 export function driveNamed(drives: readonly DriveInfo[], name: string): DriveInfo | undefined {
   const exact = drives.find((drive) => drive.name === name)
