@@ -70,7 +70,7 @@ export function sidecarIndex(
     checkUuid(uuid, manifest)
     const index = await buildIndex(manifest, { table, extents, headerSize }, { gaps: true, signal })
     if (index.offsets[index.extents] <= bytes.size) return index
-    throw new VmapipeError('DAMAGED', 'it has extents behind the end of the archive')
+    throw new VmapipeError('DAMAGED', 'the archive has extents behind its end')
   }
   return unlessDamaged(build, 'the index beside the archive', warn)
 }

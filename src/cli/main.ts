@@ -59,7 +59,9 @@ function report(error: VmapipeError, argv: string[]): void {
     for (const line of error.lines) console.error(`${label} ${line}`)
     return
   }
-  console.error(`${label} ${error.code === 'ABORTED' ? error.message : error.line}`)
+  // Stages are told to those who wrote a pipeline of them.
+  const line = verbose || argv[2] === 'run' ? error.line : error.text
+  console.error(`${label} ${error.code === 'ABORTED' ? error.message : line}`)
   // A config has all its faults named at once; elsewhere what followed from the first error is noise.
   for (const other of error.suppressed) {
     if (verbose || error.code === 'CONFIG') console.error(`${label} ${asVmapipeError(other).line}`)

@@ -55,7 +55,7 @@ async function watched<T>(
     const result = await job(
       {
         ...common,
-        warn: (message) => display.note('warning', message),
+        warn: (message, stage) => display.note('warning', message, stage === undefined ? {} : { stage }),
         inform: (message, fields) => display.note('info', message, fields),
         ...(buffer !== undefined && { buffer }),
         ...(threads !== undefined && { threads }),

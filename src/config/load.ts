@@ -56,8 +56,9 @@ function closedPipeline(file: string, stages: readonly BoundStage[]): Pipeline {
   try {
     const pipeline = definePipeline(stages)
     if (pipeline.input !== 'nothing')
-      throw new VmapipeError('CONFIG', `it begins without a source of ${pipeline.input}`)
-    if (pipeline.output !== 'nothing') throw new VmapipeError('CONFIG', `it ends without a sink of ${pipeline.output}`)
+      throw new VmapipeError('CONFIG', `the pipeline begins without a source of ${pipeline.input}`)
+    if (pipeline.output !== 'nothing')
+      throw new VmapipeError('CONFIG', `the pipeline ends without a sink of ${pipeline.output}`)
     return pipeline
   } catch (error) {
     if (!(error instanceof VmapipeError)) throw error

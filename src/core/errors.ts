@@ -54,17 +54,22 @@ export class VmapipeError extends Error {
 
   /** One line for people: stage, what, where, what to do. */
   get line(): string {
+    return this.stage === undefined ? this.text : `${this.stage}: ${this.text}`
+  }
+
+  /** The same without the stage, for people who have named none. */
+  get text(): string {
     const { file, drive, cluster, offset } = this.where
     const where = [
-      file !== undefined && `file ${printable(file)}`,
+      // Most messages name the file that they are about.
+      file !== undefined && !this.message.includes(`'${file}'`) && `file ${printable(file)}`,
       drive !== undefined && `drive ${clipped(drive, LONGEST_NAME)}`,
       cluster !== undefined && `cluster ${cluster}`,
       offset !== undefined && `byte ${offset}`,
     ].filter(Boolean)
     const place = where.length > 0 ? ` (${where.join(', ')})` : ''
-    const stage = this.stage === undefined ? '' : `${this.stage}: `
     const hint = this.hint === undefined ? '' : `; ${clipped(this.hint, LONGEST_TEXT)}`
-    return `${stage}${clipped(this.message, LONGEST_TEXT)}${place}${hint}`
+    return `${clipped(this.message, LONGEST_TEXT)}${place}${hint}`
   }
 }
 
@@ -105,23 +110,26 @@ export function asVmapipeError(error: unknown, details: ErrorDetails = {}): Vmap
   return new VmapipeError('FAILED', describe(cause), { ...details, cause: error })
 }
 
+/** In the words of the C library, which search engines know. */
 const SYSTEM_ERRORS: Record<string, string> = {
   ENOENT: 'no such file or directory',
   EACCES: 'permission denied',
   EPERM: 'operation not permitted',
-  ENOSPC: 'no space left on the target',
+  ENOSPC: 'no space left on device',
   EDQUOT: 'disk quota exceeded',
-  EFBIG: 'file too large for the target',
-  EEXIST: 'it exists already',
-  EISDIR: 'it is a directory',
-  ENOTDIR: 'a part of the path is not a directory',
-  EIO: 'input/output error of the device',
-  EPIPE: 'the other end closed the pipe',
+  EFBIG: 'file too large',
+  EEXIST: 'file exists',
+  EISDIR: 'is a directory',
+  ENOTDIR: 'not a directory',
+  EIO: 'input/output error',
+  EPIPE: 'broken pipe',
   ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection reset by the peer',
-  EROFS: 'the filesystem is read-only',
-  EBUSY: 'it is in use',
-  ELOOP: 'too many symbolic links',
+  ECONNRESET: 'connection reset by peer',
+  EROFS: 'read-only file system',
+  EBUSY: 'device or resource busy',
+  ELOOP: 'too many levels of symbolic links',
+  ETIMEDOUT: 'connection timed out',
+  EHOSTUNREACH: 'no route to host',
 }
 
 /** "no space left on the target: write '/x/y' (ENOSPC)" out of Node's error for a system call. */

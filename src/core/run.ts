@@ -28,7 +28,8 @@ export interface RunOptions {
   threads?: number
   signal?: AbortSignal
   counters?: Counters
-  warn?: (message: string) => void
+  /** One line for the user that is not an error, and the stage that says it. */
+  warn?: (message: string, stage?: string) => void
   /** Is told what a log of the run should have; `fields` say the same to programs. */
   inform?: (message: string, fields?: object) => void
   /** Is told four times a second how far the run is. */
@@ -98,7 +99,7 @@ export class Run {
   readonly budget: Budget
   readonly counters: Counters
   readonly #threads: number
-  readonly #warn: (message: string) => void
+  readonly #warn: (message: string, stage: string) => void
   readonly #controller = new AbortController()
   readonly #endHooks: (() => void)[] = []
   #failure: VmapipeError | null = null
@@ -118,7 +119,7 @@ export class Run {
       counters: this.counters,
       signal: this.#controller.signal,
       threads: this.#threads,
-      warn: (message) => this.#warn(`${name}: ${message}`),
+      warn: (message) => this.#warn(message, name),
       atEnd: (hook) => this.#endHooks.push(hook),
     }
   }

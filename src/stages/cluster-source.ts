@@ -275,9 +275,9 @@ function located(error: unknown, drive: string, offset: number): unknown {
     error.where.offset ??= offset
     return error
   }
-  return new VmapipeError(
-    'FAILED',
-    `cannot read: ${code === 'EIO' ? 'input/output error of the device (EIO)' : error.message}`,
-    { drive, offset, cause: error },
-  )
+  return new VmapipeError('FAILED', `cannot read: ${code === 'EIO' ? 'input/output error (EIO)' : error.message}`, {
+    drive,
+    offset,
+    cause: error,
+  })
 }

@@ -44,7 +44,8 @@ async function isThere(folder: string): Promise<boolean> {
     if (error.code === 'ENOENT') return null
     throw error
   })
-  if (found !== null && !found.isDirectory()) throw new VmapipeError('USAGE', 'it is not a folder', { file: folder })
+  if (found !== null && !found.isDirectory())
+    throw new VmapipeError('USAGE', `'${folder}' is not a folder`, { file: folder })
   return found !== null
 }
 

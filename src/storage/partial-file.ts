@@ -74,7 +74,7 @@ export class PartialFile {
       await refuseToReplace(target, force)
       const { dev, ino } = await stat(dirname(target))
       const identity = `${dev}:${ino}/${basename(target)}`
-      if (written.has(identity)) throw new VmapipeError('USAGE', 'it is being written by this very process')
+      if (written.has(identity)) throw new VmapipeError('USAGE', `'${target}' is being written by this very process`)
       written.add(identity)
       try {
         const entry = await PartialEntry.create(dirname(target), typableName(basename(target)), inFolder)
@@ -169,7 +169,7 @@ export async function refuseToReplace(file: string, force: boolean): Promise<voi
   if (existing === null) return
   if (!force) throw alreadyThere('exists', file)
   if (!existing.isFile() && !existing.isSymbolicLink()) {
-    throw new VmapipeError('USAGE', 'it exists and is not a file', { file })
+    throw new VmapipeError('USAGE', `'${file}' exists and is not a file`, { file })
   }
   refuseIfRead(existing, file)
 }
@@ -182,7 +182,7 @@ async function lookAt(path: string): Promise<Stats | null> {
 }
 
 function alreadyThere(what: string, file: string): VmapipeError {
-  return new VmapipeError('FAILED', `it ${what} and was not overwritten`, {
+  return new VmapipeError('FAILED', `'${file}' ${what} and was not overwritten`, {
     file,
     hint: 'choose another name, or allow it with --force',
   })

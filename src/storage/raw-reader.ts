@@ -105,7 +105,7 @@ export async function openRaw(path: string, flags: number): Promise<{ file: File
   const stats = await file.stat()
   if (stats.isFile() || stats.isBlockDevice()) return { file, stats }
   await file.close()
-  throw new VmapipeError('USAGE', 'neither a file nor a block device', { file: path })
+  throw new VmapipeError('USAGE', `'${path}' is neither a file nor a block device`, { file: path })
 }
 
 /** sysfs(5): /sys/dev/block/MAJOR:MINOR/size, in sectors of 512 bytes whatever the device has. Without system calls of our own. */

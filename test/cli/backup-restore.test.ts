@@ -163,7 +163,7 @@ test('a reader that goes away is one line and exit code 1', limits, async (t) =>
   })
   const [code] = await once(child, 'close')
   assert.equal(code, 1)
-  assert.match(stderr, /^vmapipe: sink: [^\n]+\n$/)
+  assert.match(stderr, /^vmapipe: [^\n]+\n$/)
 })
 
 test('an archive is never printed on a terminal', { ...limits, ...needs('script') }, async (t) => {

@@ -205,7 +205,7 @@ test('export refuses what makes no sense, in one line', limits, async (t) => {
     [[archive, ...to, '-d', 'c'], 2, /the archive has no drive 'c'; it has a, b/],
     [[join(dir, 'none'), ...to], 1, /no such file or directory/],
     [[join(dir, 'text'), ...to], 3, /text/],
-    [[archive, ...to, '--overlay', join(dir, 'text')], 2, /it is not a folder/],
+    [[archive, ...to, '--overlay', join(dir, 'text')], 2, /is not a folder/],
     [[archive, ...to, '--buffer', '1'], 2, /at least 16\.0 MiB/],
     [[archive, ...to, '--ready-fd', '99'], 2, /no such descriptor/],
   ]

@@ -43,11 +43,11 @@ test('stages that do not fit, or leave an end open, are refused before anything 
   const load = loader(t)
   assert.match(
     await fault(load('a.yaml', 'stages: [compressor, {sink: {to: y}}]')),
-    /a\.yaml: the stages do not fit: it begins without/,
+    /a\.yaml: the stages do not fit: the pipeline begins without/,
   )
   assert.match(
     await fault(load('a.yaml', 'stages: [{source: {from: x}}, compressor]')),
-    /it ends without a sink of bytes/,
+    /the pipeline ends without a sink of bytes/,
   )
   assert.match(await fault(load('a.yaml', 'stages: [{sink: {to: y}}, {source: {from: x}}]')), /source/)
 })

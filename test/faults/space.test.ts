@@ -81,7 +81,7 @@ describe(`a limit of the size of files at a random place (VMAPIPE_SEED=${seed})`
       const to = join(folder, 'b.vma')
       const { status, stderr } = limited(['backup', '-d', `d=${disk}`, '-o', to, '--compress', compress])
       assert.equal(status, 1, stderr)
-      assert.match(stderr, /^vmapipe: sink: file too large for the target: [^\n]*\n$/)
+      assert.match(stderr, /^vmapipe: file too large: [^\n]*\n$/)
       assert.deepEqual(files(folder), [])
     })
   }
@@ -91,7 +91,7 @@ describe(`a limit of the size of files at a random place (VMAPIPE_SEED=${seed})`
     mkdirSync(join(folder, 'x'))
     const { status, stderr } = limited(['restore', archive, join(folder, 'x/out')])
     assert.equal(status, 1, stderr)
-    assert.match(stderr, /^vmapipe: cluster-writer: file too large for the target: [^\n]*\n$/)
+    assert.match(stderr, /^vmapipe: file too large: [^\n]*\n$/)
     assert.deepEqual(files(folder), ['x'])
   })
 })

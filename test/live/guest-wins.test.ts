@@ -147,7 +147,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
       return lacking(t, 'needs the right to mount a tmpfs')
     }
     t.after(() => spawnSync('umount', ['--lazy', small]))
-    await underLoad(t, () => assert.rejects(attach(t, join(small, 'vm.vma')).done, /no space left on the target/))
+    await underLoad(t, () => assert.rejects(attach(t, join(small, 'vm.vma')).done, /no space left on device/))
   })
 
   test('when the command that takes the archive stops reading', { timeout }, async (t) => {

@@ -43,7 +43,8 @@ async function runPipeline({ name, pipeline, buffer, threads }: PipelineConfig, 
   await runJob(
     name ?? 'run',
     { ...flags, ...limits },
-    (options) => pipeline.run(options),
+    (options) =>
+      pipeline.run({ ...options, warn: (message, stage) => options.warn?.(stage ? `${stage}: ${message}` : message) }),
     (_, whole) => runSummary(whole),
   )
 }

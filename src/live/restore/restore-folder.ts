@@ -186,7 +186,7 @@ async function writeConfig(path: string, data: Uint8Array, how: PartialFileOptio
 }
 
 function inTheWay(file: string): VmapipeError {
-  return new VmapipeError('FAILED', 'it exists and was not overwritten', {
+  return new VmapipeError('FAILED', `'${file}' exists and was not overwritten`, {
     file,
     hint: 'choose another folder, or allow it with --force',
   })

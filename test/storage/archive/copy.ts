@@ -12,7 +12,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 try {
   const pipeline = definePipeline([source({ from }), sink({ to, force: force === 'force' })])
-  await pipeline.run({ signal: controller.signal, warn: (line) => process.stderr.write(`warning ${line}\n`) })
+  await pipeline.run({
+    signal: controller.signal,
+    warn: (line, stage) => process.stderr.write(`warning ${stage}: ${line}\n`),
+  })
 } catch (error) {
   if (!(error instanceof VmapipeError)) throw error
   process.stderr.write(`${error.line}\n`)

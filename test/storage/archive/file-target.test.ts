@@ -133,7 +133,7 @@ test('a file size limit is a clear error with exit code 1, and leaves nothing', 
   const dir = tmpDir(t)
   const { code, stderr } = await shellCopy(`ulimit -f 2048; $COPY /dev/zero '${dir}/vm.vma'`)
   assert.equal(code, 1)
-  assert.match(stderr, /^sink: file too large for the target: .*file .*vm\.vma.*\n$/)
+  assert.match(stderr, /^sink: file too large: .*file .*vm\.vma.*\n$/)
   assert.deepEqual(readdirSync(dir), [])
 })
 
@@ -145,7 +145,7 @@ test('a full disk is a clear error with exit code 1, and leaves nothing', { time
   try {
     const { code, stderr } = await outcome(startCopy('/dev/zero', join(disk, 'vm.vma')))
     assert.equal(code, 1)
-    assert.match(stderr, /^sink: no space left on the target: .*file .*vm\.vma.*\n$/)
+    assert.match(stderr, /^sink: no space left on device: .*file .*vm\.vma.*\n$/)
     assert.deepEqual(readdirSync(disk), [])
   } finally {
     spawnSync('umount', [disk])

@@ -74,7 +74,7 @@ function tooLong(path: string): VmapipeError {
 async function claim(socket: string, path: string): Promise<void> {
   const existing = await lstat(path).catch(() => null)
   if (existing) {
-    if (!existing.isSocket()) throw new VmapipeError('USAGE', 'it exists and is not a socket', { file: path })
+    if (!existing.isSocket()) throw new VmapipeError('USAGE', `'${path}' exists and is not a socket`, { file: path })
     if (await answers(path)) {
       throw new VmapipeError('FAILED', 'somebody serves on this socket already', { file: path })
     }

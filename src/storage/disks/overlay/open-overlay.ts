@@ -44,7 +44,7 @@ async function lookAt(path: string): Promise<Stats | null> {
 /** One that was killed before it had a map has nothing in it: it is taken for new. */
 async function makeBlocks(path: string, existing: Stats | null, size: number): Promise<void> {
   if (existing !== null && !(existing.isFile() && existing.blocks === 0)) {
-    throw new VmapipeError('USAGE', 'it exists, and has no map that would say what is in it', {
+    throw new VmapipeError('USAGE', `'${path}' exists, and has no map that says what is in it`, {
       file: path,
       hint: 'remove it, or name another folder',
     })
