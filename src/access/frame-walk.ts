@@ -6,7 +6,8 @@
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { Turns } from '../core/turns.ts'
 import { type Format, recognise } from '../formats/compression.ts'
-import { type Frame, FrameMapEntries } from '../formats/frame-map/frame-map.ts'
+import { heldMemberLength } from '../formats/frame-map/container.ts'
+import { type Frame, FrameMapEntries, footerOf, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberLength } from '../formats/gzip/member.ts'
 import {
   decodeLz4Header,
@@ -67,6 +68,8 @@ export async function walkFrames(
       frames.add(frame.bytes, frame.contentBytes)
       if (frames.length > most) throw tooMany(frames.count)
       offset += frame.bytes
+      // Whatever follows is not the archive's (stages/behind.ts).
+      if (frame.contentBytes === 0 && frame.bytes <= TAIL_SIZE && (await walk.isFooted(offset))) break
     }
   } catch (error) {
     problem = asVmapipeError(error)
@@ -108,6 +111,13 @@ class FrameWalk {
 
   #read(offset: number, length: number): Promise<Buffer> {
     return this.#reader.read(offset, length, 'a frame')
+  }
+
+  /** Whether a footer ends there, and all that it is for is before it. */
+  async isFooted(end: number): Promise<boolean> {
+    const length = Math.min(TAIL_SIZE, end)
+    const footer = footerOf(await this.#read(end - length, length))
+    return footer !== null && footer.frameBytes + footer.heldBytes + footer.length === end
   }
 
   /** RFC 8878, section 3.1.2. */
@@ -159,7 +169,10 @@ class FrameWalk {
   }
 
   async #gzip(offset: number): Promise<Frame> {
-    const bytes = memberLength(await this.#start(offset, MEMBER_HEADER_SIZE), offset)
+    const start = await this.#start(offset, MEMBER_HEADER_SIZE)
+    const held = heldMemberLength(start)
+    if (held !== undefined) return { bytes: held, contentBytes: 0 }
+    const bytes = memberLength(start, offset)
     if (bytes === undefined) throw notAlone()
     const trailer = await this.#read(offset + bytes - MEMBER_TRAILER_SIZE, MEMBER_TRAILER_SIZE)
     return { bytes, contentBytes: trailer.readUInt32LE(4) }

@@ -13,7 +13,7 @@ import { definePipeline } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { recognise } from '../formats/compression.ts'
-import { decodeFooter, type Footer, footerEnds, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
+import { decodeFooter, footerEnds, footerOf, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import { HEADER_START } from '../formats/gzip/member.ts'
 import { isClosing } from '../formats/vma/closing.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
@@ -130,14 +130,6 @@ function holdsFooter(bytes: Buffer, start: number): boolean {
     if (footer !== null && footer.frameBytes + footer.heldBytes + footer.length === start + end) return true
   }
   return false
-}
-
-function footerOf(tail: Buffer): Footer | null {
-  try {
-    return decodeFooter(tail)
-  } catch {
-    return null
-  }
 }
 
 /** Damaged ones count: it is there. */

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
 import { backup } from '../../src/jobs/backup.ts'
+import { cat } from '../../src/jobs/cat.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { verify } from '../../src/jobs/verify.ts'
 import { piped } from '../support/content.ts'
@@ -111,4 +112,23 @@ describe('bytes behind the end of an archive', () => {
       assert.equal((await outcome(join(dir, 'alone.vma'))).error, null)
     })
   }
+
+  test('cost no random access either', { timeout }, async () => {
+    for (const name of ['vma', 'zstd', 'lz4', 'gzip']) {
+      const archive = await made(name, true)
+      for (const [what, tail] of Object.entries(tails)) {
+        const from = join(dir, 'behind.vma')
+        writeFileSync(from, Buffer.concat([archive, tail(archive)]))
+        const parts: Buffer[] = []
+        const to = new Writable({
+          write(bytes, _encoding, done) {
+            parts.push(Buffer.from(bytes))
+            done()
+          },
+        })
+        await cat({ from, drive: 'd', to })
+        assert.ok(Buffer.concat(parts).equals(image()), `${name}: ${what}`)
+      }
+    }
+  })
 })

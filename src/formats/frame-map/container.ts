@@ -70,6 +70,13 @@ export function footerIn(tail: Buffer, magic: Buffer): FoundFooter | null {
   return null
 }
 
+/** How long the empty member is that begins so, if it holds a part of a map, or a footer. */
+export function heldMemberLength(start: Buffer): number | undefined {
+  const header = MEMBER_START.length + EXTRA_HEADER
+  if (start.length < header || !startsContainer(start) || start[0] !== MEMBER_START[0]) return undefined
+  return start.readUInt16LE(header - 2) + MEMBER_OVERHEAD
+}
+
 /** Whether what holds a map or a footer begins so, or would if more had come. */
 export function startsContainer(start: Buffer): boolean {
   const held = [skippableHeader(0).subarray(0, 4), MEMBER_START]

@@ -143,6 +143,15 @@ export function startsEnding(start: Buffer): boolean {
   return startsContainer(start) || hasFooterMagic(start.subarray(0, TAIL_SIZE))
 }
 
+/** The same; null for one that is not right, too. */
+export function footerOf(tail: Buffer): Footer | null {
+  try {
+    return decodeFooter(tail)
+  } catch {
+    return null
+  }
+}
+
 /** Where among these bytes what looks like a footer ends. */
 export function* footerEnds(bytes: Buffer): Generator<number> {
   for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) {
