@@ -7,11 +7,13 @@
  * that was put into QEMU is taken out.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Budget } from '../../core/budget.ts'
 import { Counters } from '../../core/counters.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { CLUSTER_SIZE, clusterCount } from '../../core/geometry.ts'
 import type { Run } from '../../core/items.ts'
+import { mayBeLeft } from '../../core/left-behind.ts'
 import type { StageContext } from '../../core/stage.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
 import type { ClaimedReader } from '../../stages/cluster-source/claims.ts'
@@ -28,6 +30,11 @@ import { SnapshotReader } from './snapshot-reader.ts'
 
 /** As of a disk that we serve. `copied`: pushed by QEMU before a write of the guest. */
 export type PushBackupStatus = Omit<LiveBackupStatus, 'uuid'>
+
+/** How long a QEMU that answers may take to be rid of us when the process is to end, and how long one may be silent. */
+const PATIENCE_MS = 10_000
+const SILENCE_MS = 1000
+const LOOK_MS = 50
 
 export interface PushBackupOptions {
   drives: readonly PushDrive[]
@@ -55,6 +62,7 @@ export class PushBackup implements PushHost {
   #emit: (run: Run) => void = () => {}
   #started: Promise<NbdClient[] | null> | null = null
   #detached: Promise<void> | null = null
+  #isOut: () => void = () => {}
   #ended = false
   #since = 0
   #scanned = 0
@@ -154,6 +162,16 @@ export class PushBackup implements PushHost {
     await Promise.all((clients ?? []).map((client) => client.close()))
     const { connection, attachment } = this.#options
     await connection.lastly((qmp) => attachment.remove(qmp))
+    this.#isOut()
+  }
+
+  /** For a process that ends at once: the guest goes before, as long as its QEMU answers. */
+  async #leave(): Promise<void> {
+    this.#letGo()
+    const removed = this.#detach().then(() => true)
+    while (!(await Promise.race([removed, sleep(LOOK_MS, false)]))) {
+      if (this.#options.connection.qmp.silence > SILENCE_MS) throw new Error('QEMU does not answer')
+    }
   }
 
   #ramStream(ram: RamSnapshot): RamStream {
@@ -183,6 +201,12 @@ export class PushBackup implements PushHost {
   async #attach(): Promise<NbdClient[] | null> {
     const { attachment, connection, maxStall } = this.#options
     if (this.#ended) throw new VmapipeError('ABORTED', 'aborted')
+    const remove = () => this.#leave()
+    this.#isOut = mayBeLeft({
+      what: 'filters in QEMU, which `vmapipe detach` takes out',
+      remove,
+      patience: PATIENCE_MS,
+    })
     this.#waiting.watch(maxStall, (waited) => this.#giveUp(waited))
     try {
       const failed = async (error: VmapipeError) => this.fail(await explainPull(error, connection))

@@ -43,6 +43,7 @@ export class QmpClient {
   readonly #greeting = Promise.withResolvers<QmpVersion>()
   #version: QmpVersion | null = null
   #lastId = 0
+  #heard = performance.now()
   #end: VmapipeError | null = null
   #settleClosed: (error: Error | null) => void = () => {}
 
@@ -144,7 +145,13 @@ export class QmpClient {
     }
   }
 
+  /** Milliseconds since QEMU said anything. */
+  get silence(): number {
+    return performance.now() - this.#heard
+  }
+
   #received(message: QmpMessage): void {
+    this.#heard = performance.now()
     if (message.kind === 'event') this.#events.emit(message.event)
     else if (message.kind === 'greeting') this.#greeting.resolve(message.version)
     else this.#answered(message)
