@@ -114,6 +114,18 @@ export class ClusterSet {
     if (!this.has(cluster)) this.addRange(cluster, 1)
   }
 
+  /** Adds all of a range, of which some may be there already; a page that is full costs nothing. */
+  include(first: number, count: number): void {
+    const end = first + count
+    for (let cluster = first; cluster < end; ) {
+      const next = Math.min(end, (Math.floor(cluster / PAGE_CLUSTERS) + 1) * PAGE_CLUSTERS)
+      const page = this.#pages[Math.floor(cluster / PAGE_CLUSTERS)]
+      if (page === undefined) this.addRange(cluster, next - cluster)
+      else if (page !== FULL) for (; cluster < next; cluster++) this.add(cluster)
+      cluster = next
+    }
+  }
+
   /** The first cluster that is not in the set, or -1. */
   firstMissing(): number {
     if (this.#count === this.size) return -1

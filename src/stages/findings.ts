@@ -71,8 +71,7 @@ export class DriveFindings {
   }
 
   suspectRange(first: number, count: number): void {
-    if (this.suspect.addRange(first, count) < 0) return
-    for (let cluster = first; cluster < first + count; cluster++) this.suspect.add(cluster)
+    this.suspect.include(first, count)
   }
 
   #bytes({ first, count }: ClusterRange): ByteRange {

@@ -99,3 +99,20 @@ test('whether all of a range is there, as if it were asked for each', () => {
       assert.equal(set.hasRange(first, count), each, `${first}+${count}`)
     }
 })
+
+test('a range of which some are there already is added as a whole', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(12_000), fc.nat(9000)), { maxLength: 6 }), (ranges) => {
+      const set = new ClusterSet(21_000)
+      const model = new Set<number>()
+      for (const [first, count] of ranges) {
+        set.include(first, count)
+        for (let cluster = first; cluster < first + count; cluster++) model.add(cluster)
+      }
+      assert.equal(set.count, model.size)
+      for (const { first, count } of set.ranges())
+        for (let cluster = first; cluster < first + count; cluster++) assert.ok(model.has(cluster))
+    }),
+    { numRuns: 50 },
+  )
+})
