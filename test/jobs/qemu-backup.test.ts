@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type QemuBackupOptions, qemuBackup } from '../../src/jobs/qemu-backup.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { footprintOf, namesIn } from '../../src/live/qemu/footprint.ts'
@@ -174,5 +175,48 @@ for (const build of QEMU_BUILDS) {
       await it.monitor.execute('migrate_cancel')
       await assertUntouched(it)
     })
+  })
+}
+
+/** Waits until filters, or the filters of jobs, are in. */
+async function begun({ monitor }: Machine): Promise<void> {
+  for (;;) {
+    const nodes = await monitor.execute<{ drv: string }[]>('query-named-block-nodes', { flat: true })
+    if (nodes.some(({ drv }) => drv === 'copy-before-write')) return
+    await sleep(10)
+  }
+}
+
+for (const build of QEMU_BUILDS) {
+  describe(`a drive of ${build.name} that its owner resizes during a backup`, {
+    timeout: 60_000,
+    ...needsQemu(build, 'qemu-system-x86_64'),
+  }, () => {
+    for (const mode of ['guarded', 'push'] as const) {
+      test(`keeps its size under ${mode} push; QEMU and the backup go on`, { timeout }, async (t) => {
+        const image = join(tmpDir(t), 'named')
+        writeImage(image, SIZE, { noise: 300_000, text: 1 << 20, tail: 5000 })
+        // A drive that has a name of its own, as block_resize takes it, beside one of which only the node has.
+        const drive = ['-drive', `if=none,id=named,format=raw,file=${image}`]
+        const it = await start(
+          build,
+          t,
+          ['virtio-blk-pci'],
+          [...drive, '-device', 'virtio-blk-pci,drive=named,id=dev1'],
+        )
+        const backup = backUp(it, { mode, bwlimit: 2 << 20, compress: 'none' })
+        await begun(it)
+        for (const size of [65536, 2 * SIZE - 3072]) {
+          for (const which of [{ device: 'named' }, { 'node-name': 'node0' }]) {
+            const resized = it.monitor.execute('block_resize', { ...which, size })
+            await assert.rejects(resized, /resize|in use|busy|exported/i, JSON.stringify({ ...which, size }))
+          }
+        }
+        const { to } = await backup
+        assert.deepEqual(namesIn(await footprintOf(it.monitor)), [])
+        await assertRestores(t, { ...it, images: [it.images[0], image] }, to, ['drive-dev0', 'drive-dev1'])
+        await it.monitor.execute('block_resize', { device: 'named', size: 2 * SIZE - 3072 })
+      })
+    }
   })
 }

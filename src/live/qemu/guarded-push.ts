@@ -94,10 +94,11 @@ export class GuardedPush implements Attachment {
     const { drives, guest, pullSocket } = this.#options
     const named = drives.map((drive, index) => ({ ...drive, ...namesOf(index) }))
     return [
+      ['nbd-server-start', { addr: { type: 'unix', data: { path: pullSocket } } }],
+      ...named.map(({ hold, node }) => sizeHold(hold, node)),
       ...named.map((_, index) => this.#filter(index)),
       ...named.map(({ device, filter }) => guest.attach(device, filter)),
       ...named.map(({ snapshot, filter }) => snapshotNode(snapshot, filter)),
-      ['nbd-server-start', { addr: { type: 'unix', data: { path: pullSocket } } }],
       ...named.map(({ snapshot }) => snapshotExport(snapshot)),
     ]
   }
@@ -120,6 +121,14 @@ function snapshotNode(snapshot: string, filter: string): Command {
 
 function snapshotExport(snapshot: string): Command {
   return ['block-export-add', { type: 'nbd', id: snapshot, 'node-name': snapshot, writable: true }]
+}
+
+/**
+ * An export that nobody connects to: QEMU lets nobody resize a node while it is exported, nor what is above it. A filter alone
+ * has no such lock, and QEMU aborts if the drive below it becomes smaller. So it comes before the filter and goes after it.
+ */
+function sizeHold(hold: string, node: string): Command {
+  return ['block-export-add', { type: 'nbd', id: hold, name: hold, 'node-name': node, writable: false }]
 }
 
 async function connectAll(drives: readonly PushDrive[], socketPath: string): Promise<NbdClient[]> {

@@ -10,6 +10,8 @@ export interface DriveNames {
   filter: string
   /** The point in time, and its export. */
   snapshot: string
+  /** The export that keeps the drive's size. */
+  hold: string
   job: string
 }
 
@@ -18,8 +20,14 @@ export function namesOf(index: number): DriveNames {
     target: `${PREFIX}tgt${index}`,
     filter: `${PREFIX}cbw${index}`,
     snapshot: `${PREFIX}snap${index}`,
+    hold: `${PREFIX}hold${index}`,
     job: `${PREFIX}job${index}`,
   }
+}
+
+/** Whether an export of ours is one that keeps a drive's size. */
+export function isHold(id: string): boolean {
+  return id.startsWith(`${PREFIX}hold`)
 }
 
 export function isOurs(name: unknown): name is string {

@@ -9,6 +9,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
 import { type Command, errorsOf, executeAll, STEP_MS } from './commands.ts'
 import { type Footprint, footprintOf, namesIn } from './footprint.ts'
+import { isHold } from './names.ts'
 
 export interface RemoveOptions {
   /** QEMU's NBD server was started for this, and goes too, unless somebody else has exports there. */
@@ -23,10 +24,17 @@ export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise
   // What hangs at our end lets go now. Not while a job pushes: the guest would get its errors.
   if (jobs.length === 0) await executeAll(qmp, targets.map(yank))
   else errors.push(...(await removeJobs(qmp, jobs)))
-  errors.push(...(await removeExports(qmp, exports)))
+  const holds = exports.filter(isHold)
+  errors.push(
+    ...(await removeExports(
+      qmp,
+      exports.filter((id) => !isHold(id)),
+    )),
+  )
+  errors.push(...errorsOf(await executeAll(qmp, nodesAway(footprint))))
+  errors.push(...(await removeExports(qmp, holds)))
   const stopsServer = server && !footprint.hasForeignExports
-  const last = [...nodesAway(footprint), ...(stopsServer ? [['nbd-server-stop'] as const] : [])]
-  errors.push(...errorsOf(await executeAll(qmp, last)))
+  if (stopsServer) errors.push(...errorsOf(await executeAll(qmp, [['nbd-server-stop']])))
   if (errors.length > 0) await checkGone(qmp, errors[0])
   return namesIn(footprint)
 }
