@@ -3,7 +3,7 @@
 import { closeSync, fstatSync, writeSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { type Command, InvalidArgumentError } from 'commander'
-import { printable, VmapipeError } from '../core/errors.ts'
+import { asVmapipeError, printable, VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ServiceStatus } from '../live/service.ts'
 import { syscalls } from '../storage/syscalls.ts'
@@ -39,6 +39,8 @@ export interface Served {
   stop(): Promise<void>
   readonly port: number | undefined
   readonly status: Pick<ServiceStatus, 'drives'> & Partial<Pick<ServiceStatus, 'backup'>>
+  /** Resolves when it cannot go on. */
+  readonly failed?: Promise<VmapipeError>
   /** Bytes of a restore that goes on. */
   readonly progress?: { done: number; total: number }
 }
@@ -76,9 +78,13 @@ export async function serveUntilStopped(
     service = await make(signal)
     await service.start()
     sayReady(service, flags, say)
-    await aborted(signal)
+    const failure = await Promise.race([aborted(signal), service.failed ?? never])
     say('stopping')
-    await service.stop()
+    await service.stop().catch((error) => {
+      if (failure === undefined) throw error
+      say(printable(asVmapipeError(error).line))
+    })
+    if (failure !== undefined) throw failure
     say('stopped: everything is durable')
     await ended()
   } finally {
@@ -118,10 +124,12 @@ function howFar({ status, progress }: Served): string {
     .join(', ')
 }
 
+const never = new Promise<never>(() => {})
+
 /** Also where that was before anybody asked. */
-function aborted(signal: AbortSignal): Promise<unknown> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+function aborted(signal: AbortSignal): Promise<undefined> {
+  if (signal.aborted) return Promise.resolve(undefined)
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }))
 }
 
 /** Before any file is opened, which might then get this number. */

@@ -5,7 +5,7 @@
 
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { ServedDisk } from '../protocol/nbd/server/export.ts'
-import type { Disk, Done, WriteOptions, ZeroOptions } from '../storage/disk.ts'
+import type { Disk, Done, ReadOptions, WriteOptions, ZeroOptions } from '../storage/disk.ts'
 import { isOnePiece, type Piece, piecesOf } from '../storage/disks/pieces.ts'
 import type { DriveExtent } from '../storage/drive.ts'
 import type { DriveCopy } from './drive-copy.ts'
@@ -46,6 +46,10 @@ export class GuestDrive implements Disk, ServedDisk {
     return this.#disk.minBlock
   }
 
+  get upstream(): Disk['upstream'] {
+    return this.#disk.upstream
+  }
+
   /** Reads and changes that the guest has asked for. */
   get requests(): number {
     return this.#requests
@@ -76,7 +80,12 @@ export class GuestDrive implements Disk, ServedDisk {
 
   /** The same for the backup: no request of the guest. */
   readOld(buffer: Uint8Array, offset: number): Done {
-    return this.#disk.read(buffer, offset)
+    return this.#disk.read(buffer, offset, this.#patience)
+  }
+
+  /** A backup waits for a disk's server that is away no longer than a guest would wait for the backup; the guest waits on. */
+  get #patience(): ReadOptions {
+    return { patience: this.#copy?.maxStall ?? 0 }
   }
 
   /** Whether there is nothing but zeroes to be read. */
@@ -123,7 +132,7 @@ export class GuestDrive implements Disk, ServedDisk {
   }
 
   survey(offset: number, length: number): AsyncIterable<DriveExtent> {
-    return this.#disk.survey?.(offset, length) ?? this.#disk.map(offset, length)
+    return this.#disk.survey?.(offset, length) ?? this.#disk.map(offset, length, this.#patience)
   }
 
   close(): Promise<void> {
@@ -131,7 +140,7 @@ export class GuestDrive implements Disk, ServedDisk {
   }
 
   async #mapsHole(offset: number, length: number): Promise<boolean> {
-    for await (const { zero } of this.#disk.map(offset, length)) if (!zero) return false
+    for await (const { zero } of this.#disk.map(offset, length, this.#patience)) if (!zero) return false
     return true
   }
 

@@ -10,6 +10,7 @@ import { DEFAULT_BUDGET } from '../core/run.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { refuseNames } from '../formats/vma/names.ts'
+import type { UpstreamEvent, UpstreamStatus } from '../protocol/nbd/lasting-connection.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
 import type { ServerStats } from '../protocol/nbd/server/stats.ts'
 import type { Disk } from '../storage/disk.ts'
@@ -33,6 +34,8 @@ export interface ServiceOptions {
   /** What a backup takes unless its request says otherwise. */
   defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'maxHang' | 'bwlimit'>
   nbd?: NbdServerOptions
+  /** Told when a server that a drive is on goes away, and when it is back. */
+  warn?: (message: string) => void
   /** Of backups, where it is somebody else's. */
   memory?: BackupMemory
   /** False where no guest minds that the first writes during the first backup are slow; true unless given. */
@@ -52,7 +55,8 @@ export interface ServiceStatus {
   pid: number
   /** Seconds since the epoch. */
   started: number
-  drives: { name: string; size: number; readOnly: boolean }[]
+  /** `upstream`: of the server that a drive is on, such as another NBD server or the qemu-nbd of an image. */
+  drives: { name: string; size: number; readOnly: boolean; upstream?: UpstreamStatus }[]
   nbd: ServerStats
   /** Where another process may look at the old data of backups; null where it cannot. */
   memory: SharedPlace | null
@@ -83,6 +87,7 @@ export class Service {
   #last: BackupOutcome | null = null
   #port: number | undefined
   #stopping = false
+  readonly #failed = Promise.withResolvers<VmapipeError>()
 
   constructor(options: ServiceOptions) {
     this.#options = options
@@ -93,8 +98,11 @@ export class Service {
   async start(): Promise<void> {
     const { drives, socket, listen, control, nbd, rehearsed = true } = this.#options
     try {
-      for (const [name, spec] of Object.entries(drives))
-        this.#drives.set(name, new GuestDrive(await openNamed(name, spec)))
+      for (const [name, spec] of Object.entries(drives)) {
+        const drive = new GuestDrive(await openNamed(name, spec))
+        this.#drives.set(name, drive)
+        if (drive.upstream) drive.upstream.onEvent = (event) => this.#tell(name, event)
+      }
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
       this.#nbd = new NbdServer(exports, { ...PAYLOAD, ...nbd })
       if (control !== undefined && rehearsed) {
@@ -128,12 +136,40 @@ export class Service {
     return {
       pid: process.pid,
       started: this.#started,
-      drives: [...this.#drives].map(([name, { size, readOnly }]) => ({ name, size, readOnly })),
+      drives: [...this.#drives].map(([name, { size, readOnly, upstream }]) => ({
+        ...{ name, size, readOnly },
+        ...(upstream && { upstream: upstream.status }),
+      })),
       nbd: this.#nbd!.stats,
       memory: this.#memory.place,
       backup: this.#backup?.backup.status ?? null,
       last: this.#last,
     }
+  }
+
+  /** Resolves when the service cannot go on: a drive's server came back with something else. */
+  get failed(): Promise<VmapipeError> {
+    return this.#failed.promise
+  }
+
+  #tell(name: string, event: UpstreamEvent): void {
+    const { warn = () => {} } = this.#options
+    if (event.kind === 'back') warn(`drive ${name}: its server is back after ${event.seconds.toFixed(1)} s`)
+    else if (event.kind === 'lost')
+      warn(`drive ${name}: its server is away, requests wait for it: ${event.error.message}`)
+    else {
+      event.error.where.drive ??= name
+      this.#failed.resolve(event.error)
+    }
+  }
+
+  /** Clients are told nothing: whoever serves them next does what they asked for. */
+  #giveUpAway(): void {
+    const away = [...this.#drives.values()].flatMap(({ upstream }) =>
+      upstream?.status.connected === false ? upstream : [],
+    )
+    if (away.length > 0) this.#nbd?.hangUp()
+    for (const upstream of away) upstream.giveUp()
   }
 
   /** Throws USAGE for what cannot be archived, FAILED while another backup runs; nothing has been written to `to` then. */
@@ -191,14 +227,19 @@ export class Service {
     this.#stopping = true
     await this.abortBackup('the server stops')
     await this.#control?.close()
+    const away = setInterval(() => this.#giveUpAway(), AWAY_MS)
     try {
       await this.#nbd?.close()
     } finally {
+      clearInterval(away)
       for (const drive of this.#drives.values()) await drive.close()
       if (this.#options.memory === undefined) this.#memory.close()
     }
   }
 }
+
+/** How long a service that ends waits for servers that are away, in milliseconds. */
+const AWAY_MS = 600
 
 function lineOf(failure: unknown): string {
   const error = asVmapipeError(failure)

@@ -3,6 +3,7 @@
  * several calls may be in flight, and those that touch the same bytes at the same time happen in any order.
  */
 
+import type { Upstream } from '../protocol/nbd/lasting-connection.ts'
 import type { DriveExtent } from './drive.ts'
 
 /**
@@ -23,6 +24,11 @@ export interface ZeroOptions extends WriteOptions {
   fast?: boolean
 }
 
+export interface ReadOptions {
+  /** How long to wait for a disk's server that is away, in milliseconds; for ever unless given. */
+  patience?: number | undefined
+}
+
 /**
  * An error says what kind it is by the system's name for it, in `code` of itself or of a `cause`: ENOSPC, EIO, EPERM,
  * ENOTSUP...; a server tells its client that. Errors are thrown or come as rejections.
@@ -32,8 +38,10 @@ export interface Disk {
   readonly readOnly: boolean
   /** Bytes of which requests had better be multiples: anything else costs the disk a read before the write. Any will do unless given. */
   readonly minBlock?: number | undefined
+  /** The server that the disk is on, if there is one. While it is away requests wait. */
+  readonly upstream?: Upstream | undefined
   /** Fills `buffer`, which belongs to the disk until the call is done. Less than that is an error, never a short read. */
-  read(buffer: Uint8Array, offset: number): Done
+  read(buffer: Uint8Array, offset: number, options?: ReadOptions): Done
   /** Writes the buffers one after the other; they belong to the disk until the call is done. */
   write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions): Done
   /** Makes the range read as zeroes, without writing them where that is possible. */
@@ -43,7 +51,7 @@ export interface Disk {
   /** Everything that was done before the call is durable. After it has failed once it never succeeds again. */
   flush(): Done
   /** As that of a DriveReader. */
-  map(offset: number, length: number): AsyncIterable<DriveExtent>
+  map(offset: number, length: number, options?: ReadOptions): AsyncIterable<DriveExtent>
   /** The same, to the cluster where data ends, for a scan beside a guest: found step by step, where `map` would hold others up. */
   survey?(offset: number, length: number): AsyncIterable<DriveExtent>
   /** Whether `map` would tell that all of the range reads as zeroes; there where it can be told faster than by `map`. */

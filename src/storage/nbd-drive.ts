@@ -1,7 +1,7 @@
 /** An NBD export as a drive to read or to write. */
 
 import { VmapipeError } from '../core/errors.ts'
-import { NbdClient, type NbdOptions } from '../protocol/nbd/client.ts'
+import { NbdClient, type NbdOptions, type Patience } from '../protocol/nbd/client.ts'
 import { STATE_ZERO } from '../protocol/nbd/constants.ts'
 import { formatNbdAddress, type NbdAddress } from '../protocol/nbd/uri.ts'
 import { checkBounds } from './bounds.ts'
@@ -22,7 +22,7 @@ export class NbdReader implements DriveReader {
     this.size = client.size
   }
 
-  async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
+  async *map(offset: number, length: number, patience?: Patience): AsyncGenerator<DriveExtent> {
     checkBounds(this.size, offset, length)
     if (length === 0) return
     if (!this.#client.hasAllocation) {
@@ -31,7 +31,7 @@ export class NbdReader implements DriveReader {
     }
     // Neighbours that differ only in what we do not care for (allocated or not) are one, but nobody waits for the end.
     let last: DriveExtent | undefined
-    for await (const extent of this.#client.extents(offset, length)) {
+    for await (const extent of this.#client.extents(offset, length, patience)) {
       const zero = (extent.flags & STATE_ZERO) !== 0
       if (last !== undefined && last.zero === zero && last.length < MAX_EXTENT) {
         last.length += extent.length
@@ -43,9 +43,9 @@ export class NbdReader implements DriveReader {
     if (last) yield last
   }
 
-  async read(buffer: Uint8Array, offset: number): Promise<void> {
+  async read(buffer: Uint8Array, offset: number, patience?: Patience): Promise<void> {
     checkBounds(this.size, offset, buffer.byteLength)
-    await this.#client.read(buffer, offset)
+    await this.#client.read(buffer, offset, patience)
   }
 
   close(): Promise<void> {

@@ -9,14 +9,17 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
-import { NbdClient } from '../protocol/nbd/client.ts'
+import { NbdClient, openExport } from '../protocol/nbd/client.ts'
+import type { ConnectionOptions } from '../protocol/nbd/connection.ts'
 import { findProgram, spawnTied } from './child.ts'
 import { socketFolder } from './socket-folder.ts'
 import type { ImageFormat } from './spec.ts'
 
 export interface QemuNbdOptions {
   writable?: boolean
-  signal?: AbortSignal
+  /** One that ends before its time is started anew, and what was asked meanwhile waits for it. */
+  lasting?: boolean
+  signal?: AbortSignal | undefined
 }
 
 /** How long a start may take; 30 ms are usual, an image on a slow disk takes more. */
@@ -28,46 +31,71 @@ const MAX_SAID = 4096
 
 export class QemuNbd {
   readonly client: NbdClient
-  readonly #server: ServerProcess
+  readonly #launcher: Launcher
 
-  private constructor(client: NbdClient, server: ServerProcess) {
+  private constructor(client: NbdClient, launcher: Launcher) {
     this.client = client
-    this.#server = server
+    this.#launcher = launcher
   }
 
-  static async start(format: ImageFormat, path: string, { writable = false, signal }: QemuNbdOptions = {}) {
-    const program = requireProgram('qemu-nbd')
-    const folder = await socketFolder()
-    const socketPath = join(folder.path, 'nbd')
-    const mode = writable ? ['--discard=unmap'] : ['--read-only']
-    const server = new ServerProcess(program, [
-      `--socket=${socketPath}`,
-      `--format=${format}`,
-      ...mode,
-      '--',
-      fileName(path),
-    ])
-    try {
-      const client = await server.connect(socketPath, signal)
-      return new QemuNbd(client, server)
-    } catch (error) {
-      await server.kill()
-      throw asVmapipeError(error, { file: path })
-    } finally {
-      await folder.remove()
-    }
+  static async start(format: ImageFormat, path: string, { lasting = false, ...options }: QemuNbdOptions = {}) {
+    const launcher = new Launcher(format, path, options)
+    const open = (more: ConnectionOptions) => launcher.launch(more)
+    const client = await (lasting ? NbdClient.lasting(open, options) : NbdClient.by(open, options))
+    return new QemuNbd(client, launcher)
   }
 
   /** Lets it write what it still holds and waits for its end. */
   async finish(): Promise<void> {
+    const isAway = this.client.upstream?.status.connected === false
     await this.client.close()
-    await this.#server.finished()
+    await (isAway ? this.#launcher.server?.kill() : this.#launcher.server?.finished())
   }
 
   /** Ends it at once; what was written and not flushed may be lost. */
   async close(): Promise<void> {
     await this.client.close()
-    await this.#server.kill()
+    await this.#launcher.server?.kill()
+  }
+}
+
+/** Starts servers of one image, one after the other. */
+class Launcher {
+  /** The one that was started last. */
+  server: ServerProcess | null = null
+  readonly #format: ImageFormat
+  readonly #path: string
+  readonly #options: QemuNbdOptions
+
+  constructor(format: ImageFormat, path: string, options: QemuNbdOptions) {
+    this.#format = format
+    this.#path = path
+    this.#options = options
+  }
+
+  async launch({ signal }: ConnectionOptions) {
+    const program = requireProgram('qemu-nbd')
+    // One that hangs still has the image's lock.
+    await this.server?.kill()
+    const folder = await socketFolder()
+    const socketPath = join(folder.path, 'nbd')
+    const mode = this.#options.writable ? ['--discard=unmap'] : ['--read-only']
+    const server = new ServerProcess(program, [
+      `--socket=${socketPath}`,
+      `--format=${this.#format}`,
+      ...mode,
+      '--',
+      fileName(this.#path),
+    ])
+    this.server = server
+    try {
+      return await server.connect(socketPath, signal)
+    } catch (error) {
+      await server.kill()
+      throw asVmapipeError(error, { file: this.#path })
+    } finally {
+      await folder.remove()
+    }
   }
 }
 
@@ -111,13 +139,13 @@ class ServerProcess {
   }
 
   /** Connects as soon as the socket is there. It comes before the image is opened, which may fail then. */
-  async connect(socketPath: string, signal?: AbortSignal): Promise<NbdClient> {
+  async connect(socketPath: string, signal?: AbortSignal): ReturnType<typeof openExport> {
     const deadline = performance.now() + START_MS
     for (;;) {
       signal?.throwIfAborted()
       if (await exists(socketPath)) {
         try {
-          return await NbdClient.connect({ socketPath, exportName: '' }, { signal, connectTimeout: START_MS })
+          return await openExport({ socketPath, exportName: '' }, { signal, connectTimeout: START_MS })
         } catch (error) {
           if (signal?.aborted) throw error
           // Between bind and listen of the server nobody is let in; that is over in a moment.

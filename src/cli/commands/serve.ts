@@ -18,7 +18,8 @@ export function serveCommand(program: Command): void {
     .description(
       'Serves drives by NBD, so that a guest runs on them, and backs them up while it does: at one point in time, ' +
         'with one read and two writes, and without temporary storage.\n\n' +
-        'SOURCE is a raw image or block device, qcow2:PATH (vmdk:, vdi: …), or an NBD URI. Nobody else may write to it.\n\n' +
+        'SOURCE is a raw image or block device, qcow2:PATH (vmdk:, vdi: …), or an NBD URI. Nobody else may write to it. ' +
+        'While the server of an NBD URI is away the guest waits.\n\n' +
         'The control socket speaks HTTP: GET /status, GET /metrics, GET /backup, DELETE /backup. ' +
         'SIGTERM ends it: what was taken is answered, everything is durable, then it closes.',
     )
@@ -59,9 +60,10 @@ async function run({ drive, buffer, maxStall, maxHang, bwlimit, ...flags }: Flag
     ...(bwlimit !== undefined && { bwlimit }),
   }
   const say = speaker(flags)
-  const failures = new DiskFailures((message) => process.stderr.write(`${noteLine('warning', message)}\n`))
+  const warn = (message: string) => void process.stderr.write(`${noteLine('warning', message)}\n`)
+  const failures = new DiskFailures(warn)
   const nbd = { onDiskError: failures.note.bind(failures) }
-  const service = new Service({ drives, socket, listen, control, defaults, nbd })
+  const service = new Service({ drives, socket, listen, control, defaults, nbd, warn })
   await serveUntilStopped(
     () => service,
     flags,

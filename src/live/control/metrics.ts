@@ -18,7 +18,28 @@ export async function metricsOf(status: ServiceStatus): Promise<{ contentType: s
     registers: [registry],
   })
   for (const { name, size } of status.drives) drives.set({ drive: name }, size)
+  upstreams(status, registry)
   return { contentType: registry.contentType, text: await registry.metrics() }
+}
+
+function upstreams({ drives }: ServiceStatus, registry: Registry): void {
+  const served = drives.filter(({ upstream }) => upstream !== undefined)
+  if (served.length === 0) return
+  const common = { labelNames: ['drive' as const], registers: [registry] }
+  const connected = new Gauge({
+    name: 'vmapipe_upstream_connected',
+    help: 'Whether the server that a drive is on is there',
+    ...common,
+  })
+  const reconnects = new Counter({
+    name: 'vmapipe_upstream_reconnects_total',
+    help: 'How often the server that a drive is on came back',
+    ...common,
+  })
+  for (const { name, upstream } of served) {
+    connected.set({ drive: name }, upstream!.connected ? 1 : 0)
+    reconnects.inc({ drive: name }, upstream!.reconnects)
+  }
 }
 
 type Set = (name: string, help: string, value: number) => void

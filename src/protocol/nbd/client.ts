@@ -7,6 +7,7 @@ import { VmapipeError } from '../../core/errors.ts'
 import { Connection, type ConnectionOptions, type Request } from './connection.ts'
 import * as nbd from './constants.ts'
 import type { Agreement } from './handshake.ts'
+import { LastingConnection, type Opener, type Upstream } from './lasting-connection.ts'
 import { cutBuffers, type Piece, pieces } from './pieces.ts'
 import { RangeLock } from './range-lock.ts'
 import type { Pending } from './replies.ts'
@@ -27,9 +28,16 @@ export interface NbdExtent {
   flags: number
 }
 
+export interface Patience {
+  /** How long to wait for a server that is away, in milliseconds; for ever unless given. */
+  patience?: number | undefined
+}
+
 /** What one request without payload asks for at most: its reply comes in a while. */
 const MAX_ZEROES = 256 * 2 ** 20
 const MAX_STATUS = 2 ** 31
+/** Bytes of changes that a client keeps for a server that may go away: what a disk has for a cache. Twice the largest request at least. */
+const KEEP_BYTES = 16 << 20
 
 export class NbdClient {
   readonly size: number
@@ -44,13 +52,19 @@ export class NbdClient {
   /** What the server wants offsets and lengths to be multiples of. */
   readonly minBlock: number
   readonly requestSize: number
-  readonly #connection: Connection
+  /** The server may go away and come back; null if that is the end. */
+  readonly upstream: Upstream | null
+  readonly #connection: Connection | LastingConnection
   readonly #slots: Slots
   readonly #lock = new RangeLock()
 
-  private constructor(connection: Connection, agreement: Agreement, { depth = 16, requestSize = 2 ** 20 }: NbdOptions) {
+  private constructor(
+    connection: Connection,
+    agreement: Agreement,
+    { depth = 16, requestSize = 2 ** 20 }: NbdOptions,
+    again?: Opener,
+  ) {
     const has = (flag: number) => (agreement.flags & flag) !== 0
-    this.#connection = connection
     this.#slots = new Slots(depth)
     this.size = agreement.size
     this.readOnly = has(nbd.FLAG_READ_ONLY)
@@ -62,26 +76,38 @@ export class NbdClient {
     this.hasAllocation = agreement.allocationContext !== null
     this.minBlock = agreement.minBlock
     this.requestSize = Math.max(agreement.minBlock, Math.min(requestSize, agreement.maxPayload))
+    const keep = Math.max(KEEP_BYTES, 3 * this.requestSize)
+    const lasting = again && new LastingConnection([connection, agreement], again, keep)
+    this.#connection = lasting ?? connection
+    this.upstream = lasting ?? null
   }
 
-  static async connect(address: NbdAddress, options: NbdOptions = {}): Promise<NbdClient> {
-    const [connection, agreement] = await Connection.open(address, options)
-    const { exportName } = address
-    if ((agreement.flags & nbd.FLAG_HAS_FLAGS) === 0) {
-      await connection.close()
-      throw new VmapipeError('FAILED', `${formatNbdAddress(address)}: export '${exportName}' without flags`)
-    }
-    return new NbdClient(connection, agreement, options)
+  static connect(address: NbdAddress, options: NbdOptions = {}): Promise<NbdClient> {
+    return NbdClient.by((more) => openExport(address, more), options)
+  }
+
+  /** The same for a server that may go away: requests wait until it is back. */
+  static connectLasting(address: NbdAddress, options: NbdOptions = {}): Promise<NbdClient> {
+    return NbdClient.lasting((more) => openExport(address, { ...options, ...more }), options)
+  }
+
+  /** The same by way of something that connects in its own way. */
+  static async by(open: Opener, options: NbdOptions = {}): Promise<NbdClient> {
+    return new NbdClient(...(await open(options)), options)
+  }
+
+  static async lasting(open: Opener, options: NbdOptions = {}): Promise<NbdClient> {
+    return new NbdClient(...(await open(options)), options, open)
   }
 
   /**
    * Fills `buffer` from `offset`. Where the range is not of the server's whole blocks, whole blocks are read and cut.
    * The buffer is the caller's again when the promise is settled, not before.
    */
-  async read(buffer: Uint8Array, offset: number): Promise<void> {
+  async read(buffer: Uint8Array, offset: number, { patience }: Patience = {}): Promise<void> {
     await this.#all(pieces(offset, buffer.byteLength, this.requestSize, this.minBlock), (piece) => {
       const into = buffer.subarray(piece.offset - offset, piece.offset - offset + piece.length)
-      return this.#readPiece(into, piece)
+      return this.#readPiece(into, piece, patience)
     })
   }
 
@@ -137,13 +163,14 @@ export class NbdClient {
   }
 
   /** What the range consists of, in adjacent extents that cover it exactly. Needs `hasAllocation`. */
-  async *extents(offset: number, length: number): AsyncGenerator<NbdExtent> {
+  async *extents(offset: number, length: number, { patience }: Patience = {}): AsyncGenerator<NbdExtent> {
     const end = offset + length
     let position = offset
     while (position < end) {
       const from = position - (position % this.minBlock)
       const until = Math.min(Math.ceil(end / this.minBlock) * this.minBlock, this.size, from + MAX_STATUS)
-      const { extents } = await this.#request({ type: nbd.CMD_BLOCK_STATUS, offset: from, length: until - from })
+      const asked = { type: nbd.CMD_BLOCK_STATUS, offset: from, length: until - from, patience }
+      const { extents } = await this.#request(asked)
       const before = position
       let start = from
       for (const { length: bytes, flags } of extents!) {
@@ -173,15 +200,15 @@ export class NbdClient {
     await this.#connection.close()
   }
 
-  async #readPiece(into: Uint8Array, { offset, length }: Piece): Promise<void> {
+  async #readPiece(into: Uint8Array, { offset, length }: Piece, patience: number | undefined): Promise<void> {
     const from = offset - (offset % this.minBlock)
     const until = Math.min(Math.ceil((offset + length) / this.minBlock) * this.minBlock, this.size)
     if (from === offset && until === offset + length) {
-      await this.#request({ type: nbd.CMD_READ, offset, length, into })
+      await this.#request({ type: nbd.CMD_READ, offset, length, into, patience })
       return
     }
     const blocks = Buffer.allocUnsafe(until - from)
-    await this.#request({ type: nbd.CMD_READ, offset: from, length: until - from, into: blocks })
+    await this.#request({ type: nbd.CMD_READ, offset: from, length: until - from, into: blocks, patience })
     into.set(blocks.subarray(offset - from, offset - from + length))
   }
 
@@ -240,6 +267,14 @@ export class NbdClient {
     this.#connection.fail(error)
     return error
   }
+}
+
+/** A connection to an export that says what it can. */
+export async function openExport(address: NbdAddress, options: ConnectionOptions): Promise<[Connection, Agreement]> {
+  const [connection, agreement] = await Connection.open(address, options)
+  if ((agreement.flags & nbd.FLAG_HAS_FLAGS) !== 0) return [connection, agreement]
+  await connection.close()
+  throw new VmapipeError('FAILED', `${formatNbdAddress(address)}: export '${address.exportName}' without flags`)
 }
 
 /** The parts of a range before and behind its whole blocks, if there are any. */

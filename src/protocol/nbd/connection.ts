@@ -32,6 +32,8 @@ export interface Request {
   into?: Uint8Array
   /** What a WRITE writes. */
   payload?: readonly Uint8Array[]
+  /** How long to wait for a server that is away, in milliseconds; for ever unless given. */
+  patience?: number | undefined
 }
 
 interface InFlight extends Pending {
@@ -57,6 +59,8 @@ export class Connection {
   readonly #watch: NodeJS.Timeout
   readonly #closed: Promise<void>
   #settled: (outcome: Agreement | VmapipeError) => void = () => {}
+  /** Called once, when the connection has ended. */
+  onEnd: (error: VmapipeError) => void = () => {}
   #forgetSignal = () => {}
 
   private constructor(address: NbdAddress, { progressTimeout = 60_000 }: ConnectionOptions) {
@@ -95,6 +99,11 @@ export class Connection {
 
   get inFlight(): number {
     return this.#requests.size
+  }
+
+  /** Why it has ended; null if it has not. */
+  get error(): VmapipeError | null {
+    return this.#error
   }
 
   /** Resolves when the server has answered without an error and no buffer of the request is in use any more. */
@@ -136,6 +145,7 @@ export class Connection {
     for (const request of this.#requests.values()) request.reject(this.#error)
     this.#requests.clear()
     this.#settled(this.#error)
+    this.onEnd(this.#error)
   }
 
   /** Says goodbye where nothing is in flight; otherwise what is in flight fails. */

@@ -33,5 +33,5 @@ export async function openImageDisk(
   // What is not there, or not a file, gets the same clear error as a raw image does.
   const { file } = await openRaw(path, 0)
   await file.close()
-  return new ImageDisk(await QemuNbd.start(format, path, { writable: !readOnly, signal }), readOnly)
+  return new ImageDisk(await QemuNbd.start(format, path, { writable: !readOnly, lasting: true, signal }), readOnly)
 }

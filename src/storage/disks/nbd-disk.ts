@@ -1,10 +1,13 @@
-/** An NBD export as a disk. What its server cannot do is done with what it can, or refused where that would be a lie. */
+/**
+ * An NBD export as a disk. What its server cannot do is done with what it can, or refused where that would be a lie. A server that
+ * goes away is waited for.
+ */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { NbdClient, type NbdOptions } from '../../protocol/nbd/client.ts'
 import { formatNbdAddress, type NbdAddress } from '../../protocol/nbd/uri.ts'
 import { checkBounds } from '../bounds.ts'
-import type { Disk, WriteOptions, ZeroOptions } from '../disk.ts'
+import type { Disk, ReadOptions, WriteOptions, ZeroOptions } from '../disk.ts'
 import type { DriveExtent } from '../drive.ts'
 import { NbdReader } from '../nbd-drive.ts'
 import { FlushGate } from './flush-gate.ts'
@@ -15,6 +18,7 @@ export class NbdDisk implements Disk {
   readonly size: number
   readonly readOnly: boolean
   readonly minBlock: number
+  readonly upstream: Disk['upstream']
   readonly #client: NbdClient
   readonly #reader: NbdReader
   readonly #gate: FlushGate
@@ -23,13 +27,14 @@ export class NbdDisk implements Disk {
     this.#client = client
     this.#reader = new NbdReader(client)
     this.#gate = new FlushGate(() => client.flush())
+    this.upstream = client.upstream ?? undefined
     this.size = client.size
     this.minBlock = client.minBlock
     this.readOnly = readOnly || client.readOnly
   }
 
-  read(buffer: Uint8Array, offset: number): Promise<void> {
-    return this.#reader.read(buffer, offset)
+  read(buffer: Uint8Array, offset: number, options?: ReadOptions): Promise<void> {
+    return this.#reader.read(buffer, offset, options)
   }
 
   async write(buffers: readonly Uint8Array[], offset: number, { fua = false }: WriteOptions = {}): Promise<void> {
@@ -59,8 +64,8 @@ export class NbdDisk implements Disk {
     return this.#gate.flush()
   }
 
-  map(offset: number, length: number): AsyncIterable<DriveExtent> {
-    return this.#reader.map(offset, length)
+  map(offset: number, length: number, options?: ReadOptions): AsyncIterable<DriveExtent> {
+    return this.#reader.map(offset, length, options)
   }
 
   close(): Promise<void> {
@@ -80,7 +85,7 @@ export interface NbdDiskOptions extends NbdOptions {
 }
 
 export async function openNbdDisk(address: NbdAddress, { readOnly = false, ...options }: NbdDiskOptions = {}) {
-  const client = await NbdClient.connect(address, options)
+  const client = await NbdClient.connectLasting(address, options)
   if (!readOnly && client.readOnly) {
     await client.close()
     throw new VmapipeError('USAGE', 'this NBD export is read-only', { file: formatNbdAddress(address) })

@@ -86,13 +86,16 @@ export class NbdServer {
     return this.#closing
   }
 
+  /** Hangs up on all clients, who hear nothing of what they have asked for. To be called while it closes. */
+  hangUp(): void {
+    for (const connection of this.#connections) connection.destroy()
+  }
+
   async #close({ grace = 5000 }: CloseOptions = {}): Promise<void> {
     const connections = [...this.#connections]
     for (const listener of this.#listeners) listener.close()
     for (const connection of connections) connection.stop()
-    const timer = setTimeout(() => {
-      for (const connection of connections) connection.destroy()
-    }, grace)
+    const timer = setTimeout(() => this.hangUp(), grace)
     await Promise.all(connections.map(({ finished }) => finished))
     clearTimeout(timer)
     clearInterval(this.#checks)

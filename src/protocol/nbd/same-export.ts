@@ -1,0 +1,26 @@
+import * as nbd from './constants.ts'
+import type { Agreement } from './handshake.ts'
+
+/** What requests rely on, as people call it. */
+const ABILITIES: [flag: number, name: string][] = [
+  [nbd.FLAG_SEND_FLUSH, 'FLUSH'],
+  [nbd.FLAG_SEND_FUA, 'FUA'],
+  [nbd.FLAG_SEND_TRIM, 'TRIM'],
+  [nbd.FLAG_SEND_WRITE_ZEROES, 'WRITE_ZEROES'],
+]
+
+/** Why an export is not what it was before, for "it came back …"; null if it can take its place. */
+export function changeOf(before: Agreement, now: Agreement): string | null {
+  if (now.size !== before.size) return `with ${now.size} bytes instead of ${before.size}`
+  const lost = (flag: number) => (before.flags & flag) !== 0 && (now.flags & flag) === 0
+  const isReadOnly = ({ flags }: Agreement) => (flags & nbd.FLAG_READ_ONLY) !== 0
+  if (isReadOnly(now) && !isReadOnly(before)) return 'read-only'
+  const missing = ABILITIES.filter(([flag]) => lost(flag)).map(([, name]) => name)
+  if (missing.length > 0) return `without ${missing.join(' and ')}`
+  if (before.allocationContext !== null && now.allocationContext === null) return 'without a map (base:allocation)'
+  if (now.minBlock > before.minBlock) return `with blocks of ${now.minBlock} bytes instead of ${before.minBlock}`
+  if (now.maxPayload < before.maxPayload) {
+    return `with requests of at most ${now.maxPayload} bytes instead of ${before.maxPayload}`
+  }
+  return null
+}
