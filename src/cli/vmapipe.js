@@ -84,7 +84,8 @@ async function start() {
  * some that wait for disks; a guest's disk has as many requests waiting for storage as the guest sends.
  */
 function threads() {
-  return Math.max(process.argv[2] === 'serve' ? 16 : 4, os.availableParallelism() + 2)
+  const serves = ['serve', 'export'].includes(process.argv[2]) || process.argv.includes('--live')
+  return Math.max(serves ? 16 : 4, os.availableParallelism() + 2)
 }
 
 /**

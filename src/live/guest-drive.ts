@@ -4,7 +4,7 @@
  */
 
 import { CLUSTER_SIZE } from '../core/geometry.ts'
-import type { ServedDisk } from '../protocol/nbd/server/export.ts'
+import type { LongWrite, ServedDisk } from '../protocol/nbd/server/export.ts'
 import type { Disk, Done, ReadOptions, WriteOptions, ZeroOptions } from '../storage/disk.ts'
 import { isOnePiece, type Piece, piecesOf } from '../storage/disks/pieces.ts'
 import type { DriveExtent } from '../storage/drive.ts'
@@ -23,6 +23,17 @@ export interface Modification {
   first: number
   last: number
   gate: Gate
+  /** It comes in pieces, and belongs to this point in time although not all of them have come. */
+  before?: DriveCopy
+}
+
+/** How far a change has come before its copies are waited for. */
+interface Begun extends Known {
+  wait?: Wait
+  /** The backup of which that is. */
+  owner?: DriveCopy
+  /** What the change is a piece of. */
+  whole?: Modification
 }
 
 export class GuestDrive implements Disk, ServedDisk {
@@ -65,6 +76,7 @@ export class GuestDrive implements Disk, ServedDisk {
    */
   intercept(copy: DriveCopy): Modification[] {
     this.#copy = copy
+    for (const modification of this.#modifications) modification.before = copy
     return [...this.#modifications]
   }
 
@@ -106,19 +118,27 @@ export class GuestDrive implements Disk, ServedDisk {
   }
 
   write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions & Known): Done {
-    let length = 0
-    for (const { byteLength } of buffers) length += byteLength
-    return this.#modify(offset, length, () => this.#disk.write(buffers, offset, options), options?.since)
+    return this.#write(buffers, offset, options)
+  }
+
+  /** Its pieces all belong to a point in time, or none. */
+  beginWrite(offset: number, length: number): LongWrite {
+    const modification: Modification = { ...clustersOf({ offset, length }), gate: new Gate() }
+    this.#modifications.add(modification)
+    return {
+      write: (buffers, at, options) => this.#write(buffers, at, options, modification),
+      end: () => this.#isOver(modification),
+    }
   }
 
   zero(offset: number, length: number, options: ZeroOptions & Known = {}): Done {
-    if (isOnePiece(offset, length))
+    if (isOnePiece(length))
       return this.#modify(offset, length, () => this.#disk.zero(offset, length, options), options.since)
     return this.#zeroInPieces(offset, length, options)
   }
 
   trim(offset: number, length: number, options?: WriteOptions & Known): Done {
-    if (this.#copy === null && isOnePiece(offset, length))
+    if (this.#copy === null && isOnePiece(length))
       return this.#modify(offset, length, () => this.#disk.trim(offset, length, options))
     return this.#trimInPieces(offset, length, options)
   }
@@ -144,41 +164,49 @@ export class GuestDrive implements Disk, ServedDisk {
     return true
   }
 
-  #modify(offset: number, length: number, act: () => Done, since?: number): Done {
+  #write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions & Known, whole?: Modification): Done {
+    let length = 0
+    for (const { byteLength } of buffers) length += byteLength
+    return this.#modify(offset, length, () => this.#disk.write(buffers, offset, options), options?.since, whole)
+  }
+
+  /** The backup that what belongs to this has to wait for. */
+  #copyFor(whole: Modification | undefined): DriveCopy | null {
+    return this.#copy === whole?.before ? null : this.#copy
+  }
+
+  #modify(offset: number, length: number, act: () => Done, since?: number, whole?: Modification): Done {
     this.#requests++
     if (length === 0) return act()
     const { first, last } = clustersOf({ offset, length })
-    const copy = this.#copy
+    const copy = this.#copyFor(whole)
     if (copy === null || copy.has(first, last)) return this.#act(first, last, act)
     const wait = copy.waits(since)
     if (copy.isLong(first, last) || copy.secure(first, last) !== undefined)
-      return this.#copyFirst([{ offset, length }], act, wait, copy)
+      return this.#copyFirst([{ offset, length }], act, { wait, owner: copy, whole })
     // As most copies: nothing was awaited, and the copy for the next request is made while this one is carried out.
     wait.end()
     return this.#act(first, last, act)
   }
 
-  /** Of each piece the old data is copied, then `act` is done; `wait` is that of `owner`. */
-  async #copyFirst(
-    pieces: readonly Piece[],
-    act: (piece: Piece) => Done,
-    wait: Wait | null = null,
-    owner: DriveCopy | null = null,
-    since?: number,
-  ): Promise<void> {
+  /** Of each piece the old data is copied, then `act` is done. */
+  async #copyFirst(pieces: readonly Piece[], act: (piece: Piece) => Done, begun: Begun = {}): Promise<void> {
+    let wait = begun.wait ?? null
+    let owner = begun.owner ?? null
     try {
       for (const piece of pieces) {
         const { first, last } = clustersOf(piece)
         // Another backup may have begun when the one that was waited for has ended. Between the last look and the act
         // nothing is awaited: no point in time comes in between.
-        while (this.#copy !== null && !this.#copy.has(first, last)) {
-          const copy = this.#copy
+        let copy = this.#copyFor(begun.whole)
+        while (copy?.has(first, last) === false) {
           if (copy !== owner) {
             wait?.end()
-            wait = copy.waits(owner === null ? since : undefined)
+            wait = copy.waits(owner === null ? begun.since : undefined)
             owner = copy
           } else wait?.resume()
           for (let from = first; from <= last && this.#copy === copy; ) from = (await copy.secureSome(from, last)) + 1
+          copy = this.#copyFor(begun.whole)
         }
         if (piece === pieces.at(-1)) wait?.end()
         else wait?.pause()
@@ -196,7 +224,7 @@ export class GuestDrive implements Disk, ServedDisk {
       const fast = options.fast && piece.offset === offset
       return this.#disk.zero(piece.offset, piece.length, { ...options, fast })
     }
-    await this.#copyFirst([...piecesOf(offset, length)], act, null, null, since)
+    await this.#copyFirst([...piecesOf(offset, length)], act, { since })
     if (fua) await this.#disk.flush()
   }
 
@@ -231,14 +259,16 @@ export class GuestDrive implements Disk, ServedDisk {
     if (done === undefined) return undefined
     const modification = { first, last, gate: new Gate() }
     this.#modifications.add(modification)
-    const over = () => {
-      this.#modifications.delete(modification)
-      modification.gate.open()
-    }
+    const over = () => this.#isOver(modification)
     return done.then(over, (error) => {
       over()
       throw error
     })
+  }
+
+  #isOver(modification: Modification): void {
+    this.#modifications.delete(modification)
+    modification.gate.open()
   }
 }
 

@@ -185,6 +185,49 @@ describe('a live backup', { timeout }, () => {
       assert.equal(disk.bytes.toString('latin1', 4096, 12288), '2'.repeat(8192))
     }
   })
+  test('a write that comes in pieces and began before the point in time is in it whole', async () => {
+    const disk = new MemoryDisk(100 * CLUSTER_SIZE)
+    disk.bytes.fill('o')
+    const drive = new GuestDrive(disk)
+    const half = 16 * CLUSTER_SIZE
+    const long = drive.beginWrite(0, 2 * half)
+    await long.write([Buffer.alloc(half, '1')], 0)
+    const to = archive()
+    const { backup, done } = start({ a: disk }, { a: drive }, { to })
+    await begun(backup)
+    // Others wait for the rest of it; it waits for nobody.
+    const other = Promise.resolve(drive.write([Buffer.alloc(10, '2')], half + 5))
+    assert.equal(await Promise.race([other.then(() => 'went on'), sleep(50, 'waits')]), 'waits')
+    await long.write([Buffer.alloc(half, '1')], half)
+    long.end()
+    await Promise.all([other, done])
+    const image = (await imagesOf(to.bytes())).get('a')!
+    assert.equal(image.toString('latin1', 0, 2 * half), '1'.repeat(2 * half))
+    assert.equal(disk.bytes.toString('latin1', half + 4, half + 16), `1${'2'.repeat(10)}1`)
+  })
+
+  test('a write that comes in pieces and waits for one backup belongs to the next one', async () => {
+    const disk = new MemoryDisk(2000 * CLUSTER_SIZE)
+    disk.bytes.fill('o')
+    const drive = new GuestDrive(disk)
+    const stuck = start({ a: disk }, { a: drive }, { to: archive(() => new Promise(() => {})), buffer: 16 << 20 })
+    stuck.done.catch(() => {})
+    await begun(stuck.backup)
+    const long = drive.beginWrite(1000 * CLUSTER_SIZE, 960 * CLUSTER_SIZE)
+    const pieces = Array.from({ length: 60 }, (_, index) =>
+      long.write([Buffer.alloc(16 * CLUSTER_SIZE, 'n')], (1000 + 16 * index) * CLUSTER_SIZE),
+    )
+    while (stuck.backup.status.waiting.now === 0) await tick()
+    stuck.backup.abort(new VmapipeError('ABORTED', 'enough'))
+    const to = archive()
+    const next = start({ a: disk }, { a: drive }, { to })
+    await assert.rejects(stuck.done)
+    await Promise.all(pieces)
+    long.end()
+    await next.done
+    const image = (await imagesOf(to.bytes())).get('a')!
+    assert.ok(image.subarray(1000 * CLUSTER_SIZE, 1960 * CLUSTER_SIZE).every((byte) => byte === 0x6e))
+  })
 })
 
 describe('the guest wins', { timeout }, () => {

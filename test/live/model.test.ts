@@ -96,9 +96,10 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
     const take = random() < 0.5 ? await asArchive() : await asClusters()
     const begun = { lanes: lanes.map(({ begun }) => begun), crowd: crowd.now }
     const archive = await take()
-    const { complete, status } = await serving.ended()
+    const { complete, status, error } = await serving.ended()
     // Whose own pipeline is given up at the very end has given up what was whole.
-    assert.ok(complete === (archive !== null) || (complete && gaveUp))
+    const agree = complete === (archive !== null) || (complete && gaveUp)
+    assert.ok(agree, `whole to the service: ${complete} (${error}), to the reader: ${archive !== null}`)
     if (archive === null) {
       figures.cut++
       return

@@ -9,6 +9,11 @@ import { isHole, isHoleAsync } from '../holes.ts'
 const LONG_MS = 2
 const SHUNNED_MS = 1000
 
+/** Zeroes and trims of all disks that are carried out at once: each keeps a thread of libuv's pool busy, and reads need some too. */
+const MOST_ZEROING = 3
+let zeroing = 0
+const queue: (() => void)[] = []
+
 export class HoleLook {
   readonly #fd: number
   readonly #isRemote: boolean
@@ -21,13 +26,18 @@ export class HoleLook {
     this.#isRemote = isRemote
   }
 
-  /** While zeroes are written or space is given back, the kernel keeps other calls for the file waiting. */
+  /** Zeroes are written or space is given back, when it is its turn: the kernel keeps other calls for the file waiting then. */
   async duringZeroing<T>(work: () => Promise<T>): Promise<T> {
+    if (zeroing >= MOST_ZEROING) await new Promise<void>((go) => queue.push(go))
+    else zeroing++
     this.#zeroing++
     try {
       return await work()
     } finally {
       this.#zeroing--
+      const next = queue.shift()
+      if (next === undefined) zeroing--
+      else next()
     }
   }
 

@@ -21,7 +21,7 @@ export function* piecesOf(offset: number, length: number): Generator<Piece> {
   }
 }
 
-/** Whether the range is one piece. */
-export function isOnePiece(offset: number, length: number): boolean {
-  return (offset % PIECE_BYTES) + length <= PIECE_BYTES
+/** Whether so much may as well be done at once. */
+export function isOnePiece(length: number): boolean {
+  return length <= PIECE_BYTES
 }

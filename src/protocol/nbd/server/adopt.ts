@@ -16,3 +16,8 @@ export function adopt(accepted: Socket, onread: OnRead): Socket {
   accepted.destroy()
   return new Socket({ handle, onread, allowHalfOpen: true } as SocketConstructorOpts)
 }
+
+/** Bytes that were given to the socket and that the kernel has not taken. */
+export function unsentBytes(socket: Socket): number {
+  return (socket as unknown as { _handle: { writeQueueSize: number } | null })._handle?.writeQueueSize ?? 0
+}

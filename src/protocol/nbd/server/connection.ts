@@ -5,7 +5,7 @@
 
 import type { Socket } from 'node:net'
 import { Feeder, type Parser } from '../feeder.ts'
-import { adopt } from './adopt.ts'
+import { adopt, unsentBytes } from './adopt.ts'
 import type { PayloadBuffers } from './buffers.ts'
 import type { Exports } from './export.ts'
 import { Negotiation } from './negotiation.ts'
@@ -40,9 +40,10 @@ export class ServerConnection {
   readonly #handshake: NodeJS.Timeout
   #transmission: Transmission | null = null
   #windows: Windows | null = null
-  /** How often something has come, and when that was looked at last with another result. */
+  /** How often something has come. */
   #heard = 0
-  #lookedAt = { heard: 0, at: 0 }
+  /** What was seen by the look that was the last to see anything new. */
+  #seen = { heard: 0, unsent: 0, at: 0 }
   /** Waits for the end of another client's request. */
   readonly #freed = () => this.#left()
   /** No more requests are read. */
@@ -84,8 +85,10 @@ export class ServerConnection {
     // A reply that others wait for the end of is the client's to take, once the disk is done.
     const isLate = this.#transmission?.running === 0 && this.#windows?.others.blocksOthers
     const isStuck = this.#transmission !== null && (this.#feeder.isMidway || isLate)
-    if (!isStuck || this.#heard !== this.#lookedAt.heard) this.#lookedAt = { heard: this.#heard, at: now }
-    else if (now - this.#lookedAt.at >= this.#context.idleTimeout) this.destroy()
+    const unsent = isLate ? unsentBytes(this.#socket) : 0
+    if (!isStuck || this.#heard !== this.#seen.heard || unsent !== this.#seen.unsent)
+      this.#seen = { heard: this.#heard, unsent, at: now }
+    else if (now - this.#seen.at >= this.#context.idleTimeout) this.destroy()
   }
 
   *#session(): Parser {

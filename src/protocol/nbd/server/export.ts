@@ -12,6 +12,13 @@ export interface ChangeOptions {
   since?: number
 }
 
+/** A write that comes in pieces, as its payload is long. */
+export interface LongWrite {
+  write(buffers: readonly Uint8Array[], offset: number, options?: ChangeOptions): Done
+  /** No more pieces come, and all are done. */
+  end(): void
+}
+
 /**
  * What the server wants of a disk. Offsets and lengths are bytes and lie within `size`; many calls are in flight.
  * An error's kind is the system's name for it, in its `code` or that of a `cause`.
@@ -29,6 +36,8 @@ export interface ServedDisk {
   map(offset: number, length: number): AsyncIterable<{ offset: number; length: number; zero: boolean }>
   /** Bytes that will be wanted soon. */
   prefetch?(offset: number, length: number): Done
+  /** A write that comes in pieces begins; to be asked only if the disk wants to know which pieces belong together. */
+  beginWrite?(offset: number, length: number): LongWrite
   /** Whether changes wait in it for something that is not the disk, such as a backup. */
   readonly isHolding?: boolean
   /** A change waits to be taken in while the disk holds others; the result is to be called when it goes on. Undefined if it holds none. */

@@ -10,6 +10,7 @@ import { Backlog } from './backlog.ts'
 import { type PayloadBuffers, roomFor } from './buffers.ts'
 import { errnoOf } from './errno.ts'
 import type { Done, ServedDisk } from './export.ts'
+import { LongRequest } from './long-request.ts'
 import type { Agreement } from './negotiation.ts'
 import type { Outbox } from './outbox.ts'
 import { drain } from './parsing.ts'
@@ -38,15 +39,6 @@ export interface Windows {
   changes: Window
   /** All others. */
   others: Window
-}
-
-/** What is left to do of a request whose payload goes in pieces. */
-interface Whole {
-  request: Request
-  /** Bytes of pieces that are not done. */
-  left: number
-  /** Of the first piece that failed; 0 if none did. */
-  errno: number
 }
 
 /** A request that a disk could not do. */
@@ -108,18 +100,29 @@ export class Transmission {
 
   /** Pieces end at multiples of their size on the disk. One that follows another that waited has waited as long. */
   *#runPieces(request: Request): Parser {
-    const whole = { request, left: request.length, errno: 0 }
+    const { type, offset: first, length: payload } = request
+    const whole = new LongRequest(request, type === nbd.CMD_WRITE ? this.#disk.beginWrite?.(first, payload) : undefined)
+    const end = first + payload
     let since: number | undefined
-    const end = request.offset + request.length
-    for (let offset = request.offset; offset < end; ) {
-      const length = Math.min(PIECE_BYTES - (offset % PIECE_BYTES), end - offset)
-      since = yield* this.#runPiece({ ...request, offset, length }, length, whole, since)
-      offset += length
+    let offset = first
+    try {
+      while (offset < end) {
+        const length = Math.min(PIECE_BYTES - (offset % PIECE_BYTES), end - offset)
+        since = yield* this.#runPiece({ ...request, offset, length }, length, whole, since)
+        offset += length
+      }
+    } finally {
+      if (offset < end) whole.cut()
     }
   }
 
   /** The result is since when the request has been waiting, as that of `#enter`; `before` if it has waited before this piece. */
-  *#runPiece(request: Request, payload: number, whole: Whole | null, before?: number): Parser<number | undefined> {
+  *#runPiece(
+    request: Request,
+    payload: number,
+    whole: LongRequest | null,
+    before?: number,
+  ): Parser<number | undefined> {
     const room = payload > 0 ? roomFor(payload) : 0
     const waited = yield* this.#enter(request, room)
     const since = before ?? waited
@@ -175,18 +178,19 @@ export class Transmission {
     request: Request,
     buffer: Buffer | null,
     bytes: Buffer | undefined,
-    whole: Whole | null,
+    whole: LongRequest | null,
     since: number | undefined,
   ): void {
     this.#running++
     this.#context.stats.inFlight++
+    whole?.begin()
     try {
       const failed = (error: unknown) => this.#fail(request, buffer, error, whole)
       if (request.type === nbd.CMD_BLOCK_STATUS) {
         this.#status(request).then((reply) => this.#succeed(request, null, null, reply), failed)
         return
       }
-      const done = this.#ask(request, bytes, since)
+      const done = this.#ask(request, bytes, whole, since)
       if (done === undefined) this.#succeed(request, buffer, whole)
       else done.then(() => this.#succeed(request, buffer, whole), failed)
     } catch (error) {
@@ -194,13 +198,18 @@ export class Transmission {
     }
   }
 
-  #ask({ type, flags, offset, length }: Request, bytes: Buffer | undefined, since: number | undefined): Done {
+  #ask(
+    { type, flags, offset, length }: Request,
+    bytes: Buffer | undefined,
+    whole: LongRequest | null,
+    since: number | undefined,
+  ): Done {
     const fua = (flags & nbd.CMD_FLAG_FUA) !== 0
     switch (type) {
       case nbd.CMD_READ:
         return bytes ? this.#disk.read(bytes, offset) : undefined
       case nbd.CMD_WRITE:
-        return bytes ? this.#disk.write([bytes], offset, { fua, since }) : undefined
+        return bytes ? (whole?.write ?? this.#disk).write([bytes], offset, { fua, since }) : undefined
       case nbd.CMD_FLUSH:
         return this.#disk.flush()
       case nbd.CMD_TRIM:
@@ -220,10 +229,10 @@ export class Transmission {
     return statusChunk(request, await describeRange(this.#disk, request.offset, request.length, one))
   }
 
-  #succeed(request: Request, buffer: Buffer | null, whole: Whole | null, reply?: Buffer): void {
+  #succeed(request: Request, buffer: Buffer | null, whole: LongRequest | null, reply?: Buffer): void {
     this.#ended()
-    if (whole !== null) whole.left -= request.length
-    const isLast = whole === null || whole.left === 0
+    whole?.done(request.length)
+    const isLast = whole === null || whole.isDone
     const room = buffer?.length ?? 0
     if (request.type === nbd.CMD_READ && buffer) {
       const isDone = isLast && (whole?.errno ?? 0) === 0
@@ -244,16 +253,15 @@ export class Transmission {
     return chunks ? emptyChunk(request) : simpleReply(request, 0)
   }
 
-  #fail(request: Request, buffer: Buffer | null, error: unknown, whole: Whole | null): void {
+  #fail(request: Request, buffer: Buffer | null, error: unknown, whole: LongRequest | null): void {
     this.#ended()
     if (buffer) this.#context.buffers.give(buffer)
     const errno = errnoOf(error)
     const room = buffer?.length ?? 0
     if (whole === null) this.#refuse(request, errno, room)
     else {
-      whole.left -= request.length
-      whole.errno ||= errno
-      if (whole.left === 0) this.#refuse(request, whole.errno, room)
+      whole.done(request.length, errno)
+      if (whole.isDone) this.#refuse(request, whole.errno, room)
       else this.#leave(request, room)
     }
     // What was asked for on the condition that it is fast is no failure.
