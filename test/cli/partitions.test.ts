@@ -15,7 +15,7 @@ import { LAUNCHER, oneLine, vmapipe } from './cli.ts'
 
 const limits = { timeout: 60_000 }
 const MiB = 2 ** 20
-const README = join(import.meta.dirname, '../../README.md')
+const README = join(import.meta.dirname, '../../src/cli/README.md')
 
 /** An archive of a disk with a GPT, whose second partition is an ext4 filesystem with /etc/hello in it; sizes in MiB. */
 async function makeArchive(t: TestContext, { before = 4, size = 16 } = {}): Promise<{ dir: string; archive: string }> {

@@ -35,7 +35,7 @@ export interface ServedDisk {
   flush(): Done
   map(offset: number, length: number): AsyncIterable<{ offset: number; length: number; zero: boolean }>
   /** Bytes that will be wanted soon. */
-  prefetch?(offset: number, length: number): Done
+  prefetch?: ((offset: number, length: number) => Done) | undefined
   /** A write that comes in pieces begins; to be asked only if the disk wants to know which pieces belong together. */
   beginWrite?(offset: number, length: number): LongWrite
   /** Whether changes wait in it for something that is not the disk, such as a backup. */
