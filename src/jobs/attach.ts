@@ -21,7 +21,8 @@ import { announce, tellPointInTime } from './announce.ts'
 import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
 import { type JobResult, runJob } from './job.ts'
 
-export interface AttachOptions extends Omit<BackupOptions, 'drives' | 'bwlimit' | 'buffer' | 'uuid' | 'ctime'> {
+export interface AttachOptions
+  extends Omit<BackupOptions, 'drives' | 'bwlimit' | 'buffer' | 'uuid' | 'ctime' | 'forceShare'> {
   /** Control socket of the service. */
   control: string
   /** Names of the drives; all that it serves unless given. */

@@ -21,6 +21,8 @@ export interface BackupOptions extends JobOptions {
   compress?: string | Compression
   /** Replace an archive that exists. */
   force?: boolean
+  /** Read images also while a guest or another program has them open for writing; what is read may be torn. */
+  forceShare?: boolean
   /** Of the archive; a new one unless given. */
   uuid?: string
   /** Time of the archive in seconds since the epoch; now unless given. */
@@ -50,6 +52,7 @@ const shape = {
   ...writingShape,
   drives: z.record(z.string(), text),
   configs: z.record(z.string(), text),
+  forceShare: flag,
 } satisfies Shape<BackupOptions>
 
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
@@ -61,13 +64,13 @@ export async function backup(options: BackupOptions): Promise<JobResult> {
 }
 
 function backupStages(options: BackupOptions, census: Census): BoundStage[] {
-  const { drives = {}, configs = {}, to, force, bwlimit, uuid, ctime } = options
+  const { drives = {}, configs = {}, to, force, bwlimit, uuid, ctime, forceShare } = options
   const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
   if (Object.keys(drives).length + Object.keys(configs).length === 0) {
     throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
   }
   return [
-    bindStage('cluster-source', { drives, configs, ...identity }),
+    bindStage('cluster-source', { drives, configs, ...identity, ...(forceShare && { forceShare }) }),
     ...limit(bwlimit),
     bindStage('zero-elider', {}),
     census.stage,

@@ -31,7 +31,7 @@ import { announce, tellPointInTime } from './announce.ts'
 import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
 import { type JobResult, limit, runJob } from './job.ts'
 
-export interface QemuBackupOptions extends Omit<BackupOptions, 'drives'>, MonitorPlace {
+export interface QemuBackupOptions extends Omit<BackupOptions, 'drives' | 'forceShare'>, MonitorPlace {
   /** Which drives, and under which names; all that are worth it unless given. */
   drives?: readonly DriveWish[]
   /** Guarded push unless something stands against it, or plain push. */

@@ -16,7 +16,7 @@ import { type BackupOptions, compressorFor, framerFor, writingShape } from './ba
 import { type JobResult, jobShape, limit, runJob } from './job.ts'
 import { reading } from './restore.ts'
 
-export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs'> {
+export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs' | 'forceShare'> {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
   from: string | Readable
   /** Clusters stay in the order in which they are: nothing has to be found, nor unpacked to be put in order. */

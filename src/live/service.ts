@@ -14,6 +14,7 @@ import type { UpstreamEvent, UpstreamStatus } from '../protocol/nbd/lasting-conn
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
 import type { ServerStats } from '../protocol/nbd/server/stats.ts'
 import type { Disk } from '../storage/disk.ts'
+import { refuseOneDiskTwice } from '../storage/guard/same-disk.ts'
 import { openDisk } from '../storage/open-disk.ts'
 import type { SharedPlace } from '../storage/shared-memory.ts'
 import { BackupMemory } from './backup-memory.ts'
@@ -98,6 +99,8 @@ export class Service {
   async start(): Promise<void> {
     const { drives, socket, listen, control, nbd, rehearsed = true } = this.#options
     try {
+      const specs = Object.entries(drives).filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+      await refuseOneDiskTwice(specs)
       for (const [name, spec] of Object.entries(drives)) {
         const drive = new GuestDrive(await openNamed(name, spec))
         this.#drives.set(name, drive)

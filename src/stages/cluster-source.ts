@@ -43,6 +43,10 @@ const options = z.strictObject({
     .describe(
       'a piece of each drive in turn; if not, one drive after the other, so that a change in one moves nothing of another',
     ),
+  forceShare: z
+    .boolean()
+    .default(false)
+    .describe('read images also while a guest or another program has them open for writing: what is read may be torn'),
   uuid: z.guid().optional().describe('of the archive; a new one unless given'),
   ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now unless given'),
 })
@@ -137,7 +141,8 @@ class ClusterSource implements SourceBody<ClusterItem> {
 
   async #openDrive(name: string, source: string | DriveReader): Promise<void> {
     const { signal } = this.#context
-    const reader = typeof source === 'string' ? await openDriveReader(source, { signal }) : source
+    const { forceShare } = this.#options
+    const reader = typeof source === 'string' ? await openDriveReader(source, { signal, forceShare }) : source
     const drive = { id: this.#drives.length + 1, name, size: reader.size, reader, claims: claimsOf(reader) }
     this.#drives.push(drive)
     if (reader.size === 0)

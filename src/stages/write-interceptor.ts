@@ -26,24 +26,25 @@ export const writeInterceptor = defineStage({
   output: 'clusters',
   options: z.strictObject({
     guest: z
-      .custom<Guest>((value) => typeof (value as Guest)?.begin === 'function')
-      .optional()
-      .describe('in code: the running guest; without one, everything passes as it comes'),
+      .custom<Guest>((value) => typeof (value as Guest)?.begin === 'function', {
+        error: 'there is no running guest whose writes it could intercept, so it would protect nothing',
+      })
+      .describe('in code: the running guest'),
   }),
   create({ guest }, context): TransformBody<ClusterItem, ClusterItem> {
     // The manifest goes first: copies made before it has come wait for it.
     const early: Run[] = []
     let emit = (run: Run): void => void early.push(run)
     return {
-      open: () => guest?.begin(context, (run) => emit(run)),
+      open: () => guest.begin(context, (run) => emit(run)),
       transform(item, push) {
         push(item)
         if (item.kind !== 'manifest') return
         emit = push
         for (const run of early.splice(0)) push(run)
       },
-      flush: () => guest?.settled(),
-      close: (error) => guest?.end(error),
+      flush: () => guest.settled(),
+      close: (error) => guest.end(error),
     }
   },
 })

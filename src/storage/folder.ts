@@ -2,10 +2,11 @@
 
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, stat } from 'node:fs/promises'
-import { dirname, normalize } from 'node:path'
+import { dirname, join, normalize } from 'node:path'
 import { pathOf } from '../core/byte-text.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { fileCalls } from './file-calls.ts'
+import { refuseAmongDevices } from './guard/dev-folder.ts'
 
 /** What is kept there is its owner's alone. */
 const OWNERS_ALONE = 0o700
@@ -15,6 +16,8 @@ const OWNERS_ALONE = 0o700
  * own recursive mkdir never returns if the kernel says ENOENT inside a folder that exists, as it does in /proc.
  */
 export async function makeFolder(path: string, mode = OWNERS_ALONE): Promise<string[]> {
+  // What is written into it would be among the devices too.
+  await refuseAmongDevices(join(path, 'file'))
   const made: string[] = []
   const missing: string[] = []
   // As it was named: the path of the current folder may be one that no string holds.

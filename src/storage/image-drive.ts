@@ -13,7 +13,7 @@ import { noteReading } from './in-use.ts'
 import { NbdReader, NbdWriter } from './nbd-drive.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
 import { fileName, QemuNbd, requireProgram, runTool } from './qemu-nbd.ts'
-import { openRaw } from './raw-reader.ts'
+import { openRaw, type SharedReading } from './raw-reader.ts'
 import { checkTargetSize } from './raw-writer.ts'
 import type { ImageFormat } from './spec.ts'
 
@@ -59,11 +59,15 @@ class ImageWriter extends NbdWriter {
   }
 }
 
-export async function openImageReader(format: ImageFormat, path: string, signal?: AbortSignal): Promise<DriveReader> {
+export async function openImageReader(
+  format: ImageFormat,
+  path: string,
+  options: SharedReading & { signal?: AbortSignal } = {},
+): Promise<DriveReader> {
   // What is not there, or not a file, gets the same clear error as a raw image does.
   const { file, stats } = await openRaw(path, 0)
   await file.close()
-  return new ImageReader(await QemuNbd.start(format, path, { signal }), stats)
+  return new ImageReader(await QemuNbd.start(format, path, options), stats)
 }
 
 /** A new image for a drive of `size` bytes; formats that count in larger units make it a little larger. */

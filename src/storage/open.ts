@@ -3,28 +3,30 @@
 import { stat } from 'node:fs/promises'
 import type { DriveReader, DriveWriter } from './drive.ts'
 import type { PartialFileOptions } from './partial-file.ts'
-import { openRawReader } from './raw-reader.ts'
+import { openRawReader, type SharedReading } from './raw-reader.ts'
 import { createRawFile, openDeviceWriter } from './raw-writer.ts'
 import { parseDriveSpec } from './spec.ts'
 
-export interface ReaderOptions {
+export interface OpenOptions {
   /** Ends the opening, and afterwards all that is in flight. */
   signal?: AbortSignal
 }
 
-export interface WriterOptions extends ReaderOptions, PartialFileOptions {
+export type ReaderOptions = OpenOptions & SharedReading
+
+export interface WriterOptions extends OpenOptions, PartialFileOptions {
   /** Bytes of the drive; what is made gets this size, what exists must have it or more. */
   size: number
   /** The user says that a target which exists reads as zeroes already. */
   isZero?: boolean
 }
 
-export async function openDriveReader(spec: string, { signal }: ReaderOptions = {}): Promise<DriveReader> {
+export async function openDriveReader(spec: string, { signal, forceShare }: ReaderOptions = {}): Promise<DriveReader> {
   signal?.throwIfAborted()
   const drive = parseDriveSpec(spec)
-  if (drive.kind === 'raw') return openRawReader(drive.path)
+  if (drive.kind === 'raw') return openRawReader(drive.path, { forceShare })
   if (drive.kind === 'nbd') return (await nbdDrives()).openNbdReader(drive.address, { signal })
-  return (await imageDrives()).openImageReader(drive.format, drive.path, signal)
+  return (await imageDrives()).openImageReader(drive.format, drive.path, { signal, forceShare })
 }
 
 export async function openDriveWriter(spec: string, options: WriterOptions): Promise<DriveWriter> {
@@ -33,7 +35,7 @@ export async function openDriveWriter(spec: string, options: WriterOptions): Pro
   const drive = parseDriveSpec(spec)
   if (drive.kind === 'raw') {
     const isDevice = (await stat(drive.path).catch(() => null))?.isBlockDevice() ?? false
-    return isDevice ? openDeviceWriter(drive.path, size, isZero) : createRawFile(drive.path, size, options)
+    return isDevice ? openDeviceWriter(drive.path, size, isZero, options) : createRawFile(drive.path, size, options)
   }
   if (drive.kind === 'nbd') return (await nbdDrives()).openNbdWriter(drive.address, size, isZero, { signal })
   return (await imageDrives()).createImage(drive.format, drive.path, size, options)

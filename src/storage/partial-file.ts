@@ -11,6 +11,8 @@ import { pathOf } from '../core/byte-text.ts'
 import { asVmapipeError, describe, typableName, VmapipeError } from '../core/errors.ts'
 import { OWNERS_ALONE } from './file-mode.ts'
 import { syncFolder } from './folder.ts'
+import { refuseAmongDevices } from './guard/dev-folder.ts'
+import { holdUnused } from './guard/image-lock.ts'
 import { refuseIfRead } from './in-use.ts'
 import { clearLeftOvers } from './left-overs.ts'
 import { isSame, openNew, PartialEntry } from './partial-entry.ts'
@@ -143,7 +145,7 @@ export class PartialFile {
   async #takeName(suffix: string): Promise<string> {
     if (suffix !== '') return this.#takeFreeName(this.#target + suffix)
     if (this.#force) await refuseToReplace(this.#target, true)
-    await (this.#force ? takeName : takeNewName)(this.path, this.#target)
+    await (this.#force ? replaceUnused : takeNewName)(this.path, this.#target)
     return this.#target
   }
 
@@ -166,12 +168,27 @@ export class PartialFile {
  */
 export async function refuseToReplace(file: string, force: boolean): Promise<void> {
   const existing = await lookAt(file)
-  if (existing === null) return
-  if (!force) throw alreadyThere('exists', file)
+  if (existing === null) return refuseAmongDevices(file)
   if (!existing.isFile() && !existing.isSymbolicLink()) {
-    throw new VmapipeError('USAGE', `'${file}' exists and is not a file`, { file })
+    const what = existing.isBlockDevice()
+      ? 'is a block device, which takes a raw image only'
+      : 'exists and is not a file'
+    throw new VmapipeError('USAGE', `'${file}' ${what}`, { file })
   }
+  if (!force) throw alreadyThere('exists', file)
+  await refuseAmongDevices(file)
   refuseIfRead(existing, file)
+  await (await holdUnused(file))?.close()
+}
+
+/** Gives the file the other's name. A guest may have started on the other since it was looked at; none starts on it meanwhile. */
+export async function replaceUnused(from: string, to: string): Promise<void> {
+  const old = await holdUnused(to)
+  try {
+    await takeName(from, to)
+  } finally {
+    await old?.close()
+  }
 }
 
 async function lookAt(path: string): Promise<Stats | null> {

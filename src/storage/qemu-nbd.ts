@@ -5,18 +5,21 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { access } from 'node:fs/promises'
+import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { NbdClient, openExport } from '../protocol/nbd/client.ts'
 import type { ConnectionOptions } from '../protocol/nbd/connection.ts'
 import { findProgram, spawnTied } from './child.ts'
+import { type ImageUse, imageInUse } from './guard/image-lock.ts'
 import { socketFolder } from './socket-folder.ts'
 import type { ImageFormat } from './spec.ts'
 
 export interface QemuNbdOptions {
   writable?: boolean
+  /** Read although somebody else has it open for writing. */
+  forceShare?: boolean | undefined
   /** One that ends before its time is started anew, and what was asked meanwhile waits for it. */
   lasting?: boolean
   signal?: AbortSignal | undefined
@@ -79,20 +82,15 @@ class Launcher {
     await this.server?.kill()
     const folder = await socketFolder()
     const socketPath = join(folder.path, 'nbd')
-    const mode = this.#options.writable ? ['--discard=unmap'] : ['--read-only']
-    const server = new ServerProcess(program, [
-      `--socket=${socketPath}`,
-      `--format=${this.#format}`,
-      ...mode,
-      '--',
-      fileName(this.#path),
-    ])
+    const image = imageOptions(this.#format, this.#path, this.#options)
+    const server = new ServerProcess(program, [`--socket=${socketPath}`, ...image])
     this.server = server
     try {
       return await server.connect(socketPath, signal)
     } catch (error) {
       await server.kill()
-      throw asVmapipeError(error, { file: this.#path })
+      const use = this.#options.writable ? 'write' : 'read'
+      throw (await lockedImage(error, this.#path, use)) ?? asVmapipeError(error, { file: this.#path })
     } finally {
       await folder.remove()
     }
@@ -102,6 +100,24 @@ class Launcher {
 /** A path that is never taken for a protocol ("nbd:...") or a JSON description of an image. */
 export function fileName(path: string): string {
   return path.startsWith('/') ? path : `./${path}`
+}
+
+function imageOptions(format: ImageFormat, path: string, { writable, forceShare }: QemuNbdOptions): string[] {
+  const mode = writable ? '--discard=unmap' : '--read-only'
+  const name = fileName(path)
+  if (!forceShare) return [mode, `--format=${format}`, '--', name]
+  const shared = `driver=${format},force-share=on,file.driver=file,file.filename=${name.replaceAll(',', ',,')}`
+  return [mode, '--image-opts', '--', shared]
+}
+
+/** What QEMU says of its image locks, in our words; null if it says something else. It may be about an image behind this one. */
+async function lockedImage(error: unknown, path: string, use: ImageUse): Promise<VmapipeError | null> {
+  const { message } = error as Error
+  if (!/Failed to get .*lock/.test(message)) return null
+  const [, named] = /using the image \[(.*)\]\?/.exec(message) ?? []
+  const other = named === undefined || named === fileName(path) ? path : named
+  const stats = await stat(other).catch(() => null)
+  return stats === null ? null : imageInUse(stats, other, use)
 }
 
 /** The path of a QEMU program, or an error that says how to get it. */

@@ -6,9 +6,10 @@ import { pathOf } from '../core/byte-text.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveExtent, DriveReader } from './drive.ts'
+import { lockImage } from './guard/image-lock.ts'
 import { fileExtents } from './holes.ts'
 import { noteReading } from './in-use.ts'
-import { SEEK_END, syscalls } from './syscalls.ts'
+import { SEEK_END, SEEK_SET, syscalls } from './syscalls.ts'
 
 export class RawReader implements DriveReader {
   readonly size: number
@@ -82,9 +83,15 @@ export class RawReader implements DriveReader {
   }
 }
 
-export async function openRawReader(path: string): Promise<RawReader> {
+export interface SharedReading {
+  /** The image is read although somebody else has it open for writing: what is read may be torn. */
+  forceShare?: boolean | undefined
+}
+
+export async function openRawReader(path: string, { forceShare = false }: SharedReading = {}): Promise<RawReader> {
   const { file, stats } = await openRaw(path, constants.O_RDONLY)
   try {
+    if (!forceShare) await lockImage(file, path, 'read')
     const size = stats.isFile() ? stats.size : deviceSize(path, file)
     return new RawReader(path, file, size, stats)
   } catch (error) {
@@ -119,9 +126,11 @@ function sizeInSysfs(file: FileHandle): number {
   }
 }
 
-/** Bytes of a block device. */
+/** Bytes of a block device, whose position is at its start afterwards. */
 export function deviceSize(path: string, file: FileHandle): number {
-  const size = syscalls()?.lseek(file.fd, 0, SEEK_END) ?? sizeInSysfs(file)
+  const calls = syscalls()
+  const size = calls?.lseek(file.fd, 0, SEEK_END) ?? sizeInSysfs(file)
+  calls?.lseek(file.fd, 0, SEEK_SET)
   if (size >= 0) return size
   throw new VmapipeError('FAILED', 'the size of this block device cannot be found out', { file: path })
 }

@@ -1,13 +1,12 @@
 /** Raw targets: a new image file, which appears under its name when it is complete, or a block device, which is there. */
 
-import { constants } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveWriter } from './drive.ts'
-import { refuseIfRead } from './in-use.ts'
+import { type DeviceOptions, openDevice } from './guard/block-device.ts'
+import { lockImage } from './guard/image-lock.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
-import { deviceSize, openRaw } from './raw-reader.ts'
 import { writeAll } from './write-all.ts'
 import { zeroRange } from './zeroing.ts'
 
@@ -64,6 +63,7 @@ class RawWriter implements DriveWriter {
 export async function createRawFile(path: string, size: number, options?: PartialFileOptions): Promise<DriveWriter> {
   const partial = await PartialFile.create(path, options)
   try {
+    await lockImage(partial.handle, path, 'write')
     await partial.handle.truncate(size)
     return new RawWriter(path, partial.handle, size, true, partial)
   } catch (error) {
@@ -73,12 +73,15 @@ export async function createRawFile(path: string, size: number, options?: Partia
 }
 
 /** A block device of at least `size` bytes that nothing else uses; what lies past `size` is left alone. */
-export async function openDeviceWriter(path: string, size: number, isZero: boolean): Promise<DriveWriter> {
-  // Linux takes O_EXCL without O_CREAT on a device as: not while it is mounted or otherwise in use.
-  const { file, stats } = await openRaw(path, constants.O_RDWR | constants.O_EXCL)
+export async function openDeviceWriter(
+  path: string,
+  size: number,
+  isZero: boolean,
+  options?: DeviceOptions,
+): Promise<DriveWriter> {
+  const { file, size: available } = await openDevice(path, options)
   try {
-    refuseIfRead(stats, path)
-    checkTargetSize(path, deviceSize(path, file), size)
+    checkTargetSize(path, available, size)
     return new RawWriter(path, file, size, isZero, null)
   } catch (error) {
     await file.close()

@@ -11,6 +11,7 @@ import { native } from '../core/native.ts'
 import { type Koffi, loadKoffi } from './koffi.ts'
 
 /** lseek(2), "whence". */
+export const SEEK_SET = 0
 export const SEEK_END = 2
 export const SEEK_DATA = 3
 export const SEEK_HOLE = 4
@@ -72,7 +73,7 @@ export interface Syscalls {
   dontNeed(fd: number): Promise<number>
 }
 
-export const { ENXIO, EINVAL, EIO, EOPNOTSUPP, ENOTTY, ENOSYS, EAGAIN } = constants.errno
+export const { ENXIO, EINVAL, EIO, EOPNOTSUPP, ENOTTY, ENOSYS, EAGAIN, EACCES } = constants.errno
 
 export const syscalls = native(load)
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { openDisk } from '../../src/storage/open-disk.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { LAUNCHER, oneLine, startCli, vmapipe } from './cli.ts'
@@ -175,4 +176,50 @@ test('an archive is never printed on a terminal', { ...limits, ...needs('script'
   assert.equal(status, 2)
   assert.match(stdout, /terminal/)
   assert.ok(!stdout.includes('VMA\0'))
+})
+
+test('an image in use is backed up with --force-share alone, and without a running guest', {
+  ...limits,
+}, async (t) => {
+  const dir = tmpDir(t)
+  const { disk } = writeGuest(dir)
+  const serving = await openDisk(disk)
+  t.after(() => serving.close())
+  const args = ['backup', '-d', `drive-scsi0=${disk}`, '-o', join(dir, 'a.vma'), '-q']
+  const refused = await vmapipe(args)
+  assert.equal(refused.code, 1)
+  assert.match(oneLine(refused), /in use by process \d+ .*--qmp SOCKET.*--attach CONTROL.*--force-share/)
+  assert.equal(existsSync(join(dir, 'a.vma')), false)
+  assert.equal((await vmapipe([...args, '--force-share'])).code, 0)
+  const config = join(dir, 'p.yaml')
+  const source = (share: boolean) => `{ drives: { a: ${disk} }, forceShare: ${share} }`
+  for (const share of [false, true]) {
+    writeFileSync(
+      config,
+      `stages:\n  - cluster-source: ${source(share)}\n  - vma-framer\n  - sink: { to: ${dir}/${share}.vma }\n`,
+    )
+    assert.equal((await vmapipe(['run', config, '-q'])).code, share ? 0 : 1)
+  }
+  for (const guest of [
+    ['--attach', join(dir, 'ctl')],
+    ['--qmp', join(dir, 'qmp')],
+    ['--libvirt', 'vm1'],
+  ]) {
+    const outcome = await vmapipe(['backup', ...guest, '-o', join(dir, 'b.vma'), '--force-share'])
+    assert.equal(outcome.code, 2)
+    assert.match(oneLine(outcome), /--force-share is for images/)
+  }
+})
+
+test('one disk is no target of two drives', limits, async (t) => {
+  const dir = tmpDir(t)
+  const { disk } = writeGuest(dir)
+  const archive = join(dir, 'a.vma')
+  assert.equal((await vmapipe(['backup', '-d', `a=${disk}`, '-d', `b=${disk}`, '-o', archive, '-q'])).code, 0)
+  symlinkSync(join(dir, 'x'), join(dir, 'y'))
+  writeFileSync(join(dir, 'x'), 'old')
+  const twice = await vmapipe(['restore', archive, '-d', `a=${join(dir, 'x')}`, '-d', `b=${join(dir, 'y')}`, '--force'])
+  assert.equal(twice.code, 2)
+  assert.match(oneLine(twice), /the drives a and b are one and the same disk/)
+  assert.equal(readFileSync(join(dir, 'x'), 'utf8'), 'old')
 })

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { type LoadOptions, loadPipeline } from '../../src/config/load.ts'
 import { VmapipeError } from '../../src/core/errors.ts'
+import { stages } from '../../src/stages/registry.ts'
+import { writeInterceptor } from '../../src/stages/write-interceptor.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { registry } from './fakes.ts'
 
@@ -109,5 +111,25 @@ test('a FIFO and a folder are not waited for, as text or as a module', { timeout
   for (const name of ['folder.yaml', 'folder.js']) {
     mkdirSync(join(dir, name))
     assert.match(await fault(loadPipeline(join(dir, name), { registry })), /folder/)
+  }
+})
+
+test('a write interceptor without a guest is a wrong config, in a file and in code', async (t) => {
+  const load = loader(t)
+  const noGuest = /no running guest whose writes it could intercept/
+  const text = (stage: string) =>
+    `stages:\n  - cluster-source: {drives: {a: x}}\n  - ${stage}\n  - vma-framer\n  - sink: {to: y}\n`
+  for (const stage of [
+    'write-interceptor',
+    'write-interceptor: {}',
+    'write-interceptor: {guest: null}',
+    'write-interceptor: {guest: vm1}',
+  ]) {
+    assert.match(await fault(load('a.yaml', text(stage), { registry: stages })), noGuest)
+  }
+  const module = `export default { stages: [{ 'write-interceptor': {} }] }`
+  assert.match(await fault(load('a.js', module, { registry: stages })), noGuest)
+  for (const options of [undefined, {}, { guest: undefined }, { guest: {} }]) {
+    assert.throws(() => writeInterceptor(options as never), { code: 'USAGE', message: noGuest })
   }
 })

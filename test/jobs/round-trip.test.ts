@@ -142,7 +142,7 @@ describe('a drive goes', { timeout }, () => {
       const backing = join(dir, 'backing')
       writeFileSync(backing, Buffer.alloc(SIZE, 'old '))
       const device = loopDevice(t, backing)
-      await restore({ from: archive, drives: { d: device } })
+      await restore({ from: archive, drives: { d: device }, force: true })
       const again = join(dir, 'b.vma')
       await backup({ drives: { d: device }, to: again })
       await restore({ from: again, drives: { d: join(dir, 'back.raw') } })

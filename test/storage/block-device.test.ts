@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { constants, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
 import { loopDevice, needsLoopDevice } from '../support/loop-device.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { lacking } from '../support/tools.ts'
+import { lacking, which } from '../support/tools.ts'
 import { readerContract, writerContract } from './contract.ts'
 
 const timeout = 20_000
@@ -29,7 +30,7 @@ writerContract('block device', {
     const path = join(tmpDir(t as TestContext), 'disk')
     writeFileSync(path, Buffer.alloc(size, 0x5a))
     const device = loopDevice(t as TestContext, path)
-    return { writer: await openDriveWriter(device, { size }), content: async () => readFileSync(device) }
+    return { writer: await openDriveWriter(device, { size, force: true }), content: async () => readFileSync(device) }
   },
 })
 
@@ -38,9 +39,9 @@ test('block device: a smaller one is refused, of a larger one the rest is left a
   writeFileSync(path, Buffer.alloc(2048 * SECTOR, 7))
   const device = loopDevice(t, path)
   const tooBig = { code: 'USAGE', message: /has 1048576 bytes, the drive 1048577/ }
-  await assert.rejects(openDriveWriter(device, { size: 2048 * SECTOR + 1 }), tooBig)
+  await assert.rejects(openDriveWriter(device, { size: 2048 * SECTOR + 1, force: true }), tooBig)
   const size = 1000 * SECTOR + 3
-  const writer = await openDriveWriter(device, { size, isZero: false })
+  const writer = await openDriveWriter(device, { size, isZero: false, force: true })
   await writer.zero(0, size)
   await writer.flush()
   await writer.publish()
@@ -54,7 +55,7 @@ test('block device: zeroing gives space back where the device can', { timeout, s
   const size = 8 * 2 ** 20
   writeFileSync(path, Buffer.alloc(size, 1))
   const device = loopDevice(t, path)
-  const writer = await openDriveWriter(device, { size })
+  const writer = await openDriveWriter(device, { size, force: true })
   await writer.zero(0, size)
   await writer.flush()
   await writer.close()
@@ -75,8 +76,55 @@ test('block device: one that is mounted is not written', { timeout, skip }, asyn
   const { status } = spawnSync('mount', [device, join(dir, 'mnt')])
   if (status !== 0) return lacking(t, 'cannot mount here')
   try {
-    await assert.rejects(openDriveWriter(device, { size: 1000 }), { message: /in use/, hint: /mounted/ })
+    await assert.rejects(openDriveWriter(device, { size: 1000, force: true }), { message: /in use: it is mounted on / })
   } finally {
     execFileSync('umount', [join(dir, 'mnt')])
+  }
+})
+
+test('block device: one that holds something is written by force only, an empty one without', {
+  timeout,
+  skip,
+}, async (t) => {
+  const path = join(tmpDir(t), 'disk')
+  writeFileSync(path, Buffer.alloc(2 ** 20))
+  const device = loopDevice(t, path)
+  const options = { size: 2 ** 20 }
+  const writer = await openDriveWriter(device, options)
+  await writer.write([Buffer.alloc(512, 'x')], 2 ** 20 - 512)
+  await writer.flush()
+  await writer.close()
+  const full = { code: 'FAILED', message: /the device is not empty.*it has data/, hint: /--force/ }
+  await assert.rejects(openDriveWriter(device, options), full)
+  await (await openDriveWriter(device, { ...options, force: true })).close()
+})
+
+test('block device: swap space, and one that somebody else has claimed, are never written', {
+  timeout,
+  skip,
+}, async (t) => {
+  const path = join(tmpDir(t), 'disk')
+  writeFileSync(path, Buffer.alloc(2 ** 20))
+  const device = loopDevice(t, path)
+  const claim = await open(device, constants.O_RDWR | constants.O_EXCL)
+  const options = { size: 4096, force: true }
+  await assert.rejects(openDriveWriter(device, options), { code: 'FAILED', message: /in use: something claims it/ })
+  await claim.close()
+  if (spawnSync(which('mkswap') ?? 'mkswap', [device]).status !== 0) return lacking(t, 'needs mkswap')
+  if (spawnSync(which('swapon') ?? 'swapon', [device]).status !== 0) return t.skip('no swap can be used here')
+  try {
+    await assert.rejects(openDriveWriter(device, options), { code: 'FAILED', message: /in use: it is swap space/ })
+  } finally {
+    spawnSync(which('swapoff')!, [device])
+  }
+})
+
+test('block device: no image of a format is made over one', { timeout, skip }, async (t) => {
+  const path = join(tmpDir(t), 'disk')
+  writeFileSync(path, Buffer.alloc(2 ** 20))
+  const device = loopDevice(t, path)
+  for (const force of [false, true]) {
+    const refused = { code: 'USAGE', message: /is a block device, which takes a raw image only/ }
+    await assert.rejects(openDriveWriter(`qcow2:${device}`, { size: 4096, force }), refused)
   }
 })

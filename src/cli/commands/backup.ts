@@ -15,6 +15,7 @@ interface Flags extends JobFlags, QemuFlags {
   output: string
   compress?: string
   force?: boolean
+  forceShare?: boolean
   checksums: boolean
   index: boolean
   verify?: boolean
@@ -47,6 +48,10 @@ export function backupCommand(program: Command): void {
       'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by the name of TARGET unless given',
     )
     .option('-f, --force', 'replace an archive that exists')
+    .option(
+      '--force-share',
+      'read images that a guest or another program has open for writing: what is read may be torn',
+    )
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .option('--verify', 'read the archive back when it is complete and check it; of a damaged one the exit code is 3')
@@ -78,9 +83,14 @@ async function verified({ verify, ...flags }: Flags): Promise<void> {
   )
 }
 
-async function run({ attach, ...flags }: Flags): Promise<void> {
+async function run({ attach, forceShare, ...flags }: Flags): Promise<void> {
   if (attach !== undefined && isOfQemu(flags)) {
     throw new VmapipeError('USAGE', '--attach and --qmp or --libvirt name two guests', { hint: 'give one of them' })
+  }
+  if (forceShare && (attach !== undefined || isOfQemu(flags))) {
+    throw new VmapipeError('USAGE', "--force-share is for images, and these drives are a running guest's", {
+      hint: 'leave it out: nothing of them will be torn',
+    })
   }
   if (isOfQemu(flags)) return runQemu(flags)
   refuseQemuFlags(flags)
@@ -104,13 +114,16 @@ async function run({ attach, ...flags }: Flags): Promise<void> {
         const likely = likelyName(name)
         if (likely) options.warn?.(`drive ${name}: Proxmox will not find it under this name, it looks for ${likely}`)
       }
-      return backup({ ...options, drives, configs, to: output, compress, force, bwlimit, checksums, index })
+      return backup({ ...options, drives, configs, to: output, compress, force, forceShare, bwlimit, checksums, index })
     },
     backupSummary,
   )
 }
 
-async function runAttached(control: string, { drive, config, output, ...flags }: Omit<Flags, 'attach'>): Promise<void> {
+async function runAttached(
+  control: string,
+  { drive, config, output, ...flags }: Omit<Flags, 'attach' | 'forceShare'>,
+): Promise<void> {
   const { compress, force, bwlimit, maxStall, buffer, checksums, index, ...runFlags } = flags
   const sourced = drive?.find(([, source]) => source !== '')
   if (sourced !== undefined) {

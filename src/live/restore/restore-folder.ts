@@ -18,9 +18,9 @@ import { openRawDisk } from '../../storage/disks/raw-disk.ts'
 import { folderMode, OWNERS_ALONE } from '../../storage/file-mode.ts'
 import { makeDurableFolder, syncFolder } from '../../storage/folder.ts'
 import { within } from '../../storage/partial-entry.ts'
-import { type PartialFileOptions, refuseToReplace } from '../../storage/partial-file.ts'
+import { type PartialFileOptions, refuseToReplace, replaceUnused } from '../../storage/partial-file.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
-import { takeName, takeNewName } from '../../storage/take-name.ts'
+import { takeNewName } from '../../storage/take-name.ts'
 
 interface ImagePlace {
   /** Its final path, and where it is until then. */
@@ -67,7 +67,7 @@ export class RestoreFolder {
     const folder = new RestoreFolder(path, manifest, names.drives, { force, mode })
     await makeDurableFolder(path, folderMode(mode))
     const isNew = !(await exists(folder.#state))
-    if (isNew && !force) await folder.#refuseToReplace()
+    if (isNew) await folder.#refuseToReplace(force)
     for (const note of names.notes) warn?.(note)
     for (const [index, { data }] of manifest.configs.entries()) {
       const file = names.configs[index]
@@ -148,7 +148,7 @@ export class RestoreFolder {
       const { force, mode } = this.#how
       if (force) await refuseToReplace(path, force)
       if (mode !== OWNERS_ALONE) await chmod(partial, mode)
-      await (force ? takeName : takeNewName)(partial, path)
+      await (force ? replaceUnused : takeNewName)(partial, path)
       await unlink(partial).catch((error) => {
         if (error.code !== 'ENOENT') throw error
       })
@@ -157,8 +157,12 @@ export class RestoreFolder {
     }
   }
 
-  async #refuseToReplace(): Promise<void> {
-    for (const { path } of this.#places.values()) if (await exists(path)) throw inTheWay(path)
+  /** What a guest has open stays, whatever is wanted. */
+  async #refuseToReplace(force: boolean): Promise<void> {
+    for (const { path } of this.#places.values()) {
+      if (!force && (await exists(path))) throw inTheWay(path)
+      await refuseToReplace(path, force)
+    }
   }
 }
 

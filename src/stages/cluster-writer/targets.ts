@@ -10,6 +10,7 @@ import { driveNamed, restoreNames } from '../../formats/vma/names.ts'
 import type { DriveWriter } from '../../storage/drive.ts'
 import { folderMode, parseMode } from '../../storage/file-mode.ts'
 import { makeDurableFolder } from '../../storage/folder.ts'
+import { refuseOneDiskTwice } from '../../storage/guard/same-disk.ts'
 import { openDriveWriter } from '../../storage/open.ts'
 import { NAME_MAX } from '../../storage/partial-name.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
@@ -71,6 +72,7 @@ export class Targets {
     // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
     const files = restoreNames(manifest)
     const targets = new Map(Object.entries(drives).map(([name, target]) => [this.#wanted(name, manifest), target]))
+    await refuseOneDiskTwice([...targets].map(([{ name }, target]) => [name, target]))
     if (into !== undefined) this.#madeFolders = await makeDurableFolder(into, folderMode(this.#mode))
     for (const drive of manifest.drives) {
       const writer = await this.#openDrive(drive, targets.get(drive), files.drives.get(drive.id)!)

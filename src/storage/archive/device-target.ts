@@ -3,8 +3,10 @@
 import { constants, fstat, fsync } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { asVmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
+import { openDevice } from '../guard/block-device.ts'
+import { refuseImageInUse } from '../guard/image-lock.ts'
 import { refuseIfRead } from '../in-use.ts'
 import { descriptorFile, type WritableFile, writeAll } from '../write-all.ts'
 import type { ArchiveTarget, TargetOptions } from './target.ts'
@@ -22,19 +24,12 @@ export class DeviceTarget implements ArchiveTarget {
 
   async open(): Promise<void> {
     const found = await stat(this.#path)
-    const isBlock = found.isBlockDevice()
-    if (isBlock && !this.#force) {
-      throw new VmapipeError(
-        'FAILED',
-        `'${this.#path}' is a block device, and all that is on it would be overwritten`,
-        {
-          hint: 'allow it with --force',
-        },
-      )
+    if (found.isBlockDevice()) {
+      this.#file = (await openDevice(this.#path, { force: this.#force })).file
+      return
     }
     refuseIfRead(found, this.#path)
-    // O_EXCL makes the kernel refuse a block device that is mounted or otherwise in use.
-    this.#file = await open(this.#path, constants.O_WRONLY | (isBlock ? constants.O_EXCL : 0))
+    this.#file = await open(this.#path, constants.O_WRONLY)
   }
 
   async write(buffers: readonly Uint8Array[]): Promise<void> {
@@ -66,7 +61,9 @@ export class OpenFileTarget implements ArchiveTarget {
   }
 
   async open(): Promise<void> {
-    refuseIfRead(await promisify(fstat)(this.#fd), this.#name)
+    const stats = await promisify(fstat)(this.#fd)
+    refuseIfRead(stats, this.#name)
+    await refuseImageInUse(this.#fd, stats, this.#name)
   }
 
   async write(buffers: readonly Uint8Array[]): Promise<void> {

@@ -11,6 +11,8 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { checkBounds } from '../bounds.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../disk.ts'
 import type { DriveExtent } from '../drive.ts'
+import { openUnused } from '../guard/block-device.ts'
+import { lockImage } from '../guard/image-lock.ts'
 import { extentsByStep, fileExtents, isRemote } from '../holes.ts'
 import { deviceSize, openRaw } from '../raw-reader.ts'
 import { EAGAIN, syscalls } from '../syscalls.ts'
@@ -18,7 +20,6 @@ import { writeAll } from '../write-all.ts'
 import { discardRange, zeroRange } from '../zeroing.ts'
 import { FlushGate } from './flush-gate.ts'
 import { HoleLook } from './hole-look.ts'
-import { lockImage } from './image-lock.ts'
 import { type Transfer, TransferError, transferRest } from './transfer.ts'
 
 /** What is read in the calling thread at most: copying more takes longer than the trip that it saves. */
@@ -241,11 +242,9 @@ export interface RawDiskOptions {
 
 /** What exists and is a file or a block device, and nobody else's at the same time. */
 export async function openRawDisk(path: string, { readOnly = false }: RawDiskOptions = {}): Promise<Disk> {
-  const access = readOnly ? constants.O_RDONLY : constants.O_RDWR
-  // Linux takes O_EXCL without O_CREAT on a device as: not while it is mounted or otherwise in use; on a file as nothing.
-  const { file, stats } = await openRaw(path, access | (readOnly ? 0 : constants.O_EXCL))
+  const { file, stats } = readOnly ? await openRaw(path, constants.O_RDONLY) : await openUnused(path)
   try {
-    lockImage(file.fd, path, readOnly)
+    await lockImage(file, path, readOnly ? 'read' : 'write')
     const isDevice = !stats.isFile()
     const size = isDevice ? deviceSize(path, file) : stats.size
     const durable = readOnly ? null : await openDurable(file)

@@ -209,6 +209,6 @@ describe('the folder of a live restore', () => {
     const made = await makeArchive(t)
     await restoreLive(t, made, { bwlimit: 100_000 })
     const options = { from: made.archive, into: made.into, socket: join(made.dir, 's') }
-    await assert.rejects(LiveRestore.open(options), { code: 'USAGE', message: /in use by another program/ })
+    await assert.rejects(LiveRestore.open(options), { code: 'FAILED', message: /in use by this very process/ })
   })
 })

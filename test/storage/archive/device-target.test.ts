@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { archiveTarget } from '../../../src/storage/archive/target.ts'
+import { loopDevice, needsLoopDevice } from '../../support/loop-device.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { shellCopy } from './processes.ts'
 
@@ -22,13 +23,28 @@ test('a full device is a clear error', async () => {
   await target.abort()
 })
 
-const blockDevice = readdirSync('/dev')
-  .map((name) => join('/dev', name))
-  .find((path) => statSync(path, { throwIfNoEntry: false })?.isBlockDevice())
+const CONTENT = { code: 'FAILED', message: /not empty, and was not overwritten/, hint: /--force/ }
 
-test('a block device is not written to without force', { skip: !blockDevice && 'there is none here' }, async () => {
-  await assert.rejects(archiveTarget(blockDevice!).open(), { code: 'FAILED', message: /is a block device/ })
-})
+test(
+  'a block device that holds something takes an archive with force only, an empty one without',
+  needsLoopDevice,
+  async (t) => {
+    const path = join(tmpDir(t), 'device')
+    writeFileSync(path, Buffer.alloc(2 ** 20))
+    const device = loopDevice(t, path)
+    const write = async (force: boolean, text: string) => {
+      const target = archiveTarget(device, { force })
+      await target.open()
+      await target.write([Buffer.from(text)])
+      await target.finish()
+    }
+    await write(false, 'first')
+    await assert.rejects(archiveTarget(device).open(), CONTENT)
+    assert.equal(readFileSync(device).toString('latin1', 0, 5), 'first')
+    await write(true, 'again')
+    assert.equal(readFileSync(device).toString('latin1', 0, 5), 'again')
+  },
+)
 
 test('standard output that is a file is written from where it stands', { timeout: 20_000 }, async (t) => {
   const dir = tmpDir(t)

@@ -171,6 +171,6 @@ test('a qcow2 image that is in use is refused, and one that is not there', {
   await assert.rejects(openDisk(`qcow2:${path}`), { code: 'FAILED' })
   execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', path, '1M'])
   const disk = await openDisk(`qcow2:${path}`)
-  await assert.rejects(openDisk(`qcow2:${path}`), { code: 'FAILED', message: /lock/ })
+  await assert.rejects(openDisk(`qcow2:${path}`), { code: 'FAILED', message: /in use by process \d+ \(qemu-nbd\)/ })
   await disk.close()
 })

@@ -142,18 +142,18 @@ test("a second server is refused, ours and QEMU's, and readers that bear no writ
 }, async (t) => {
   const path = image(t, Buffer.alloc(MiB))
   const disk = await openDisk(path)
-  await assert.rejects(openDisk(path), { code: 'USAGE', message: /in use by another program/ })
-  await assert.rejects(openDisk(path, { readOnly: true }), { code: 'USAGE' })
+  await assert.rejects(openDisk(path), { code: 'FAILED', message: /in use by this very process/ })
+  await assert.rejects(openDisk(path, { readOnly: true }), { code: 'FAILED' })
   const write = () => spawnSync('qemu-io', ['-f', 'raw', '-c', 'write 0 4k', path], { encoding: 'utf8' })
   assert.match(write().stderr, /lock/)
   await disk.close()
   assert.equal(write().status, 0)
   const two = [await openDisk(path, { readOnly: true }), await openDisk(path, { readOnly: true })]
-  await assert.rejects(openDisk(path), { code: 'USAGE' })
+  await assert.rejects(openDisk(path), { code: 'FAILED' })
   for (const reader of two) await reader.close()
   // qemu-nbd listens before it opens the image; when it has answered it has it.
   const theirs = await openDisk(await qemuNbd(t, join(tmpDir(t), 's'), ['--format=raw', path]))
-  await assert.rejects(openDisk(path), { code: 'USAGE', message: /in use/ })
+  await assert.rejects(openDisk(path), { code: 'FAILED', message: /in use/ })
   await theirs.close()
 })
 

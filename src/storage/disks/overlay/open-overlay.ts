@@ -4,6 +4,7 @@ import { constants, type Stats } from 'node:fs'
 import { lstat, open } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { OWNERS_ALONE } from '../../file-mode.ts'
+import { lockImage } from '../../guard/image-lock.ts'
 import { PartialFile } from '../../partial-file.ts'
 import { openRawDisk } from '../raw-disk.ts'
 import { MapFile, type OverlayIdentity } from './map-file.ts'
@@ -52,6 +53,7 @@ async function makeBlocks(path: string, existing: Stats | null, size: number): P
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
   const file = await open(path, flags, OWNERS_ALONE)
   try {
+    await lockImage(file, path, 'write')
     await file.chmod(OWNERS_ALONE).catch(() => {})
     await file.truncate(size)
     await file.sync()

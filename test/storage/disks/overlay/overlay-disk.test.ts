@@ -239,7 +239,7 @@ describe('an overlay that is there already', () => {
     const { disk } = await overlayOver(dir, image)
     await disk.write([Buffer.alloc(4096, 1)], 3 * MiB)
     await disk.flush()
-    await assert.rejects(reopen(dir), { code: 'USAGE', message: /in use by another program/ })
+    await assert.rejects(reopen(dir), { code: 'FAILED', message: /in use by this very process/ })
     await disk.close()
     const foreign = { code: 'USAGE', message: /belongs to another/ }
     await assert.rejects(reopen(dir, { uuid: Buffer.alloc(16, 8) }), { ...foreign, message: /another archive/ })

@@ -1,0 +1,35 @@
+/** Loop devices, by sysfs: which file is behind one, and which of them are over a file. */
+
+import type { Stats } from 'node:fs'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { splitDevice } from './lock-holders.ts'
+
+/** The file or device behind this loop device; null if it is none, or if that cannot be known. */
+export async function backingFile(device: Stats): Promise<string | null> {
+  if (!device.isBlockDevice()) return null
+  const [major, minor] = splitDevice(device.rdev)
+  return readLine(`/sys/dev/block/${major}:${minor}/loop/backing_file`)
+}
+
+/** Paths of the loop devices over this file or device. */
+export async function loopDevicesOf(stats: Stats): Promise<string[]> {
+  const found: string[] = []
+  for (const name of await readdir('/sys/block').catch(() => [])) {
+    if (!name.startsWith('loop')) continue
+    const behind = await readLine(`/sys/block/${name}/loop/backing_file`)
+    const other = behind === null ? null : await stat(behind).catch(() => null)
+    if (other !== null && isSame(stats, other)) found.push(`/dev/${name}`)
+  }
+  return found
+}
+
+/** Two names of one file, or two nodes of one device. */
+export function isSame(one: Stats, other: Stats): boolean {
+  if (one.isBlockDevice() && other.isBlockDevice()) return one.rdev === other.rdev
+  return one.dev === other.dev && one.ino === other.ino
+}
+
+async function readLine(path: string): Promise<string | null> {
+  const text = await readFile(path, 'utf8').catch(() => '')
+  return text.trimEnd() || null
+}
