@@ -27,7 +27,8 @@ export async function listenOnPath(
   path: string,
   { owner }: SocketFileOptions = {},
 ): Promise<SocketFile> {
-  const hidden = join(dirname(path), `.${randomBytes(4).toString('hex')}`)
+  // The letter: Node takes a relative path that reads as a number, such as .148e4677, for a port.
+  const hidden = join(dirname(path), `.s${randomBytes(4).toString('hex')}`)
   if (Math.max(Buffer.byteLength(path), Buffer.byteLength(hidden)) > MAX_PATH_BYTES) throw tooLong(path)
   try {
     // Of a folder that is not there `listen` says "permission denied".

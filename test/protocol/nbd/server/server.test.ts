@@ -74,6 +74,19 @@ describe('NBD server, sockets', { timeout }, () => {
     await second.close()
   })
 
+  test('a name in the current folder is never taken for a port', async (t) => {
+    const before = process.cwd()
+    process.chdir(tmpDir(t))
+    t.after(() => process.chdir(before))
+    // About every thirtieth name of eight hexadecimal digits behind a dot reads as a number.
+    for (let round = 0; round < 200; round++) {
+      const server = new NbdServer([])
+      await server.listenOnPath('8080')
+      assert.ok(existsSync('8080'))
+      await server.close()
+    }
+  })
+
   test('TCP on a port of its own choice', async (t) => {
     const server = new NbdServer([{ name: 'd', disk: new MemoryDisk(MiB) }])
     t.after(() => server.close({ grace: 100 }))
