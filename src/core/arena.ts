@@ -1,17 +1,17 @@
 /**
- * Memory in one piece that is lent in parts, for who must not be held up by the garbage collector: memory that comes piece
- * by piece makes it look through everything several times over until as much is there as a budget allows.
+ * Lends parts of one piece of memory. It is for programs that the garbage collector must not hold up: while memory is
+ * allocated buffer by buffer, the collector searches the whole heap several times until a budget's memory is allocated.
  *
- * Nothing of it is resident before it is written to.
+ * No page of it is resident before it is written to.
  */
 
-/** Parts begin at multiples of so many bytes: a cluster. */
+/** Parts begin at multiples of 64 KiB, the size of a cluster. */
 const PAGE = 64 << 10
-/** Parts of so many pages come from the end, smaller ones from the front, so that these leave room for those. */
+/** Parts of 8 pages or more come from the end, smaller ones from the front, so that small parts do not split the room for large ones. */
 const LARGE = 8
 
 export class Arena {
-  /** All of it. */
+  /** The whole piece. */
   readonly memory: Buffer
   /** 1 for each page that is lent. */
   readonly #lent: Uint8Array
@@ -19,7 +19,7 @@ export class Arena {
   #pages = 0
   #closed = false
 
-  /** All of `memory`, as far as it makes whole pages of 64 KiB. */
+  /** Lends `memory`, except for the rest that does not fill a page of 64 KiB. */
   constructor(memory: Buffer, parent: Arena | null = null) {
     this.memory = memory
     this.#lent = new Uint8Array(Math.floor(memory.byteLength / PAGE))
@@ -30,30 +30,30 @@ export class Arena {
     return new Arena(Buffer.from(new ArrayBuffer(Arena.room(bytes))))
   }
 
-  /** What has to be there for so many bytes. */
+  /** The bytes of memory that `bytes` bytes take, rounded up to whole pages. */
   static room(bytes: number): number {
     return pagesOf(bytes) * PAGE
   }
 
-  /** A part for one who lends from it by itself, so that small parts of others never break it up; undefined where there is none. */
+  /** A part as an arena of its own, so that small parts of other users never split it; undefined if there is no room. */
   carve(bytes: number): Arena | undefined {
     const part = this.take(Arena.room(bytes))
     return part === null ? undefined : new Arena(part, this)
   }
 
-  /** It goes back to where it was carved from, when everything is back that was lent of it. */
+  /** Gives a carved arena back to its parent as soon as all its parts are back. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
     if (this.isIdle) this.#parent?.giveBack(this.memory)
   }
 
-  /** Whether nothing of it is lent. */
+  /** Whether no part is lent. */
   get isIdle(): boolean {
     return this.#pages === 0
   }
 
-  /** Exactly `bytes` bytes, with whatever was in them; null where there are not so many in one piece. */
+  /** Exactly `bytes` bytes, with their old content; null if there is no free piece of that size. */
   take(bytes: number): Buffer | null {
     const count = pagesOf(bytes)
     const first = count < LARGE ? this.#fromFront(count) : this.#fromEnd(count)
@@ -63,7 +63,7 @@ export class Arena {
     return this.memory.subarray(first * PAGE, first * PAGE + bytes)
   }
 
-  /** What `take` has given; nobody may look at it any more. */
+  /** Takes back a part from `take`. Its bytes must not be used any more. */
   giveBack(part: Buffer): void {
     const first = (part.byteOffset - this.memory.byteOffset) / PAGE
     const count = pagesOf(part.byteLength)

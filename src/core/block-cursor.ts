@@ -1,4 +1,4 @@
-/** Walks through bytes that are spread over several views, and cuts views off them. */
+/** Walks through bytes that are spread over several views and gives views of them. */
 
 export class BlockCursor {
   readonly #views: readonly Uint8Array[]

@@ -1,16 +1,16 @@
 /**
- * One budget of bytes bounds the memory of a pipeline. Whoever wants to hold data takes a lease first, and waits
- * where there is none: that wait is the backpressure, of the scan and of a guest's write alike.
+ * Bounds the memory of a pipeline by one budget of bytes. A stage takes a lease before it holds data, and waits if the budget
+ * is used up. That wait is the backpressure on the scan and on a guest's write.
  *
- * Leases are counted references, because views of one buffer may travel in several items. Freed buffers are kept
- * for the next lease of the same size: fresh memory costs a page fault every 4 KiB.
+ * Leases are reference-counted, because views of one buffer may travel in several items. Freed buffers are kept
+ * for the next lease of the same size, because fresh memory costs a page fault every 4 KiB.
  */
 
 import type { Arena } from './arena.ts'
 import { VmapipeError } from './errors.ts'
 import { formatBytes } from './size.ts'
 
-/** The least that a user may set: with less a restore can neither hold the largest extent nor decompress. */
+/** The least budget that a user may set, 16 MiB: with less, a restore can neither hold the largest extent nor decompress. */
 export const LEAST_BUDGET = 16 << 20
 
 /** A share of the budget, given back when its last holder releases it. */
@@ -35,7 +35,7 @@ export class Lease {
   }
 }
 
-/** A lease with the memory itself. The buffer's old content is still in it. */
+/** A lease with its memory. The buffer still has its old content. */
 export class Slab extends Lease {
   readonly buffer: Buffer
 
@@ -45,10 +45,10 @@ export class Slab extends Lease {
   }
 }
 
-/** Frees the memory behind a buffer at once instead of at some later garbage collection. Nothing may look at it any more. */
+/** Frees the memory of a buffer at once instead of at some later garbage collection. The buffer must not be used any more. */
 export function discard(buffer: Uint8Array): void {
   const { buffer: memory } = buffer
-  // A small Buffer is a part of Node's pool, which it shares with others.
+  // A small Buffer is a part of Node's pool, which other Buffers share.
   const isPooled = memory.byteLength === Buffer.poolSize && buffer.byteLength < memory.byteLength
   if (memory instanceof ArrayBuffer && !isPooled) memory.transfer(0)
 }
@@ -60,7 +60,7 @@ interface Waiter {
 }
 
 export interface TakeOptions {
-  /** Goes before everybody who waits without it: copies that a guest's write waits for. */
+  /** Served before all requests that are not urgent. It is for copies that a guest's write waits for. */
   urgent?: boolean
 }
 
@@ -81,39 +81,39 @@ export class Budget {
   #isPart = false
   readonly #parts: Budget[] = []
 
-  /** Memory comes from `arena` as long as that has some. */
+  /** Memory comes from `arena` as long as the arena has room. */
   constructor(total: number, name = 'the budget', arena?: Arena) {
     this.total = total
     this.name = name
     this.#arena = arena
   }
 
-  /** Bytes on lease now, those of parts included. */
+  /** Bytes on lease now, including those of parts. */
   get used(): number {
     return this.#parts.reduce((sum, part) => sum + part.used, this.#used)
   }
 
-  /** The most that was ever on lease; of parts, each at its own time. */
+  /** The most bytes that were ever on lease. Parts count with their own maximum, which may have been at another time. */
   get highWater(): number {
     return this.#parts.reduce((sum, part) => sum + part.highWater, this.#highWater)
   }
 
-  /** What is left after the parts carved off. */
+  /** The bytes that are left without the parts that were carved off. */
   get capacity(): number {
     return this.total - this.#carved
   }
 
-  /** Since when urgent ones had to wait first, in seconds since the epoch; null where none has. */
+  /** When an urgent request first had to wait, in seconds since the epoch; null if none has. */
   get fullSince(): number | null {
     return this.#fullSince
   }
 
-  /** Bytes on lease now, parts aside. */
+  /** Bytes on lease now, without those of parts. */
   get lent(): number {
     return this.#used
   }
 
-  /** How many leases have been given back so far, parts aside: it grows as long as something goes on. */
+  /** The number of leases given back so far, without those of parts. It grows as long as the pipeline makes progress. */
   get returned(): number {
     return this.#returned
   }
@@ -123,8 +123,8 @@ export class Budget {
   }
 
   /**
-   * A part of the budget for one stage alone, so that two stages of one pipeline can never wait for each other's bytes.
-   * To be called before anything flows.
+   * Takes a part of the budget for one stage alone, so that two stages of a pipeline never wait for each other's bytes.
+   * Call it before anything flows.
    */
   carve(bytes: number, name: string): Budget {
     this.require(bytes, name)
@@ -135,40 +135,40 @@ export class Budget {
     return part
   }
 
-  /** Throws USAGE where so much can never be lent: better at once than a wait without end. */
+  /** Throws USAGE if the budget can never lend so much: waiting for it would never end. */
   require(bytes: number, name: string): void {
     if (bytes <= this.capacity) return
     const message = `${name} needs ${formatBytes(bytes)} of memory, ${formatBytes(this.capacity)} are left of ${this.name}`
-    // How large a part is, is its stage's affair: nobody here knows of what total it would be large enough.
+    // The stage decides the size of its part, so the total that would be enough is not known here.
     const least = this.#isPart ? '' : `, at least ${formatBytes(this.#carved + bytes)}`
     throw new VmapipeError('USAGE', message, { hint: `allow a larger --buffer${least}, or fewer threads` })
   }
 
-  /** A buffer of exactly `bytes` bytes, when there is room for it. */
+  /** Waits for room and returns a buffer of exactly `bytes` bytes. */
   async take(bytes: number, options?: TakeOptions): Promise<Slab> {
     await this.#admit(bytes, options)
     return this.#slab(bytes)
   }
 
-  /** The same without waiting: null when there is no room, or when somebody waits already whose turn is before. */
+  /** The same without waiting: null if there is no room, or if an earlier request waits. */
   tryTake(bytes: number, options?: TakeOptions): Slab | null {
     return this.#tryAdmit(bytes, options) ? this.#slab(bytes) : null
   }
 
-  /** Room for `bytes` bytes of memory that somebody else allocates; `dispose` runs when it is given back. */
+  /** Waits for room for `bytes` bytes of memory that the caller allocates. `dispose` runs when the lease is given back. */
   async charge(bytes: number, dispose?: () => void, options?: TakeOptions): Promise<Lease> {
     await this.#admit(bytes, options)
     return this.#lease(bytes, dispose)
   }
 
-  /** The same without waiting, as `tryTake`. */
+  /** The same without waiting, as in `tryTake`. */
   tryCharge(bytes: number, options?: TakeOptions): Lease | null {
     return this.#tryAdmit(bytes, options) ? this.#lease(bytes) : null
   }
 
   /**
-   * A slab of `bytes` bytes, which `fill` writes, in place of leases of at least as many bytes that nobody else holds. At once: memory
-   * only becomes free by it.
+   * Replaces leases by a slab of `bytes` bytes, which `fill` writes. The leases must have at least as many bytes and no other
+   * holder. It does not wait, because it can only free memory.
    */
   exchange(leases: readonly Lease[], bytes: number, fill: (buffer: Buffer) => void): Slab {
     this.#used += bytes
@@ -178,11 +178,11 @@ export class Budget {
     return slab
   }
 
-  /** Nobody gets anything any more; those who wait are refused with `error`. Leases that are out may still come back. */
+  /** Ends the budget: requests, also those that wait, fail with `error`. Leases that are out may still be given back. */
   close(error: Error): void {
     this.#closed ??= error
     for (const part of this.#parts) part.close(error)
-    // A part's own; that of the whole is somebody else's.
+    // A part owns its arena. The arena of the whole budget belongs to the caller.
     if (this.#isPart) this.#arena?.close()
     for (const waiter of [...this.#urgent.splice(0), ...this.#waiting.splice(0)]) waiter.refuse(error)
     for (const buffers of this.#pool.values()) for (const buffer of buffers) discard(buffer)
@@ -233,7 +233,7 @@ export class Budget {
     })
   }
 
-  /** Where the arena has not so much in one piece, other memory goes in between, and is freed at once. */
+  /** Lends from the arena. If the arena has no piece of that size, it allocates memory and frees it as soon as it is given back. */
   #lend(arena: Arena, bytes: number): Slab {
     const part = arena.take(bytes)
     const buffer = part ?? Buffer.allocUnsafeSlow(bytes)
@@ -250,7 +250,7 @@ export class Budget {
       this.#pooled -= bytes
       return buffer
     }
-    // Kept buffers of other sizes make room for a new one: together they never exceed the budget.
+    // Drops kept buffers of other sizes: all buffers together must not exceed the budget.
     for (const [size, buffers] of this.#pool) {
       while (this.#used + this.#pooled > this.capacity && buffers.length > 0) {
         discard(buffers.pop()!)

@@ -1,13 +1,13 @@
 /**
- * Bytes that arrive in chunks of any size, to be taken in pieces of any size, as views: nothing is copied but what
- * has to lie in one piece. Leases of the chunks travel with the views that are taken.
+ * Takes in bytes as chunks of any size and gives them out in parts of any size, as views. Only `peek` copies.
+ * The leases of the chunks travel with the views that are taken.
  */
 
 import type { Lease } from './budget.ts'
 import type { Chunk } from './items.ts'
 
 const NOTHING = Buffer.alloc(0)
-/** Parts before the first that is in use. */
+/** Used-up parts that may stand before the first part in use. More of them are cut off at once. */
 const MOST_GONE = 4096
 
 interface Part {
@@ -22,7 +22,7 @@ export interface Taken {
 }
 
 export class ByteQueue {
-  /** In use from `#head` on: to remove the first one would move all others. */
+  /** The parts from `#head` on are in use. `#head` moves because removing the first part would move all others. */
   #parts: Part[] = []
   #head = 0
   #length = 0
@@ -33,23 +33,23 @@ export class ByteQueue {
     return this.#length
   }
 
-  /** Bytes taken so far: where in the stream the queue begins. */
+  /** Bytes taken so far, which is the place in the stream where the queue begins. */
   get position(): number {
     return this.#position
   }
 
-  /** The chunk becomes the queue's. */
+  /** Appends the chunk, which belongs to the queue from now on. */
   push(chunk: Chunk): void {
     const buffers = chunk.buffers.filter(({ byteLength }) => byteLength > 0)
     const { leases } = chunk
-    // Every part holds the leases for itself.
+    // Each part holds the leases on its own.
     for (const lease of leases) lease.retain(buffers.length)
     for (const bytes of buffers) this.#parts.push({ buffer: asBuffer(bytes), leases })
     this.#length += chunk.byteLength
     chunk.release()
   }
 
-  /** Puts back what was taken right before, as the caller's copy of it. */
+  /** Puts the bytes that were taken last back in front. `bytes` is the caller's own copy of them. */
   unshift(bytes: Buffer): void {
     const part = { buffer: bytes, leases: [] }
     if (bytes.length > 0 && this.#head > 0) this.#parts[--this.#head] = part
@@ -58,7 +58,7 @@ export class ByteQueue {
     this.#position -= bytes.length
   }
 
-  /** A copy of the next `bytes` bytes, which stay in the queue. They must be there. */
+  /** Copies the next `bytes` bytes, which stay in the queue. They must be there. */
   peek(bytes: number): Buffer {
     const copy = Buffer.allocUnsafe(bytes)
     let filled = 0
@@ -78,7 +78,10 @@ export class ByteQueue {
     return views
   }
 
-  /** How many bytes are before the first `needle` within bytes `from` to `to`, which may be spread over chunks; -1 if there is none. */
+  /**
+   * The number of bytes before the first `needle`, or -1 if there is none. Only bytes `from` to `to` are searched. The needle
+   * may be spread over several chunks.
+   */
   indexOf(needle: Buffer, from = 0, to = this.#length): number {
     const overlap = needle.length - 1
     let before = 0
@@ -103,7 +106,7 @@ export class ByteQueue {
     return -1
   }
 
-  /** Removes the next `bytes` bytes and gives views of them. They must be there. */
+  /** Removes the next `bytes` bytes and returns views of them. They must be there. */
   take(bytes: number): Taken {
     const buffers: Buffer[] = []
     const leases = new Set<Lease>()
@@ -114,7 +117,7 @@ export class ByteQueue {
     return { buffers, leases: [...leases] }
   }
 
-  /** The same of the first bytes that are in one piece, at most `limit`, which stay in the queue. There must be some. */
+  /** A view of the first contiguous bytes, at most `limit`. They stay in the queue, which must not be empty. */
   front(limit: number): Taken {
     const { buffer, leases } = this.#parts[this.#head]
     for (const lease of leases) lease.retain()
@@ -125,7 +128,7 @@ export class ByteQueue {
     this.#consume(bytes, () => {})
   }
 
-  /** Gives back everything that was not taken. */
+  /** Drops all bytes that were not taken and releases their leases. */
   clear(): void {
     this.skip(this.#length)
   }

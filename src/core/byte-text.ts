@@ -1,11 +1,11 @@
 /**
- * Names out of archives as strings that keep every byte. A byte that is no UTF-8 becomes a lone surrogate, U+DC80 to
- * U+DCFF, as in Python's "surrogateescape". UTF-8 has no surrogates, so both directions are exact.
+ * Converts names from archives to strings that keep every byte, and back. A byte that is not valid UTF-8 becomes a lone
+ * surrogate, U+DC80 to U+DCFF, as in Python's "surrogateescape". UTF-8 has no surrogates, so both directions are exact.
  */
 
 import { isUtf8 } from 'node:buffer'
 
-/** A code point takes at most this many bytes. */
+/** The longest code point of UTF-8, in bytes. */
 const LONGEST = 4
 const ESCAPED = 0xdc00
 
@@ -22,7 +22,7 @@ export function textOf(bytes: Buffer): string {
 
 export function bytesOf(text: string): Buffer {
   if (text.isWellFormed()) return Buffer.from(text)
-  // With the flag `u` half of a pair is not matched.
+  // With the flag `u` the pattern does not match one half of a surrogate pair.
   return Buffer.concat(text.split(/([\udc80-\udcff])/u).map(partBytes))
 }
 
@@ -32,7 +32,7 @@ function partBytes(part: string): Buffer {
   return escaped ? Buffer.from([code - ESCAPED]) : Buffer.from(part)
 }
 
-/** 0 if no code point of UTF-8 begins here. */
+/** The length in bytes of the code point at `at`, or 0 if no code point of UTF-8 begins there. */
 function codePointLength(bytes: Buffer, at: number): number {
   for (let length = 1; length <= LONGEST && at + length <= bytes.length; length++) {
     if (isUtf8(bytes.subarray(at, at + length))) return length
@@ -40,7 +40,7 @@ function codePointLength(bytes: Buffer, at: number): number {
   return 0
 }
 
-/** A path as Node's file functions take it: they would make three bytes of every byte that is no UTF-8. */
+/** A path for Node's file functions. They would turn each byte that is not valid UTF-8 into three, so such a path is a Buffer. */
 export function pathOf(path: string): string | Buffer {
   return path.isWellFormed() ? path : bytesOf(path)
 }

@@ -1,13 +1,13 @@
 /**
- * Which clusters of a drive have been seen: a bitmap in pages that exist only while they are partly filled, so that
- * clusters in anything like their order take next to no memory, whatever the size of the drive.
+ * A set of clusters of one drive. It is a bitmap in pages, which exist only while they are partly filled. Clusters that
+ * arrive roughly in order therefore take almost no memory, whatever the size of the drive.
  */
 
 import { VmapipeError } from './errors.ts'
 
 const PAGE_CLUSTERS = 4096
 const PAGE_WORDS = PAGE_CLUSTERS / 32
-/** Partly filled pages that may exist at once, of all sets that share this; a page takes about 0.6 KiB. */
+/** The number of partly filled pages that may exist at once, in all sets that share this. A page takes about 0.6 KiB. */
 export class PageAllowance {
   left = 200_000
 }
@@ -25,7 +25,7 @@ interface Page {
 const FULL: Page = { count: PAGE_CLUSTERS, words: new Uint32Array(PAGE_WORDS).fill(0xffffffff) }
 
 export class ClusterSet {
-  /** Clusters of the drive. */
+  /** The number of clusters of the drive. */
   readonly size: number
   #count = 0
   readonly #allowance: PageAllowance
@@ -36,7 +36,7 @@ export class ClusterSet {
     this.#allowance = allowance
   }
 
-  /** How many clusters are in the set. */
+  /** The number of clusters in the set. */
   get count(): number {
     return this.#count
   }
@@ -48,7 +48,7 @@ export class ClusterSet {
     return (page.words[bit >>> 5] & (1 << (bit & 31))) !== 0
   }
 
-  /** Whether all of these are in the set; quick also for many. */
+  /** Whether all of these clusters are in the set. A full page is one step. */
   hasRange(first: number, count: number): boolean {
     const end = first + count
     for (let cluster = first; cluster < end; ) {
@@ -67,10 +67,13 @@ export class ClusterSet {
     return true
   }
 
-  /** Adds `count` clusters from `first`. Returns the first of them that was there before, or -1; the set is then not changed. */
+  /**
+   * Adds `count` clusters from `first` and returns -1. If one of them is in the set already, it returns the first such cluster
+   * and leaves the set unchanged.
+   */
   addRange(first: number, count: number): number {
     for (let cluster = first; cluster < first + count; cluster++) {
-      // A page that does not exist has nothing to collide with.
+      // A page that does not exist has no clusters.
       if (this.#pages[Math.floor(cluster / PAGE_CLUSTERS)] === undefined) {
         cluster += PAGE_CLUSTERS - 1 - (cluster % PAGE_CLUSTERS)
       } else if (this.has(cluster)) return cluster
@@ -80,7 +83,7 @@ export class ClusterSet {
     return -1
   }
 
-  /** Adds up to the end of the page; returns how many clusters that were. */
+  /** Adds clusters up to the end of the page and returns their number. */
   #addToPage(cluster: number, wanted: number): number {
     const index = Math.floor(cluster / PAGE_CLUSTERS)
     const from = cluster % PAGE_CLUSTERS
@@ -109,12 +112,12 @@ export class ClusterSet {
     return page
   }
 
-  /** Adds one that may be there already. */
+  /** Adds a cluster that may be in the set already. */
   add(cluster: number): void {
     if (!this.has(cluster)) this.addRange(cluster, 1)
   }
 
-  /** Adds all of a range, of which some may be there already; a page that is full costs nothing. */
+  /** Adds a range, parts of which may be in the set already. A full page costs nothing. */
   include(first: number, count: number): void {
     const end = first + count
     for (let cluster = first; cluster < end; ) {
@@ -133,10 +136,10 @@ export class ClusterSet {
     return first.first
   }
 
-  /** The clusters that are in the set, or those that are not: in order, as few ranges as possible. */
+  /** The clusters that are in the set, or those that are not, in order and in as few ranges as possible. */
   *ranges(present = true): Generator<ClusterRange> {
     let open: ClusterRange | null = null
-    for (const { first, count, filled } of this.#stretches()) {
+    for (const { first, count, filled } of this.#uniformRanges()) {
       if (filled !== present) {
         if (open !== null) yield open
         open = null
@@ -146,8 +149,11 @@ export class ClusterSet {
     if (open !== null) yield open
   }
 
-  /** The drive from its beginning to its end; pages and words that are empty or full in one, or a drive could keep us busy. */
-  *#stretches(): Generator<ClusterRange & { filled: boolean }> {
+  /**
+   * The whole drive as ranges that are all in the set or all out of it. Empty and full pages are joined, and empty and full
+   * words are taken whole: a large drive would keep the event loop busy otherwise.
+   */
+  *#uniformRanges(): Generator<ClusterRange & { filled: boolean }> {
     for (let first = 0; first < this.size; ) {
       const page = this.#pages[Math.floor(first / PAGE_CLUSTERS)]
       if (page === undefined || page === FULL) {
@@ -164,7 +170,7 @@ export class ClusterSet {
     }
   }
 
-  /** The number of the first page from this one on that is not the same. */
+  /** The index of the first page after `index` that is not the same page. */
   #endOfAlike(index: number, page: Page | undefined): number {
     let end = index + 1
     while (end < this.#pages.length && this.#pages[end] === page) end++

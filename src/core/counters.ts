@@ -1,10 +1,10 @@
 /**
- * Numbers that a run counts: bytes unless the name says otherwise. Stages add, progress displays look.
- * The well-known names; a stage may add names of its own.
+ * The counters of a run, in bytes unless the name says otherwise. Stages add to them and progress displays read them.
+ * These are the well-known names; a stage may add its own.
  *
- *   total     bytes that the run has to go through (drives, or an archive of known size), where known
- *   done      of these, how many it has been through
- *   read      bytes really read from drives or from the archive
+ *   total     bytes that the run has to go through (drives, or an archive of known size), if known
+ *   done      the bytes of `total` that it has gone through
+ *   read      bytes that were read from drives or from the archive
  *   zero      bytes of drives that are zero: holes, and blocks found to be zero
  *   archive   bytes of the VMA stream, uncompressed
  *   written   bytes given to the sink, or written to drives

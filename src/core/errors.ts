@@ -1,9 +1,9 @@
 /**
- * One error class for everything that can go wrong. `code` is stable and decides the exit code;
- * `stage` and `where` say which part of the pipeline and which bytes; `hint` says what to do.
+ * The one error class of vmapipe. `code` is stable and decides the exit code. `stage` and `where` name the part of the pipeline
+ * and the bytes. `hint` says what to do.
  */
 
-/** What went wrong, by kind, and the exit code of the command line for it. */
+/** The kinds of errors, and the exit code of the command line for each. */
 export const EXIT_CODES = {
   FAILED: 1, //      something in the outside world: a disk, a network, a peer, another program
   STAGE: 1, //       a stage broke its contract
@@ -16,7 +16,7 @@ export const EXIT_CODES = {
 
 export type ErrorCode = keyof typeof EXIT_CODES
 
-/** Where it happened. Offsets are bytes; `offset` is in the stream that the stage reads, unless the message says otherwise. */
+/** Where the error happened. `offset` is in bytes, in the stream that the stage reads, unless the message says otherwise. */
 export interface Where {
   file?: string
   drive?: string
@@ -35,9 +35,9 @@ export class VmapipeError extends Error {
   readonly code: ErrorCode
   readonly where: Where
   readonly hint: string | undefined
-  /** The stage that failed; the runner fills it in where the thrower did not. */
+  /** The stage that failed. The runner fills it in if the error has none. */
   stage: string | undefined
-  /** Errors of the clean-up that followed; the first error stays the one that is reported. */
+  /** Errors of the clean-up that followed. The first error is the one that is reported. */
   readonly suppressed: unknown[] = []
 
   constructor(code: ErrorCode, message: string, { stage, hint, cause, ...where }: ErrorDetails = {}) {
@@ -52,16 +52,16 @@ export class VmapipeError extends Error {
     return EXIT_CODES[this.code]
   }
 
-  /** One line for people: stage, what, where, what to do. */
+  /** One line for people: the stage, what failed, where, and what to do. */
   get line(): string {
     return this.stage === undefined ? this.text : `${this.stage}: ${this.text}`
   }
 
-  /** The same without the stage, for people who have named none. */
+  /** The same without the stage, for users whose command names no stages. */
   get text(): string {
     const { file, drive, cluster, offset } = this.where
     const where = [
-      // Most messages name the file that they are about.
+      // Most messages name their file already.
       file !== undefined && !this.message.includes(`'${file}'`) && `file ${printable(file)}`,
       drive !== undefined && `drive ${clipped(drive, LONGEST_NAME)}`,
       cluster !== undefined && `cluster ${cluster}`,
@@ -73,20 +73,20 @@ export class VmapipeError extends Error {
   }
 }
 
-/** What is quoted may be as long as an archive or a peer likes: a name 64 KiB, an answer of QEMU's 16 MiB. */
+/** Characters of a message that are shown. Text from an archive or a peer may be very long: a name 64 KiB, an answer of QEMU 16 MiB. */
 const LONGEST_TEXT = 1000
 const LONGEST_NAME = 200
 
-/** Printable, as long as it is then. */
+/** The text in printable form, cut at `most` characters. */
 function clipped(text: string, most: number): string {
-  // What is escaped becomes longer, never shorter.
+  // Escaping makes text longer, never shorter.
   const shown = printable(text.slice(0, most + 1))
   return shown.length > most ? `${shown.slice(0, most)}…` : shown
 }
 
 /**
- * Names come out of archives and from peers: nothing of them may move a terminal's cursor or break the one line. Bytes that are
- * no UTF-8 (byte-text.ts) are shown as `\xe4`.
+ * Escapes what must not reach a terminal. Names come from archives and peers: they must not move the cursor or break the
+ * line. Bytes that are not valid UTF-8 (byte-text.ts) are shown as `\xe4`.
  */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, (c) => {
@@ -95,12 +95,12 @@ export function printable(text: string): string {
   })
 }
 
-/** A name that can be typed and sent to others: as it is printed if it is no UTF-8. */
+/** A name that can be typed and sent to others. A name that is not valid UTF-8 is given as it is printed. */
 export function typableName(name: string): string {
   return name.isWellFormed() ? name : printable(name)
 }
 
-/** Any thrown value as a VmapipeError; a system error keeps its text and becomes the cause. */
+/** Makes a VmapipeError of any thrown value. A system error keeps its text and becomes the cause. */
 export function asVmapipeError(error: unknown, details: ErrorDetails = {}): VmapipeError {
   if (error instanceof VmapipeError) return error
   const cause = error as NodeJS.ErrnoException
@@ -110,7 +110,7 @@ export function asVmapipeError(error: unknown, details: ErrorDetails = {}): Vmap
   return new VmapipeError('FAILED', describe(cause), { ...details, cause: error })
 }
 
-/** In the words of the C library, which search engines know. */
+/** The texts of the C library, which search engines know. */
 const SYSTEM_ERRORS: Record<string, string> = {
   ENOENT: 'no such file or directory',
   EACCES: 'permission denied',
@@ -132,7 +132,7 @@ const SYSTEM_ERRORS: Record<string, string> = {
   EHOSTUNREACH: 'no route to host',
 }
 
-/** "no space left on the target: write '/x/y' (ENOSPC)" out of Node's error for a system call. */
+/** Makes "no space left on device: write '/x/y' (ENOSPC)" of Node's error for a system call. */
 export function describe(error: NodeJS.ErrnoException): string {
   const text = error?.code === undefined ? undefined : SYSTEM_ERRORS[error.code]
   if (text === undefined) return String(error?.message ?? error)

@@ -1,31 +1,31 @@
-/** The sizes that everything is counted in; the VMA format fixes them. All in bytes unless the name says otherwise. */
+/** The sizes that the VMA format fixes. They are in bytes unless the name says otherwise. */
 
 export const BLOCK_SIZE = 4096
 export const CLUSTER_SIZE = 65536
 export const BLOCKS_PER_CLUSTER = 16
 
-/** Mask of a cluster whose 16 blocks are all stored; bit 0 is the first block. */
+/** The mask of a cluster with all 16 blocks stored. Bit 0 is the first block. */
 export const FULL_MASK = 0xffff
 
 /** Cluster numbers are 32 bits wide, so no drive is larger than this. */
 export const MAX_DRIVE_SIZE = 2 ** 32 * CLUSTER_SIZE
 
-/** Clusters of a drive of `size` bytes; the last may be partial. */
+/** The number of clusters of a drive of `size` bytes. The last may be partial. */
 export function clusterCount(size: number): number {
   return Math.ceil(size / CLUSTER_SIZE)
 }
 
-/** Bytes of cluster `cluster` that lie within a drive of `size` bytes. */
+/** The bytes of cluster `cluster` that are within a drive of `size` bytes. */
 export function clusterLength(size: number, cluster: number): number {
   return Math.max(0, Math.min(CLUSTER_SIZE, size - cluster * CLUSTER_SIZE))
 }
 
-/** Mask of the blocks of `cluster` that lie (at least partly) within a drive of `size` bytes. */
+/** The mask of the blocks of `cluster` that are at least partly within a drive of `size` bytes. */
 export function clusterMask(size: number, cluster: number): number {
   return (1 << Math.ceil(clusterLength(size, cluster) / BLOCK_SIZE)) - 1
 }
 
-/** Stored blocks of a cluster with this mask. */
+/** The number of bits that are set: the stored blocks of a cluster with this mask. */
 export function popcount16(mask: number): number {
   let v = mask - ((mask >>> 1) & 0x5555)
   v = (v & 0x3333) + ((v >>> 2) & 0x3333)

@@ -1,8 +1,8 @@
 /**
- * What flows between stages. An item belongs to whoever holds it: a stage passes it on or releases it, once.
+ * The items that flow between stages. An item belongs to the stage that holds it: the stage passes it on or releases it, once.
  *
  *   clusters   a Manifest, then Runs in any order, each cluster of each drive once
- *   ranges     the Manifest, then Ranges: the same, undone to bytes of drives
+ *   ranges     the Manifest, then Ranges: the same data as bytes of drives, without clusters
  *   bytes      Chunks; from the framer, a chunk is the header, an extent, or extents that store nothing
  */
 
@@ -10,10 +10,10 @@ import type { Lease } from './budget.ts'
 import type { VmapipeError } from './errors.ts'
 
 export interface DriveInfo {
-  /** dev_id of the archive: 1 to 254. */
+  /** The dev_id in the archive: 1 to 254. */
   id: number
   name: string
-  /** Bytes; not necessarily a multiple of anything. */
+  /** In bytes; it need not be a multiple of anything. */
   size: number
 }
 
@@ -22,7 +22,7 @@ export interface ConfigFile {
   data: Uint8Array
 }
 
-/** What the archive is about; the first item of a stream of clusters or ranges. */
+/** Describes the archive: its uuid, time, config files and drives. It is the first item of a stream of clusters or ranges. */
 export class Manifest {
   readonly kind = 'manifest'
   readonly byteLength = 1024
@@ -42,16 +42,16 @@ export class Manifest {
   release(): void {}
 }
 
-/** What a run without data counts for: about its own memory, so that many of them are bounded too. */
+/** The bytes that a run without data counts for: about its own memory, so that the number of such runs is bounded too. */
 export const EMPTY_RUN_BYTES = 512
 
 /**
  * Consecutive clusters of one drive.
  *
- * `blocks` holds their stored 4 KiB blocks one after the other, in as few views as possible. `masks` has a 16-bit
- * mask a cluster that says which blocks those are; null means all of them where there are blocks, and none (the
- * clusters read as zeroes) where there are not. Blocks wholly past the drive's end are never stored; in the one
- * that straddles it the bytes past the end are zero.
+ * `blocks` holds their stored 4 KiB blocks one after the other, in as few views as possible. `masks` has one 16-bit mask
+ * per cluster that says which blocks those are. If `masks` is null, all blocks are stored, or none if `blocks` is empty: the
+ * clusters then read as zeroes. Blocks wholly past the drive's end are never stored. In a block that the end is inside of,
+ * the bytes past the end are zero.
  */
 export class Run {
   readonly kind = 'run'
@@ -61,7 +61,7 @@ export class Run {
   readonly masks: Uint16Array | null
   readonly blocks: readonly Uint8Array[]
   readonly leases: readonly Lease[]
-  /** Bytes of the blocks; a run of zeroes counts too. */
+  /** Bytes of the blocks, at least EMPTY_RUN_BYTES. */
   readonly byteLength: number
 
   constructor(
@@ -91,7 +91,7 @@ export class Run {
   }
 }
 
-/** Bytes of one drive: data, or zeroes where `data` is null. Offset and length in bytes, within the drive. */
+/** Bytes of one drive: data, or zeroes if `data` is null. Offset and length are in bytes, within the drive. */
 export class Range {
   readonly kind = 'range'
   readonly drive: number
@@ -121,25 +121,25 @@ export class Range {
   }
 }
 
-/** Damage that a stage went on behind, told to the next one at its place in the stream. */
+/** Damage that a stage continued behind. It tells the next stage at the place of the damage in the stream. */
 export interface Gap {
-  /** What is wrong, as it was reported. */
+  /** The damage, as it was reported. */
   error: VmapipeError
-  /** Bytes are missing here, nobody knows how many. */
+  /** Whether an unknown number of bytes is missing here. */
   lost: boolean
-  /** So many bytes right before the gap are not to be trusted. */
+  /** The number of bytes right before the gap that may be wrong. */
   doubtful: number
 }
 
-/** Bytes of a stream, gathered from several buffers so that nobody has to copy them together. */
+/** Bytes of a stream in one or more buffers, so that no stage has to copy them into one. */
 export class Chunk {
   readonly kind = 'chunk'
   readonly buffers: readonly Uint8Array[]
   readonly byteLength: number
   readonly leases: readonly Lease[]
-  /** What is behind its bytes, if any; only from a stage that was asked to go on behind damage. */
+  /** The gap behind its bytes, or null. Only a stage that was asked to continue behind damage sets it. */
   readonly gap: Gap | null
-  /** What a reader looks up first: a compressor keeps it apart from the rest, so that little has to be read for it. */
+  /** True for bytes that a reader looks up first. A compressor gives them a frame of their own, so that a reader reads little for them. */
   lookedUp = false
 
   constructor(buffers: readonly Uint8Array[], leases: readonly Lease[] = [], gap: Gap | null = null) {
@@ -164,5 +164,5 @@ export function totalLength(buffers: readonly Uint8Array[]): number {
   return sum
 }
 
-/** The kinds of streams that stages take and give; `same` gives whatever is taken. */
+/** The kinds of items that flow into and out of stages. */
 export type Kind = 'nothing' | 'clusters' | 'ranges' | 'bytes'

@@ -1,16 +1,16 @@
 /**
- * What a process would leave behind if it ended now: partial files, filters in a QEMU. A process that is told to end while a system
- * call hangs does what it can about each of them, and names what is left.
+ * Lists what a process would leave behind if it ended now: partial files, filters in a QEMU. If a process is told to end while
+ * a system call hangs, it tries to remove each of them and names those that it could not remove.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface LeftBehind {
-  /** In the words of the message that names it, such as `'/srv/.vm.vma.partial'`. */
+  /** Its name in a message, such as `'/srv/.vm.vma.partial'`. */
   what: string
-  /** Takes it away; called at any time, also while that is being done already. */
+  /** Removes it. It may be called at any time, also while a removal is under way. */
   remove(): unknown
-  /** Milliseconds that `remove` may take: as long as a disk that answers needs, unless given. */
+  /** Milliseconds that `remove` may take; 300 by default, enough for a disk that answers. */
   patience?: number
 }
 
@@ -18,13 +18,13 @@ const PATIENCE_MS = 300
 
 const things = new Set<LeftBehind>()
 
-/** Until the function that it returns is called. */
+/** Adds a thing to the list. It stays there until the returned function is called. */
 export function mayBeLeft(thing: LeftBehind): () => void {
   things.add(thing)
   return () => void things.delete(thing)
 }
 
-/** Removes everything, as far as each is quick enough. Gives what is left. */
+/** Removes everything that can be removed within its patience. Returns the names of what is left. */
 export async function removeLeftBehind(): Promise<string[]> {
   const tries = [...things].map(async (thing) => {
     const { what, remove, patience = PATIENCE_MS } = thing

@@ -1,8 +1,8 @@
-/** Counters and a clock into what people want to see: how far, how fast, how long still. */
+/** Computes progress from counters and a clock: how far, how fast, and the time left. */
 
 import type { Counters } from './counters.ts'
 
-/** How far a run is. Bytes, seconds, bytes a second; null if it cannot be told. */
+/** The progress of a run, in bytes, seconds and bytes per second. A value is null if it is not known. */
 export interface Snapshot {
   elapsed: number
   total: number | null
@@ -24,7 +24,7 @@ interface Sample {
   written: number
 }
 
-/** Rates are those of the last seconds, so that they follow what happens now. */
+/** Rates are averages of the last 5 seconds, so that they show what happens now. */
 const WINDOW_SECONDS = 5
 
 export class Meter {
@@ -51,7 +51,7 @@ export class Meter {
     return this.#snapshot({ elapsed, done, read, written }, total, rate)
   }
 
-  /** The same with rates over the whole run. */
+  /** The progress with rates over the whole run. */
   summary(): Snapshot {
     const { sample, total } = this.#sample()
     return this.#snapshot(sample, total, (name) => (sample.elapsed > 0 ? sample[name] / sample.elapsed : 0))
@@ -78,12 +78,12 @@ export class Meter {
   }
 }
 
-/** Displays are redrawn so often, in milliseconds. */
+/** Milliseconds between two calls of `onProgress`. */
 const LOOK_MS = 250
 
 /**
- * Calls `onProgress` four times a second with what `counters` say, until the function that this returns is called, which
- * gives the figures of the whole run.
+ * Calls `onProgress` four times a second with the progress, until the returned function is called. That function returns the
+ * figures of the whole run.
  */
 export function watchProgress(counters: Counters, onProgress: (snapshot: Snapshot) => void): () => Snapshot {
   const meter = new Meter(counters)

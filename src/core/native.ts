@@ -1,11 +1,11 @@
 /**
- * Compiled code of other packages, and what only some systems have. Both are optional: npm leaves compiled packages out with
- * `--omit=optional` and on a platform that they do not know, and a folder mounted noexec loads none.
+ * Loads compiled code of other packages, and calls that only some systems have. Both are optional. npm omits compiled packages
+ * with `--omit=optional` and on a platform that they do not support. They cannot be loaded from a folder mounted noexec.
  */
 
 import { createRequire } from 'node:module'
 
-/** Loads something when it is first needed. Null for good if it cannot be loaded. */
+/** Returns a function that loads something at its first call. It returns null from then on if that fails. */
 export function native<Calls>(load: () => Calls): () => Calls | null {
   let loaded: Calls | null | undefined
   return () => {
@@ -22,7 +22,7 @@ export function native<Calls>(load: () => Calls): () => Calls | null {
 
 const require = createRequire(import.meta.url)
 
-/** A package with compiled code. Throws if it, or the code for this platform, cannot be loaded. */
+/** Loads a package with compiled code. Throws if the package or its code for this platform cannot be loaded. */
 export function requireCompiled(name: 'koffi' | 'lz4-napi' | '@node-rs/xxhash'): unknown {
   return require(name)
 }

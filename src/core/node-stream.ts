@@ -1,6 +1,6 @@
 /**
- * A pipeline that is open at one end or both, as a plain Node stream: bytes are Buffers, everything else is objects.
- * Pure steps alone become a stream-chain; anything with a lifecycle is run as always, between the ends of a Duplex.
+ * Makes a plain Node stream of a pipeline that is open at one end or both. Bytes are Buffers, all other items are objects.
+ * A pipeline of pure steps becomes a stream-chain. Any other pipeline is run as usual, between the two ends of a Duplex.
  */
 
 import { Duplex, type DuplexOptions } from 'node:stream'
@@ -8,14 +8,14 @@ import chain from 'stream-chain'
 import { asVmapipeError } from './errors.ts'
 import { Chunk, type Item } from './items.ts'
 import { definePipeline, type Pipeline, type RunOptions } from './pipeline.ts'
-import { createParts, Run } from './run.ts'
+import { createParts, PipelineRun } from './run.ts'
 import { type BoundStage, defineStage, z } from './stage.ts'
 import { type AnyStep, guarded, many } from './steps.ts'
 import { blame } from './streams.ts'
 
 /**
- * Readable where the pipeline has an open end, writable where it has an open beginning. Errors are VmapipeErrors.
- * The writable side finishes when the sink has made everything durable; destroying the stream aborts the run.
+ * The stream is readable if the pipeline's end is open, and writable if its beginning is open. Errors are VmapipeErrors.
+ * The writable side finishes when the sink has made everything durable. Destroying the stream aborts the run.
  */
 export function toNodeStream(pipeline: Pipeline, options: RunOptions = {}): Duplex {
   return chainOfSteps(pipeline, options) ?? new PipelineStream(pipeline, options)
@@ -23,7 +23,7 @@ export function toNodeStream(pipeline: Pipeline, options: RunOptions = {}): Dupl
 
 function chainOfSteps({ stages, input, output }: Pipeline, options: RunOptions): Duplex | null {
   if (input === 'nothing' || output === 'nothing') return null
-  const parts = createParts(stages, new Run(options))
+  const parts = createParts(stages, new PipelineRun(options))
   if (!parts.every(({ body }) => typeof body === 'function')) return null
   const steps: AnyStep[] = parts.map(({ name, body }) => guarded(body as AnyStep, (error) => blame(name, error)))
   if (input === 'bytes') steps.unshift((data: Uint8Array) => new Chunk([data]))
@@ -34,7 +34,7 @@ function chainOfSteps({ stages, input, output }: Pipeline, options: RunOptions):
   }) as unknown as Duplex
 }
 
-/** Whoever reads a Node stream may keep its Buffers, so bytes in leased memory are copied out. */
+/** Copies bytes out of leased memory: the reader of a Node stream may keep its Buffers. */
 function unleased(chunk: Chunk): Uint8Array[] {
   const buffers = chunk.leases.length > 0 ? [Buffer.concat(chunk.buffers)] : [...chunk.buffers]
   chunk.release()
@@ -46,7 +46,7 @@ type Done = (error?: Error | null) => void
 class PipelineStream extends Duplex {
   readonly #controller = new AbortController()
   readonly #ended: Promise<Error | null>
-  /** What was written and not yet taken: an item, or null for the end. */
+  /** The item that was written and not yet taken; null stands for the end. */
   #written: { item: Item | null; taken: Done } | null = null
   #wanted: ((item: Item | null) => void) | null = null
   #drained: (() => void) | null = null

@@ -1,10 +1,10 @@
-/** The options of the library's functions, checked when they are called: a name that is mistyped is an error, not passed over. */
+/** Checks the options of the library's functions when they are called: a mistyped name is an error and is not ignored. */
 
 import * as z from 'zod'
 import { VmapipeError } from './errors.ts'
 import { problemsOf } from './problems.ts'
 
-/** A schema for each option; the compiler asks for those that are missing. */
+/** A schema for each option. The compiler rejects a shape without one of them. */
 export type Shape<Options> = { readonly [Name in keyof Options]-?: z.ZodType }
 
 export interface Checked<Options> {
@@ -14,8 +14,8 @@ export interface Checked<Options> {
 }
 
 /**
- * Throws USAGE for an option that `job` does not have, for one of the wrong type and for one that is missing. An option that is
- * undefined counts as not given.
+ * Throws USAGE for an unknown option of `job`, for one of the wrong type and for a required one that is missing. An option
+ * that is undefined counts as not given.
  */
 export function checkOptions<Options>(job: string, { shape, required = [] }: Checked<Options>, options: Options): void {
   const schemas: Record<string, z.ZodType> = { ...(shape as Record<string, z.ZodType>) }
@@ -43,7 +43,7 @@ export const abortSignal = z.custom<AbortSignal>((value) => value instanceof Abo
 export const names = z.array(text)
 export const address = z.strictObject({ host: text, port: z.number().int().min(0).max(65535) })
 
-/** A place in words, or a stream of Node's. */
+/** An archive's place as text, or a Node stream. */
 export const placeOrStream = z.union(
   [text, z.custom<object>((value) => typeof value === 'object' && value !== null && 'on' in value)],
   {

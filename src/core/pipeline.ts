@@ -1,4 +1,4 @@
-/** Pipelines: a list of stages that fit. */
+/** Makes a pipeline from a list of stages and checks that neighbours fit. */
 
 import { VmapipeError } from './errors.ts'
 import type { Kind } from './items.ts'
@@ -9,15 +9,15 @@ export type { RunOptions, RunResult } from './run.ts'
 
 export interface Pipeline {
   readonly stages: readonly BoundStage[]
-  /** What flows in and out at its ends; `nothing` at both for one that can run. */
+  /** The kinds of items at its two ends. Both are `nothing` if the pipeline can run. */
   readonly input: Kind
   readonly output: Kind
   run(options?: RunOptions): Promise<RunResult>
 }
 
 /**
- * Stages that fit together, as a pipeline. Throws USAGE where neighbours do not fit.
- * It may be open at its ends (see toNodeStream); only a closed one can run.
+ * Makes a pipeline of stages. Throws USAGE if neighbours do not fit.
+ * A pipeline may be open at its ends (see toNodeStream); only a closed one can run.
  */
 export function definePipeline<const Stages extends readonly BoundStage[]>(stages: Stages & Fitting<Stages>): Pipeline {
   const { input, output } = checkNeighbours(stages)
@@ -36,8 +36,8 @@ export function definePipeline<const Stages extends readonly BoundStage[]>(stage
 }
 
 /**
- * The same list if neighbours fit, as far as the compiler knows them; else the first stage that does not fit becomes a
- * `Misfit`, whose text the compiler's error quotes.
+ * The same list if neighbours fit, as far as the compiler knows their kinds. Otherwise the first stage that does not fit
+ * becomes a `Misfit`, whose text the compiler's error quotes.
  */
 export type Fitting<Stages extends readonly BoundStage[]> = Stages extends readonly [
   infer First extends BoundStage,
@@ -60,7 +60,7 @@ type FittingRest<
     : [Misfit<`${First['definition']['name']} takes ${First['definition']['input']}, ${Before} gives ${Flow}`>, ...Rest]
   : Stages
 
-/** Of a stage by name nothing is known, and it fits. */
+/** Whether a stage takes these items. A stage whose kind is unknown, such as one by name, counts as fitting. */
 type Takes<Stage extends BoundStage, Flow extends Kind> = Kind extends Stage['definition']['input']
   ? true
   : Stage['definition']['input'] extends 'any'
@@ -75,7 +75,7 @@ type Flowing<Stage extends BoundStage, Flow extends Kind> = Stage['definition'][
     ? Flow
     : Kind
 
-/** What enters the first stage and leaves the last. */
+/** The kinds of items that enter the first stage and leave the last. Throws USAGE if neighbours do not fit. */
 function checkNeighbours(stages: readonly BoundStage[]): { input: Kind; output: Kind } {
   if (stages.length === 0) throw new VmapipeError('USAGE', 'a pipeline needs at least one stage')
   const given = (kind: Kind | 'any') => (kind === 'any' ? 'bytes' : kind)

@@ -1,13 +1,13 @@
-/** What a schema has to say about a value, in words of ours: where, what was expected, what was meant. */
+/** Turns a schema's errors into our own messages: the place, what was expected, and what was probably meant. */
 
 import type * as z from 'zod'
-/** The way to a value inside another one: keys of maps and positions in lists. */
+/** The path to a value inside another one: keys of maps and positions in lists. */
 export type Path = readonly (string | number)[]
 
 import { didYouMean } from './suggest.ts'
 
 export interface Problem {
-  /** From the value that was checked. */
+  /** The path from the value that was checked. */
   path: Path
   /** A key in the map at `path` that should not be there. */
   key?: string
@@ -17,7 +17,7 @@ export interface Problem {
 
 type Issue = z.core.$ZodIssue
 
-/** One problem an issue, several for several unknown keys. `known` are the keys that a map may have. */
+/** One problem for each issue, but one for each unknown key. `known` returns the keys that a map may have. */
 export function problemsOf(error: z.ZodError, input: unknown, known: (path: Path) => string[]): Problem[] {
   return error.issues.flatMap((issue) => problem(issue, input, known))
 }

@@ -1,6 +1,6 @@
 /**
- * The runner: opens every stage, lets the items flow, and is done when every stage is closed. The first error wins,
- * with the name of its stage; it aborts the others.
+ * Runs a pipeline: opens every stage, lets the items flow, and ends when every stage is closed. The first error aborts
+ * all other stages and is the one that is reported, with the name of its stage.
  */
 
 import { availableParallelism } from 'node:os'
@@ -16,23 +16,23 @@ import type { BoundStage, StageBody, StageContext } from './stage.ts'
 import { type AnyStep, fuse } from './steps.ts'
 import { blame, toStream } from './streams.ts'
 
-/** 64 MiB: enough for both processors and a disk to be busy at once. */
+/** 64 MiB: enough to keep two processors and a disk busy at the same time. */
 export const DEFAULT_BUDGET = 64 << 20
 
 export interface RunOptions {
-  /** Bytes that may be held in memory by all stages together; 64 MiB unless told otherwise. */
+  /** Bytes of memory that all stages together may hold; 64 MiB by default. */
   buffer?: number
-  /** Where that memory comes from, as far as it goes; from anywhere unless given. */
+  /** The memory that is used first; further memory is allocated. Without an arena all of it is allocated. */
   arena?: Arena
-  /** Processor-bound work to do at once; the number of processors unless told otherwise. */
+  /** Processor-bound tasks that run at once; the number of processors by default. */
   threads?: number
   signal?: AbortSignal
   counters?: Counters
-  /** One line for the user that is not an error, and the stage that says it. */
+  /** Takes one line for the user that is not an error, and the name of the stage that reports it. */
   warn?: (message: string, stage?: string) => void
-  /** Is told what a log of the run should have; `fields` say the same to programs. */
+  /** Takes a line for a log of the run; `fields` say the same to programs. */
   inform?: (message: string, fields?: object) => void
-  /** Is told four times a second how far the run is. */
+  /** Called four times a second with the progress of the run. */
   onProgress?: (snapshot: Snapshot) => void
 }
 
@@ -51,7 +51,7 @@ export interface RunResult {
   counters: Counters
   /** The most bytes that were on lease at once. */
   highWater: number
-  /** Bytes that some stage never gave back: zero, unless a stage forgets to release. */
+  /** Bytes that were never given back: zero unless a stage forgets to release an item. */
   leaked: number
   seconds: number
 }
@@ -63,14 +63,14 @@ interface Part {
 
 export async function runStages(stages: readonly BoundStage[], options: RunOptions = {}): Promise<RunResult> {
   const started = performance.now()
-  const run = new Run(options)
+  const run = new PipelineRun(options)
   const { counters, budget } = run
   const endWatch = options.onProgress && watchProgress(counters, options.onProgress)
   try {
     await run.through(stages, options.signal)
   } finally {
     endWatch?.()
-    // A process that lives on has its memory back at once, not at some later garbage collection.
+    // Frees the memory at once instead of at some later garbage collection, for processes that go on after the run.
     budget.close(new VmapipeError('STAGE', 'the run is over'))
   }
   return {
@@ -81,8 +81,8 @@ export async function runStages(stages: readonly BoundStage[], options: RunOptio
   }
 }
 
-/** The parts of a pipeline, made but not opened. Also in `parts`, as far as they could be made. */
-export function createParts(stages: readonly BoundStage[], run: Run, parts: Part[] = []): Part[] {
+/** Makes the parts of a pipeline, not yet opened. If one fails, `parts` has those that were made before it. */
+export function createParts(stages: readonly BoundStage[], run: PipelineRun, parts: Part[] = []): Part[] {
   for (const { definition, options } of stages) {
     const { name } = definition
     try {
@@ -94,8 +94,8 @@ export function createParts(stages: readonly BoundStage[], run: Run, parts: Part
   return parts
 }
 
-/** What the stages of one run share, and its first error. */
-export class Run {
+/** One run of a pipeline: what its stages share, and its first error. */
+export class PipelineRun {
   readonly budget: Budget
   readonly counters: Counters
   readonly #threads: number
@@ -124,7 +124,7 @@ export class Run {
     }
   }
 
-  /** Notes an error of a stage. The first one aborts all stages; of the others, those that tell something new are kept. */
+  /** Records an error of a stage. The first one aborts all stages. Later ones are kept as suppressed unless they only say "aborted". */
   fail(stage: string, error: unknown): VmapipeError {
     const blamed = blame(stage, error)
     if (this.#failure === null) {
@@ -150,7 +150,7 @@ export class Run {
     if (this.#failure !== null) throw this.#failure
   }
 
-  /** Makes and opens all stages in the order of the pipeline. If one fails, all that were made are closed, the last first. */
+  /** Makes and opens all stages in the order of the pipeline. If one fails, it closes those that were made, the last first. */
   async #open(stages: readonly BoundStage[]): Promise<Part[]> {
     const parts: Part[] = []
     let current = 'pipeline'
@@ -173,7 +173,7 @@ export class Run {
     try {
       if (hasHooks(body)) await body.close?.(error)
       else if (typeof body === 'object' && 'destroy' in body) {
-        // Nobody else hears of it.
+        // A stream's error event without a listener would end the process.
         body.on?.('error', () => {})
         body.destroy(error)
       }

@@ -1,7 +1,7 @@
 /**
- * Sizes and rates as people write them. The suffixes are those of GNU coreutils: `K`, `M`, `G`, `T` and `KiB`, `MiB`,
- * `GiB`, `TiB` are powers of 1024; `KB`, `MB`, `GB`, `TB` are powers of 1000; no suffix, or `B`, is bytes. Case does
- * not matter, fractions are allowed (`1.5G`), and a rate may end in `/s`.
+ * Parses and formats sizes and rates. The suffixes are those of GNU coreutils: `K`, `M`, `G`, `T` and `KiB`, `MiB`, `GiB`,
+ * `TiB` are powers of 1024; `KB`, `MB`, `GB`, `TB` are powers of 1000; no suffix, or `B`, is bytes. Case does not matter,
+ * fractions are allowed (`1.5G`), and a rate may end in `/s`.
  */
 
 import * as z from 'zod'
@@ -9,10 +9,10 @@ import * as z from 'zod'
 const POWERS = ['', 'k', 'm', 'g', 't', 'p']
 const FORM = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b)?(\/s)?$/i
 
-/** The same as FORM without flags, for JSON Schema, whose patterns have none. */
+/** The same as FORM but without flags: patterns in JSON Schema have none. */
 const PATTERN = /^\d+(\.\d+)? ?[kKmMgGtTpP]?([iI]?[bB])?(\/[sS])?$/
 
-/** Bytes, or undefined where `text` is no size. A fraction of a byte is dropped. */
+/** The number of bytes, or undefined if `text` is not a size. A fraction of a byte is dropped. */
 export function parseBytes(text: string): number | undefined {
   const match = FORM.exec(text.trim())
   if (match === null) return undefined
@@ -25,11 +25,11 @@ export function parseBytes(text: string): number | undefined {
 }
 
 export interface ByteSizeOptions {
-  /** Least bytes allowed; 0 unless told otherwise. */
+  /** The least number of bytes allowed; 0 by default. */
   min?: number
-  /** Most bytes allowed; any number unless told otherwise. */
+  /** The largest number of bytes allowed; no limit by default. */
   max?: number
-  /** An example for the message about a wrong one. */
+  /** An example for the error message about a wrong size. */
   example?: string
 }
 
@@ -59,7 +59,7 @@ function shown(value: unknown): string {
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 
-/** For people, in powers of 1024: "0 B", "512 B", "1.5 GiB", "64.0 MiB". */
+/** A size for people, in powers of 1024: "0 B", "512 B", "1.5 GiB", "64.0 MiB". */
 export function formatBytes(bytes: number): string {
   let unit = 0
   let value = bytes

@@ -1,14 +1,15 @@
 /**
- * What a stage is. A stage says what it takes and gives, describes its options with a schema, and makes a body:
+ * Defines what a stage is. A stage states what it takes and gives, describes its options by a schema, and makes a body:
  *
- *   a step        (item) => item | none | many([...]), or a promise or generator of them; neighbouring steps are fused
+ *   a step        (item) => item | none | many([...]), or a promise or generator of these; neighbouring steps are fused
  *   a source      { read() } gives the next item or null, or any async iterable
  *   a transform   { transform(item, push), flush(push) }
  *   a sink        { write(item), final() }
  *   a stream      any streamx or Node stream in object mode
  *
- * Source, transform and sink may have `open()`, run for all stages before anything flows, and `close(error)`, run
- * exactly once whatever happens. All of these may return promises. What can wait must heed `context.signal`.
+ * Source, transform and sink may have `open()` and `close(error)`. `open` runs for all stages before anything flows.
+ * `close` runs exactly once, whatever happens. All of these may return promises. A hook that can wait must end its wait if
+ * `context.signal` is aborted.
  */
 
 import type { Duplex } from 'node:stream'
@@ -23,16 +24,16 @@ import type { Many, None } from './steps.ts'
 export interface StageContext {
   /** The stage's name in this pipeline. */
   readonly name: string
-  /** What a stage may hold in memory; see Budget.carve for a part of its own. */
+  /** The memory that all stages share. `Budget.carve` gives a stage a part of its own. */
   readonly budget: Budget
   readonly counters: Counters
-  /** Aborted when any stage fails, or the run is aborted from outside. */
+  /** Aborted if any stage fails or the caller aborts the run. */
   readonly signal: AbortSignal
-  /** How many things to do at once where that uses a processor each. */
+  /** The number of processor-bound tasks that may run at once. */
   readonly threads: number
-  /** One line for the user that is not an error. */
+  /** Takes one line for the user that is not an error. */
   readonly warn: (message: string) => void
-  /** For what must outlast the stage itself: is called when all stages of the run are closed, whatever became of it. */
+  /** Registers a hook for what must outlast the stage. It is called when all stages are closed, whether the run succeeded or not. */
   readonly atEnd: (hook: () => void) => void
 }
 
@@ -44,7 +45,7 @@ interface Lifecycle {
   close?(error: Error | null): MaybePromise<void>
 }
 
-/** What a step gives: an item, several (`many`), or none (`none`); also by a promise, one after the other by a generator. */
+/** What a step returns: an item, several (`many`), none (`none`), a promise of one of these, or a generator of items. */
 export type StepResult<Out> = Given<Out> | Promise<Given<Out>> | Generator<Out> | AsyncGenerator<Out>
 type Given<Out> = Out | Many<Out> | None | undefined
 
@@ -58,7 +59,7 @@ export interface TransformBody<In = Item, Out = Item> extends Lifecycle {
 }
 export interface SinkBody<In = Item> extends Lifecycle {
   write(item: In): MaybePromise<void>
-  /** All items were written: make them durable and publish them. Not called if the run has failed. */
+  /** Called when all items were written: make them durable and publish them. Not called if the run has failed. */
   final?(): MaybePromise<void>
 }
 
@@ -70,7 +71,7 @@ export type StageBody<In = never, Out = unknown> =
   | AsyncIterable<Out>
   | Duplex
 
-/** The items that flow, by the kind of their stream. */
+/** The type of the items for each kind of stream. */
 export interface ItemsByKind {
   nothing: never
   clusters: ClusterItem
@@ -83,7 +84,7 @@ export interface ItemsByKind {
 export type Input = Kind | 'any'
 export type Output = Kind | 'same'
 
-/** The bodies that a stage may have which takes `In` and gives `Out`. */
+/** The bodies that are allowed for a stage that takes `In` and gives `Out`. */
 export type BodyOf<In extends Input, Out extends Output> = In extends 'nothing'
   ? SourceBody<ItemsByKind[Out]> | AsyncIterable<ItemsByKind[Out]> | Duplex
   : Out extends 'nothing'
@@ -96,18 +97,18 @@ export interface StageDefinition<
   Out extends Output = Output,
   Name extends string = string,
 > {
-  /** As it is written in a pipeline config. */
+  /** The name of the stage in a pipeline config. */
   name: Name
   /** One line. */
   summary: string
-  /** `any` together with output `same`: passes on what it takes. */
+  /** `any` with the output `same` means that the stage gives the kind of items that it takes. */
   input: In
   output: Out
   options: Schema
   create(options: z.output<Schema>, context: StageContext): BodyOf<In, Out>
 }
 
-/** A definition of which only the run-time values are known, such as one that a config names. */
+/** A definition whose types the compiler does not know, such as one that a config names. */
 export interface AnyStageDefinition<
   In extends Input = Input,
   Out extends Output = Output,
@@ -121,13 +122,13 @@ export interface AnyStageDefinition<
   create(options: never, context: StageContext): StageBody
 }
 
-/** A stage with its options, ready to be put into a pipeline. */
+/** A stage with its checked options, for use in a pipeline. */
 export interface BoundStage<In extends Input = Input, Out extends Output = Output, Name extends string = string> {
   readonly definition: AnyStageDefinition<In, Out, Name>
   readonly options: unknown
 }
 
-/** Calling it checks the options and gives a stage for definePipeline. */
+/** A call checks the options and returns a stage for definePipeline. */
 export interface StageFactory<
   Schema extends z.ZodType = z.ZodType,
   In extends Input = Input,
@@ -138,15 +139,15 @@ export interface StageFactory<
   readonly definition: StageDefinition<Schema, In, Out, Name>
 }
 
-/** A factory of which only the run-time values are known. */
+/** A factory whose types the compiler does not know. */
 export interface AnyStageFactory {
   (options?: unknown): BoundStage
   readonly definition: AnyStageDefinition
 }
 
 /**
- * Makes a stage. The compiler knows from `input` and `output` what the body takes and gives. The factory throws USAGE for options
- * that the schema refuses.
+ * Makes a stage. The compiler derives from `input` and `output` what the body takes and gives. The factory throws USAGE for
+ * options that the schema refuses.
  */
 export function defineStage<Schema extends z.ZodType, In extends Input, Out extends Output, const Name extends string>(
   definition: StageDefinition<Schema, In, Out, Name>,
@@ -159,7 +160,7 @@ export function defineStage<Schema extends z.ZodType, In extends Input, Out exte
   return Object.assign(factory, { definition })
 }
 
-/** The first thing that is wrong with the options, with its path: "stage compressor: option level: expected …". */
+/** An error for the first wrong option, with its path: "stage compressor: option level: expected …". */
 function optionsError(stage: string, error: z.ZodError, options: unknown): VmapipeError {
   const [{ path, message, hint = `vmapipe stages ${stage} shows its options` }] = problemsOf(error, options, () => [])
   const where = path.length === 0 ? '' : `option ${path.join('.')}: `

@@ -1,10 +1,10 @@
-/** Pure steps, composed by stream-chain: neighbours run as one function, without a queue between them. */
+/** Composes pure steps by stream-chain: neighbours run as one function, without a queue between them. */
 
 import * as chain from 'stream-chain'
 import fun from 'stream-chain/fun.js'
 import type { Step, StepResult, TransformBody } from './stage.ts'
 
-// With types of our own: those of stream-chain are not for everybody's compiler.
+// These are our own types: stream-chain's do not compile under every user's compiler options.
 declare const isNone: unique symbol
 export type None = symbol & { readonly [isNone]?: true }
 
@@ -12,23 +12,23 @@ export interface Many<Out> {
   readonly values: readonly Out[]
 }
 
-/** What a step returns that gives nothing. */
+/** A step returns this if it gives no item. */
 export const none: None = chain.none as None
 
-/** What a step returns that gives all of these, in order. */
+/** A step returns this to give several items, in order. */
 export function many<Out>(items: readonly Out[]): Many<Out> {
   return chain.many(items as never[]) as unknown as Many<Out>
 }
 
-/** A step that keeps something back: `final` gives the rest when the input has ended. */
+/** Makes a step that keeps something back: `final` gives the rest when the input has ended. */
 export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => StepResult<Out>): Step<In, Out> {
   return chain.flushable(step as never, final as never) as unknown as Step<In, Out>
 }
 
-/** A step of which nothing is known to the compiler. */
+/** A step whose types the compiler does not know. */
 export type AnyStep = (item: never) => unknown
 
-/** Neighbouring steps as one body. `blame` names the step's stage in what it throws. */
+/** Makes one body of neighbouring steps. `blame` adds the stage's name to an error that its step throws. */
 export function fuse(steps: { step: AnyStep; blame: (error: unknown) => Error }[]): TransformBody<unknown, unknown> {
   const run = fun(...(steps.map(({ step, blame }) => guarded(step, blame)) as never[])) as unknown as (
     item: unknown,
@@ -50,7 +50,7 @@ function manyValues(result: unknown): readonly unknown[] {
   return chain.isMany(result as never) ? (result as { values: unknown[] }).values : [result]
 }
 
-/** The same step, whose errors say where they come from, also out of a promise or a generator. */
+/** The same step with `blame` applied to its errors, also to those from a promise or a generator. */
 export function guarded(step: AnyStep, blame: (error: unknown) => Error): AnyStep {
   const rethrow = (error: unknown): never => {
     throw blame(error)

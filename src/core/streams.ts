@@ -1,24 +1,24 @@
 /**
- * Stage bodies as streamx streams. The hooks of streamx take callbacks, and one that throws or rejects hangs the
- * stream; here that is mended once, and an error is given the name of its stage.
+ * Makes streamx streams of stage bodies. The hooks of streamx take callbacks, and a hook that throws or rejects hangs the
+ * stream. The wrappers here call back with the error instead, and name its stage.
  */
 
 import { Readable, type Stream, Transform, Writable } from 'streamx'
 import { asVmapipeError, type VmapipeError } from './errors.ts'
 import type { SinkBody, SourceBody, StageBody, TransformBody } from './stage.ts'
 
-/** Bytes of items that may wait between two stages; one larger item may wait alone. */
+/** Bytes of items that may wait between two stages (1 MiB). A larger item may wait alone. */
 const QUEUE_BYTES = 1 << 20
 
 const queue = {
   highWaterMark: QUEUE_BYTES,
-  // streamx takes a queue of no bytes for empty: an item of none, such as a gap, would be lost in it.
+  // streamx treats a queue of no bytes as empty: it would lose an item without bytes, such as a gap.
   byteLength: (item: { byteLength?: number }) => Math.max(1, item?.byteLength ?? 1024),
 }
 
 type Callback = (error?: Error | null) => void
 
-/** Gives an error the stage's name, and tells the runner at once, before other stages report what follows from it. */
+/** Gives an error the stage's name. It tells the runner at once, before other stages report errors that follow from this one. */
 export type Fail = (error: unknown) => VmapipeError
 
 export function toStream(body: Exclude<StageBody, (item: never) => unknown>, fail: Fail): Stream {
@@ -104,13 +104,13 @@ function closer(body: { close?(error: Error | null): unknown }, fail: Fail) {
   }
 }
 
-/** streamx tells `destroy` nothing of the reason; it keeps it here. */
+/** The error that destroyed the stream. streamx does not pass it to `destroy`, but keeps it in these fields. */
 function streamError(stream: unknown): Error | null {
   const { _readableState: r, _writableState: w } = stream as Record<string, { error?: Error | null } | null>
   return r?.error ?? w?.error ?? null
 }
 
-/** Wraps any thrown value for a stage of this name. */
+/** Wraps any thrown value in an error that names the stage. */
 export function blame(stage: string, error: unknown): VmapipeError {
   const wrapped = asVmapipeError(error, { stage })
   wrapped.stage ??= stage

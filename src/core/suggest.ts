@@ -1,4 +1,4 @@
-/** The nearest of `candidates` to what somebody typed, where one is near enough to be meant. */
+/** The candidate nearest to what the user typed, or undefined if none is near enough to be meant. */
 export function nearest(typed: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let least = (typed.length < 4 ? 1 : Math.max(2, Math.floor(typed.length / 3))) + 1
@@ -12,13 +12,13 @@ export function nearest(typed: string, candidates: Iterable<string>): string | u
   return best
 }
 
-/** "did you mean level?", or nothing. */
+/** "did you mean level?", or undefined. */
 export function didYouMean(typed: string, candidates: Iterable<string>): string | undefined {
   const meant = nearest(typed, candidates)
   return meant === undefined ? undefined : `did you mean ${meant}?`
 }
 
-/** Letters to insert, drop or change (Levenshtein). */
+/** The number of letters to insert, drop or change (Levenshtein). */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (let i = 1; i <= a.length; i++) {

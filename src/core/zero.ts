@@ -1,4 +1,4 @@
-/** Finding zeroes: a look at a few bytes settles most blocks of data, a native comparison the rest. */
+/** Finds zeroes. A test of four bytes is enough for most blocks of data; a native comparison decides the rest. */
 
 import { CLUSTER_SIZE } from './geometry.ts'
 
@@ -12,7 +12,7 @@ export function isZero(bytes: Uint8Array, offset: number, length: number): boole
   return ZEROES.compare(bytes, offset, last + 1, 0, length) === 0
 }
 
-/** Up to 64 KiB of zeroes to write; never to be written into. */
+/** Up to 64 KiB of zeroes to write from. The buffer is shared: never write into it. */
 export function zeroes(length: number): Buffer {
   return ZEROES.subarray(0, length)
 }
