@@ -1,7 +1,7 @@
 /** Folders to write into. */
 
 import { constants } from 'node:fs'
-import { chmod, mkdir, open, stat } from 'node:fs/promises'
+import { chmod, lstat, mkdir, open, stat } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import { pathOf } from '../core/byte-text.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -50,6 +50,39 @@ async function isThere(folder: string): Promise<boolean> {
   if (found !== null && !found.isDirectory())
     throw new VmapipeError('USAGE', `'${folder}' is not a folder`, { file: folder })
   return found !== null
+}
+
+/** Who may put something else where a name in this folder was: nobody else, everybody, or only who has made what is there. */
+async function writers(folder: string): Promise<'owner' | 'sticky' | 'others'> {
+  const { mode } = await stat(pathOf(folder))
+  if ((mode & 0o002) === 0) return 'owner'
+  return (mode & 0o1000) === 0 ? 'others' : 'sticky'
+}
+
+/**
+ * Throws USAGE if other users can have part in what is made at these paths of the folder and used by its name again: if everybody
+ * may replace it, or somebody else has made it before. `hint`: what to do.
+ */
+export async function refuseShared(folder: string, paths: readonly string[], hint: string): Promise<void> {
+  const who = await writers(folder)
+  if (who === 'owner') return
+  const us = process.getuid?.()
+  if (who === 'others') {
+    // Users who share such a folder know each other; root is everybody's.
+    if (us !== 0) return
+    throw new VmapipeError('USAGE', `others may replace what is made in '${folder}'`, {
+      file: folder,
+      hint: `${hint}, or set its sticky bit (chmod +t)`,
+    })
+  }
+  for (const path of paths) {
+    const found = await lstat(pathOf(path)).catch(() => null)
+    if (found === null || found.uid === us) continue
+    throw new VmapipeError('USAGE', `'${path}' was made by another user, in a folder where everybody may`, {
+      file: path,
+      hint,
+    })
+  }
 }
 
 /**

@@ -1,12 +1,14 @@
 /** Our end of the push: an NBD server in a folder of its own, with an export for every drive. */
 
-import { chmod, lchown, lstat, mkdir, mkdtemp, rmdir, stat, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { chmod, lchown, mkdir, mkdtemp, open, rmdir, unlink } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { asVmapipeError } from '../../core/errors.ts'
 import { NbdServer } from '../../protocol/nbd/server/server.ts'
 import { listenOnPath } from '../../protocol/nbd/server/socket-file.ts'
+import { refuseShared } from '../../storage/folder.ts'
 import { namesOf } from './names.ts'
 import type { PushTarget } from './push-target.ts'
 
@@ -54,7 +56,9 @@ export class PushServer {
    * names that are known, and has a folder in it.
    */
   static async create({ parent = tmpdir(), owner }: PushServerOptions = {}): Promise<PushServer> {
-    await refuseUnsafe(parent)
+    await refuseShared(parent, [], 'name another folder by --socket-dir').catch((error) => {
+      throw asVmapipeError(error, { file: parent })
+    })
     const folder = await mkdtemp(join(parent, FOLDER)).catch((error) => {
       throw asVmapipeError(error, { file: parent })
     })
@@ -90,13 +94,20 @@ export class PushServer {
 
 /**
  * Removes the folder of a run that was killed. QEMU says where it is, and may be hostile: only a folder of ours goes, that nobody
- * else can write to. No error comes of what stays.
+ * else can write to, and nothing that the path leads to later. No error comes of what stays.
  */
 export async function removeSocketFolder(folder: string): Promise<void> {
   if (!basename(folder).startsWith(FOLDER)) return
-  const found = await lstat(folder).catch(() => null)
-  if (!found?.isDirectory() || found.uid !== process.getuid?.() || (found.mode & 0o022) !== 0) return
-  await clear(folder)
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW).catch(() => null)
+  if (handle === null) return
+  try {
+    const { uid, mode } = await handle.stat()
+    if (uid !== process.getuid?.() || (mode & 0o022) !== 0) return
+    await clear(process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : folder)
+    await rmdir(folder).catch(() => {})
+  } finally {
+    await handle.close()
+  }
 }
 
 /** Known names alone are unlinked: what else QEMU has put into its folder stays, and with it the folder. */
@@ -104,17 +115,4 @@ async function clear(folder: string): Promise<void> {
   await Promise.allSettled(SOCKETS.map((name) => unlink(join(folder, name))))
   await rmdir(join(folder, QEMUS)).catch(() => {})
   await rmdir(folder).catch(() => {})
-}
-
-/** In a folder that others may write to, without the sticky bit, they may replace ours by one of theirs. It matters to root. */
-async function refuseUnsafe(parent: string): Promise<void> {
-  if (process.getuid?.() !== 0) return
-  const { mode } = await stat(parent).catch((error) => {
-    throw asVmapipeError(error, { file: parent })
-  })
-  if ((mode & 0o022) === 0 || (mode & 0o1000) !== 0) return
-  throw new VmapipeError('USAGE', 'others may write to this folder, and replace the sockets of a backup in it', {
-    file: parent,
-    hint: 'name another one by --socket-dir, or set its sticky bit (chmod +t)',
-  })
 }

@@ -5,6 +5,7 @@
  * has a final name.
  */
 
+import { constants } from 'node:fs'
 import { chmod, lstat, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { pathOf } from '../../core/byte-text.ts'
@@ -16,7 +17,7 @@ import { openOverlay } from '../../storage/disks/overlay/open-overlay.ts'
 import type { OverlayFiles } from '../../storage/disks/overlay/overlay-disk.ts'
 import { openRawDisk } from '../../storage/disks/raw-disk.ts'
 import { folderMode, OWNERS_ALONE } from '../../storage/file-mode.ts'
-import { makeDurableFolder, syncFolder } from '../../storage/folder.ts'
+import { makeDurableFolder, refuseShared, syncFolder } from '../../storage/folder.ts'
 import { within } from '../../storage/partial-entry.ts'
 import { type PartialFileOptions, refuseToReplace, replaceUnused } from '../../storage/partial-file.ts'
 import { createRawFile } from '../../storage/raw-writer.ts'
@@ -66,7 +67,10 @@ export class RestoreFolder {
     const names = restoreNames(manifest)
     const folder = new RestoreFolder(path, manifest, names.drives, { force, mode })
     await makeDurableFolder(path, folderMode(mode))
-    const isNew = !(await exists(folder.#state))
+    await folder.#refuseShared()
+    const state = await lookAt(folder.#state)
+    if (state !== null && !state.isDirectory()) throw inTheWay(folder.#state)
+    const isNew = state === null
     if (isNew) await folder.#refuseToReplace(force)
     for (const note of names.notes) warn?.(note)
     for (const [index, { data }] of manifest.configs.entries()) {
@@ -74,6 +78,8 @@ export class RestoreFolder {
       if (file !== null) await writeConfig(join(path, file), data, { force, mode, ...(warn && { warn }) })
     }
     await makeDurableFolder(folder.#state)
+    // Somebody may have made it just before us.
+    await folder.#refuseShared()
     if (await folder.#isComplete()) await folder.#name()
     return folder
   }
@@ -157,6 +163,10 @@ export class RestoreFolder {
     }
   }
 
+  #refuseShared(): Promise<void> {
+    return refuseShared(this.path, [this.#state], 'name a new folder')
+  }
+
   /** What a guest has open stays, whatever is wanted. */
   async #refuseToReplace(force: boolean): Promise<void> {
     for (const { path } of this.#places.values()) {
@@ -167,7 +177,7 @@ export class RestoreFolder {
 }
 
 async function writeDurably(path: string, data: Uint8Array): Promise<void> {
-  const file = await open(path, 'w', 0o600)
+  const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   try {
     await file.write(data)
     await file.sync()

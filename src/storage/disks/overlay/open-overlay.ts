@@ -2,8 +2,10 @@
 
 import { constants, type Stats } from 'node:fs'
 import { lstat, open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { OWNERS_ALONE } from '../../file-mode.ts'
+import { refuseShared } from '../../folder.ts'
 import { lockImage } from '../../guard/image-lock.ts'
 import { PartialFile } from '../../partial-file.ts'
 import { openRawDisk } from '../raw-disk.ts'
@@ -15,11 +17,17 @@ export function mapPath(path: string): string {
   return `${path}-map`
 }
 
+function recentPath(path: string): string {
+  return `${path}-recent`
+}
+
 /**
  * The overlay that is at `path`, or a new one, for its owner alone. Throws where what is there is damaged,
  * of another drive, or in use.
  */
 export async function openOverlay(path: string, identity: OverlayIdentity): Promise<OverlayFiles> {
+  const paths = [path, mapPath(path), recentPath(path)]
+  await refuseShared(dirname(path), paths, 'name another folder')
   const stats = await lookAt(path)
   const isNew = (await lookAt(mapPath(path))) === null
   if (isNew) await makeBlocks(path, stats, identity.size)
@@ -28,7 +36,7 @@ export async function openOverlay(path: string, identity: OverlayIdentity): Prom
   const blocks = await openRawDisk(path)
   try {
     if (isNew) await makeMap(path, identity)
-    return { blocks, map: await OverlayMap.open(mapPath(path), `${path}-recent`, identity) }
+    return { blocks, map: await OverlayMap.open(mapPath(path), recentPath(path), identity) }
   } catch (error) {
     await blocks.close()
     throw asVmapipeError(error, { file: path })
@@ -50,7 +58,8 @@ async function makeBlocks(path: string, existing: Stats | null, size: number): P
       hint: 'remove it, or name another folder',
     })
   }
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+  const isNew = existing === null ? constants.O_CREAT | constants.O_EXCL : 0
+  const flags = constants.O_RDWR | constants.O_NOFOLLOW | isNew
   const file = await open(path, flags, OWNERS_ALONE)
   try {
     await lockImage(file, path, 'write')
