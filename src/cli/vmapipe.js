@@ -39,7 +39,11 @@ function noDebugger() {
     return
   const close = () => process.getBuiltinModule?.('inspector')?.close()
   close()
-  for (const ms of [0, 100]) setTimeout(close, ms).unref()
+  // One that comes before is heard twice, the second time when the event loop first waits.
+  setImmediate(() => {
+    close()
+    setTimeout(close, 50).unref()
+  })
 }
 
 /**

@@ -144,6 +144,21 @@ describe('SIGUSR1', { timeout }, () => {
     })
   }
 
+  test('opens no port either that stays if it comes before the program is loaded', async (t) => {
+    for (const ms of [20, 40, 60, 80]) {
+      const dir = tmpDir(t)
+      const { child } = running(t, ['list', 'exec:touch here; sleep 1000'], { cwd: dir })
+      await sleep(ms)
+      child.kill('SIGUSR1')
+      // Before Node itself has begun, the system ends the process.
+      await until(() => child.signalCode !== null || readdirSync(dir).includes('here'), 'the command')
+      if (child.signalCode !== null) continue
+      await sleep(200)
+      assert.deepEqual(ports(child.pid!), [])
+      child.kill('SIGKILL')
+    }
+  })
+
   test('is a line of JSON if all lines are', async (t) => {
     const dir = tmpDir(t)
     const args = [
