@@ -147,7 +147,7 @@ describe('SIGUSR1', { timeout }, () => {
   test('opens no port either that stays if it comes before the program is loaded', async (t) => {
     for (const ms of [20, 40, 60, 80]) {
       const dir = tmpDir(t)
-      const { child } = running(t, ['list', 'exec:touch here; sleep 1000'], { cwd: dir })
+      const { child } = running(t, ['list', 'exec:touch here; exec sleep 1000'], { cwd: dir })
       await sleep(ms)
       child.kill('SIGUSR1')
       // Before Node itself has begun, the system ends the process.
@@ -193,7 +193,7 @@ describe('SIGUSR1', { timeout }, () => {
 
   test('is nothing to a command that has no progress, from the first moment on', async (t) => {
     const dir = tmpDir(t)
-    const { child, said, end } = running(t, ['list', 'exec:touch here; sleep 1000'], { cwd: dir })
+    const { child, said, end } = running(t, ['list', 'exec:touch here; exec sleep 1000'], { cwd: dir })
     await until(() => readdirSync(dir).includes('here'), 'the command')
     child.kill('SIGUSR1')
     await until(() => /^vmapipe list has been running for \d+ s$/m.test(said()), 'the answer')
