@@ -33,7 +33,7 @@ test('verify --json has everything on standard output, and exit code 3', limits,
   const { code, stdout, stderr } = await vmapipe(['verify', '--json', '--progress', 'none', archive])
   assert.deepEqual([code, stderr], [3, ''])
   const { whole, compression, drives, damage, damageCount, missing, ...rest } = JSON.parse(stdout.toString())
-  assert.deepEqual(rest, { archive })
+  assert.deepEqual(rest, { archive, behind: null })
   assert.deepEqual([whole, compression, damageCount, missing], [false, null, 1, []])
   const [{ name, checked, clusters, damagedBytes, damaged, missingBytes }] = drives
   assert.deepEqual([name, checked, clusters, missingBytes], ['drive-scsi0', 75, 75, 0])
