@@ -1,7 +1,8 @@
 /**
  * What runs on the other side of ssh: POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm and ls, as busybox has them
  * too. With flock, stat -f, cksum and `test -ef` (GNU, busybox) the file is locked while it is written, and left-overs of dead
- * runs are removed; without them they stay, and without find too nobody is told of them.
+ * runs are removed; without them they stay, and without find too nobody is told of them. With stat and grep no image is
+ * replaced that a guest there has open.
  *
  * Which shell reads the command line there is anybody's guess, so the line is the same for every archive and nothing in
  * it means anything to sh, csh or fish: it holds no single quote, `!`, backslash or newline. Names come on standard
@@ -70,6 +71,19 @@ const MAKE = [
 ]
 
 /**
+ * What is no place for a file: among the devices, or in place of one. And what must not be replaced: an image that QEMU's locks
+ * (guard/image-lock.ts) say is in use there. Locks are asked of /proc/locks, as the shell cannot; without it they are unknown.
+ */
+const GUARD = [
+  'real=$(cd "$d" 2>/dev/null && pwd -P); case $real/ in /dev/shm/*) ;; /dev/*) fail device;; esac;',
+  'if [ -f "$f" ] || [ -h "$f" ]; then :; elif there; then fail notfile; fi;',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+  'used() { s=000$(stat -L -c %D:%i "$f" 2>/dev/null) || return 1; dv=${s%:*}; ma=${dv%??}; mi=${dv#"$ma"};',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+  'grep -q "OFDLCK.* $(printf %02x 0x$ma):$mi:${s#*:} [12]0[0-3] " /proc/locks 2>/dev/null; };',
+]
+
+/**
  * Takes the archive to a temporary name, and gives it its own only when the nonce has come last: a connection that was
  * cut, or a sender that was killed, looks like the end of the archive from here. What is written is the file that was made,
  * and what gets the name is that file: somebody may have put another one in its place.
@@ -83,7 +97,9 @@ const WRITE = [
   'inode() { set -- $(ls -di "$1" 2>/dev/null); echo "$1"; };',
   'is() { [ -n "$i" ] && [ "$(inode "$1")" = "$i" ]; };',
   'if [ -d "$d" ]; then :; else fail nofolder; fi;',
+  ...GUARD,
   'if [ "$force" = 0 ] && there; then fail exists; fi;',
+  'if used; then fail used; fi;',
   ...MAKE,
   // Nobody may be left to hear the answers: that must not keep it from cleaning up.
   'clean() { if is "$t"; then rm -f "$t"; fi; }; trap clean EXIT; trap "exit 4" HUP INT TERM; trap "" PIPE;',
@@ -98,6 +114,7 @@ const WRITE = [
   'sync "$t" 2>/dev/null || sync || fail sync;',
   'is "$t" || fail swapped;',
   // The answer of what was done may have been lost, as NFS does: the file under the name decides.
+  'if used; then fail used; fi;',
   'if [ "$force" = 1 ]; then mv -f "$t" "$f" || is "$f" || fail publish;',
   'elif ln "$t" "$f" 2>/dev/null || is "$f"; then rm -f "$t";',
   'elif there; then fail exists;',

@@ -92,6 +92,9 @@ const LEFT_OVERS: Record<string, string> = {
 const REFUSALS: Record<string, { message: string; hint?: string; usage?: boolean; detailed?: boolean }> = {
   folder: { message: 'is a folder', hint: 'name a file in it', usage: true },
   nofolder: { message: 'is in a folder that does not exist', hint: 'make the folder first' },
+  device: { message: 'is among devices, where no file is made', hint: 'is the name right?', usage: true },
+  notfile: { message: 'exists and is not a file', hint: 'choose another name', usage: true },
+  used: { message: 'is in use as the image of a guest there', hint: 'choose another name' },
   exists: { message: 'exists and was not overwritten', hint: 'choose another name, or allow it with --force' },
   create: { message: 'cannot be created', detailed: true },
   write: { message: 'could not be written', detailed: true },

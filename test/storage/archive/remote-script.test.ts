@@ -1,20 +1,32 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { open } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { describe, test } from 'node:test'
 import { encodeWord, readCommand, writeCommand } from '../../../src/storage/archive/remote-script.ts'
+import { isLockedBySomebody } from '../../../src/storage/guard/lock-holders.ts'
 import { lockFile } from '../../../src/storage/partial-lock.ts'
 import { partialName, SHARED, UNLOCKED } from '../../../src/storage/partial-name.ts'
+import { qemuNbd } from '../../support/nbd-server.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
 import { until } from './processes.ts'
 
 const NONCE = '0123456789abcdef0123456789abcdef'
 
-const APPLETS = 'cat cksum dd find flock ln ls mv printf rm stat sync tail tr wc'.split(' ')
+const APPLETS = 'cat cksum dd find flock grep ln ls mv printf rm stat sync tail tr wc'.split(' ')
 const applets = spawnSync('busybox', ['--list'], { encoding: 'utf8' }).stdout?.split('\n') ?? []
 const hasApplet = (name: string) => applets.includes(name)
 
@@ -68,6 +80,36 @@ for (const [name, shell] of Object.entries(shells)) {
       assert.deepEqual(readdirSync(dir), ['vm.vma'])
       assert.ok(readFileSync(join(dir, 'vm.vma')).equals(data))
       assert.equal(statSync(join(dir, 'vm.vma')).mode & 0o777, 0o600)
+    })
+
+    test('makes no file among devices, and replaces nothing that is no file', (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      const typo = `vmapipe-test-${process.pid}`
+      for (const name of [
+        `${relative(realpathSync(dir), '/dev')}/${typo}`,
+        `${relative(realpathSync(dir), '/dev')}/null`,
+      ]) {
+        assert.equal(write(dir, name, `archive${NONCE}`, true).answers, `${NONCE} device\n`)
+      }
+      assert.equal(existsSync(`/dev/${typo}`), false)
+      spawnSync('mkfifo', [join(dir, 'fifo')])
+      assert.equal(write(dir, 'fifo', `archive${NONCE}`, true).answers, `${NONCE} notfile\n`)
+      assert.deepEqual(readdirSync(dir), ['fifo'])
+    })
+
+    test('replaces no image that a guest has open, by any of its names', needs('qemu-nbd'), async (t) => {
+      const dir = join(tmpDir(t), 'd')
+      mkdirSync(dir)
+      const path = join(dir, 'disk')
+      writeFileSync(path, 'old '.repeat(1024))
+      symlinkSync('disk', join(dir, 'link'))
+      await qemuNbd(t, join(dir, 'socket'), ['-f', 'raw', path])
+      await until(() => isLockedBySomebody(statSync(path), [203]), 'it has its locks')
+      for (const name of ['disk', 'link']) {
+        assert.equal(write(dir, name, `archive${NONCE}`, true).answers, `${NONCE} used\n`)
+      }
+      assert.equal(readFileSync(path, 'latin1').slice(0, 4), 'old ')
     })
 
     test('publishes an empty archive too', (t) => {
