@@ -48,6 +48,7 @@ export class ServerConnection {
   readonly #freed = () => this.#left()
   /** No more requests are read. */
   #ending = false
+  #closing = false
   #closed = false
   #finish: () => void = () => {}
 
@@ -149,7 +150,11 @@ export class ServerConnection {
     const running = this.#transmission?.running ?? 0
     if (running > 0 || !this.#outbox.isEmpty) return
     if (this.#closed) this.#finish()
-    else this.#socket.destroySoon()
+    else if (!this.#closing) {
+      // Once: each call leaves a listener behind until the socket has taken everything.
+      this.#closing = true
+      this.#socket.destroySoon()
+    }
   }
 
   #gone(): void {

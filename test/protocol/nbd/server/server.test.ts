@@ -182,6 +182,26 @@ describe('NBD server, the end', { timeout }, () => {
     await client.ended()
   })
 
+  test('DISC with many requests in flight leaves no listeners behind, of which Node would warn', async (t) => {
+    const warnings: string[] = []
+    const note = ({ message }: Error) => warnings.push(message)
+    process.on('warning', note)
+    t.after(() => process.off('warning', note))
+    const disk = new MemoryDisk(MiB)
+    const served = await serve(t, [{ name: 'd', disk }])
+    const client = await (await served.connect()).go('d')
+    const slow = Promise.withResolvers<void>()
+    disk.before = () => slow.promise
+    const reads = Array.from({ length: 40 }, (_, cookie) => client.request(nbd.CMD_READ, 0, 65536, { cookie }))
+    client.send(...reads, client.request(nbd.CMD_DISC, 0, 0))
+    await until(() => disk.calls.length === reads.length)
+    slow.resolve()
+    for (const _ of reads) await client.reply()
+    await client.ended()
+    await sleep(10)
+    assert.deepEqual(warnings, [])
+  })
+
   test('a client that shuts its side down first still gets its replies', async (t) => {
     const disk = new MemoryDisk(MiB)
     const served = await serve(t, [{ name: 'd', disk }])
