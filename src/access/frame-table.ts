@@ -260,8 +260,8 @@ export async function readFrameTable(file: ArchiveBytes, signal?: AbortSignal): 
   await file.read(tail, file.size - tail.length)
   const footer = decodeFooter(tail)
   if (footer === null) return null
-  const { frameBytes, heldBytes, length, mapChecksum } = footer
-  if (frameBytes + heldBytes + length !== file.size)
+  const { frameBytes, wrappedBytes, length, mapChecksum } = footer
+  if (frameBytes + wrappedBytes + length !== file.size)
     throw new VmapipeError('DAMAGED', 'the map of its frames does not fit into the file', {
       offset: file.size - length,
     })

@@ -6,7 +6,7 @@
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { Turns } from '../core/turns.ts'
 import { type Format, recognise } from '../formats/compression.ts'
-import { heldMemberLength } from '../formats/frame-map/container.ts'
+import { wrapperLength } from '../formats/frame-map/container.ts'
 import { type Frame, FrameMapEntries, footerOf, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberLength } from '../formats/gzip/member.ts'
 import {
@@ -117,7 +117,7 @@ class FrameWalk {
   async isFooted(end: number): Promise<boolean> {
     const length = Math.min(TAIL_SIZE, end)
     const footer = footerOf(await this.#read(end - length, length))
-    return footer !== null && footer.frameBytes + footer.heldBytes + footer.length === end
+    return footer !== null && footer.frameBytes + footer.wrappedBytes + footer.length === end
   }
 
   /** RFC 8878, section 3.1.2. */
@@ -170,7 +170,7 @@ class FrameWalk {
 
   async #gzip(offset: number): Promise<Frame> {
     const start = await this.#start(offset, MEMBER_HEADER_SIZE)
-    const held = heldMemberLength(start)
+    const held = wrapperLength(start)
     if (held !== undefined) return { bytes: held, contentBytes: 0 }
     const bytes = memberLength(start, offset)
     if (bytes === undefined) throw notAlone()

@@ -6,13 +6,13 @@ import { MAGIC_LIMIT, recognise } from '../formats/compression.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 import type { ArchiveHeader } from './archive-header.ts'
 import type { ClusterIndex } from './cluster-index.ts'
-import { readEnding } from './ending.ts'
 import { walkExtents } from './extent-walk.ts'
 import { FrameTable, readFrameTable } from './frame-table.ts'
 import { walkFrames } from './frame-walk.ts'
 import { buildIndex } from './index-builder.ts'
 import { mapInMemory } from './map-bytes.ts'
 import type { Sidecar } from './sidecar.ts'
+import { readTrailer } from './trailer.ts'
 
 export type Warn = (message: string) => void
 
@@ -53,8 +53,8 @@ export function ownIndex(
 ): Promise<ClusterIndex | null> {
   const { manifest, headerSize } = header
   const read = async () => {
-    const ending = await readEnding(bytes, manifest, headerSize)
-    return ending && (await buildIndex(manifest, ending, { end: ending.end, signal }))
+    const trailer = await readTrailer(bytes, manifest, headerSize)
+    return trailer && (await buildIndex(manifest, trailer, { end: trailer.end, signal }))
   }
   return unlessDamaged(read, 'the index of the archive', warn)
 }

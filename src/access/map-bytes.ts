@@ -1,7 +1,7 @@
 /** The bytes of a map of frames, wherever they are; read piece by piece, as a map may be larger than memory. */
 
 import { VmapipeError } from '../core/errors.ts'
-import { headerFor, heldBytes, pieceBytes } from '../formats/frame-map/container.ts'
+import { headerFor, pieceBytes, wrappedBytes } from '../formats/frame-map/container.ts'
 import type { Footer } from '../formats/frame-map/frame-map.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 
@@ -49,7 +49,7 @@ export class MapInFile implements MapBytes {
   /** A whole piece, out of the member that holds it. */
   async #member(at: number, length: number): Promise<Buffer> {
     const { frameBytes, container } = this.#footer
-    const held = await this.#held(frameBytes + heldBytes(at, container), heldBytes(length, container))
+    const held = await this.#held(frameBytes + wrappedBytes(at, container), wrappedBytes(length, container))
     const header = headerFor(length, container)
     if (!held.subarray(0, header.length).equals(header)) throw this.#damaged()
     return held.subarray(header.length, header.length + length)

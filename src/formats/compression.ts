@@ -1,4 +1,4 @@
-/** Which compression a stream has, told from its first bytes: names lie. */
+/** Recognises the compression of a stream by its first bytes. File names are not used, because they may be wrong. */
 
 export type Format = 'vma' | 'zstd' | 'lz4' | 'lz4-legacy' | 'skippable' | 'gzip' | 'lzop' | 'bzip2' | 'xz'
 
@@ -10,23 +10,23 @@ const MAGIC: Record<Format, string> = {
   'lz4-legacy': '02214c18', //        the same, "Legacy frame"
   skippable: '5.2a4d18', //           both of these, "Skippable frames"
   gzip: '1f8b', //                    RFC 1952, section 2.3.1
-  lzop: '894c5a4f000d0a1a0a', //      lzop's own
-  bzip2: '425a683.314159265359', //   its own, of a stream that is not empty
+  lzop: '894c5a4f000d0a1a0a', //      what lzop itself writes
+  bzip2: '425a683.314159265359', //   what bzip2 writes for a stream that is not empty
   xz: 'fd377a585a00', //              xz-file-format.txt, section 2.1.1.1
 }
 
-/** Bytes of the longest of them. */
+/** Bytes of the longest magic. */
 export const MAGIC_LIMIT = 10
 
 const PATTERNS = Object.entries(MAGIC).map(([format, hex]) => ({ format: format as Format, hex }))
 
-/** The format of a stream or frame that begins so; undefined where it is none of them, or too short to tell. */
+/** The format of a stream or frame that begins with these bytes; undefined if it is none of these or too short to tell. */
 export function recognise(start: Uint8Array): Format | undefined {
   const digits = Buffer.from(start).toString('hex')
   return PATTERNS.find(({ hex }) => digits.length >= hex.length && matches(digits, hex))?.format
 }
 
-/** Whether these bytes, too few to tell, could become the beginning of one of `formats`. */
+/** Whether these bytes, which are too few to tell, could be the beginning of one of `formats`. */
 export function couldBecome(
   start: Uint8Array,
   formats: readonly Format[] = PATTERNS.map(({ format }) => format),

@@ -1,4 +1,4 @@
-/** LEB128 numbers: seven bits a byte, lowest first, the high bit set in all bytes but the last; at most 2^53 - 1. */
+/** Encodes and decodes LEB128 numbers: seven bits a byte, lowest first, the high bit set in all bytes but the last; at most 2^53 - 1. */
 
 import { VmapipeError } from '../core/errors.ts'
 
@@ -37,7 +37,7 @@ export class VarintWriter {
   }
 }
 
-/** Throws DAMAGED where there is no number. */
+/** Reads numbers. Throws DAMAGED if the bytes are no number. */
 export class VarintReader {
   readonly #bytes: Uint8Array
   #at = 0
@@ -46,7 +46,7 @@ export class VarintReader {
     this.#bytes = bytes
   }
 
-  /** Bytes that were read. */
+  /** The number of bytes that were read. */
   get position(): number {
     return this.#at
   }
@@ -63,7 +63,7 @@ export class VarintReader {
       value += (byte & 127) * scale
       if (byte < 128 && value <= Number.MAX_SAFE_INTEGER) return value
     }
-    throw new VmapipeError('DAMAGED', 'a table of the archive holds something that is no number', {
+    throw new VmapipeError('DAMAGED', 'a table of the archive has bytes that are not a number', {
       offset: this.#at,
     })
   }

@@ -127,7 +127,7 @@ async function isCutPlain(file: FileHandle, size: number, uuid: Uint8Array): Pro
 function holdsFooter(bytes: Buffer, start: number): boolean {
   for (const end of footerEnds(bytes)) {
     const footer = footerOf(bytes.subarray(0, end))
-    if (footer !== null && footer.frameBytes + footer.heldBytes + footer.length === start + end) return true
+    if (footer !== null && footer.frameBytes + footer.wrappedBytes + footer.length === start + end) return true
   }
   return false
 }

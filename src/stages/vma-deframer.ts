@@ -12,9 +12,9 @@ import { type Chunk, type ClusterItem, type Gap, type Manifest, Run } from '../c
 import { defineStage, type StageContext, z } from '../core/stage.ts'
 import { none, stepWithFlush } from '../core/steps.ts'
 import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
-import { EndingCheck } from '../formats/vma/ending-check.ts'
 import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
+import { TrailerCheck } from '../formats/vma/trailer-check.ts'
 import { behindText, goesOnBehind } from './behind.ts'
 import { type ClusterSpan, Findings, NoFindings } from './findings.ts'
 import { type Extent, ExtentReader } from './vma-deframer/extent-reader.ts'
@@ -54,7 +54,7 @@ class Deframer {
   readonly #unchecked = new Unchecked()
   /** Both are there once the header has come. */
   #extents: ExtentReader | null = null
-  #ending: EndingCheck | null = null
+  #trailer: TrailerCheck | null = null
   /** Told by the first extent: an archive that has checksums has an end. */
   #hasChecksums: boolean | null = null
   /** The archive has ended: what comes is not its own. */
@@ -91,7 +91,7 @@ class Deframer {
   /** Whether nothing of the archive can follow: its closing extent has come, or it has none, and all clusters have come. */
   #endsHere(): boolean {
     if (this.#isOver) return true
-    if (this.#ending!.isClosed) this.#isOver = true
+    if (this.#trailer!.isClosed) this.#isOver = true
     else if (this.#isFull && !this.#extents!.mayFollow) {
       const { length, position } = this.#queue
       // Behind damage nobody knows where the end was.
@@ -109,7 +109,7 @@ class Deframer {
 
   #passOverRest(): void {
     const { length, position } = this.#queue
-    if (length > 0 && this.#ending!.isClosed && this.#findings.behind === null) {
+    if (length > 0 && this.#trailer!.isClosed && this.#findings.behind === null) {
       const within = this.#findings.compression === null ? 'archive' : 'content'
       this.#findings.behind = { offset: position, within }
       this.#warn(behindText(this.#findings.behind, this.#queue.peek(Math.min(START, length))))
@@ -135,7 +135,7 @@ class Deframer {
       const message = `the archive ends with ${seen.size - seen.count} of ${seen.size} clusters missing, the first of them here`
       incomplete(message, { drive: info.name, cluster })
     }
-    if (this.#hasChecksums && !this.#ending!.isClosed && !cut)
+    if (this.#hasChecksums && !this.#trailer!.isClosed && !cut)
       incomplete('the archive has no end: it was cut behind the last cluster')
     return none
   }
@@ -152,11 +152,11 @@ class Deframer {
     const manifest = decodeHeader(this.#queue.peek(size))
     this.#queue.skip(size)
     this.#counters.add('archive', size)
-    const ending = new EndingCheck(manifest)
-    this.#ending = ending
+    const trailer = new TrailerCheck(manifest)
+    this.#trailer = trailer
     this.#extents = new ExtentReader(this.#queue, manifest.uuid, (error) => {
       this.#report(error)
-      ending.forgive()
+      trailer.forgive()
     })
     this.#findings.begin(manifest)
     return manifest
@@ -170,14 +170,14 @@ class Deframer {
     this.#unchecked.doubt({ start: end - doubtful, end }, position, this.#findings)
     if (!lost) return
     this.#extents.drop()
-    this.#ending!.forgive()
+    this.#trailer!.forgive()
   }
 
   *#runs(extent: Extent): Generator<Run> {
     const { slots, blocks, checksum, record, offset } = extent
     this.#counters.add('archive', EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE)
     this.#hasChecksums ??= checksum !== null
-    if (record !== null) return this.#atEnd((ending) => ending.see(record, offset))
+    if (record !== null) return this.#atEnd((trailer) => trailer.see(record, offset))
     if (checksum?.algorithm !== CRC32) this.#leaveUnchecked(extent)
     else if (!this.#matches(extent, checksum.value) && this.#isLost(extent)) return
     this.#account(extent)
@@ -185,12 +185,12 @@ class Deframer {
   }
 
   /** Tells the end's check something; what it finds wrong, it finds once. */
-  #atEnd(tell: (ending: EndingCheck) => void): void {
+  #atEnd(tell: (trailer: TrailerCheck) => void): void {
     try {
-      tell(this.#ending!)
+      tell(this.#trailer!)
     } catch (error) {
       this.#report(error)
-      this.#ending!.forgive()
+      this.#trailer!.forgive()
     }
   }
 
@@ -212,16 +212,16 @@ class Deframer {
   #isLost(extent: Extent): boolean {
     const { drives } = this.#findings
     const short = this.#extents!.isShort(extent)
-    if (short) this.#ending!.forgive()
+    if (short) this.#trailer!.forgive()
     else for (const { id, first, count } of clustersOf(extent.slots, drives)) drives.get(id)!.suspectRange(first, count)
     return short
   }
 
   #account({ slots, offset }: Extent): void {
     const { drives } = this.#findings
-    this.#atEnd((ending) => {
-      for (const { drive, cluster, mask } of slots) if (drives.has(drive)) ending.add(drive, cluster, mask)
-      ending.endExtent(offset)
+    this.#atEnd((trailer) => {
+      for (const { drive, cluster, mask } of slots) if (drives.has(drive)) trailer.add(drive, cluster, mask)
+      trailer.endExtent(offset)
     })
   }
 

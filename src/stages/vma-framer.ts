@@ -10,9 +10,9 @@ import { Chunk, type ClusterItem, type DriveInfo, type Manifest, type Run, total
 import { defineStage, z } from '../core/stage.ts'
 import { stepWithFlush } from '../core/steps.ts'
 import { checksumOf } from '../formats/vma/checksum.ts'
-import { ArchiveEnding } from '../formats/vma/ending.ts'
 import { ExtentHeaderWriter, SLOTS, SLOTS_USED } from '../formats/vma/extent.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
+import { TrailerWriter } from '../formats/vma/trailer.ts'
 
 const options = z
   .strictObject({
@@ -74,7 +74,7 @@ interface DriveState extends DriveInfo {
 class Framer {
   readonly #maxSlots: number
   readonly #checksums: boolean
-  readonly #ending: ArchiveEnding | null
+  readonly #trailer: TrailerWriter | null
   readonly #mostHeld: number
   readonly #counters: Counters
   readonly #drives = new Map<number, DriveState>()
@@ -91,7 +91,7 @@ class Framer {
     this.#checksums = checksums
     this.#archiveHeader = encodeHeader(manifest)
     // What has a checksum has an end, whether or not it has an index.
-    this.#ending = checksums || index ? new ArchiveEnding(manifest, this.#archiveHeader.length, { index }) : null
+    this.#trailer = checksums || index ? new TrailerWriter(manifest, this.#archiveHeader.length, { index }) : null
     this.#mostHeld = mostHeld
     this.#counters = counters
     this.#header = new ExtentHeaderWriter(manifest.uuid)
@@ -142,7 +142,7 @@ class Framer {
     }
     // An archive without drives has one empty extent.
     if (this.#header.slots > 0 || this.#extents === 0) yield this.#extent()
-    for (const bytes of this.#ending?.finish() ?? []) yield this.#emitLookedUp(bytes)
+    for (const bytes of this.#trailer?.finish() ?? []) yield this.#emitLookedUp(bytes)
   }
 
   #admit(run: Run): DriveState {
@@ -167,7 +167,7 @@ class Framer {
       const present = cluster === drive.last ? drive.lastMask : FULL_MASK
       const mask = run.isZero ? 0 : run.masks === null ? present : run.masks[index] & present
       this.#header.add(run.drive, cluster, mask)
-      this.#ending?.add(run.drive, cluster, mask)
+      this.#trailer?.add(run.drive, cluster, mask)
       blocks += popcount16(mask)
     }
     if (blocks === 0) return
@@ -193,7 +193,7 @@ class Framer {
   /** Of the blocks that there are. */
   #finishHeader(): Buffer {
     const header = this.#header.finish(this.#checksums ? checksumOf(this.#blocks) : null)
-    this.#ending?.endExtent(header.length + totalLength(this.#blocks))
+    this.#trailer?.endExtent(header.length + totalLength(this.#blocks))
     this.#extents++
     return header
   }

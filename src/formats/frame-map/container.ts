@@ -1,4 +1,4 @@
-/** What decompressors pass over (README.md beside this file): skippable frames, and empty gzip members. */
+/** Wraps the map and the footer in what decompressors skip (README.md beside this file): skippable frames, or empty gzip members. */
 
 export type Container = 'skippable' | 'gzip'
 
@@ -17,10 +17,10 @@ const EXTRA_HEADER = 6
 const MEMBER_OVERHEAD = MEMBER_START.length + EXTRA_HEADER + MEMBER_END.length
 const MEMBER_PIECE = 65_000
 
-/** The most that a footer takes with what holds it. */
+/** The most bytes of a footer with its wrapper. */
 export const TAIL_SIZE = FOOTER_SIZE + MEMBER_OVERHEAD
 
-export function enclose(bytes: Buffer, container: Container): Buffer[] {
+export function wrap(bytes: Buffer, container: Container): Buffer[] {
   if (container === 'skippable') return [skippableHeader(bytes.length), bytes]
   const members: Buffer[] = []
   for (let at = 0; at < bytes.length; at += MEMBER_PIECE) {
@@ -30,17 +30,17 @@ export function enclose(bytes: Buffer, container: Container): Buffer[] {
   return members
 }
 
-/** Bytes that `enclose` makes of so many. */
-export function heldBytes(bytes: number, container: Container): number {
+/** The size of `bytes` bytes with their wrappers. */
+export function wrappedBytes(bytes: number, container: Container): number {
   return bytes + (container === 'skippable' ? SKIPPABLE_HEADER : Math.ceil(bytes / MEMBER_PIECE) * MEMBER_OVERHEAD)
 }
 
-/** Bytes of each piece but the last, of which every one is held by itself. */
+/** Bytes of each piece except the last. Each piece has a wrapper of its own. */
 export function pieceBytes(container: Container): number {
   return container === 'skippable' ? Number.POSITIVE_INFINITY : MEMBER_PIECE
 }
 
-/** What is before a piece of so many bytes. */
+/** The part of the wrapper before a piece of `bytes` bytes. */
 export function headerFor(bytes: number, container: Container): Buffer {
   return container === 'skippable' ? skippableHeader(bytes) : memberHeader(bytes)
 }
@@ -48,39 +48,39 @@ export function headerFor(bytes: number, container: Container): Buffer {
 export interface FoundFooter {
   footer: Buffer
   container: Container
-  /** What holds it is as it must be. */
+  /** Whether the wrapper is right. */
   intact: boolean
-  /** Bytes of both. */
+  /** Bytes of the footer and its wrapper. */
   length: number
 }
 
-/** What ends like a footer: has its magic, or what holds a footer around it. */
-export function footerIn(tail: Buffer, magic: Buffer): FoundFooter | null {
+/** Unwraps the last bytes of an archive as a footer; null if they have neither its magic nor its wrapper. */
+export function unwrapFooter(tail: Buffer, magic: Buffer): FoundFooter | null {
   for (const container of ['skippable', 'gzip'] as const) {
-    const length = heldBytes(FOOTER_SIZE, container)
+    const length = wrappedBytes(FOOTER_SIZE, container)
     if (tail.length < length) continue
-    const held = tail.subarray(tail.length - length)
+    const wrapped = tail.subarray(tail.length - length)
     const header = headerFor(FOOTER_SIZE, container)
-    const footer = held.subarray(header.length, header.length + FOOTER_SIZE)
-    const headed = held.subarray(0, header.length).equals(header)
-    const ended = container === 'skippable' || held.subarray(-MEMBER_END.length).equals(MEMBER_END)
+    const footer = wrapped.subarray(header.length, header.length + FOOTER_SIZE)
+    const headed = wrapped.subarray(0, header.length).equals(header)
+    const ended = container === 'skippable' || wrapped.subarray(-MEMBER_END.length).equals(MEMBER_END)
     if (headed || footer.subarray(0, magic.length).equals(magic))
       return { footer, container, intact: headed && ended, length }
   }
   return null
 }
 
-/** How long the empty member is that begins so, if it holds a part of a map, or a footer. */
-export function heldMemberLength(start: Buffer): number | undefined {
+/** The length of the empty gzip member that begins with these bytes; undefined if it wraps neither a part of a map nor a footer. */
+export function wrapperLength(start: Buffer): number | undefined {
   const header = MEMBER_START.length + EXTRA_HEADER
-  if (start.length < header || !startsContainer(start) || start[0] !== MEMBER_START[0]) return undefined
+  if (start.length < header || !startsWrapper(start) || start[0] !== MEMBER_START[0]) return undefined
   return start.readUInt16LE(header - 2) + MEMBER_OVERHEAD
 }
 
-/** Whether what holds a map or a footer begins so, or would if more had come. */
-export function startsContainer(start: Buffer): boolean {
-  const held = [skippableHeader(0).subarray(0, 4), MEMBER_START]
-  const begins = held.some((bytes) => {
+/** Whether these bytes begin a wrapper of a map or a footer, or could do so if more bytes followed. */
+export function startsWrapper(start: Buffer): boolean {
+  const starts = [skippableHeader(0).subarray(0, 4), MEMBER_START]
+  const begins = starts.some((bytes) => {
     const length = Math.min(bytes.length, start.length)
     return length > 0 && bytes.subarray(0, length).equals(start.subarray(0, length))
   })

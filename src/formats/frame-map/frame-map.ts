@@ -1,17 +1,17 @@
-/** Which frames a compressed archive has (README.md beside this file): the map, and the footer that leads to it. */
+/** Encodes and decodes the map of a compressed archive's frames, and the footer that leads to it (README.md beside this file). */
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
 import { VarintWriter } from '../varint.ts'
 import {
   type Container,
-  enclose,
   FOOTER_SIZE,
-  footerIn,
-  heldBytes,
   MEMBER_END_SIZE,
-  startsContainer,
+  startsWrapper,
   TAIL_SIZE,
+  unwrapFooter,
+  wrap,
+  wrappedBytes,
 } from './container.ts'
 
 export type { Container } from './container.ts'
@@ -23,15 +23,15 @@ const VERSION = 1
 export interface Footer {
   container: Container
   mapChecksum: number
-  /** Of the map alone. */
+  /** Bytes of the map alone. */
   mapBytes: number
-  /** Of all frames: what holds the map begins there. */
+  /** Bytes of all frames: the wrapper of the map begins there. */
   frameBytes: number
-  /** Of what holds the map. */
-  heldBytes: number
-  /** CRC-32 of everything before what holds the footer. */
+  /** Bytes of the map with its wrappers. */
+  wrappedBytes: number
+  /** CRC-32 of all bytes before the wrapper of the footer. */
   checksum: number
-  /** Bytes of what holds the footer. */
+  /** Bytes of the footer with its wrapper. */
   length: number
 }
 
@@ -40,7 +40,7 @@ export interface Frame {
   contentBytes: number
 }
 
-/** The entries of a map, in pieces: one that grew in one piece would be copied over and over, and is large. */
+/** The entries of a map, in several buffers: one large buffer would be copied each time it grows. */
 export class FrameMapEntries {
   readonly #full: Buffer[] = []
   #last = new VarintWriter()
@@ -55,13 +55,13 @@ export class FrameMapEntries {
   add(bytes: number, contentBytes: number): void {
     this.count++
     this.#last.add(bytes, contentBytes)
-    if (this.#last.bytes.length < PIECE) return
+    if (this.#last.bytes.length < BUFFER_BYTES) return
     this.#full.push(Buffer.from(this.#last.bytes))
     this.#length += this.#last.bytes.length
     this.#last.clear()
   }
 
-  /** The whole map, in pieces. */
+  /** The whole map, in several buffers. */
   finish(): Buffer[] {
     const count = new VarintWriter()
     count.add(this.count)
@@ -69,7 +69,8 @@ export class FrameMapEntries {
   }
 }
 
-const PIECE = 1 << 20
+/** A buffer of entries is full at 1 MiB. */
+const BUFFER_BYTES = 1 << 20
 
 /** Makes the map while frames are written. */
 export class FrameMapWriter {
@@ -82,18 +83,18 @@ export class FrameMapWriter {
     this.#container = container
   }
 
-  /** The next frame, of these bytes one behind the other. */
+  /** Adds the next frame, whose bytes are in these buffers, in order. */
   add(buffers: readonly Uint8Array[], contentBytes: number): void {
     const bytes = this.#digest(buffers)
     this.#bytes += bytes
     this.#entries.add(bytes, contentBytes)
   }
 
-  /** What the archive ends with. */
+  /** The end of the archive: the map and the footer, in their wrappers. */
   finish(): Buffer[] {
     const map = Buffer.concat(this.#entries.finish())
-    const held = enclose(map, this.#container)
-    this.#digest(held)
+    const wrapped = wrap(map, this.#container)
+    this.#digest(wrapped)
     const footer = Buffer.alloc(FOOTER_SIZE)
     MAGIC.copy(footer)
     footer.writeUInt32LE(VERSION, 8)
@@ -102,7 +103,7 @@ export class FrameMapWriter {
     footer.writeBigUInt64LE(BigInt(this.#bytes), 24)
     footer.writeUInt32LE(this.#checksum, 32)
     footer.writeUInt32LE(crc32(footer.subarray(0, 36)), 36)
-    return [...held, ...enclose(footer, this.#container)]
+    return [...wrapped, ...wrap(footer, this.#container)]
   }
 
   #digest(buffers: readonly Uint8Array[]): number {
@@ -116,11 +117,11 @@ export class FrameMapWriter {
 }
 
 /**
- * The footer in the last TAIL_SIZE bytes of an archive (fewer where it is shorter); null where there is none, or one of a
- * version that is not known. Throws DAMAGED where there is one that is not right.
+ * Decodes the footer in the last TAIL_SIZE bytes of an archive, or in all bytes of a shorter one. Returns null if there is no
+ * footer or its version is not known. Throws DAMAGED if the footer is wrong.
  */
 export function decodeFooter(tail: Buffer): Footer | null {
-  const found = footerIn(tail, MAGIC)
+  const found = unwrapFooter(tail, MAGIC)
   if (found === null) return null
   const { footer, container, intact, length } = found
   if (!intact || footer.readUInt32LE(36) !== crc32(footer.subarray(0, 36)) || !footer.subarray(0, 8).equals(MAGIC))
@@ -132,18 +133,18 @@ export function decodeFooter(tail: Buffer): Footer | null {
     mapChecksum: footer.readUInt32LE(12),
     mapBytes,
     frameBytes: Number(footer.readBigUInt64LE(24)),
-    heldBytes: heldBytes(mapBytes, container),
+    wrappedBytes: wrappedBytes(mapBytes, container),
     checksum: footer.readUInt32LE(32),
     length,
   }
 }
 
-/** Whether these bytes are the beginning of a map or a footer, or of what is left of it. */
-export function startsEnding(start: Buffer): boolean {
-  return startsContainer(start) || hasFooterMagic(start.subarray(0, TAIL_SIZE))
+/** Whether these bytes begin a map or a footer, or what is left of one. */
+export function startsMapOrFooter(start: Buffer): boolean {
+  return startsWrapper(start) || hasFooterMagic(start.subarray(0, TAIL_SIZE))
 }
 
-/** The same; null for one that is not right, too. */
+/** The same as decodeFooter, but null also if the footer is wrong. */
 export function footerOf(tail: Buffer): Footer | null {
   try {
     return decodeFooter(tail)
@@ -152,7 +153,7 @@ export function footerOf(tail: Buffer): Footer | null {
   }
 }
 
-/** Where among these bytes what looks like a footer ends. */
+/** The places among these bytes where something that looks like a footer ends. */
 export function* footerEnds(bytes: Buffer): Generator<number> {
   for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) {
     yield at + FOOTER_SIZE

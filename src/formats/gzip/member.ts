@@ -1,6 +1,6 @@
 /**
- * gzip members (RFC 1952) that tell their own length: an extra field (section 2.3.1.1) with the subfield `VP` holds
- * the length of the whole member, so that members are split without inflating them. To others it is plain gzip.
+ * Encodes and decodes gzip members (RFC 1952) that state their own length. An extra field (section 2.3.1.1) with the subfield
+ * `VP` has the length of the whole member, so that members are split without inflating them. Other readers see plain gzip.
  */
 
 import { crc32 } from 'node:zlib'
@@ -13,7 +13,7 @@ export const MEMBER_HEADER_SIZE = 20
 /** CRC32 and ISIZE. */
 export const MEMBER_TRAILER_SIZE = 8
 
-/** What every member begins with that tells its length. */
+/** The first bytes of every member that states its length. */
 export const HEADER_START = Buffer.from([
   ...[0x1f, 0x8b, 8, 4], // magic, CM = deflate, FLG = FEXTRA
   ...[0, 0, 0, 0, 0, 255], // MTIME = none, XFL = 0, OS = unknown
@@ -21,7 +21,7 @@ export const HEADER_START = Buffer.from([
   ...[0x56, 0x50, 4, 0], // SI1, SI2 = "VP", LEN
 ])
 
-/** A header for a member of `length` bytes, header and trailer included. */
+/** The header for a member of `length` bytes, including its header and trailer. */
 export function encodeMemberHeader(length: number): Buffer {
   const header = Buffer.allocUnsafeSlow(MEMBER_HEADER_SIZE)
   HEADER_START.copy(header)
@@ -29,7 +29,7 @@ export function encodeMemberHeader(length: number): Buffer {
   return header
 }
 
-/** The length of the member that begins here, if it tells it; `offset` is where it is, for the error. */
+/** The length of the member that begins here, or undefined if it does not state it. `offset` is its place, for the error. */
 export function memberLength(header: Buffer, offset: number): number | undefined {
   if (header.length < MEMBER_HEADER_SIZE) return undefined
   if (HEADER_START.compare(header, 0, HEADER_START.length) !== 0) return undefined
@@ -51,8 +51,8 @@ const FIXED_HEADER = 10
 const DEFLATE = 8
 
 /**
- * The length of any member's header (section 2.3), of which `start` has the beginning; undefined if that is too little to tell. Throws
- * DAMAGED.
+ * The length of any member's header (section 2.3), of which `start` has the beginning. Undefined if `start` is too short to tell.
+ * Throws DAMAGED if it is no header.
  */
 export function gzipHeaderLength(start: Buffer, offset: number): number | undefined {
   const damaged = (what: string) => new VmapipeError('DAMAGED', `a gzip member ${what}`, { offset })

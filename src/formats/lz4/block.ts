@@ -1,15 +1,15 @@
 /**
- * LZ4 blocks (lz4_Block_format.md) in plain code, for systems for which lz4-napi has no compiled code: decoding alone. An archive
- * must be readable everywhere.
+ * Decodes LZ4 blocks (lz4_Block_format.md) in plain JavaScript. It is the fallback if lz4-napi's compiled code cannot be loaded,
+ * because an archive must be readable everywhere. There is no fallback for compressing.
  */
 
 const MIN_MATCH = 4
-/** A length of 15 in a token continues in the bytes behind it, each of which adds up to 255. */
+/** A length of 15 in a token continues in the bytes behind it. Each of them adds up to 255. */
 const LONG = 15
 
 /**
- * The content of a block. `limit` is the most bytes that it may have; `history` is the content before a linked block. Throws what
- * is wrong with the block. The content has memory of its own.
+ * Decodes a block into memory of its own. `limit` is the most bytes that the content may have; `history` is the content before a
+ * linked block. Throws an error that says what is wrong with the block.
  */
 export function decodeLz4Block(block: Uint8Array, limit: number, history: Uint8Array = new Uint8Array(0)): Buffer {
   const before = history.length
@@ -47,7 +47,7 @@ export function decodeLz4Block(block: Uint8Array, limit: number, history: Uint8A
   }
 }
 
-/** A match may overlap what it makes: then its pattern repeats. Gives where it ends. */
+/** Copies a match and returns the place where it ends. A match may overlap its own copy: then its pattern repeats. */
 function copyMatch(content: Buffer, at: number, offset: number, length: number): number {
   const end = at + length
   if (offset >= length) {

@@ -1,13 +1,13 @@
 /**
- * LZ4 frames (lz4_Frame_format.md, version 1.6.4): the header, and what stands between the blocks. Integers are little
- * endian. Section names in the comments are those of that page.
+ * Encodes and decodes LZ4 frames (lz4_Frame_format.md, version 1.6.4): the header, and the fields between the blocks. Integers are
+ * little endian. Section names in the comments are those of that page.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { xxh32 } from './xxh32.ts'
 
 export const LZ4_MAGIC = 0x184d2204
-/** A legacy block holds this much content, the last one of a frame less. */
+/** Bytes of content in a legacy block (8 MiB). The last block of a frame has less. */
 export const LEGACY_BLOCK_SIZE = 8 << 20
 
 /** "Block Size": the highest bit says that the block is stored uncompressed. */
@@ -20,9 +20,9 @@ const LZ4_HEADER_LEAST = 7
 export interface Lz4FrameHeader {
   /** Bytes of the header, magic included. */
   length: number
-  /** The most content of a block. */
+  /** The most bytes of content in a block. */
   blockSize: number
-  /** No block refers to the content of those before it. */
+  /** Whether no block refers to the content of earlier blocks. */
   independent: boolean
   blockChecksums: boolean
   contentChecksum: boolean
@@ -34,7 +34,7 @@ const FLG_RESERVED = 0x02
 const FLG_DICTIONARY = 0x01
 const BD_RESERVED = 0x8f
 
-/** The size of the header that begins with these bytes, of which there are at least 5. */
+/** The size of the header that begins with these bytes. At least 5 are needed. */
 export function lz4HeaderLength(start: Buffer): number {
   const flags = start[4]
   return 7 + (flags & FLG.contentSize ? 8 : 0) + (flags & FLG_DICTIONARY ? 4 : 0)
@@ -51,7 +51,7 @@ function headerChecksum(header: Buffer): number {
   return (xxh32(header.subarray(4, -1)) >>> 8) & 0xff
 }
 
-/** "Frame Descriptor"; `header` is the whole of it, `offset` where it is in the archive, for the errors. DAMAGED. */
+/** Decodes a whole header ("Frame Descriptor"). `offset` is its place in the archive, for the errors. Throws DAMAGED. */
 export function decodeLz4Header(header: Buffer, offset: number): Lz4FrameHeader {
   const damaged = (what: string, hint?: string) => new VmapipeError('DAMAGED', `an LZ4 frame ${what}`, { offset, hint })
   const length = lz4HeaderLength(header)
@@ -80,11 +80,11 @@ function contentSizeOf(header: Buffer, damaged: (what: string) => VmapipeError):
   return Number(size)
 }
 
-/** The blocks of the frames that we write: independent, of at most this much content. */
+/** The most bytes of content in a block that we write (64 KiB). Our blocks are independent. */
 export const OUR_BLOCK_SIZE = 64 << 10
 const OUR_BD = 4 << 4
 
-/** The header of a frame of ours: independent blocks, with content size and content checksum. */
+/** The header of a frame that we write: independent blocks, with content size and content checksum. */
 export function encodeLz4Header(contentSize: number): Buffer {
   const header = Buffer.allocUnsafeSlow(15)
   header.writeUInt32LE(LZ4_MAGIC, 0)

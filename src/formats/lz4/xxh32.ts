@@ -1,11 +1,11 @@
 /**
- * XXH32 (xxhash_spec.md, version 0.1.1), the checksum of LZ4 frames: by the compiled code of @node-rs/xxhash, or in plain code,
- * several times slower, if that cannot be loaded.
+ * Computes XXH32 (xxhash_spec.md, version 0.1.1), the checksum of LZ4 frames. It uses the compiled code of @node-rs/xxhash. The
+ * fallback, if that cannot be loaded, is plain JavaScript, which is several times slower.
  */
 
 import { native, requireCompiled } from '../../core/native.ts'
 
-/** The checksum of content that comes in pieces. */
+/** Computes the checksum of content that arrives in several buffers. */
 export interface Xxh32 {
   update(bytes: Uint8Array): unknown
   digest(): number
@@ -35,7 +35,7 @@ const PRIME = [0, 0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f, 0x165667b1]
 const STRIPE = 16
 
 export class PlainXxh32 implements Xxh32 {
-  /** Step 1, with the seed 0: four accumulators, one for each lane of a stripe. */
+  /** Step 1 with the seed 0: four accumulators, one for each lane of a stripe. */
   #a = (PRIME[1] + PRIME[2]) | 0
   #b = PRIME[2] | 0
   #c = 0
@@ -61,7 +61,7 @@ export class PlainXxh32 implements Xxh32 {
     return this
   }
 
-  /** Steps 4 to 6: the accumulators together, the rest of the input, and all bits mixed. */
+  /** Steps 4 to 6: adds up the accumulators, adds the rest of the input, and mixes all bits. */
   digest(): number {
     let sum = this.#total >= STRIPE ? this.#converged() : PRIME[5]
     sum = (sum + this.#total) | 0
@@ -83,7 +83,7 @@ export class PlainXxh32 implements Xxh32 {
     return rotate(this.#a, 1) + rotate(this.#b, 7) + rotate(this.#c, 12) + rotate(this.#d, 18)
   }
 
-  /** Step 2: whole stripes. */
+  /** Step 2: adds whole stripes. */
   #stripes(bytes: Buffer, from: number, to: number): void {
     let [a, b, c, d] = [this.#a, this.#b, this.#c, this.#d]
     for (let at = from; at < to; at += STRIPE) {

@@ -1,23 +1,23 @@
 /**
- * GUID partition tables: UEFI Specification, 5.3 "GUID Partition Table (GPT) Disk Layout". A header, at the second sector
- * and again at the last one, that tells where its array of entries is; both have checksums. Integers are little endian.
+ * Decodes GUID partition tables: UEFI Specification, 5.3 "GUID Partition Table (GPT) Disk Layout". A header is in the second sector
+ * and again in the last one. It says where its array of entries is. Both have checksums. Integers are little endian.
  */
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
 
-/** "GPT Header": what is defined of it. */
+/** Bytes of the "GPT Header" that are defined. */
 const HEADER_BYTES = 92
-/** "GPT Partition Entry": at least, and always a multiple of it. */
+/** The least bytes of a "GPT Partition Entry". Larger ones are a multiple of this. */
 const ENTRY_BYTES = 128
-/** More than anybody has: 128 entries of 128 bytes are usual. */
+/** 1 MiB, more than any real table: 128 entries of 128 bytes are usual. */
 const MAX_ARRAY_BYTES = 2 ** 20
 
 const NAME_BYTES = 72
 const UNUSED = '00000000-0000-0000-0000-000000000000'
 
 export interface GptHeader {
-  /** Sectors. */
+  /** Sector numbers. */
   self: number
   array: number
   firstUsable: number
@@ -29,25 +29,25 @@ export interface GptHeader {
 }
 
 export interface GptEntry {
-  /** From 1, as people count. */
+  /** The number of the entry, from 1. */
   number: number
   type: string
   guid: string
-  /** Sectors; the last is part of it. */
+  /** The first and the last sector. Both belong to the partition. */
   first: number
   last: number
   name: string
 }
 
-/** Whether these bytes begin like a header, right or wrong. */
+/** Whether these bytes begin like a header. The header may still be wrong. */
 export function isGptHeader(sector: Buffer): boolean {
   return sector.toString('latin1', 0, 8) === 'EFI PART'
 }
 
-/** The header in the sector of this number. Throws DAMAGED where it is none, or wrong. */
+/** Decodes the header in the sector of this number. Throws DAMAGED if it is no header, or wrong. */
 export function decodeGptHeader(sector: Buffer, number: number): GptHeader {
   const bad = (what: string) => new VmapipeError('DAMAGED', `the GPT header in sector ${number} ${what}`)
-  if (!isGptHeader(sector)) throw bad('is not there')
+  if (!isGptHeader(sector)) throw bad('is missing')
   const size = sector.readUInt32LE(12)
   if (size < HEADER_BYTES || size > sector.length) throw bad(`says that it has ${size} bytes`)
   const signed = Buffer.from(sector.subarray(0, size))
@@ -64,13 +64,13 @@ export function decodeGptHeader(sector: Buffer, number: number): GptHeader {
     arrayChecksum: sector.readUInt32LE(88),
   }
   const { entries, entryBytes } = header
-  if (header.self !== number) throw bad(`belongs into sector ${header.self}`)
+  if (header.self !== number) throw bad(`says that it is in sector ${header.self}`)
   if (entryBytes < ENTRY_BYTES || entryBytes % ENTRY_BYTES !== 0) throw bad(`has entries of ${entryBytes} bytes`)
   if (entries * entryBytes > MAX_ARRAY_BYTES) throw bad(`has ${entries} entries of ${entryBytes} bytes`)
   return header
 }
 
-/** The entries in use. Throws DAMAGED where the array's checksum is wrong. */
+/** Decodes the entries in use. Throws DAMAGED if the array's checksum is wrong. */
 export function decodeGptEntries(array: Buffer, { entries, entryBytes, arrayChecksum, self }: GptHeader): GptEntry[] {
   if (crc32(array) !== arrayChecksum) {
     throw new VmapipeError('DAMAGED', `the GPT entries of the header in sector ${self} have a wrong checksum`)
@@ -87,7 +87,7 @@ export function decodeGptEntries(array: Buffer, { entries, entryBytes, arrayChec
   return found
 }
 
-/** Past what can be counted exactly, which is past the end of any drive, some number as large. */
+/** A sector number. Above 2^53 it is not exact, but such a sector is past the end of any drive. */
 function sectorNumber(bytes: Buffer, at: number): number {
   return Number(bytes.readBigUInt64LE(at))
 }
@@ -122,7 +122,7 @@ const TYPES: Record<string, string> = {
   '7c3457ef-0000-11aa-aa11-00306543ecac': 'Apple APFS',
 }
 
-/** What people call it; the GUID itself where they have no name for it. */
+/** The usual name of the partition type, or the GUID itself if there is none. */
 export function gptTypeName(type: string): string {
   return TYPES[type] ?? type
 }

@@ -1,9 +1,9 @@
 /**
- * The partition table of a PC's master boot record: the first sector of a disk, and the same again in every extended boot
- * record. The layout is told in the UEFI Specification, 5.2.1 "Legacy Master Boot Record". Integers are little endian.
+ * Decodes the partition table of a PC's master boot record, the first sector of a disk, and of extended boot records, which have
+ * the same layout: UEFI Specification, 5.2.1 "Legacy Master Boot Record". Integers are little endian.
  */
 
-/** Bytes that hold the table; sectors are at least as large. */
+/** Bytes of the boot record. Sectors are at least as large. */
 export const MBR_BYTES = 512
 
 const TABLE = 446
@@ -12,15 +12,15 @@ const ENTRY_BYTES = 16
 export const PROTECTIVE = 0xee
 
 export interface MbrEntry {
-  /** 0 where the entry is not used. */
+  /** 0 if the entry is not used. */
   type: number
   bootable: boolean
-  /** Sectors, counted from where this kind of entry counts from. */
+  /** Sectors, counted from the place that this type of entry counts from. */
   first: number
   count: number
 }
 
-/** The four entries; null where there is no table: no signature, a filesystem's boot sector, or what no entry can be. */
+/** Decodes the four entries; null if there is no table: no signature, a filesystem's boot sector, or an impossible entry. */
 export function decodeMbr(sector: Buffer): MbrEntry[] | null {
   if (sector.readUInt16LE(510) !== 0xaa55 || isBootSector(sector)) return null
   const entries: MbrEntry[] = []
@@ -37,7 +37,7 @@ export function isExtended(type: number): boolean {
   return type === 0x05 || type === 0x0f || type === 0x85
 }
 
-/** FAT and NTFS begin with a sector that has the same signature, and code where the table would be. */
+/** Whether a FAT or NTFS filesystem begins here. Its first sector has the same signature, but code in the place of the table. */
 function isBootSector(sector: Buffer): boolean {
   if (sector[0] !== 0xeb && sector[0] !== 0xe9) return false
   const text = (at: number, length: number) => sector.toString('latin1', at, at + length)
@@ -69,7 +69,7 @@ const TYPES: Record<number, string> = {
   253: 'Linux RAID',
 }
 
-/** What people call it; the number as hexadecimal digits where they have no name for it. */
+/** The usual name of the partition type, or its number in hexadecimal digits if there is none. */
 export function mbrTypeName(type: number): string {
   return TYPES[type] ?? `type ${type.toString(16).padStart(2, '0')}`
 }

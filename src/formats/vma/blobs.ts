@@ -1,6 +1,6 @@
 /**
- * The blob buffer of a VMA header (vma_spec.txt, "VMA Header", blob buffer): byte 0 is unused, so that offset 0 can
- * mean none; each blob is a little-endian 16-bit length and the bytes. Texts carry a trailing NUL that counts.
+ * Encodes and decodes the blob buffer of a VMA header (vma_spec.txt, "VMA Header", blob buffer). Byte 0 is unused, so that offset 0
+ * can mean "none". Each blob is a little-endian 16-bit length and the bytes. The length of a text includes its trailing NUL.
  */
 
 import { bytesOf, textOf } from '../../core/byte-text.ts'
@@ -13,14 +13,14 @@ export class BlobWriter {
   #allocated = 0
 
   /**
-   * How large the real tool would have made the buffer: where a blob does not fit any more it adds the size of the
-   * blob, rounded up to 512. The header's size follows from this.
+   * The size that the real tool would have given the buffer. If a blob does not fit, the tool adds the size of the blob, rounded
+   * up to 512. The header's size follows from this.
    */
   get allocated(): number {
     return Math.max(this.#allocated, 512)
   }
 
-  /** Returns the offset of the blob. At most 65535 bytes. */
+  /** Adds a blob of at most 65535 bytes and returns its offset. */
   add(data: Uint8Array): number {
     const offset = this.#length
     const length = Buffer.alloc(2)
@@ -47,7 +47,7 @@ export class BlobReader {
   readonly #buffer: Buffer
   readonly #at: number
 
-  /** `at`: where the buffer stands in the archive, for errors. */
+  /** `at` is the place of the buffer in the archive, for errors. */
   constructor(buffer: Buffer, at: number) {
     this.#buffer = buffer
     this.#at = at
@@ -58,12 +58,12 @@ export class BlobReader {
     const { length } = this.#buffer
     const size = offset + 2 <= length ? this.#buffer.readUInt16LE(offset) : 0
     if (offset + 2 + size > length) {
-      throw new VmapipeError('DAMAGED', 'a blob lies outside the blob buffer', { offset: this.#at + offset })
+      throw new VmapipeError('DAMAGED', 'a blob is outside the blob buffer', { offset: this.#at + offset })
     }
     return Buffer.from(this.#buffer.subarray(offset + 2, offset + 2 + size))
   }
 
-  /** The text at `offset`, up to its first NUL: the real tool sees no more of it. */
+  /** The text at `offset`, up to its first NUL, as the real tool reads it. */
   text(offset: number): string {
     const bytes = this.blob(offset)
     if (bytes.at(-1) !== 0) {

@@ -1,4 +1,4 @@
-/** The checksum of an extent's blocks in its last slot (README.md beside this file, section 1). */
+/** Encodes and decodes the checksum of an extent's blocks in its last slot (README.md beside this file, section 1). */
 
 import { crc32 } from 'node:zlib'
 
@@ -6,12 +6,12 @@ const MARK = 0x5643 // "VC"
 export const CRC32 = 1
 
 export interface ExtentChecksum {
-  /** Known is 1, CRC-32. */
+  /** 1 is CRC-32, the only one that is known. */
   algorithm: number
   value: number
 }
 
-/** Of buffers that lie one behind the other in the archive. */
+/** The CRC-32 of buffers that follow each other in the archive. */
 export function checksumOf(buffers: readonly Uint8Array[]): number {
   let value = 0
   for (const bytes of buffers) value = crc32(bytes, value)
@@ -26,7 +26,7 @@ export function encodeChecksum(header: Buffer, at: number, value: number): void 
   header.writeUInt32BE(value, at + 4)
 }
 
-/** What the slot at `at` says, or null where it is no checksum. */
+/** Decodes the slot at `at`; null if it is no checksum. */
 export function decodeChecksum(header: Buffer, at: number): ExtentChecksum | null {
   if (header.readUInt16BE(at) !== MARK || header[at + 3] !== 0) return null
   return { algorithm: header[at + 2], value: header.readUInt32BE(at + 4) }

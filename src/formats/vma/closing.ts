@@ -1,4 +1,4 @@
-/** The end of an archive that was finished (README.md beside this file, "The closing extent"). */
+/** Encodes and decodes the closing extent, the last one of an archive that was finished (README.md beside this file). */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { decodeExtentHeader } from './extent.ts'
@@ -10,13 +10,14 @@ const HAS_INDEX = 1
 
 export interface Closing {
   hasIndex: boolean
-  /** Record extents that carry the table, right before the closing one. */
+  /** The number of pages, which are right before the closing extent. */
   pages: number
   tableBytes: number
-  /** CRC-32. */
+  /** The CRC-32 of the table. */
   tableChecksum: number
-  /** Before the first page. */
+  /** Extents before the first page. */
   extents: number
+  /** Bytes of the archive before the first page. */
   bytes: number
 }
 
@@ -31,7 +32,7 @@ export function encodeClosing(uuid: Uint8Array, closing: Closing): Buffer {
   return encodeRecord(uuid, { kind: CLOSING, number: closing.pages, bytes })
 }
 
-/** Whether an archive of this uuid ends with these bytes: they are all of a closing extent. */
+/** Whether these bytes are a whole closing extent of the archive with this uuid. */
 export function isClosing(bytes: Buffer, uuid: Uint8Array): boolean {
   if (bytes.length !== EXTENT_HEADER_SIZE || bytes.readUInt32BE(0) !== EXTENT_MAGIC) return false
   try {
@@ -41,7 +42,7 @@ export function isClosing(bytes: Buffer, uuid: Uint8Array): boolean {
   }
 }
 
-/** Throws DAMAGED where the record contradicts itself; null for a version that is not known. */
+/** Decodes a closing extent; null if its version is not known. Throws DAMAGED if it contradicts itself. */
 export function decodeClosing({ number: pages, bytes }: RecordExtent): Closing | null {
   if (bytes[0] !== VERSION) return null
   const tableBytes = Number(bytes.readBigUInt64BE(4))

@@ -1,5 +1,5 @@
 /**
- * The 512 bytes before the blocks of an extent (vma_spec.txt, "VMA Extent Header"), big endian:
+ * The layout of an extent header: the 512 bytes before the blocks (vma_spec.txt, "VMA Extent Header"), big endian:
  *
  *   0 magic  4 reserved  6 block_count  8 uuid  24 md5  40 slots[59]: mask(2) reserved(1) dev_id(1) cluster_num(4)
  */
@@ -16,7 +16,7 @@ const MD5 = 24
 
 const digest = Buffer.alloc(16)
 
-/** Of no slots yet. */
+/** A new header without slots. */
 export function startExtent(uuid: Uint8Array): Buffer {
   const header = Buffer.alloc(EXTENT_HEADER_SIZE)
   header.writeUInt32BE(EXTENT_MAGIC, 0)
@@ -24,14 +24,14 @@ export function startExtent(uuid: Uint8Array): Buffer {
   return header
 }
 
-/** The last that is done to a header; returns it. */
+/** Completes a header with its block count and MD5, and returns it. */
 export function sealExtent(header: Buffer, blocks: number): Buffer {
   header.writeUInt16BE(blocks, BLOCK_COUNT)
   header.set(hash('md5', header, 'buffer'), MD5)
   return header
 }
 
-/** The MD5 is over all of the header, with zeroes in its own place. */
+/** Whether the MD5 of the header is right. It covers the whole header, with zeroes in place of the MD5 itself. */
 export function digestMatches(header: Buffer): boolean {
   header.copy(digest, 0, MD5, MD5 + 16)
   header.fill(0, MD5, MD5 + 16)

@@ -1,6 +1,6 @@
 /**
- * The extents of a VMA archive (vma_spec.txt, "VMA Extent Header"): a header of 512 bytes with 59 slots, then the
- * stored blocks in the order of the slots. What we put into slots that readers pass over is in README.md.
+ * Encodes and decodes the extents of a VMA archive (vma_spec.txt, "VMA Extent Header"): a header of 512 bytes with 59 slots, then
+ * the stored blocks in the order of the slots. README.md says what we put into slots that other readers skip.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
@@ -21,13 +21,13 @@ import { decodeRecord, type RecordExtent } from './records.ts'
 
 export { EXTENT_HEADER_SIZE, SLOTS }
 
-/** The real writer leaves the last slot free; our checksums are in it. */
+/** Slots for clusters. The real writer leaves the last slot free, and we put the checksum there. */
 export const SLOTS_USED = 58
 export const MAX_EXTENT_SIZE = EXTENT_HEADER_SIZE + SLOTS * BLOCKS_PER_CLUSTER * BLOCK_SIZE
 
 const LAST_SLOT = SLOT_TABLE + (SLOTS - 1) * 8
 
-/** An extent header in the making. */
+/** Makes extent headers, one after the other. */
 export class ExtentHeaderWriter {
   readonly #uuid: Uint8Array
   #header: Buffer
@@ -39,7 +39,7 @@ export class ExtentHeaderWriter {
     this.#header = startExtent(uuid)
   }
 
-  /** Those in use so far. */
+  /** The number of slots in use. */
   get slots(): number {
     return this.#slots
   }
@@ -51,7 +51,7 @@ export class ExtentHeaderWriter {
     this.#blocks += popcount16(mask)
   }
 
-  /** The finished 512 bytes, with the checksum of the blocks where there is one to tell; the writer begins anew. */
+  /** Returns the finished header of 512 bytes, with the checksum of the blocks unless it is null, and begins the next one. */
   finish(checksum: number | null = null): Buffer {
     const header = this.#header
     if (checksum !== null) encodeChecksum(header, LAST_SLOT, checksum)
@@ -74,15 +74,15 @@ export interface ExtentHeader {
   blocks: number
   /** The slots in use, in order; slots with dev_id 0 are left out. */
   slots: Slot[]
-  /** Of the blocks; null where there is none. */
+  /** The checksum of the blocks, or null if the header has none. */
   checksum: ExtentChecksum | null
-  /** What is no extent of clusters but carries a piece of the archive's table, or its end. */
+  /** The record, if this extent has no clusters but is a page of the archive's table or its closing extent. */
   record: RecordExtent | null
 }
 
 /**
- * Checks and decodes 512 bytes; `offset` says where in the archive they are, for errors. Whether the drives exist
- * and the clusters are theirs is for the caller to check. Throws DAMAGED.
+ * Checks and decodes a header of 512 bytes; `offset` is its place in the archive, for errors. The caller must check that the
+ * drives exist and have these clusters. Throws DAMAGED.
  */
 export function decodeExtentHeader(header: Buffer, uuid: Uint8Array, offset: number): ExtentHeader {
   const damaged = (message: string) => new VmapipeError('DAMAGED', message, { offset })

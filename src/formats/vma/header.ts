@@ -1,5 +1,5 @@
 /**
- * The header of a VMA archive (vma_spec.txt, "VMA Header"): fixed part of 12288 bytes, then the blob buffer.
+ * Encodes and decodes the header of a VMA archive (vma_spec.txt, "VMA Header"): a fixed part of 12288 bytes, then the blob buffer.
  *
  *   0 magic  4 version  8 uuid  24 ctime  32 md5  48 blob_buffer_offset  52 blob_buffer_size  56 header_size
  *   2044 config_names[256]  3068 config_data[256]  4096 dev_info[256]  12288 blob buffer
@@ -13,7 +13,7 @@ import { BlobReader, BlobWriter } from './blobs.ts'
 
 export const HEADER_MAGIC = 0x564d4100 // "VMA\0"
 export const FIXED_HEADER_SIZE = 12288
-/** The real tool's writer refuses more, so nothing larger is an archive. */
+/** The largest header (512 KiB): the real tool refuses to write a larger one. */
 export const MAX_HEADER_SIZE = 512 << 10
 export const MAX_DRIVES = 254
 export const MAX_CONFIGS = 256
@@ -26,24 +26,24 @@ const MD5 = 32
 const BLOB_BUFFER_OFFSET = 48
 const BLOB_BUFFER_SIZE = 52
 const HEADER_SIZE = 56
-/** Where the table of config names begins. */
+/** The offset of the list of config names. */
 export const CONFIG_NAMES = 2044
 const CONFIG_DATA = 3068
 const DEV_INFO = 4096
 const DEV_INFO_SIZE = 32
 
-/** Where the header tells of the drive with this dev_id. */
+/** The offset in the header of the entry of the drive with this dev_id. */
 export function driveEntry(id: number): number {
   return DEV_INFO + id * DEV_INFO_SIZE
 }
 
-/** The uuid of an archive that begins so; null if it is none, or if these bytes are too few. */
+/** The uuid of an archive that begins with these bytes; null if it is no archive or these bytes are too few. */
 export function startUuid(start: Buffer): Uint8Array | null {
   if (start.length < UUID + 16 || start.readUInt32BE(0) !== HEADER_MAGIC) return null
   return Uint8Array.from(start.subarray(UUID, UUID + 16))
 }
 
-/** The header as bytes. Throws USAGE where the manifest does not fit into the format. */
+/** Encodes the header. Throws USAGE if the manifest does not fit into the format. */
 export function encodeHeader({ uuid, ctime, configs, drives }: Manifest): Buffer {
   checkManifest(configs, drives)
   const fixed = Buffer.alloc(FIXED_HEADER_SIZE)
@@ -96,7 +96,7 @@ function checkManifest(configs: ConfigFile[], drives: DriveInfo[]): void {
   }
 }
 
-/** How many bytes the header has, out of its first 60. Throws DAMAGED where that cannot be. */
+/** The size of the header in bytes, by its first 60. Throws DAMAGED if the size is impossible. */
 export function headerSize(start: Buffer): number {
   if (start.readUInt32BE(0) !== HEADER_MAGIC) {
     throw new VmapipeError('DAMAGED', `not a VMA archive: it begins with ${start.toString('hex', 0, 4)}`, { offset: 0 })
@@ -113,7 +113,7 @@ export function headerSize(start: Buffer): number {
   return size
 }
 
-/** The manifest out of a whole header of `headerSize` bytes. Throws DAMAGED. */
+/** Decodes a whole header of `headerSize` bytes. Throws DAMAGED. */
 export function decodeHeader(header: Buffer): Manifest {
   const digest = Buffer.from(header.subarray(MD5, MD5 + 16))
   const blank = Buffer.from(header)
@@ -122,7 +122,7 @@ export function decodeHeader(header: Buffer): Manifest {
   const blobOffset = header.readUInt32BE(BLOB_BUFFER_OFFSET)
   const blobSize = header.readUInt32BE(BLOB_BUFFER_SIZE)
   if (blobOffset < FIXED_HEADER_SIZE || blobOffset + blobSize > header.length) {
-    throw damaged(`the blob buffer (${blobSize} bytes at ${blobOffset}) lies outside the header`, BLOB_BUFFER_OFFSET)
+    throw damaged(`the blob buffer (${blobSize} bytes at ${blobOffset}) is outside the header`, BLOB_BUFFER_OFFSET)
   }
   const blobs = new BlobReader(header.subarray(blobOffset, blobOffset + blobSize), blobOffset)
   return new Manifest({
@@ -138,7 +138,7 @@ function decodeConfigs(header: Buffer, blobs: BlobReader): ConfigFile[] {
   for (let index = 0; index < MAX_CONFIGS; index++) {
     const name = header.readUInt32BE(CONFIG_NAMES + index * 4)
     const data = header.readUInt32BE(CONFIG_DATA + index * 4)
-    // The real reader passes over an entry without a name or without data.
+    // The real reader skips an entry without a name or without data.
     if (name === 0 || data === 0) continue
     configs.push({ name: blobs.text(name), data: blobs.blob(data) })
   }
@@ -151,7 +151,7 @@ function decodeDrives(header: Buffer, blobs: BlobReader): DriveInfo[] {
     const at = driveEntry(id)
     const pointer = header.readUInt32BE(at)
     const size = header.readBigUInt64BE(at + 8)
-    // The real reader passes over an entry without a name or without a size.
+    // The real reader skips an entry without a name or without a size.
     if (pointer === 0 || size === 0n) continue
     const name = blobs.text(pointer)
     if (size > BigInt(MAX_DRIVE_SIZE)) {

@@ -1,6 +1,6 @@
 /**
- * The names of the files that an archive is restored to: `disk-NAME.raw` (or `vmstate.bin`) and the config files,
- * as the real tool names them. The names come out of the archive, so none may lead out of the folder or meet another.
+ * Names the files that an archive is restored to, as the real tool does: `disk-NAME.raw` (or `vmstate.bin`) and the config files.
+ * The names come from the archive, so none may lead out of the target folder, and no two may be the same.
  */
 
 import { bytesOf } from '../../core/byte-text.ts'
@@ -13,13 +13,13 @@ type Named = Pick<Manifest, 'drives' | 'configs'>
 export interface RestoreNames {
   /** File name of each drive, by dev_id. */
   drives: Map<number, string>
-  /** File name of each config file, in the order of the manifest; null for one that another one is the same as. */
+  /** File name of each config file, in the order of the manifest; null if a later config file has the same name and data. */
   configs: (string | null)[]
-  /** What is restored under another name, a line each. */
+  /** One line for each file that is restored under another name. */
   notes: string[]
 }
 
-/** Throws DAMAGED if a name leads out of the target folder, or two drives have one name; says where the header has it. */
+/** Names all files. Throws DAMAGED if a name leads out of the target folder or two drives have one name. The error has its place. */
 export function restoreNames({ drives, configs }: Named): RestoreNames {
   const taken = new Set<string>()
   for (const drive of drives) {
@@ -42,7 +42,7 @@ export function restoreNames({ drives, configs }: Named): RestoreNames {
   }
 }
 
-/** Of several with one name the last has it, as the real tool would leave it; the others are beside it, with a number. */
+/** If several config files have one name, the last keeps it, as with the real tool. The others get a number behind their name. */
 function configFiles(configs: readonly ConfigFile[], taken: Set<string>, notes: string[]): (string | null)[] {
   const owners = new Map(configs.map((config) => [config.name, config]))
   const names = new Set([...taken, ...owners.keys()])
@@ -67,7 +67,7 @@ function driveFile(name: string): string {
   return name === 'vmstate' ? 'vmstate.bin' : `disk-${name}.raw`
 }
 
-/** Why no file of a folder may have this name; null if it may. */
+/** The reason why no file may have this name, or null. */
 function fileProblem(name: string): string | null {
   if (name === '' || name === '.' || name === '..') return 'is not the name of a file'
   if (/[/\\]/.test(name)) return 'has a slash in it: it would lead out of the target folder'
@@ -76,12 +76,12 @@ function fileProblem(name: string): string | null {
 }
 
 /**
- * The longest name of a restored file, in bytes. Filesystems take 255; what is added to it (`.damaged`, `.overlay.map`, a
- * number) takes up to 25.
+ * The longest name of a restored file, in bytes. Filesystems allow 255. The suffixes that we add (`.damaged`, `.overlay.map`, a
+ * number) take up to 25.
  */
 const LONGEST_FILE = 230
 
-/** Why a backup does not take a name that somebody gave; null if it does. */
+/** The reason why a backup refuses a name that the user gave, or null. */
 export function nameProblem(name: string): string | null {
   const problem = fileProblem(name)
   if (problem !== null) return problem
@@ -89,7 +89,7 @@ export function nameProblem(name: string): string | null {
   return null
 }
 
-/** What no restore could make files of is refused before a backup begins. Throws USAGE. */
+/** Refuses names that no restore could make files of, before a backup begins. Throws USAGE. */
 export function refuseNames({ drives, configs }: { drives: readonly string[]; configs: readonly string[] }): void {
   const files = new Set<string>()
   const claim = (what: string, name: string, file: string) => {
@@ -107,7 +107,7 @@ export function refuseNames({ drives, configs }: { drives: readonly string[]; co
 
 const HINT = 'give another one, as in NAME=FILE'
 
-/** The drive that a user means: its name, or that as it is printed if it cannot be typed. */
+/** Finds the drive that a user means, by its name. A name that cannot be typed is found as it is printed. */
 export function driveNamed(drives: readonly DriveInfo[], name: string): DriveInfo | undefined {
   const exact = drives.find((drive) => drive.name === name)
   if (exact !== undefined) return exact

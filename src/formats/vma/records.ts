@@ -1,4 +1,4 @@
-/** Bytes in extents that readers pass over (README.md beside this file, section 2). */
+/** Encodes and decodes record extents, which other readers skip (README.md beside this file, section 2). */
 
 import { EXTENT_HEADER_SIZE, SLOT_TABLE, SLOTS, sealExtent, startExtent } from './extent-header.ts'
 
@@ -7,19 +7,19 @@ const MARK = 0x5652 // "VR"
 export const PAGE = 1
 export const CLOSING = 2
 
-/** Bytes that a record extent carries. */
+/** Bytes that a record extent carries: 406. */
 export const RECORD_BYTES = (SLOTS - 1) * 7
 
 export interface RecordExtent {
-  /** PAGE or CLOSING; others are not known. */
+  /** PAGE or CLOSING. Other kinds are not known. */
   kind: number
-  /** Of a page: which one; of the closing extent: how many pages there are. */
+  /** The number of the page, or in the closing extent the number of pages. */
   number: number
-  /** RECORD_BYTES of them. */
+  /** Always RECORD_BYTES bytes. */
   bytes: Buffer
 }
 
-/** A whole extent; `bytes` are at most RECORD_BYTES. */
+/** Encodes a whole record extent. `bytes` has at most RECORD_BYTES bytes. */
 export function encodeRecord(uuid: Uint8Array, { kind, number, bytes }: RecordExtent): Buffer {
   const header = startExtent(uuid)
   header.writeUInt16BE(MARK, SLOT_TABLE)
@@ -29,7 +29,7 @@ export function encodeRecord(uuid: Uint8Array, { kind, number, bytes }: RecordEx
   return sealExtent(header, 0)
 }
 
-/** What an extent header carries that was decoded and checked as such; null where it is no record. */
+/** Decodes the record in an extent header that was already checked; null if it is no record. */
 export function decodeRecord(header: Buffer): RecordExtent | null {
   if (header.readUInt16BE(SLOT_TABLE) !== MARK) return null
   for (let at = SLOT_TABLE; at < EXTENT_HEADER_SIZE; at += 8) if (header[at + 3] !== 0) return null
@@ -38,7 +38,7 @@ export function decodeRecord(header: Buffer): RecordExtent | null {
   return { kind: header[SLOT_TABLE + 2], number: header.readUInt32BE(SLOT_TABLE + 4), bytes }
 }
 
-/** Around the dev_id of every slot but the first. */
+/** Visits the bytes before and behind the dev_id of every slot except the first. */
 function eachPiece(see: (from: number, at: number, length: number) => void): void {
   for (let slot = 1; slot < SLOTS; slot++) {
     const from = (slot - 1) * 7

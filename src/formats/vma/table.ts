@@ -1,4 +1,4 @@
-/** What an archive says of itself at its end: its drives, and where their clusters are (README.md beside this file, "The table"). */
+/** Encodes and decodes the table of an archive: the index of its clusters, and the totals of its drives (README.md beside this file). */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { BLOCKS_PER_CLUSTER, popcount16 } from '../../core/geometry.ts'
@@ -12,7 +12,7 @@ export interface DriveTotal {
   blocks: number
 }
 
-/** Clusters that follow each other in a drive and in an extent, all with blocks stored or all without. */
+/** Clusters that follow each other in a drive and in an extent. All have stored blocks, or none has. */
 export interface IndexRun {
   drive: number
   first: number
@@ -26,10 +26,10 @@ export interface IndexEntry {
   runs: IndexRun[]
 }
 
-/** Encodes the table of an archive: is told of every cluster in the order of the slots, and of every extent's end. */
+/** Encodes the table of an archive. Call `add` for every cluster in the order of the slots, and `endExtent` behind every extent. */
 export class TableEncoder {
   readonly #totals = new Map<number, DriveTotal>()
-  /** Behind each drive's last run. */
+  /** The cluster behind each drive's last run. */
   readonly #expected = new Map<number, number>()
   readonly #entries = new VarintWriter()
   #runs: IndexRun[] = []
@@ -63,12 +63,12 @@ export class TableEncoder {
     this.#blocks = 0
   }
 
-  /** The index so far, but for what `clear` has taken away. */
+  /** The encoded index so far, without what `clear` has removed. */
   get entries(): VarintWriter {
     return this.#entries
   }
 
-  /** What the table ends with. */
+  /** The encoded totals, with which the table ends. */
   totals(): Buffer {
     const totals = new VarintWriter()
     totals.add(this.#totals.size)
@@ -77,16 +77,16 @@ export class TableEncoder {
   }
 }
 
-/** Goes through a table once, without keeping it; returns its totals. `extents` is how many entries there must be. Throws DAMAGED. */
+/** Gives the entries of a table's index one by one and returns the totals. `extents` is the number of entries. Throws DAMAGED. */
 export function* readTable(bytes: Uint8Array, extents: number): Generator<IndexEntry, DriveTotal[]> {
   const reader = new VarintReader(bytes)
   yield* readEntries(reader, extents)
   const drives = reader.next()
-  if (drives > 255) throw lies(`names ${drives} drives`)
+  if (drives > 255) throw wrong(`names ${drives} drives`)
   const totals: DriveTotal[] = []
   for (let index = 0; index < drives; index++)
     totals.push({ drive: reader.next(), clusters: reader.next(), blocks: reader.next() })
-  if (!reader.isAtEnd) throw lies('goes on behind its end')
+  if (!reader.isAtEnd) throw wrong('has bytes behind its end')
   return totals
 }
 function* readEntries(reader: VarintReader, extents: number): Generator<IndexEntry> {
@@ -101,16 +101,16 @@ function* readEntries(reader: VarintReader, extents: number): Generator<IndexEnt
       const shape = reader.next()
       const count = Math.floor(shape / 2) + 1
       slots += count
-      if (slots > SLOTS) throw lies(`has ${slots} clusters in an extent`)
-      if (first < 0) throw lies('has a cluster before the first')
+      if (slots > SLOTS) throw wrong(`has ${slots} clusters in an extent`)
+      if (first < 0) throw wrong('has a cluster before the first')
       expected.set(drive, first + count)
       runs.push({ drive, first, count, stored: shape % 2 === 1 })
     }
-    if (blocks > slots * BLOCKS_PER_CLUSTER) throw lies(`has ${blocks} blocks in an extent of ${slots} clusters`)
+    if (blocks > slots * BLOCKS_PER_CLUSTER) throw wrong(`has ${blocks} blocks in an extent of ${slots} clusters`)
     yield { blocks, runs }
   }
 }
 
-function lies(what: string): VmapipeError {
+function wrong(what: string): VmapipeError {
   return new VmapipeError('DAMAGED', `the table of the archive ${what}`)
 }

@@ -1,12 +1,12 @@
 /**
- * The structure of zstd frames (RFC 8878), without what is within the blocks: enough to know where a frame ends, and so
- * to notice one that is cut short whatever the codec says. Integers are little endian.
+ * Decodes the structure of zstd frames (RFC 8878) without the content of blocks. That is enough to know where a frame ends, and
+ * to notice a frame that is cut short even if the codec does not. Integers are little endian.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
 
 export const ZSTD_MAGIC = 0xfd2fb528 // section 3.1.1
-/** Magic_Number, Frame_Header_Descriptor, Window_Descriptor, Dictionary_ID and Frame_Content_Size at their longest. */
+/** The longest header in bytes: Magic_Number, Frame_Header_Descriptor, Window_Descriptor, Dictionary_ID and Frame_Content_Size. */
 export const ZSTD_HEADER_LIMIT = 18
 /** Section 3.1.1.2 */
 export const ZSTD_BLOCK_HEADER_SIZE = 3
@@ -17,7 +17,7 @@ export const ZSTD_CHECKSUM_SIZE = 4
 export interface ZstdFrameHeader {
   /** Bytes of the header, magic included. */
   length: number
-  /** What a decoder must keep of the content, in bytes. */
+  /** Bytes of content that a decoder must keep. */
   windowSize: number
   contentSize: number | undefined
   checksum: boolean
@@ -28,13 +28,13 @@ const DESCRIPTOR = { contentSize: 6, singleSegment: 0x20, reserved: 0x08, checks
 const DICTIONARY_SIZES = [0, 1, 2, 4]
 const CONTENT_SIZES = [0, 2, 4, 8]
 
-/** Bytes of a frame's header, magic included, told from its Frame_Header_Descriptor. */
+/** Bytes of a frame's header, magic included, by its Frame_Header_Descriptor. */
 export function zstdHeaderLength(descriptor: number): number {
   const single = (descriptor & DESCRIPTOR.singleSegment) !== 0
   return 5 + (single ? 0 : 1) + DICTIONARY_SIZES[descriptor & DESCRIPTOR.dictionary] + contentFieldSize(descriptor)
 }
 
-/** Whether a frame may begin here: its header has no flag that is not defined, and a block follows. */
+/** Whether a frame may begin here: its header has only defined flags, and a block follows. */
 export function isZstdHeader(start: Buffer): boolean {
   if (start.length < 5 || (start[4] & DESCRIPTOR.reserved) !== 0) return false
   const length = zstdHeaderLength(start[4])
@@ -45,11 +45,11 @@ export function isZstdHeader(start: Buffer): boolean {
 
 function contentFieldSize(descriptor: number): number {
   const flag = descriptor >>> DESCRIPTOR.contentSize
-  // Without a window the content's size is always there, if only in one byte.
+  // A header without a window always has the content size, in at least one byte.
   return flag === 0 && (descriptor & DESCRIPTOR.singleSegment) !== 0 ? 1 : CONTENT_SIZES[flag]
 }
 
-/** `header` is the whole of it, `offset` where it is in the archive, for the errors. DAMAGED. */
+/** Decodes a whole header. `offset` is its place in the archive, for the errors. Throws DAMAGED. */
 export function decodeZstdHeader(header: Buffer, offset: number): ZstdFrameHeader {
   const damaged = (what: string, hint?: string) => new VmapipeError('DAMAGED', `a zstd frame ${what}`, { offset, hint })
   const descriptor = header[4]
@@ -71,7 +71,7 @@ export function decodeZstdHeader(header: Buffer, offset: number): ZstdFrameHeade
   }
 }
 
-/** The same frame with neither its checksum nor the flag that says so, in a copy; null where it has none. */
+/** A copy of the frame without its checksum and the flag for it; null if the frame has no checksum. */
 export function withoutChecksum(frame: Buffer): Buffer | null {
   if ((frame[4] & DESCRIPTOR.checksum) === 0) return null
   const copy = Buffer.from(frame.subarray(0, -ZSTD_CHECKSUM_SIZE))
@@ -96,7 +96,7 @@ export interface ZstdBlock {
   last: boolean
   /** Bytes of the block in the frame, header included. */
   length: number
-  /** The most bytes of content that it can have: a window, or a block, if it is compressed. */
+  /** The most bytes of content that it can have: 128 KiB if it is compressed. */
   most: number
 }
 
@@ -104,13 +104,13 @@ const BLOCK_RLE = 1
 const BLOCK_COMPRESSED = 2
 const BLOCK_RESERVED = 3
 
-/** Section 3.1.1.2; `offset` is where the block is in the archive. DAMAGED. */
+/** Decodes a block header (section 3.1.1.2). `offset` is its place in the archive. Throws DAMAGED. */
 export function decodeZstdBlock(header: Buffer, offset: number): ZstdBlock {
   const bits = header.readUIntLE(0, ZSTD_BLOCK_HEADER_SIZE)
   const type = (bits >>> 1) & 3
   const size = bits >>> 3
   if (type === BLOCK_RESERVED || size > ZSTD_BLOCK_LIMIT) {
-    throw new VmapipeError('DAMAGED', 'a zstd frame holds a block of no known kind', { offset })
+    throw new VmapipeError('DAMAGED', 'a zstd frame has a block of an unknown type', { offset })
   }
   return {
     last: (bits & 1) !== 0,

@@ -2,7 +2,7 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
-import { decodeFooter, startsEnding, TAIL_SIZE } from '../../formats/frame-map/frame-map.ts'
+import { decodeFooter, startsMapOrFooter, TAIL_SIZE } from '../../formats/frame-map/frame-map.ts'
 import { isClosing } from '../../formats/vma/closing.ts'
 import { EXTENT_HEADER_SIZE } from '../../formats/vma/extent-header.ts'
 import { startUuid } from '../../formats/vma/header.ts'
@@ -79,7 +79,7 @@ export class ArchiveEnd {
   /** All `total` bytes have been seen. What is wrong if the bytes behind the end are what is left of a map and a footer of ours. */
   damage(total: number): VmapipeError | null {
     const { offset, bytes } = this.behind
-    if (this.#footed || !(startsEnding(bytes) || this.#endsAsOurs(offset, total))) return null
+    if (this.#footed || !(startsMapOrFooter(bytes) || this.#endsAsOurs(offset, total))) return null
     const message = `the map of the archive's frames, or the footer behind it, is damaged: it begins with ${hex(bytes)}`
     return this.#failure ?? new VmapipeError('DAMAGED', message, { offset })
   }
@@ -89,8 +89,8 @@ export class ArchiveEnd {
     try {
       const footer = decodeFooter(this.#check.tail)
       if (footer === null) return false
-      const { frameBytes, heldBytes, length } = footer
-      return frameBytes <= offset && frameBytes + heldBytes + length === total
+      const { frameBytes, wrappedBytes, length } = footer
+      return frameBytes <= offset && frameBytes + wrappedBytes + length === total
     } catch {
       return offset >= total - TAIL_SIZE
     }

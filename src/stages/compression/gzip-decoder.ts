@@ -5,7 +5,7 @@ import { crc32, createGunzip, createInflateRaw, gunzip, inflateRaw } from 'node:
 import { discard, type Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
-import { startsContainer } from '../../formats/frame-map/container.ts'
+import { startsWrapper } from '../../formats/frame-map/container.ts'
 import {
   GZIP_MAGIC,
   gzipHeaderLength,
@@ -38,7 +38,7 @@ export class GzipMembers implements Row {
 
   next(start: Buffer): Part | null {
     if (start.length < 2 || start.readUInt16LE() !== GZIP_MAGIC) return null
-    if (startsContainer(start)) return { decode: passHeld, isEmpty: true }
+    if (startsWrapper(start)) return { decode: passWrapper, isEmpty: true }
     this.last = 'gzip member'
     return { decode: decodeMember }
   }
@@ -164,7 +164,7 @@ async function inflateFrom(input: Inlet, write: Write): Promise<void> {
 }
 
 /** An empty member that holds a part of the map of the archive's frames, or the footer behind it. */
-async function passHeld(context: DecoderContext): Promise<void> {
+async function passWrapper(context: DecoderContext): Promise<void> {
   await decodeForeign(context)
   await passFooter(context)
 }

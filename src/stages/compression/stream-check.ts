@@ -46,11 +46,11 @@ export class StreamCheck {
     const offset = this.#bytes + this.#tail.length
     const footer = decodeFooter(this.#tail)
     if (footer === null) return false
-    const { length, checksum, frameBytes, heldBytes } = footer
+    const { length, checksum, frameBytes, wrappedBytes } = footer
     const before = offset - length
-    if (before === frameBytes + heldBytes && crc32(this.#tail.subarray(0, -length), this.#checksum) === checksum)
+    if (before === frameBytes + wrappedBytes && crc32(this.#tail.subarray(0, -length), this.#checksum) === checksum)
       return true
-    const message = `a checksum of all ${frameBytes + heldBytes} bytes before the footer of the archive is wrong`
+    const message = `a checksum of all ${frameBytes + wrappedBytes} bytes before the footer of the archive is wrong`
     throw new VmapipeError('DAMAGED', message, { offset: before })
   }
 

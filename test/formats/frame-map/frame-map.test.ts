@@ -38,7 +38,7 @@ for (const container of containers) {
       fc.asyncProperty(sizes, async (sizes) => {
         const end = ending(container, sizes)
         const footer = decodeFooter(end.subarray(-TAIL_SIZE))!
-        assert.equal(footer.heldBytes, end.length - footer.length)
+        assert.equal(footer.wrappedBytes, end.length - footer.length)
         const frames = await framesOf(end, footer.frameBytes)
         assert.deepEqual(
           frames.map(({ bytes, contentBytes }) => [bytes, contentBytes]),

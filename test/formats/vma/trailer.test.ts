@@ -5,8 +5,6 @@ import fc from 'fast-check'
 import { Manifest } from '../../../src/core/items.ts'
 import { VarintReader, VarintWriter } from '../../../src/formats/varint.ts'
 import { decodeClosing } from '../../../src/formats/vma/closing.ts'
-import { ArchiveEnding } from '../../../src/formats/vma/ending.ts'
-import { EndingCheck } from '../../../src/formats/vma/ending-check.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../../../src/formats/vma/extent.ts'
 import {
   CLOSING,
@@ -17,6 +15,8 @@ import {
   type RecordExtent,
 } from '../../../src/formats/vma/records.ts'
 import { type IndexEntry, readTable, TableEncoder } from '../../../src/formats/vma/table.ts'
+import { TrailerWriter } from '../../../src/formats/vma/trailer.ts'
+import { TrailerCheck } from '../../../src/formats/vma/trailer-check.ts'
 
 const UUID = Buffer.alloc(16, 9)
 const DRIVES = [
@@ -43,16 +43,16 @@ function blocksOf(extent: Slots): number {
 }
 
 /** The record extents that an archive with these extents ends with, and what comes before them. */
-function endingOf(extents: Slots[], index: boolean): { records: Buffer; bytes: number } {
-  const ending = new ArchiveEnding(MANIFEST, 12800, { index })
+function trailerOf(extents: Slots[], index: boolean): { records: Buffer; bytes: number } {
+  const trailer = new TrailerWriter(MANIFEST, 12800, { index })
   let bytes = 12800
   for (const extent of extents) {
-    for (const slot of extent) ending.add(...slot)
+    for (const slot of extent) trailer.add(...slot)
     const length = EXTENT_HEADER_SIZE + blocksOf(extent) * 4096
-    ending.endExtent(length)
+    trailer.endExtent(length)
     bytes += length
   }
-  return { records: Buffer.concat([...ending.finish()]), bytes }
+  return { records: Buffer.concat([...trailer.finish()]), bytes }
 }
 
 function decode(records: Buffer): RecordExtent[] {
@@ -64,14 +64,14 @@ function decode(records: Buffer): RecordExtent[] {
   })
 }
 
-function check(extents: Slots[], records: RecordExtent[], begin: number): EndingCheck {
-  const ending = new EndingCheck(MANIFEST)
+function check(extents: Slots[], records: RecordExtent[], begin: number): TrailerCheck {
+  const trailer = new TrailerCheck(MANIFEST)
   for (const extent of extents) {
-    for (const slot of extent) ending.add(...slot)
-    ending.endExtent(0)
+    for (const slot of extent) trailer.add(...slot)
+    trailer.endExtent(0)
   }
-  for (const [number, record] of records.entries()) ending.see(record, begin + number * EXTENT_HEADER_SIZE)
-  return ending
+  for (const [number, record] of records.entries()) trailer.see(record, begin + number * EXTENT_HEADER_SIZE)
+  return trailer
 }
 
 test('numbers of any size survive, and nothing else is one', () => {
@@ -114,7 +114,7 @@ describe('the end of an archive', () => {
     test(`${index ? 'with' : 'without'} an index agrees with what came before it, and tells it`, () => {
       fc.assert(
         fc.property(archives, (extents) => {
-          const { records: bytes, bytes: begin } = endingOf(extents, index)
+          const { records: bytes, bytes: begin } = trailerOf(extents, index)
           const records = decode(bytes)
           assert.ok(check(extents, records, begin).isClosed)
           const closing = decodeClosing(records.at(-1)!)!
@@ -169,7 +169,7 @@ describe('the end of an archive', () => {
       [1, n * 7, 0xffff],
       [3, n * 1000, 0],
     ])
-    const { records: bytes, bytes: begin } = endingOf(extents, true)
+    const { records: bytes, bytes: begin } = trailerOf(extents, true)
     const records = decode(bytes)
     assert.ok(records.length > 3)
     const other = structuredClone(extents)
@@ -189,7 +189,7 @@ describe('the end of an archive', () => {
     for (const [message, before, after] of damage)
       assert.throws(() => check(before, after, begin), { code: 'DAMAGED', message })
     const ended = check(extents, records.slice(0, 1), begin)
-    assert.throws(() => ended.endExtent(0), { code: 'DAMAGED', message: /behind the table/ })
+    assert.throws(() => ended.endExtent(0), { code: 'DAMAGED', message: /follows the table/ })
   })
 
   test('of a version that nobody knows yet is an end all the same', () => {

@@ -12,13 +12,17 @@ import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 /** Record extents that are read at once. */
 const PAGES_AT_ONCE = 2048
 
-export interface Ending extends TableOf {
+export interface Trailer extends TableOf {
   /** Where the extents with clusters end. */
   end: number
 }
 
 /** Null where the archive does not end as ours do, or has no index. Throws DAMAGED where what it ends with contradicts itself. */
-export async function readEnding(bytes: ArchiveBytes, { uuid }: Manifest, headerSize: number): Promise<Ending | null> {
+export async function readTrailer(
+  bytes: ArchiveBytes,
+  { uuid }: Manifest,
+  headerSize: number,
+): Promise<Trailer | null> {
   const offset = bytes.size - EXTENT_HEADER_SIZE
   if (offset < headerSize) return null
   const last = Buffer.allocUnsafe(EXTENT_HEADER_SIZE)

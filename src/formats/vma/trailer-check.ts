@@ -1,4 +1,4 @@
-/** Holds the end of an archive against what came before it (README.md beside this file, section 2). */
+/** Checks the trailer of an archive against the extents before it (README.md beside this file, section 2). */
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
@@ -8,18 +8,18 @@ import { EXTENT_HEADER_SIZE } from './extent-header.ts'
 import { CLOSING, PAGE, RECORD_BYTES, type RecordExtent } from './records.ts'
 import { TableEncoder } from './table.ts'
 
-/** The encoded index is not kept: so many bytes of it at most. */
+/** Bytes of the encoded index that are kept at most (64 KiB). Older bytes are only in its checksum. */
 const KEPT = 1 << 16
 
-export class EndingCheck {
-  /** Our own table: the one that the archive has must be the same. */
+export class TrailerCheck {
+  /** The table as it must be. The archive's own table must be the same. */
   readonly #table: TableEncoder
-  /** Of the index so far. */
+  /** The checksum and the bytes of the index so far. */
   #index = { checksum: 0, bytes: 0 }
   #extents = 0
   #pages = 0
   #checksum = 0
-  /** Of the last page, which may be longer than what is left of the table. */
+  /** The bytes of the last page, which may be more than the rest of the table. */
   #lastPage: Uint8Array = Buffer.alloc(0)
   #closed = false
   #forgiving = false
@@ -28,33 +28,33 @@ export class EndingCheck {
     this.#table = new TableEncoder(drives.map(({ id }) => id))
   }
 
-  /** The closing extent has come, and agrees. */
+  /** Whether the closing extent has come. */
   get isClosed(): boolean {
     return this.#closed
   }
 
-  /** Something before was not as it should be, which is known: from here on it matters only whether there is an end. */
+  /** Called if earlier damage is already reported. From then on only the presence of a closing extent is checked. */
   forgive(): void {
     this.#forgiving = true
     this.#table.entries.clear()
   }
 
-  /** A slot of the extent at hand. */
+  /** Adds a slot of the current extent. */
   add(drive: number, cluster: number, mask: number): void {
     if (this.#forgiving) return
     this.#table.add(drive, cluster, mask)
   }
 
-  /** An extent that is no record, at byte `offset`, is complete. Throws DAMAGED behind the table. */
+  /** Ends the current extent, which is no record and begins at byte `offset`. Throws DAMAGED if it is behind a page of the table. */
   endExtent(offset: number): void {
     if (this.#forgiving) return
-    if (this.#pages > 0) throw damaged('an extent comes behind the table of the archive', offset)
+    if (this.#pages > 0) throw damaged('an extent follows the table of the archive', offset)
     this.#table.endExtent()
     this.#extents++
     if (this.#table.entries.bytes.length >= KEPT) this.#digest()
   }
 
-  /** A record extent at byte `offset`. Throws DAMAGED where it does not agree with the archive before it. */
+  /** Checks a record extent at byte `offset`. Throws DAMAGED if it does not agree with the archive before it. */
   see(record: RecordExtent, offset: number): void {
     if (this.#forgiving) {
       this.#closed ||= record.kind === CLOSING

@@ -1,4 +1,4 @@
-/** The end of an archive in the making: its table in pages, and the closing extent (README.md beside this file, section 2). */
+/** Makes the trailer of an archive: the table in pages, and the closing extent (README.md beside this file, section 2). */
 
 import { crc32 } from 'node:zlib'
 import type { Manifest } from '../../core/items.ts'
@@ -7,17 +7,17 @@ import { EXTENT_HEADER_SIZE } from './extent-header.ts'
 import { encodeRecord, PAGE, RECORD_BYTES } from './records.ts'
 import { TableEncoder } from './table.ts'
 
-/** Record extents that are made at once. */
+/** Pages that are made at once: 1 MiB. */
 const PAGES_AT_ONCE = 2048
 
-export class ArchiveEnding {
+export class TrailerWriter {
   readonly #uuid: Uint8Array
   readonly #table: TableEncoder
   readonly #hasIndex: boolean
   #extents = 0
   #bytes: number
 
-  /** `headerSize` is what the archive has before its first extent, in bytes. */
+  /** `headerSize` is the number of bytes before the archive's first extent. */
   constructor({ uuid, drives }: Manifest, headerSize: number, { index }: { index: boolean }) {
     this.#uuid = uuid
     this.#table = new TableEncoder(drives.map(({ id }) => id))
@@ -25,12 +25,12 @@ export class ArchiveEnding {
     this.#bytes = headerSize
   }
 
-  /** A slot of the extent at hand. */
+  /** Adds a slot of the current extent. */
   add(drive: number, cluster: number, mask: number): void {
     this.#table.add(drive, cluster, mask)
   }
 
-  /** The extent is this long, its header included. */
+  /** Ends the current extent of `bytes` bytes, including its header. */
   endExtent(bytes: number): void {
     this.#table.endExtent()
     if (!this.#hasIndex) this.#table.entries.clear()
