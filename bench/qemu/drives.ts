@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PushDrive } from '../../src/live/qemu/attachment.ts'
-import type { Command } from '../../src/live/qemu/commands.ts'
+import { type Command, executeAll } from '../../src/live/qemu/commands.ts'
 import type { GuestSwitch } from '../../src/live/qemu/guest-switch.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { spawnTied } from '../../src/storage/child.ts'
@@ -61,7 +61,10 @@ export class Drives {
 
   /** What a device does when its node is switched, `topN` does here. */
   get guest(): GuestSwitch {
-    return { pause: [], resume: [], attach: (device, node) => reopened(device, node) }
+    return {
+      attach: (device, node) => reopened(device, node),
+      whileStill: (qmp, commands) => executeAll(qmp, commands),
+    }
   }
 
   /** Below `topN` is again what was there. */

@@ -6,12 +6,13 @@ import { refuseNames } from '../formats/vma/names.ts'
 import { DEFAULT_MAX_STALL } from '../live/live-backup.ts'
 import type { Attachment } from '../live/qemu/attachment.ts'
 import { chooseDrives, type DriveWish } from '../live/qemu/choose-drives.ts'
+import { Claim } from '../live/qemu/claim.ts'
 import { QemuConnection } from '../live/qemu/connection.ts'
 import { detach } from '../live/qemu/detach.ts'
 import { discover, type GuestDrive } from '../live/qemu/discovery.ts'
 import { type FsfreezeMode, fsfreeze } from '../live/qemu/fsfreeze.ts'
 import { GuardedPush } from '../live/qemu/guarded-push.ts'
-import { guestSwitch } from '../live/qemu/guest-switch.ts'
+import { realGuest } from '../live/qemu/guest-switch.ts'
 import { describeMachine, type MachineDescription, machineConfig } from '../live/qemu/machine.ts'
 import { assertNotMigrating, watchForMigration } from '../live/qemu/migration.ts'
 import { chooseMode, type Mode } from '../live/qemu/mode.ts'
@@ -21,7 +22,7 @@ import { PushBackup, type PushBackupStatus } from '../live/qemu/push-backup.ts'
 import { PushServer } from '../live/qemu/push-server.ts'
 import { RAM_NAME, RamSnapshot } from '../live/qemu/ram-snapshot.ts'
 import { socketOwner } from '../live/qemu/socket-owner.ts'
-import { copyTimeout, pushLimit } from '../live/qemu/versions.ts'
+import { copyTimeout, pushLimit, stallIsCut } from '../live/qemu/versions.ts'
 import type { QmpClient } from '../protocol/qmp/client.ts'
 import { Census } from '../stages/census.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
@@ -61,10 +62,31 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
   const { signal, warn, socketDir } = options
   if (options.withRam) refuseWithRam(options)
   const connection = await QemuConnection.open(options, { signal, warn })
-  const { qmp } = connection
   try {
-    const left = await detach(qmp)
-    if (left.length > 0) warn?.(`a backup that was killed had left ${left.join(', ')} in QEMU: removed`)
+    const server = await PushServer.create({ parent: socketDir, owner: await socketOwner(options) })
+    try {
+      return await claimed(connection, server, options)
+    } finally {
+      await server.close()
+    }
+  } finally {
+    connection.qmp.close()
+  }
+}
+
+/** As long as anything of ours may be in QEMU nobody else's turn begins. */
+async function claimed(
+  connection: QemuConnection,
+  server: PushServer,
+  options: QemuBackupOptions,
+): Promise<QemuBackupResult> {
+  const { qmp } = connection
+  const { warn } = options
+  const claim = await Claim.take(qmp, server.lifeSocket)
+  try {
+    const { removed, continued } = await detach(qmp, claim)
+    if (removed.length > 0) warn?.(`a backup that was killed had left ${removed.join(', ')} in QEMU: removed`)
+    if (continued) warn?.('the guest stood still because of the backup that was killed: it goes on')
     const inventory = await discover(qmp)
     const drives = chooseDrives(inventory, options.drives)
     if (options.withRam && drives.some(({ name }) => name === RAM_NAME))
@@ -74,14 +96,10 @@ export async function qemuBackup(options: QemuBackupOptions): Promise<QemuBackup
     const configs = withMachine(machine, options.configs)
     const names = [...drives.map(({ name }) => name), ...(options.withRam ? [RAM_NAME] : [])]
     refuseNames({ drives: names, configs: Object.keys(configs) })
-    const server = await PushServer.create({ parent: socketDir, owner: await socketOwner(options) })
-    try {
-      return await pushed(connection, drives, server, { ...options, configs, guest: guestName(machine, options) })
-    } finally {
-      await server.close()
-    }
+    return await pushed(connection, drives, server, claim, { ...options, configs, guest: guestName(machine, options) })
   } finally {
-    qmp.close()
+    // Where QEMU cannot be reached any more it has been said what is left there.
+    if (!claim.isReleased) await connection.lastly((qmp) => claim.release(qmp)).catch(() => {})
   }
 }
 
@@ -113,13 +131,20 @@ async function pushed(
   connection: QemuConnection,
   guestDrives: readonly GuestDrive[],
   server: PushServer,
+  claim: Claim,
   options: WithConfigs,
 ): Promise<QemuBackupResult> {
   const { onGuest, signal } = options
   const drives = guestDrives.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))
-  const way = await attachmentFor(connection.qmp, guestDrives, drives, server, options)
+  const { attachment, ...way } = await attachmentFor(connection.qmp, guestDrives, drives, server, options)
   const onPointInTime = (since: number) => tellPointInTime(options.inform, since)
-  const backup = new PushBackup({ drives, connection, onPointInTime, ...way })
+  const backup = new PushBackup({
+    drives,
+    connection,
+    attachment: underClaim(attachment, claim),
+    onPointInTime,
+    ...way,
+  })
   await server.offer(backup.targets)
   const { ram } = backup
   if (ram !== null) await server.takeRam((connection) => ram.accept(connection))
@@ -136,6 +161,18 @@ async function pushed(
   }
 }
 
+/** With the last of ours the claim goes, though the archive may still be written. */
+function underClaim(attachment: Attachment, claim: Claim): Attachment {
+  return {
+    insert: (qmp, events) => attachment.insert(qmp, events),
+    pull: () => attachment.pull(),
+    async remove(qmp) {
+      await attachment.remove(qmp)
+      await claim.release(qmp)
+    },
+  }
+}
+
 /** How QEMU will push to us, and how long a push may wait for us, in milliseconds. */
 async function attachmentFor(
   qmp: QmpClient,
@@ -143,19 +180,24 @@ async function attachmentFor(
   drives: ConstructorParameters<typeof PlainPush>[0]['drives'],
   { pushSocket, pullSocket, ramSocket }: PushServer,
   options: WithConfigs,
-): Promise<{ attachment: Attachment; maxStall: number; ram?: RamSnapshot | null }> {
+): Promise<{ attachment: Attachment; maxStall: number; cut?: string | null; ram?: RamSnapshot | null }> {
   const { mode: wanted = 'auto', maxStall = DEFAULT_MAX_STALL, withRam = false, bwlimit, agent } = options
   const { warn, inform, signal } = options
   const mode = withRam ? 'off' : options.fsfreeze
   const around = (insert: () => Promise<void>) =>
     fsfreeze({ mode, agent, warn, inform, signal }, () => assertNotMigrating(qmp).then(insert))
   const choice = await chooseMode(qmp, guestDrives, withRam ? 'guarded' : wanted)
-  const guest = await guestSwitch(qmp)
+  await assertNotMigrating(qmp)
   if (choice.mode === 'guarded') {
     const timeout = copyTimeout(qmp.version, maxStall)
     const ram = withRam ? await RamSnapshot.prepare(qmp, ramSocket, maxStall) : null
-    const attachment = new GuardedPush({ drives, guest, pushSocket, pullSocket, timeout, ram, around })
-    return { attachment, ram, maxStall: pushLimit(timeout, maxStall) }
+    const attachment = new GuardedPush({ drives, guest: realGuest, pushSocket, pullSocket, timeout, ram, around })
+    const limit = pushLimit(timeout, maxStall)
+    const cut = limit < maxStall ? stallIsCut(qmp.version, limit) : null
+    // Nobody has asked for the time that is the usual one.
+    if (cut !== null)
+      (options.maxStall === undefined ? inform : warn)?.(`${cut}: --max-stall ${maxStall / 1000}s is more`)
+    return { attachment, ram, maxStall: limit, cut }
   }
   if (choice.reason !== null)
     warn?.(`plain push, which does not guard the guest against a kill of this program: ${choice.reason}`)

@@ -151,6 +151,20 @@ for (const build of QEMU_BUILDS) {
       assert.equal((await it.monitor.execute('query-block-exports')).length, 1)
     })
 
+    test('says it if QEMU lets the guest wait for less than --max-stall', { timeout }, async (t) => {
+      const it = await machine(t, ['virtio-blk-pci'])
+      const { major, minor } = it.monitor.version
+      const isOld = major < 9 || (major === 9 && minor < 1)
+      const told: string[] = []
+      const { warnings } = await backUp(it, { maxStall: 20_000, inform: (line) => told.push(line) })
+      assert.equal(/^QEMU .* at most .*: --max-stall 20s is more$/.test(warnings.join()), isOld, warnings.join())
+      // The time that nobody asked for is no warning.
+      const usual = await backUp(it, { force: true, inform: (line) => told.push(line) })
+      assert.deepEqual(usual.warnings, [])
+      assert.equal(/^QEMU .* at most/m.test(told.join('\n')), isOld)
+      assert.deepEqual((await backUp(it, { force: true, maxStall: 3000 })).warnings, [])
+    })
+
     test('does not touch the guest where the target cannot be written', { timeout }, async (t) => {
       const it = await machine(t, ['virtio-blk-pci'])
       const events: string[] = []

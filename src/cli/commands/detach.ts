@@ -14,7 +14,7 @@ export function detachCommand(program: Command): void {
     .summary('take out of a QEMU what a killed backup left there')
     .description(
       'Takes filters, exports and nodes of a `vmapipe backup --qmp` that was killed out of QEMU. The guest goes on ' +
-        'all the while. A backup does the same before it begins.',
+        'all the while; one that the backup had just paused is let go on. A backup does the same before it begins.',
     )
     .option('--qmp <socket>', "the guest's QMP socket")
     .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
@@ -24,15 +24,16 @@ export function detachCommand(program: Command): void {
 
 async function run(place: Flags): Promise<void> {
   const { openMonitor } = await import('../../live/qemu/monitor.ts')
-  const { detach, isPaused } = await import('../../live/qemu/detach.ts')
+  const { detachAlone, isPaused } = await import('../../live/qemu/detach.ts')
   const { signal, dispose } = interruptible()
   const say = (line: string) => process.stderr.write(`${line}\n`)
   try {
     const qmp = await openMonitor(place, { signal, warn: (message) => say(noteLine('warning', message)) })
     try {
-      const removed = await detach(qmp)
+      const { removed, continued } = await detachAlone(qmp)
       say(removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`)
-      if (removed.length > 0 && (await isPaused(qmp)))
+      if (continued) say('the guest stood still because of the backup that was killed: it goes on')
+      else if (removed.length > 0 && (await isPaused(qmp)))
         say('the guest is paused; where nobody meant that, `cont` lets it go on')
     } finally {
       qmp.close()

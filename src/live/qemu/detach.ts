@@ -1,29 +1,67 @@
 /** Takes out of a QEMU what a backup that was killed has left there. */
 
-import { connect } from 'node:net'
 import { dirname } from 'node:path'
-import { VmapipeError } from '../../core/errors.ts'
 import { parseNbdUri } from '../../protocol/nbd/uri.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
-import { footprintOf, namesIn } from './footprint.ts'
-import { removeSocketFolder } from './push-server.ts'
+import { Claim, isClaim, refuseWhereAlive } from './claim.ts'
+import { type Footprint, footprintOf, namesIn } from './footprint.ts'
+import { letGoOn } from './guest-switch.ts'
+import { removeNote } from './objects.ts'
+import { PushServer, removeSocketFolder } from './push-server.ts'
 import { disarmRam } from './ram-snapshot.ts'
 import { remove } from './removal.ts'
 
-/** What was removed, by name; nothing where there was nothing. FAILED where a backup is still running, or something stays. */
-export async function detach(qmp: QmpClient): Promise<string[]> {
-  const footprint = await footprintOf(qmp)
-  if (namesIn(footprint).length === 0) return []
-  const sockets = footprint.places.flatMap(socketOf)
-  await refuseWhereAlive(sockets)
-  // Only guarded push has QEMU serve something, and the filters come before the server.
-  await disarmRam(qmp)
-  const removed = await remove(qmp, { server: footprint.filters.length + footprint.snapshots.length > 0 })
-  for (const folder of new Set(sockets.map(dirname))) await removeSocketFolder(folder)
-  return removed
+export interface Detached {
+  /** By name; nothing where there was nothing. */
+  removed: string[]
+  /** The killed backup had made the guest stand still, and it goes on now. */
+  continued: boolean
 }
 
-/** Whether the guest stands still. A run that was killed just while it took the point in time could not let it go on. */
+/** FAILED where a backup is still running, or something stays. `claim`: ours on this QEMU. */
+export async function detach(qmp: QmpClient, claim: Claim): Promise<Detached> {
+  const footprint = await footprintOf(qmp)
+  const removed = namesIn(footprint).filter((name) => name !== claim.id)
+  if (removed.length === 0) return { removed, continued: false }
+  const claims = footprint.notes.filter(({ id }) => isClaim(id) && id !== claim.id)
+  const sockets = [...footprint.places.flatMap(socketOf), ...claims.flatMap(({ text }) => (text === '' ? [] : [text]))]
+  await refuseWhereAlive(sockets)
+  const continued = await setFree(qmp, footprint)
+  for (const { id } of claims) await removeNote(qmp, id)
+  for (const folder of new Set(sockets.map(dirname))) await removeSocketFolder(folder)
+  return { removed, continued }
+}
+
+/** For one who does nothing else with this QEMU. */
+export async function detachAlone(qmp: QmpClient): Promise<Detached> {
+  // Where no folder can be made it goes without a sign of life: a guest is not kept waiting for a full disk.
+  const server = await PushServer.create().catch(() => null)
+  try {
+    const claim = await Claim.take(qmp, server?.lifeSocket ?? '')
+    try {
+      return await detach(qmp, claim)
+    } finally {
+      await claim.release(qmp)
+    }
+  } finally {
+    await server?.close()
+  }
+}
+
+/** First of all it goes on, if it stands still because of us; but QEMU refuses that as long as it saves the memory. */
+async function setFree(qmp: QmpClient, { exports, filters }: Footprint): Promise<boolean> {
+  let continued = false
+  try {
+    await disarmRam(qmp)
+  } finally {
+    continued = await letGoOn(qmp)
+  }
+  // Only guarded push has QEMU serve something.
+  await remove(qmp, { server: exports.length + filters.length > 0 })
+  return continued
+}
+
+/** Whether the guest stands still. An older vmapipe that was killed just while it took the point in time left no word of it. */
 export async function isPaused(qmp: QmpClient): Promise<boolean> {
   // qemu-storage-daemon has no guest.
   const { status } = await qmp.execute<{ status?: string }>('query-status').catch(() => ({ status: undefined }))
@@ -34,25 +72,4 @@ function socketOf(place: string): string[] {
   if (!place.startsWith('nbd+unix:')) return []
   const address = parseNbdUri(place)
   return 'socketPath' in address ? [address.socketPath] : []
-}
-
-/** Somebody who answers at the other end is no leftover. */
-async function refuseWhereAlive(sockets: readonly string[]): Promise<void> {
-  for (const path of new Set(sockets)) {
-    if (!(await answers(path))) continue
-    throw new VmapipeError('FAILED', 'another vmapipe is backing up this guest', {
-      hint: 'wait for it, or end it with SIGTERM',
-    })
-  }
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }

@@ -3,6 +3,7 @@
 import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
 import { STEP_MS } from './commands.ts'
 import { isOurs } from './names.ts'
+import { type Note, notesIn } from './objects.ts'
 
 export interface Footprint {
   jobs: string[]
@@ -10,6 +11,7 @@ export interface Footprint {
   snapshots: string[]
   filters: string[]
   targets: string[]
+  notes: Note[]
   /** Where each target pushes to, as a URI. */
   places: string[]
   /** Devices that use one of our filters, by their QOM path, and the node that is theirs. */
@@ -28,10 +30,11 @@ type Ask = <T>(command: string, args?: object) => Promise<T>
 
 export async function footprintOf(qmp: QmpClient): Promise<Footprint> {
   const ask: Ask = (command, args) => qmp.execute(command, args, { timeout: STEP_MS })
-  const [jobs, exports, all] = await Promise.all([
+  const [jobs, exports, all, notes] = await Promise.all([
     ask<{ id: string }[]>('query-jobs'),
     ask<{ id: string }[]>('query-block-exports'),
     ask<BlockNode[]>('query-named-block-nodes', { flat: true }),
+    notesIn(qmp),
   ])
   const nodes = all.filter((node) => isOurs(node['node-name']))
   const ofDriver = (driver: string) => nodes.filter(({ drv }) => drv === driver).map((node) => node['node-name']!)
@@ -40,13 +43,20 @@ export async function footprintOf(qmp: QmpClient): Promise<Footprint> {
     jobs: jobs.map(({ id }) => id).filter(isOurs),
     exports: exports.map(({ id }) => id).filter(isOurs),
     ...{ filters, snapshots: ofDriver('snapshot-access'), targets: ofDriver('nbd') },
+    notes,
     places: nodes.filter(({ drv }) => drv === 'nbd').map(({ file }) => file),
     swaps: filters.length === 0 ? [] : await swapsOf(ask, filters),
     hasForeignExports: exports.some(({ id }) => !isOurs(id)),
   }
 }
 
-export function namesIn({ jobs, exports, snapshots, filters, targets }: Footprint): string[] {
+/** All that there is. */
+export function namesIn(footprint: Footprint): string[] {
+  return [...blockNamesIn(footprint), ...footprint.notes.map(({ id }) => id)]
+}
+
+/** What guests and drives have to do with. */
+export function blockNamesIn({ jobs, exports, snapshots, filters, targets }: Footprint): string[] {
   return [...new Set([...jobs, ...exports, ...snapshots, ...filters, ...targets])]
 }
 

@@ -12,8 +12,8 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { NbdClient } from '../../protocol/nbd/client.ts'
 import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
 import type { Attachment, PushDrive } from './attachment.ts'
-import { type Command, executeAll, wasRefused } from './commands.ts'
-import type { GuestSwitch } from './guest-switch.ts'
+import { type Command, wasRefused } from './commands.ts'
+import { type GuestSwitch, type Hold, letGoOn } from './guest-switch.ts'
 import { namesOf } from './names.ts'
 import { addTargets } from './push-nodes.ts'
 import type { RamSnapshot } from './ram-snapshot.ts'
@@ -64,6 +64,8 @@ export class GuardedPush implements Attachment {
 
   async remove(qmp: QmpClient): Promise<void> {
     try {
+      // Where the connection was lost just while it stood still.
+      await letGoOn(qmp)
       await this.#options.ram?.remove(qmp)
     } finally {
       await remove(qmp, { server: this.#server })
@@ -71,22 +73,17 @@ export class GuardedPush implements Attachment {
   }
 
   /**
-   * All commands at once: the guest stands still for as short as can be, and it goes on whatever becomes of those in
-   * between. Filter, switch, snapshot and export belong into one pause: to put them in while an iothread works on the
-   * node aborts QEMU 7.2.
+   * All commands at once: the guest stands still for as short as can be. Filter, switch, snapshot and export belong into one
+   * pause: to put them in while an iothread works on the node aborts QEMU 7.2.
    */
   async #switch(qmp: QmpClient): Promise<void> {
     const { drives, guest, ram } = this.#options
-    const commands = [...guest.pause, ...this.#insertion(), ...(ram ? [ram.start] : guest.resume)]
-    const results = await executeAll(qmp, commands)
+    const commands = [...this.#insertion(), ...(ram ? [ram.start] : [])]
+    const hold: Hold | undefined = ram ? (results) => ifAll(results, () => ram.saved(qmp)) : undefined
+    this.#server = true
+    const results = await guest.whileStill(qmp, commands, hold)
     this.#server = !wasRefused(results[commands.findIndex(([name]) => name === 'nbd-server-start')])
     const failed = results.findIndex((result) => result.status === 'rejected')
-    try {
-      if (failed === -1) await ram?.saved(qmp)
-    } finally {
-      // The guest above all.
-      if (ram || results.at(-1)!.status === 'rejected') await executeAll(qmp, guest.resume)
-    }
     if (failed !== -1) throw explained(commands[failed], (results[failed] as PromiseRejectedResult).reason, drives)
   }
 
@@ -112,6 +109,10 @@ export class GuardedPush implements Attachment {
       { driver: 'copy-before-write', 'node-name': filter, file: drives[index].node, target, ...guard },
     ]
   }
+}
+
+async function ifAll(results: readonly PromiseSettledResult<unknown>[], action: () => Promise<void>): Promise<void> {
+  if (results.every(({ status }) => status === 'fulfilled')) await action()
 }
 
 /** discard: without it a TRIM of what we have does nothing. */

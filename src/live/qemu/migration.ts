@@ -15,13 +15,19 @@ const UNDER_WAY = ['setup', 'active', 'pre-switchover', 'device', 'postcopy-acti
 /** QEMU tells of a migration by itself only where somebody has asked for these events. The second: by way of virsh. */
 const LOOK_MS = [250, 1000]
 
-/** Whether the machine runs. FAILED while it belongs to a migration: a guest that has gone must not be started again here. */
-export async function assertNotMigrating(qmp: QmpClient): Promise<{ running: boolean }> {
-  const { running, status } = await qmp.execute<{ running: boolean; status: string }>('query-status')
-  if (STATES.includes(status)) throw migrating(status)
+/** What QEMU says of its machine. */
+export interface MachineState {
+  running: boolean
+  status: string
+}
+
+/** What the machine does. FAILED while it belongs to a migration: a guest that has gone must not be started again here. */
+export async function assertNotMigrating(qmp: QmpClient): Promise<MachineState> {
+  const state = await qmp.execute<MachineState>('query-status')
+  if (STATES.includes(state.status)) throw migrating(state.status)
   const migration = await migrationStatus(qmp)
   if (UNDER_WAY.includes(migration)) throw migrating(migration)
-  return { running }
+  return state
 }
 
 /** Calls `failed` once when a migration begins; returns how to end that. */

@@ -44,6 +44,8 @@ export interface PushBackupOptions {
   ram?: RamSnapshot | null
   /** Milliseconds that a push waits at most. */
   maxStall: number
+  /** If QEMU allows no more than that, though more was asked for: in words. */
+  cut?: string | null
   /** Is told the point in time, in seconds since the epoch. */
   onPointInTime?: (since: number) => void
 }
@@ -231,9 +233,11 @@ export class PushBackup implements PushHost {
     const { clusters, buffer } = this.status
     const done = `${clusters.scanned + clusters.copied} of ${clusters.total} clusters were archived`
     const message = `a guest's write has waited ${Math.round(waited)} ms for the archive, ${this.#options.maxStall} are allowed: the backup was given up (${done}, ${buffer.used} of ${buffer.size} bytes of the buffer were full)`
-    this.fail(
-      new VmapipeError('FAILED', message, { hint: 'a faster target, a larger --buffer or a larger --max-stall' }),
-    )
+    const { cut } = this.#options
+    const hint = cut
+      ? `a faster target or a larger --buffer; ${cut}`
+      : 'a faster target, a larger --buffer or a larger --max-stall'
+    this.fail(new VmapipeError('FAILED', message, { hint }))
   }
 
   // What the targets need

@@ -17,7 +17,7 @@ const FOLDER = 'vmapipe-'
 /** The one folder in it that QEMU may write to. */
 const QEMUS = 'qemu'
 /** What there may be in them. */
-const SOCKETS = ['push', 'ram', join(QEMUS, 'pull')]
+const SOCKETS = ['push', 'ram', join(QEMUS, 'pull'), 'life']
 
 /** What QEMU may have in flight for one drive before the rest waits in its socket: requests, and bytes of them. */
 const MAX_REQUESTS = 64
@@ -37,18 +37,22 @@ export class PushServer {
   readonly pullSocket: string
   /** Where QEMU sends the guest's memory. */
   readonly ramSocket: string
+  /** Takes connections as long as we live. */
+  readonly lifeSocket: string
   readonly #folder: string
   readonly #owner: number | undefined
   #server: NbdServer | null = null
   #ramServer: Server | null = null
+  readonly #life = createServer((connection) => connection.destroy())
 
   private constructor(folder: string, owner: number | undefined) {
     this.#folder = folder
     this.#owner = owner
-    const [push, ram, pull] = SOCKETS.map((name) => join(folder, name))
+    const [push, ram, pull, life] = SOCKETS.map((name) => join(folder, name))
     this.pushSocket = push
     this.ramSocket = ram
     this.pullSocket = pull
+    this.lifeSocket = life
   }
 
   /**
@@ -67,7 +71,14 @@ export class PushServer {
       await chmod(folder, 0o711)
       await lchown(join(folder, QEMUS), owner, -1)
     }
-    return new PushServer(folder, owner)
+    const server = new PushServer(folder, owner)
+    try {
+      await listenOnPath(server.#life, server.lifeSocket)
+      return server
+    } catch (error) {
+      await server.close()
+      throw error
+    }
   }
 
   async offer(targets: readonly PushTarget[]): Promise<void> {
@@ -83,6 +94,7 @@ export class PushServer {
   }
 
   async close(): Promise<void> {
+    this.#life.close()
     this.#ramServer?.close()
     try {
       await this.#server?.close({ grace: 500 })

@@ -1,5 +1,5 @@
 /**
- * Takes out of a QEMU what is ours. What that is, QEMU tells: so it does not matter how far a backup had come, whether
+ * Takes out of a QEMU what is ours there among nodes, jobs and exports. What that is, QEMU tells: so it does not matter how far a backup had come, whether
  * it was this one, or how often this is tried. In particular no device is ever given the node that it has already,
  * which aborts QEMU 10.
  */
@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
 import { type Command, errorsOf, executeAll, STEP_MS } from './commands.ts'
-import { type Footprint, footprintOf, namesIn } from './footprint.ts'
+import { blockNamesIn, type Footprint, footprintOf } from './footprint.ts'
 import { isHold } from './names.ts'
 
 export interface RemoveOptions {
@@ -36,7 +36,7 @@ export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise
   const stopsServer = server && !footprint.hasForeignExports
   if (stopsServer) errors.push(...errorsOf(await executeAll(qmp, [['nbd-server-stop']])))
   if (errors.length > 0) await checkGone(qmp, errors[0])
-  return namesIn(footprint)
+  return blockNamesIn(footprint)
 }
 
 function nodesAway({ snapshots, swaps, filters, targets }: Footprint): Command[] {
@@ -50,7 +50,7 @@ function nodesAway({ snapshots, swaps, filters, targets }: Footprint): Command[]
 
 /** A step may fail because what it was for went away by itself, such as a device that was unplugged. */
 async function checkGone(qmp: QmpClient, first: unknown): Promise<void> {
-  const left = namesIn(await footprintOf(qmp))
+  const left = blockNamesIn(await footprintOf(qmp))
   if (left.length === 0) return
   const message = `${left.join(', ')} could not be taken out of QEMU: ${asVmapipeError(first).message}`
   throw new VmapipeError('FAILED', message, { hint: 'the guest goes on; `vmapipe detach` tries again', cause: first })

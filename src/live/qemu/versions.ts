@@ -19,3 +19,8 @@ export function copyTimeout({ major, minor }: QmpVersion, maxStall: number): num
 export function pushLimit(timeout: number, maxStall: number): number {
   return Math.min(maxStall, timeout * 1000 - 200)
 }
+
+/** In words, if that is less than what was asked for. */
+export function stallIsCut({ major, minor }: QmpVersion, limit: number): string {
+  return `QEMU ${major}.${minor} lets a write of the guest wait for ${limit / 1000} s at most (9.1 and later as long as --max-stall says)`
+}

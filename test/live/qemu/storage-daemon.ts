@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CLUSTER_SIZE } from '../../../src/core/geometry.ts'
 import type { PushDrive } from '../../../src/live/qemu/attachment.ts'
-import type { Command } from '../../../src/live/qemu/commands.ts'
+import { type Command, executeAll } from '../../../src/live/qemu/commands.ts'
 import { QemuConnection } from '../../../src/live/qemu/connection.ts'
 import type { GuestSwitch } from '../../../src/live/qemu/guest-switch.ts'
 import { NbdClient } from '../../../src/protocol/nbd/client.ts'
@@ -67,7 +67,13 @@ function daemonSwitch(drives: number): GuestSwitch {
     return ['block-export-add', { type: 'nbd', id: name, name, 'node-name': `vmapipe-cbw${index}`, writable: true }]
   })
   // What a device does when its node is switched, the storage daemon has nothing of.
-  return { pause: [], resume: exports, attach: () => ['query-version'] }
+  return {
+    attach: () => ['query-version'],
+    async whileStill(qmp, commands) {
+      const results = await executeAll(qmp, [...commands, ...exports])
+      return results.slice(0, commands.length)
+    },
+  }
 }
 
 function guestExport(index: number): string {
