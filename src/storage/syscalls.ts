@@ -185,11 +185,25 @@ function result(value: number | bigint): number {
   return value < 0 ? -koffi.errno() : Number(value)
 }
 
-function inPool(call: NativeFunction, args: unknown[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    call.async(...args, (error: Error | null, value: number | bigint) => {
-      if (error) reject(error)
-      else resolve(value < 0 ? result(call(...args)) : Number(value))
+/** koffi refuses more than 256; libuv's pool has fewer threads than this. */
+const MOST_CALLS = 128
+let calls = 0
+const queue: (() => void)[] = []
+
+/** Where it fails, errno is that of the thread: the call is never made again in this one, which may take long. */
+async function inPool(call: NativeFunction, args: unknown[]): Promise<number> {
+  if (calls >= MOST_CALLS) await new Promise<void>((go) => queue.push(go))
+  else calls++
+  try {
+    return await new Promise((resolve, reject) => {
+      call.async(...args, (error: Error | null, value: number | bigint) => {
+        if (error) reject(error)
+        else resolve(result(value))
+      })
     })
-  })
+  } finally {
+    const next = queue.shift()
+    if (next === undefined) calls--
+    else next()
+  }
 }

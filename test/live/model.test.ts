@@ -93,13 +93,14 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
       crowd: crowd.now,
       shadows: Object.fromEntries(names.map((name) => [name, Buffer.from(shadows[name])])),
     }
-    const take = random() < 0.5 ? await asArchive() : await asClusters()
+    const asked = random() < 0.5 ? asArchive : asClusters
+    const take = await asked()
     const begun = { lanes: lanes.map(({ begun }) => begun), crowd: crowd.now }
     const archive = await take()
     const { complete, status, error } = await serving.ended()
     // Whose own pipeline is given up at the very end has given up what was whole.
     const agree = complete === (archive !== null) || (complete && gaveUp)
-    assert.ok(agree, `whole to the service: ${complete} (${error}), to the reader: ${archive !== null}`)
+    assert.ok(agree, `${asked.name}: whole to the service: ${complete} (${error}), to the reader: ${archive !== null}`)
     if (archive === null) {
       figures.cut++
       return
