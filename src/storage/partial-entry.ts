@@ -4,7 +4,19 @@
  * gone when we end in any way that lets us do something.
  */
 
-import { constants, fstatSync, lstatSync, readdirSync, rmdirSync, type Stats, unlinkSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  type Stats,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
 import { chmod, type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -96,7 +108,10 @@ export class PartialEntry {
     const isOpen = this.file.fd >= 0
     if (there === undefined || (isOpen && !isSame(fstatSync(this.file.fd), there))) return
     if (this.isFolder) {
-      for (const name of readdirSync(this.path, { encoding: 'buffer' })) unlinkSync(within(this.path, name))
+      const folder = openSync(this.path, FOLDER_ITSELF)
+      const inside = insideOf(folder) ?? this.path
+      for (const name of readdirSync(inside, { encoding: 'buffer' })) unlinkSync(within(inside, name))
+      closeSync(folder)
       rmdirSync(this.path)
     } else unlinkSync(this.path)
   }
@@ -169,9 +184,24 @@ export async function removeEntry(path: string | Buffer, isFolder: boolean): Pro
 /** The files in it. With `butLock` all but the one with the lock, otherwise that one last. */
 export async function removeContent(path: string | Buffer, butLock = false): Promise<void> {
   const lock = Buffer.from(lockName(Buffer.from(basename(path.toString('latin1')), 'latin1')))
-  const names = await readdir(path, { encoding: 'buffer' })
-  for (const name of names) if (!name.equals(lock)) await unlinkIfThere(within(path, name))
-  if (!butLock && names.some((name) => name.equals(lock))) await unlinkIfThere(within(path, lock))
+  const folder = await open(path, FOLDER_ITSELF)
+  try {
+    const inside = insideOf(folder.fd) ?? path
+    const names = await readdir(inside, { encoding: 'buffer' })
+    for (const name of names) if (!name.equals(lock)) await unlinkIfThere(within(inside, name))
+    if (!butLock && names.some((name) => name.equals(lock))) await unlinkIfThere(within(inside, lock))
+  } finally {
+    await folder.close()
+  }
+}
+
+/** Not what somebody who may write to the folder around it has linked to in its place. */
+const FOLDER_ITSELF = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
+
+/** A path to the folder that is open, whatever has its name by now; null on a system without such paths. */
+function insideOf(fd: number): string | null {
+  const path = `/proc/self/fd/${fd}`
+  return existsSync(path) ? path : null
 }
 
 async function unlinkIfThere(path: string | Buffer): Promise<void> {

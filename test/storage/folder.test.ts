@@ -15,6 +15,7 @@ import { Manifest } from '../../src/core/items.ts'
 import { RestoreFolder } from '../../src/live/restore/restore-folder.ts'
 import { openOverlay } from '../../src/storage/disks/overlay/open-overlay.ts'
 import { refuseShared } from '../../src/storage/folder.ts'
+import { removeEntry } from '../../src/storage/partial-entry.ts'
 import { tmpDir } from '../support/tmp.ts'
 
 /** nobody's. */
@@ -82,4 +83,16 @@ describe('what root makes where everybody may', {
     assert.equal(readFileSync(join(treasure, 'shadow'), 'utf8'), 'secret')
     assert.ok(lstatSync(join(other, '.restoring/complete')).isSymbolicLink())
   })
+})
+
+test('a partial folder that is removed is not followed elsewhere if a link has its place', async (t) => {
+  const dir = tmpDir(t)
+  const treasure = join(dir, 'treasure')
+  mkdirSync(treasure)
+  writeFileSync(join(treasure, 'shadow'), 'secret')
+  symlinkSync(treasure, join(dir, 'partial'))
+  await assert.rejects(removeEntry(join(dir, 'partial'), true), { code: 'ENOTDIR' })
+  assert.equal(readFileSync(join(treasure, 'shadow'), 'utf8'), 'secret')
+  await removeEntry(treasure, true)
+  assert.ok(!existsSync(treasure))
 })
