@@ -6,6 +6,8 @@ import { STATE_ZERO } from '../protocol/nbd/constants.ts'
 import { formatNbdAddress, type NbdAddress } from '../protocol/nbd/uri.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveExtent, DriveReader, DriveWriter } from './drive.ts'
+import { holdExport, refuseExportInUse } from './guard/export-hold.ts'
+import type { SharedReading } from './raw-reader.ts'
 import { checkTargetSize } from './raw-writer.ts'
 
 const ZEROES = Buffer.alloc(2 ** 20)
@@ -97,7 +99,26 @@ export class NbdWriter implements DriveWriter {
   }
 }
 
-export async function openNbdReader(address: NbdAddress, options?: NbdOptions): Promise<NbdReader> {
+/** The export is known to be in use until the writer is closed. */
+class HeldWriter extends NbdWriter {
+  readonly #release: () => void
+
+  constructor(client: NbdClient, size: number, isZero: boolean, release: () => void) {
+    super(client, size, isZero)
+    this.#release = release
+  }
+
+  override async close(): Promise<void> {
+    await super.close()
+    this.#release()
+  }
+}
+
+export async function openNbdReader(
+  address: NbdAddress,
+  { forceShare = false, ...options }: NbdOptions & SharedReading = {},
+): Promise<NbdReader> {
+  if (!forceShare) await refuseExportInUse(address)
   return new NbdReader(await NbdClient.connect(address, options))
 }
 
@@ -108,14 +129,17 @@ export async function openNbdWriter(
   isZero: boolean,
   options?: NbdOptions,
 ): Promise<NbdWriter> {
-  const client = await NbdClient.connect(address, options)
+  const release = await holdExport(address)
+  let client: NbdClient | undefined
   try {
+    client = await NbdClient.connect(address, options)
     const file = formatNbdAddress(address)
     if (client.readOnly) throw new VmapipeError('USAGE', 'this NBD export is read-only', { file })
     checkTargetSize(file, client.size, size)
-    return new NbdWriter(client, size, isZero)
+    return new HeldWriter(client, size, isZero, release)
   } catch (error) {
-    await client.close()
+    await client?.close()
+    release()
     throw error
   }
 }

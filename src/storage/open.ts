@@ -25,7 +25,7 @@ export async function openDriveReader(spec: string, { signal, forceShare }: Read
   signal?.throwIfAborted()
   const drive = parseDriveSpec(spec)
   if (drive.kind === 'raw') return openRawReader(drive.path, { forceShare })
-  if (drive.kind === 'nbd') return (await nbdDrives()).openNbdReader(drive.address, { signal })
+  if (drive.kind === 'nbd') return (await nbdDrives()).openNbdReader(drive.address, { signal, forceShare })
   return (await imageDrives()).openImageReader(drive.format, drive.path, { signal, forceShare })
 }
 

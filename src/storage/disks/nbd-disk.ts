@@ -9,6 +9,7 @@ import { formatNbdAddress, type NbdAddress } from '../../protocol/nbd/uri.ts'
 import { checkBounds } from '../bounds.ts'
 import type { Disk, ReadOptions, WriteOptions, ZeroOptions } from '../disk.ts'
 import type { DriveExtent } from '../drive.ts'
+import { holdExport } from '../guard/export-hold.ts'
 import { NbdReader } from '../nbd-drive.ts'
 import { FlushGate } from './flush-gate.ts'
 
@@ -80,15 +81,34 @@ export class NbdDisk implements Disk {
   }
 }
 
+/** The export is known to be in use until the disk is closed. */
+class HeldDisk extends NbdDisk {
+  readonly #release: () => void
+
+  constructor(client: NbdClient, readOnly: boolean, release: () => void) {
+    super(client, readOnly)
+    this.#release = release
+  }
+
+  override async close(): Promise<void> {
+    await super.close()
+    this.#release()
+  }
+}
+
 export interface NbdDiskOptions extends NbdOptions {
   readOnly?: boolean
 }
 
 export async function openNbdDisk(address: NbdAddress, { readOnly = false, ...options }: NbdDiskOptions = {}) {
-  const client = await NbdClient.connectLasting(address, options)
-  if (!readOnly && client.readOnly) {
+  const release = readOnly ? () => {} : await holdExport(address)
+  try {
+    const client = await NbdClient.connectLasting(address, options)
+    if (readOnly || !client.readOnly) return new HeldDisk(client, readOnly, release)
     await client.close()
     throw new VmapipeError('USAGE', 'this NBD export is read-only', { file: formatNbdAddress(address) })
+  } catch (error) {
+    release()
+    throw error
   }
-  return new NbdDisk(client, readOnly)
 }

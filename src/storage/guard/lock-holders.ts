@@ -61,7 +61,7 @@ export function splitDevice(dev: number): [major: number, minor: number] {
   return [Number(major), Number(minor)]
 }
 
-function describeProcess(pid: string): string {
+export function describeProcess(pid: string): string {
   if (Number(pid) === process.pid) return 'this very process'
   const words = linesOf(`/proc/${pid}/cmdline`).join('\n').split('\0')
   const guest = words[words.indexOf('-name') + 1]?.split(',')[0].replace(/^guest=/, '')

@@ -41,7 +41,8 @@ async function pathIdentities(path: string): Promise<string[]> {
   return [identityOf(stats), ...deeper]
 }
 
-async function exportIdentities(address: NbdAddress): Promise<string[]> {
+/** The same of an NBD export. */
+export async function exportIdentities(address: NbdAddress): Promise<string[]> {
   const suffix = JSON.stringify(address.exportName)
   if ('socketPath' in address) {
     const stats = await lookAt(address.socketPath)
