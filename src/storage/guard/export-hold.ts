@@ -59,7 +59,7 @@ async function refuseIfHeld(name: string, address: NbdAddress): Promise<void> {
   if (holder === null) return
   throw new VmapipeError('FAILED', `the NBD export is in use by ${describeProcess(holder)}`, {
     file: formatNbdAddress(address),
-    hint: 'end that first; the guest of `vmapipe serve` is backed up with --attach CONTROL',
+    hint: 'end that first; the guest of `vmapipe serve` is backed up with --attach CONTROL; --force-share reads the export all the same',
   })
 }
 
