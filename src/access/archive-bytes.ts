@@ -1,12 +1,12 @@
-/** The uncompressed stream of an archive, at any offset. */
+/** Defines how the uncompressed stream of an archive is read at any offset. */
 
 export interface ArchiveBytes {
   readonly size: number
-  /** Fills `buffer` with the bytes from `offset`, which are there. */
+  /** Fills `buffer` with the bytes from `offset`. They must be within the stream. */
   read(buffer: Uint8Array, offset: number): Promise<void>
-  /** These ranges are wanted soon, in this order; there where something can be done about it. */
+  /** Loads these ranges in advance, in this order. Missing if that brings nothing. */
   ahead?(ranges: readonly StreamRange[]): void
-  /** Waits for reads in flight, or lets them fail. May be called more than once. */
+  /** Closes it. Reads in flight are waited for, or they fail. It may be called more than once. */
   close(): Promise<void>
 }
 

@@ -1,4 +1,4 @@
-/** A drive of an archive, to read in any order. Damage is an error of the bytes that it touches, and of no others. */
+/** Reads a drive of an archive in any order. Damage is an error only for the bytes that it touches. */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
@@ -13,14 +13,14 @@ import type { View } from './piece-cache.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { segmentsOf } from './segments.ts'
 
-/** What the drives of an archive share. */
+/** The objects that the drives of an archive share. */
 export interface ArchiveParts {
   index: ClusterIndex
   headers: ExtentHeaders
   data: ExtentData
 }
 
-/** Zeroes where there is no view. The holder releases the view's lease. */
+/** Bytes of the drive, which are zeroes if there is no view. The holder releases the view's lease. */
 interface Part {
   length: number
   view: View | null
@@ -40,7 +40,7 @@ export class ArchiveDrive implements ImageReader {
     this.#ahead = new ReadAhead(info, parts)
   }
 
-  /** A zero that is not certain, as the extent which tells it is damaged, is told as data. */
+  /** Tells data from zeroes. Zeroes that are not certain, because their extent is damaged, are given as data. */
   async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
     this.#check(offset, length)
     let open = null as DriveExtent | null
@@ -69,7 +69,7 @@ export class ArchiveDrive implements ImageReader {
     }
   }
 
-  /** Views of what is kept in memory: nothing is copied. */
+  /** Gives views of the cache: nothing is copied. */
   async *chunks(offset: number, length: number): AsyncGenerator<Chunk> {
     this.#check(offset, length)
     for await (const { length: bytes, view } of this.#each(offset, length)) {
@@ -86,7 +86,7 @@ export class ArchiveDrive implements ImageReader {
     }
   }
 
-  /** The archive stays open for the other drives. */
+  /** Closes this drive. The archive stays open for the other drives. */
   async close(): Promise<void> {
     this.#closed = true
   }
@@ -132,7 +132,7 @@ export class ArchiveDrive implements ImageReader {
     return this.#parts.index.runs(this.info.id, from, Math.min(clusterCount(offset + length), clusterCount(this.size)))
   }
 
-  /** The bytes of a run that lie in a range, and in the drive. */
+  /** The bytes of a run that are in a range. */
   #within({ first, end }: PlacedRun, offset: number, length: number): [from: number, to: number] {
     return [Math.max(offset, first * CLUSTER_SIZE), Math.min(offset + length, end * CLUSTER_SIZE)]
   }
@@ -147,7 +147,7 @@ export class ArchiveDrive implements ImageReader {
     }
   }
 
-  /** Many may be told of one damage, each of the cluster that it wanted. */
+  /** Adds the drive and the cluster to an error. One damage may fail several reads, and each must name its own cluster. */
   #explain(error: unknown, cluster: number): VmapipeError {
     const { code, message, where, hint, cause } = asVmapipeError(error)
     return new VmapipeError(code, message, { cluster, ...where, drive: this.info.name, hint, cause: cause ?? error })

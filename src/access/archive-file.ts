@@ -1,6 +1,6 @@
 /**
- * The file or block device that an archive is in. What the page cache has is read at once, in the calling thread; the rest
- * in libuv's pool.
+ * Reads the file or block device of an archive. Bytes in the page cache are read at once in the calling thread, all others in libuv's
+ * thread pool.
  */
 
 import { constants, read, type Stats } from 'node:fs'
@@ -14,7 +14,7 @@ import { deviceSize, openRaw } from '../storage/raw-reader.ts'
 import { EAGAIN, syscalls } from '../storage/syscalls.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 
-/** What is read in the calling thread at most: copying more takes longer than the trip that it saves. */
+/** The most bytes that are read in the calling thread (128 KiB): copying more takes longer than the switch to another thread. */
 const MOST_CACHED = 128 * 1024
 
 export class ArchiveFile implements ArchiveBytes {
@@ -23,7 +23,7 @@ export class ArchiveFile implements ArchiveBytes {
   readonly #file: FileHandle
   readonly #release: () => void
   readonly #counters: Counters | undefined
-  /** Null where it is no use. */
+  /** Null if reads from the page cache alone are not supported. */
   #cache = syscalls()
   #busy = 0
   #idle: () => void = () => {}
@@ -37,7 +37,7 @@ export class ArchiveFile implements ArchiveBytes {
     this.#release = noteReading(stats)
   }
 
-  /** Counts what is read. Throws USAGE, FAILED. */
+  /** Opens an archive's file. `counters` count the bytes read. Throws USAGE, FAILED. */
   static async open(path: string, counters?: Counters): Promise<ArchiveFile> {
     const { file, stats } = await openRaw(path, constants.O_RDONLY)
     try {
@@ -79,7 +79,7 @@ export class ArchiveFile implements ArchiveBytes {
     await this.#file.close()
   }
 
-  /** How many bytes the page cache had. */
+  /** Reads from the page cache and returns the number of bytes. */
   #readCached(buffer: Uint8Array, offset: number): number {
     if (this.#cache === null || buffer.byteLength > MOST_CACHED || buffer.byteLength === 0) return 0
     const count = this.#cache.readCached(this.#file.fd, buffer, offset)

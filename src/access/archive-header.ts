@@ -1,4 +1,4 @@
-/** The header of an archive that can be read anywhere. */
+/** Reads the header of an archive that can be read in any order. */
 
 import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
@@ -11,10 +11,10 @@ export interface ArchiveHeader {
   headerSize: number
 }
 
-/** Bytes of the header that tell its size. */
+/** The number of bytes that are needed to know the size of the header. */
 const HEADER_START = 60
 
-/** Throws DAMAGED, INCOMPLETE. */
+/** Reads the header. Throws DAMAGED, INCOMPLETE. */
 export async function readHeader(bytes: ArchiveBytes): Promise<ArchiveHeader> {
   const start = await readStart(bytes, HEADER_START)
   const header = await readStart(bytes, headerSize(start))

@@ -1,4 +1,4 @@
-/** An archive whose drives can be read in any order. */
+/** Defines an open archive, whose drives can be read in any order. */
 
 import { VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
@@ -8,11 +8,11 @@ import type { ImageReader } from './image-reader.ts'
 export interface Archive {
   readonly manifest: Manifest
   /**
-   * The drive of this name, for one who reads it from front to back or for many who read anywhere; each call gives another
-   * one. Throws USAGE where there is none.
+   * Opens the drive of this name. It may have one sequential reader or many random ones. Each call gives another object. Throws
+   * USAGE if there is no such drive.
    */
   drive(name: string): ImageReader
-  /** Waits for what is in flight, or lets it fail. May be called more than once. */
+  /** Closes the archive. Reads in flight are waited for, or they fail. It may be called more than once. */
   close(): Promise<void>
 }
 

@@ -1,36 +1,36 @@
 /**
- * Which extent holds which cluster. Of each drive there are runs, in the order of its clusters and without gaps: where
- * each begins, and in which extent it is. Eight bytes a run, so that the index of a drive of 1 TiB takes a few MiB.
+ * Finds the extent of each cluster. Each drive has runs in the order of its clusters, without gaps. A run has its first cluster and
+ * its extent, which take eight bytes, so that the index of a drive of 1 TiB takes a few MiB.
  */
 
-/** The place of clusters that no extent holds: those that an archive lacks which was cut. */
+/** The place of clusters that are in no extent, because the archive was cut. */
 const MISSING = 0xffffffff
 
-/** More extents than this cannot be told apart. */
+/** The most extents: a place has 31 bits for the number of the extent. */
 export const MAX_EXTENTS = 2 ** 31 - 1
 
 export interface DriveRuns {
   /** The first cluster of each run. */
   firsts: Uint32Array
-  /** For each run 2 * extent, plus 1 where its clusters have blocks stored; or MISSING. */
+  /** For each run 2 * extent, plus 1 if its clusters have stored blocks; or MISSING. */
   places: Uint32Array
   clusters: number
 }
 
-/** Clusters of a drive that follow each other, all in one extent, all with blocks stored or all without. */
+/** Clusters of a drive that follow each other in one extent. All have stored blocks, or none has. */
 export interface PlacedRun {
   first: number
-  /** Behind the last. */
+  /** The cluster behind the last. */
   end: number
-  /** -1 for clusters that the archive does not hold. */
+  /** -1 for clusters that the archive does not have. */
   extent: number
   stored: boolean
 }
 
 export class ClusterIndex {
-  /** Where each extent begins in the archive, and behind the last of them where they end. */
+  /** The place of each extent in the archive, then the end of the last extent. */
   readonly offsets: Float64Array
-  /** How many clusters each extent has. */
+  /** The number of clusters of each extent. */
   readonly counts: Uint8Array
   readonly #drives: ReadonlyMap<number, DriveRuns>
 
@@ -44,14 +44,14 @@ export class ClusterIndex {
     return this.counts.length
   }
 
-  /** Whether the drive has this cluster, in this extent, and so. */
+  /** Whether the index has this cluster of the drive in this extent, stored or not as given. */
   agrees(drive: number, cluster: number, extent: number, stored: boolean): boolean {
     const runs = this.#drives.get(drive)
     if (runs === undefined || cluster >= runs.clusters) return false
     return runs.places[runAt(runs, cluster)] === placeOf(extent, stored)
   }
 
-  /** The clusters `from` to `to` (not included) of a drive, run by run, cut to these. */
+  /** The runs of the clusters `from` to `to` (not included) of a drive, cut to these clusters. */
   *runs(drive: number, from: number, to: number): Generator<PlacedRun> {
     const runs = this.#drives.get(drive)!
     const { firsts, places, clusters } = runs
@@ -82,7 +82,7 @@ function runAt({ firsts }: DriveRuns, cluster: number): number {
   return low
 }
 
-/** Runs in the order of their clusters, and a MISSING one wherever some lack between them. */
+/** Adds a MISSING run in each gap between runs, which are in the order of their clusters. */
 export function withGaps({ firsts, places, clusters }: DriveRuns, counts: Uint8Array): DriveRuns {
   const eachGap = (see: (at: number, first: number) => void) => {
     let next = 0

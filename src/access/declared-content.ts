@@ -1,4 +1,4 @@
-/** How much a frame says it holds, without decoding it. */
+/** Reads the content size that a frame declares, without decoding it. */
 
 import { recognise } from '../formats/compression.ts'
 import { decodeLz4Header, LZ4_HEADER_LIMIT, lz4HeaderLength } from '../formats/lz4/frame.ts'
@@ -7,7 +7,7 @@ import type { ArchiveBytes } from './archive-bytes.ts'
 
 const START = Math.max(LZ4_HEADER_LIMIT, ZSTD_HEADER_LIMIT)
 
-/** Of the frame of `length` bytes at `offset`; undefined where it does not say. Throws DAMAGED. */
+/** The content size of the frame of `length` bytes at `offset`; undefined if it does not declare one. Throws DAMAGED. */
 export async function declaredContent(file: ArchiveBytes, offset: number, length: number): Promise<number | undefined> {
   const start = Buffer.allocUnsafe(Math.min(START, length))
   await file.read(start, offset)

@@ -1,17 +1,17 @@
-/** The data of extents: where it comes from depends on how the archive is compressed. */
+/** Reads the data of extents. There is one implementation for uncompressed archives and one for compressed ones. */
 
 import type { ExtentHeader } from '../formats/vma/extent.ts'
 import type { View } from './piece-cache.ts'
 
 export interface ExtentData {
   /**
-   * Checked bytes of the extent from byte `at` of it, its header included: at most `length`, as many as lie in one
-   * piece. The caller releases them, and waits for nothing else before. Throws DAMAGED.
+   * Checked bytes of the extent, from its byte `at`, counted from its header. It gives as many contiguous bytes as possible, at most
+   * `length`. The caller releases them, and must not wait for anything else before it does. Throws DAMAGED.
    */
   view(extent: number, header: ExtentHeader, at: number, length: number): Promise<View>
-  /** These extents are wanted soon, in this order. */
+  /** Loads these extents in advance, in this order. */
   ahead(extents: readonly number[]): void
-  /** Extents that may be asked for ahead, so that they do not drive each other out. */
+  /** The number of extents that may be loaded in advance: more would push each other out of the cache. */
   readonly window: number
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** The headers of extents, each checked against the index once: that has exactly its clusters, or the extent is not believed. */
+/** Reads extent headers and checks each against the index once. An extent is used only if its clusters are exactly those in the index. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
@@ -7,10 +7,10 @@ import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../fo
 import type { ArchiveBytes } from './archive-bytes.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 
-/** Decoded headers that are kept, about 4 KiB each, and those that are kept as they are. */
+/** The number of decoded headers that are kept, about 4 KiB each, and of headers as bytes, 512 bytes each. */
 const KEPT = 1024
 const KEPT_RAW = 16384
-/** Headers that are read at once where nothing lies between them. */
+/** The number of headers that are read at once if there is no data between them. */
 const AT_ONCE = 128
 
 export class ExtentHeaders {
@@ -18,9 +18,9 @@ export class ExtentHeaders {
   readonly #index: ClusterIndex
   readonly #uuid: Uint8Array
   readonly #drives: ReadonlySet<number>
-  /** 1 for those that agree with the index. */
+  /** 1 for extents that agree with the index. */
   readonly #checked: Uint8Array
-  /** The longest unused one first. */
+  /** The least recently used header is first. */
   readonly #kept = new Map<number, Promise<ExtentHeader>>()
   readonly #raw = new Map<number, Buffer>()
   readonly #checking = new Map<number, Promise<void>>()
@@ -33,7 +33,7 @@ export class ExtentHeaders {
     this.#checked = new Uint8Array(index.extents)
   }
 
-  /** Throws DAMAGED where the header is damaged, or does not agree with the index. */
+  /** Reads a header. Throws DAMAGED if it is damaged or does not agree with the index. */
   get(extent: number): Promise<ExtentHeader> {
     const kept = this.#kept.get(extent)
     const header = kept ?? this.#load(extent)
@@ -43,7 +43,7 @@ export class ExtentHeaders {
     return header
   }
 
-  /** The same for who does not want the header itself; undefined where it was checked before. */
+  /** Checks a header without returning it; undefined if it was checked before. */
   check(extent: number): Promise<void> | undefined {
     if (this.#checked[extent] === 1) return undefined
     const group = this.#groupFrom(extent)
@@ -74,7 +74,7 @@ export class ExtentHeaders {
     this.#raw.set(extent, header)
   }
 
-  /** How many extents from this one on are nothing but headers; at least 1. */
+  /** The number of extents from this one on that follow each other without data; at least 1. */
   #groupFrom(extent: number): number {
     const { offsets, extents } = this.#index
     const most = Math.min(AT_ONCE, extents - extent)
@@ -83,7 +83,7 @@ export class ExtentHeaders {
     return count
   }
 
-  /** Of the others what is wrong is told when they are wanted themselves. */
+  /** Checks several headers. It throws only for the first; errors of the others are thrown when they are wanted themselves. */
   async #checkGroup(extent: number, count: number): Promise<void> {
     const headers = Buffer.allocUnsafe(count * EXTENT_HEADER_SIZE)
     await this.#bytes.read(headers, this.#index.offsets[extent])

@@ -1,6 +1,6 @@
 /**
- * The table of an archive that has none, by a pass that hops from one extent header to the next: of the data nothing is
- * read. It ends where the archive does, or where no extent follows.
+ * Makes the table of an archive without one, by a pass from one extent header to the next, without reading data. The pass ends at the
+ * end of the archive, or at the first place that no extent begins at.
  */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
@@ -15,11 +15,11 @@ import { HopReader } from './hop-reader.ts'
 import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 
 const EXTENT = 'an extent'
-/** So much of a compressed archive is worked on at once, if there is memory for it. */
+/** Bytes of a compressed archive that are loaded in advance (32 MiB), if there is memory for them. */
 const AHEAD = 32 << 20
 
 export interface Walked extends TableOf {
-  /** Why it ended before the end of the archive: extents behind this could not be found. */
+  /** The reason why the pass ended before the end of the archive, or null. Extents behind that place are not found. */
   problem: VmapipeError | null
 }
 
@@ -52,7 +52,7 @@ export async function walkExtents(
   return { ...collector.finish(), headerSize, problem }
 }
 
-/** Makes a table out of the headers of all extents, in order. */
+/** Makes a table of the headers of all extents, in order. */
 export class TableCollector {
   readonly #table: TableEncoder
   readonly #drives: ReadonlySet<number>
@@ -63,7 +63,7 @@ export class TableCollector {
     this.#drives = new Set(drives.map(({ id }) => id))
   }
 
-  /** False for the first that is no extent of clusters but a part of the archive's end. Throws DAMAGED. */
+  /** Adds an extent. Returns false if it belongs to the archive's trailer and has no clusters. Throws DAMAGED. */
   add({ slots, record }: Pick<ExtentHeader, 'slots'> & { record: RecordExtent | null }, offset: number): boolean {
     if (record !== null) return false
     const stranger = slots.find(({ drive }) => !this.#drives.has(drive))

@@ -1,4 +1,4 @@
-/** One whole frame to its content, which is exactly as long as was said. From memory to memory. */
+/** Decodes one whole frame from memory to memory. The content must be exactly as long as the map says. */
 
 import { promisify } from 'node:util'
 import { gunzip, zstdDecompress } from 'node:zlib'
@@ -26,7 +26,7 @@ import { decodeBlock, free, type Lz4Block } from '../stages/compression/lz4-bloc
 import { PREFIX } from '../stages/compression/lz4-codec.ts'
 import { zstdFrames } from '../stages/compression/zstd-frames.ts'
 
-/** Gives how many bytes the content has, of which at most as many are in `content` as it takes. */
+/** Decodes into `content` and returns the length of the frame's content, which may be more than fits. */
 type FrameCodec = (frame: Buffer, content: Buffer, offset: number) => Promise<number>
 
 const CODECS: Partial<Record<Format, { name: string; decode: FrameCodec }>> = {
@@ -36,8 +36,8 @@ const CODECS: Partial<Record<Format, { name: string; decode: FrameCodec }>> = {
 }
 
 /**
- * Whatever kind of frame it is. `content` is as long as its content is said to be; `frame` may be written into. Throws DAMAGED;
- * `offset` is where the frame is.
+ * Decodes a frame of any format. `content` has the length that the map gives; `frame` may be overwritten. `offset` is the frame's
+ * place, for errors. Throws DAMAGED.
  */
 export async function decodeFrame(frame: Buffer, content: Buffer, offset: number): Promise<void> {
   const codec = CODECS[recognise(frame.subarray(0, MAGIC_LIMIT)) ?? 'vma']
@@ -56,7 +56,7 @@ function damaged(format: string, what: string, offset: number): VmapipeError {
   return new VmapipeError('DAMAGED', `a ${format} frame ${what}`, { offset })
 }
 
-/** So much content is decoded in the calling thread: in less than the trip to another one takes. */
+/** Content of up to 128 KiB is decoded in the calling thread: that takes less time than a switch to another thread. */
 const SMALL = 128 << 10
 
 const unzstd = promisify(zstdDecompress)
@@ -69,7 +69,7 @@ async function decodeZstd(frame: Buffer, content: Buffer, offset: number): Promi
   return content.length <= SMALL ? decodeNow(frame, content) : decode(frame, content)
 }
 
-/** How much content a zstd frame has that does not say so; at most `limit` bytes. */
+/** Decodes a zstd frame that does not state its content size, to find it. The content may have at most `limit` bytes. */
 export async function zstdContentBytes(frame: Buffer, limit: number, offset: number): Promise<number> {
   try {
     const content = await unzstd(frame, { chunkSize: 1 << 20, maxOutputLength: limit })
@@ -79,7 +79,7 @@ export async function zstdContentBytes(frame: Buffer, limit: number, offset: num
   }
 }
 
-/** RFC 8878, section 3.1.1: header, blocks, checksum. The codec does not notice whatever lacks at the end. */
+/** The length of a zstd frame (RFC 8878, section 3.1.1: header, blocks, checksum). The codec does not notice a missing end. */
 function zstdFrameLength(frame: Buffer, offset: number): number {
   const ends = () => damaged('zstd', 'is cut short', offset)
   if (frame.length < 5 || frame.length < zstdHeaderLength(frame[4])) throw ends()
@@ -102,10 +102,10 @@ async function decodeGzip(member: Buffer, content: Buffer): Promise<number> {
   return length
 }
 
-/** Blocks in libuv's pool at once. */
+/** Blocks that are in libuv's thread pool at once. */
 const AT_ONCE = 16
 
-/** Of independent blocks of at most 64 KiB, as ours are. */
+/** Decodes a frame of independent blocks of at most 64 KiB, as we write them. */
 async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promise<number> {
   if (frame.length < LZ4_HEADER_LIMIT) throw damaged('LZ4', 'is cut short', offset)
   const header = decodeLz4Header(frame.subarray(0, lz4HeaderLength(frame)), offset)
@@ -114,7 +114,7 @@ async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promis
   const blocks = lz4Blocks(frame, header.length, offset)
   let filled = 0
   for (let first = 0; first < blocks.length; first += AT_ONCE) {
-    // All of them end before an error is thrown: `frame` may be gone then.
+    // Waits for all of them before it throws an error, because `frame` may be reused then.
     const parts = await Promise.allSettled(blocks.slice(first, first + AT_ONCE).map(decodeBlock))
     for (const [at, part] of parts.entries()) {
       if (part.status === 'rejected') throw part.reason
@@ -128,7 +128,7 @@ async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promis
   return filled
 }
 
-/** lz4_Frame_format.md, "Data Blocks": to the end mark, behind which there is the checksum alone. */
+/** The blocks of a frame (lz4_Frame_format.md, "Data Blocks") up to the end mark. Only the checksum follows it. */
 function lz4Blocks(frame: Buffer, from: number, offset: number): Lz4Block[] {
   const blocks: Lz4Block[] = []
   const end = frame.length - 8

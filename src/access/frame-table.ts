@@ -1,6 +1,6 @@
 /**
- * Where each frame of a compressed archive is, and where its content is in the archive's stream. Of the map there is only a
- * directory in memory, and some of its pages: however many frames it claims, it takes a few MiB.
+ * Finds the place of each frame of a compressed archive, and the place of its content in the archive's stream. Only a directory of
+ * the map and some of its pages are in memory: a few MiB for any number of frames.
  */
 
 import { crc32 } from 'node:zlib'
@@ -11,23 +11,23 @@ import { VarintReader } from '../formats/varint.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 import { type MapBytes, MapInFile } from './map-bytes.ts'
 
-/** Pages of the map that the directory tells apart: when there are more, two of them become one. */
+/** Pages of the map in the directory. If there are more, pairs of them are joined. */
 const MOST_PAGES = 16384
 const LEAST_FRAMES = 64
-/** Frames whose pages are kept, of 17 bytes each. */
+/** Frames whose pages are kept in memory. Each takes 17 bytes, so all take 4.25 MiB. */
 const KEPT_FRAMES = 1 << 18
 const PIECE = 256 << 10
-/** An entry of the map: two numbers of at most 8 bytes. */
+/** The longest entry of the map: two numbers of at most 8 bytes. */
 const LONGEST_ENTRY = 16
-/** No compression has a smaller one. */
+/** The smallest frame of any compression, in bytes. */
 const SMALLEST_FRAME = 8
 
 export interface Place {
   frame: number
-  /** Where the frame begins in the file, and its bytes. */
+  /** The place of the frame in the file, and its bytes. */
   start: number
   bytes: number
-  /** Where its content begins in the stream, and the bytes of that. */
+  /** The place of its content in the stream, and the bytes of the content. */
   content: number
   contentBytes: number
 }
@@ -35,15 +35,15 @@ export interface Place {
 /** Frames that follow each other. */
 interface Page {
   first: number
-  /** One more than there are frames: where the last one ends. */
+  /** Both have one number more than there are frames: the end of the last one. */
   starts: Float64Array
   contents: Float64Array
-  /** 1 for those that were found to hold as much as the map says. */
+  /** 1 for frames whose content is known to be as long as the map says. */
   agreed: Uint8Array
 }
 
 export interface TableOptions {
-  /** What all frames take in the file; exactly so much, or at most. */
+  /** The bytes of all frames in the file: exactly this number, or at most. */
   total: { exactly: number } | { most: number }
   checksum?: number
   signal?: AbortSignal | undefined
@@ -60,7 +60,7 @@ export class FrameTable {
     this.#directory = directory
   }
 
-  /** Reads the whole map once. Throws DAMAGED if it is not right. */
+  /** Reads the whole map once. Throws DAMAGED if it is wrong. */
   static async read(map: MapBytes, options: TableOptions): Promise<FrameTable> {
     return new FrameTable(map, await readDirectory(map, options))
   }
@@ -73,18 +73,18 @@ export class FrameTable {
     return this.#directory.contentBytes
   }
 
-  /** The most bytes of a frame that has content, and the most content. */
+  /** The most bytes of a frame with content, and the most content of a frame. */
   get largest(): Readonly<{ bytes: number; contentBytes: number }> {
     return this.#directory.largest
   }
 
-  /** The frame that holds this byte of the stream, which is within it. */
+  /** The frame with this byte of the stream. The byte must be within the stream. */
   async at(offset: number): Promise<Place> {
     const number = this.#directory.pageAt(offset)
     return placeIn(this.#kept.get(number) ?? (await this.#page(number)), offset)
   }
 
-  /** The same if it is known without reading; otherwise it will be soon. */
+  /** The same if it is known without reading. Otherwise null, and its page is loaded. */
   peek(offset: number): Place | null {
     const number = this.#directory.pageAt(offset)
     const page = this.#kept.get(number)
@@ -93,13 +93,13 @@ export class FrameTable {
     return null
   }
 
-  /** Notes that a frame holds what the map says, as long as its page is kept. */
+  /** Records that a frame's content is as long as the map says. It is forgotten with the frame's page. */
   agree({ frame }: Place): void {
     const page = this.#kept.get(Math.floor(frame / this.#directory.pageFrames))
     if (page !== undefined) page.agreed[frame - page.first] = 1
   }
 
-  /** Frames from the one that has byte `from` of the stream to that before the one that has byte `to`, which are not known to agree. */
+  /** The frames from byte `from` of the stream up to, but without, the frame with byte `to`, as far as they are not known to agree. */
   async *doubtful(from: number, to: number): AsyncGenerator<Place> {
     const end = this.#directory.pageAt(to)
     for (let number = this.#directory.pageAt(from); number <= end; number++) {
@@ -158,7 +158,7 @@ function indexIn({ contents }: Page, offset: number): number {
   return lastUpTo(contents, contents.length - 1, offset)
 }
 
-/** The last of the first `count` numbers, which rise, that is no larger than `value`; 0 if none is. */
+/** The index of the last number that is not larger than `value`, or 0. Only the first `count` numbers count, and they must rise. */
 function lastUpTo(numbers: Float64Array, count: number, value: number): number {
   let low = 0
   let high = count
@@ -170,7 +170,7 @@ function lastUpTo(numbers: Float64Array, count: number, value: number): number {
   return low
 }
 
-/** Where in the map each page begins, and the first frame and content of it. */
+/** The place of each page in the map, and its first frame and content. */
 class Directory {
   frames = 0
   bytes = 0
@@ -182,7 +182,7 @@ class Directory {
   readonly #starts = new Float64Array(MOST_PAGES)
   readonly #contents = new Float64Array(MOST_PAGES)
 
-  /** The next frame, whose entry is at byte `at` of the map. */
+  /** Adds the next frame, whose entry is at byte `at` of the map. */
   add(at: number, bytes: number, contentBytes: number): void {
     if (this.frames % this.pageFrames === 0) this.#begin(at)
     this.frames++
@@ -254,7 +254,7 @@ function damaged(what: string): VmapipeError {
   return new VmapipeError('DAMAGED', `the map of the archive's frames ${what}`)
 }
 
-/** The map that an archive of ours ends with; null if there is none. Throws DAMAGED if it is not right. */
+/** Reads the map at the end of the archive; null if there is none. Throws DAMAGED if it is wrong. */
 export async function readFrameTable(file: ArchiveBytes, signal?: AbortSignal): Promise<FrameTable | null> {
   const tail = Buffer.allocUnsafe(Math.min(TAIL_SIZE, file.size))
   await file.read(tail, file.size - tail.length)

@@ -1,6 +1,6 @@
 /**
- * The frames of a compressed archive that has no map of them, by a pass from one to the next. Only where each of them can
- * be decoded by itself, in memory, is anything gained by it: such are those of pzstd, and our own.
+ * Finds the frames of a compressed archive without a map, by a pass from one to the next. It helps only if each frame can be decoded
+ * by itself, in memory. Frames of pzstd can be, and ours.
  */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
@@ -29,27 +29,27 @@ import type { ArchiveBytes } from './archive-bytes.ts'
 import { zstdContentBytes } from './frame-codecs.ts'
 import { HopReader } from './hop-reader.ts'
 
-/** Frames that hold more, or take more, are of no use. */
+/** The largest frame that is useful, and its largest content (32 MiB). */
 const FRAME_LIMIT = 32 << 20
-/** What the map of them may take in memory; it has about ten million frames then. */
+/** The most bytes of the map in memory (64 MiB), which is about ten million frames. */
 const MOST_MAP = 64 << 20
 
 export interface WalkedFrames {
-  /** As at the end of an archive (formats/frame-map/README.md). */
+  /** Encoded as at the end of an archive (formats/frame-map/README.md). */
   map: Buffer
-  /** Why it ended before the end of the file. */
+  /** The reason why the pass ended before the end of the file, or null. */
   problem: VmapipeError | null
 }
 
 export interface WalkOptions {
-  /** Frames that do not say how much they hold are decoded to find out. */
+  /** Decode frames that do not declare their content size, to find it. */
   decode?: boolean
-  /** Bytes that the map may have. */
+  /** The most bytes of the map. */
   most?: number
   signal?: AbortSignal | undefined
 }
 
-/** Throws USAGE if there are frames that cannot be decoded by themselves, or too many. */
+/** Finds the frames. Throws USAGE if some cannot be decoded by themselves, or if there are too many. */
 export async function walkFrames(
   file: ArchiveBytes,
   { decode = false, most = MOST_MAP, signal }: WalkOptions = {},
@@ -68,7 +68,7 @@ export async function walkFrames(
       frames.add(frame.bytes, frame.contentBytes)
       if (frames.length > most) throw tooMany(frames.count)
       offset += frame.bytes
-      // Whatever follows is not the archive's (stages/behind.ts).
+      // Bytes behind the footer do not belong to the archive (stages/behind.ts).
       if (frame.contentBytes === 0 && frame.bytes <= TAIL_SIZE && (await walk.isFooted(offset))) break
     }
   } catch (error) {
@@ -104,7 +104,7 @@ class FrameWalk {
     throw new VmapipeError('DAMAGED', 'no compressed frame begins here', { offset })
   }
 
-  /** Fewer bytes at the end of the file. */
+  /** The first bytes of a frame; fewer than `length` at the end of the file. */
   #start(offset: number, length: number): Promise<Buffer> {
     return this.#read(offset, Math.min(length, this.#file.size - offset))
   }
@@ -113,7 +113,7 @@ class FrameWalk {
     return this.#reader.read(offset, length, 'a frame')
   }
 
-  /** Whether a footer ends there, and all that it is for is before it. */
+  /** Whether a footer ends at byte `end`, with its map and all its frames before it. */
   async isFooted(end: number): Promise<boolean> {
     const length = Math.min(TAIL_SIZE, end)
     const footer = footerOf(await this.#read(end - length, length))
@@ -150,7 +150,7 @@ class FrameWalk {
     return zstdContentBytes(frame, FRAME_LIMIT, offset)
   }
 
-  /** Of the kind that we make. */
+  /** A frame as we write it. */
   async #lz4(offset: number): Promise<Frame> {
     const start = await this.#start(offset, LZ4_HEADER_LIMIT)
     const headerLength = start.length > 4 ? lz4HeaderLength(start) : LZ4_HEADER_LIMIT
@@ -170,8 +170,8 @@ class FrameWalk {
 
   async #gzip(offset: number): Promise<Frame> {
     const start = await this.#start(offset, MEMBER_HEADER_SIZE)
-    const held = wrapperLength(start)
-    if (held !== undefined) return { bytes: held, contentBytes: 0 }
+    const wrapper = wrapperLength(start)
+    if (wrapper !== undefined) return { bytes: wrapper, contentBytes: 0 }
     const bytes = memberLength(start, offset)
     if (bytes === undefined) throw notAlone()
     const trailer = await this.#read(offset + bytes - MEMBER_TRAILER_SIZE, MEMBER_TRAILER_SIZE)
@@ -199,7 +199,7 @@ const UNPACK =
 export function notAlone(): VmapipeError {
   return new VmapipeError(
     'USAGE',
-    'this compressed archive is no row of small frames: nothing in it can be had without all before',
+    'this compressed archive does not consist of small frames: it can only be read from front to back',
     {
       hint: UNPACK,
     },

@@ -1,4 +1,4 @@
-/** Extents of a compressed archive. Its frames have checksums of their own. */
+/** Reads extents of a compressed archive. Its frames have checksums of their own. */
 
 import type { ExtentHeader } from '../formats/vma/extent.ts'
 import type { ClusterIndex } from './cluster-index.ts'
@@ -16,7 +16,7 @@ export class FramedExtents implements ExtentData {
     this.#index = index
   }
 
-  /** Where the header is was found out by reading it; where the data is follows, if the map is right about all between. */
+  /** The place of the header is certain, because it was read. The place of the data is right if the map is right about all frames between. */
   async view(extent: number, _header: ExtentHeader, at: number, length: number): Promise<View> {
     const offset = this.#index.offsets[extent]
     await this.#frames.agree(offset, offset + at)

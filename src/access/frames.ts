@@ -1,4 +1,4 @@
-/** A compressed archive whose frames are known: each is read and decoded when it is wanted, several at once, and kept. */
+/** Reads a compressed archive whose frames are known. Frames are decoded when they are wanted, several at once, and kept in a cache. */
 
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -12,10 +12,10 @@ import { decodeFrame } from './frame-codecs.ts'
 import type { FrameTable, Place } from './frame-table.ts'
 import { type Load, PieceCache, type View } from './piece-cache.ts'
 
-/** Frames that must fit into the memory for content. */
+/** The number of frames whose content must fit into memory. */
 const LEAST_FRAMES = 3
 
-/** How many frames may be decoded at once; 0 where there is no memory for them. */
+/** The number of frames that may be decoded at once; 0 if there is not enough memory. */
 export function atOnceIn(table: FrameTable, budget: Budget, threads: number): number {
   const { bytes, contentBytes } = table.largest
   const atOnce = Math.max(1, Math.min(threads + 2, Math.floor(budget.capacity / 3 / Math.max(1, bytes))))
@@ -30,10 +30,10 @@ export class Frames implements ArchiveBytes {
   readonly #inputSize: number
   readonly #contentSize: number
   readonly #cache: PieceCache
-  /** The content that is asked for ahead at most. */
+  /** The most bytes of content that are loaded in advance. */
   readonly #window: number
 
-  /** Takes all of the budget. Throws USAGE where it is too small for frames so large. */
+  /** Takes the whole budget. Throws USAGE if it is too small for the largest frame. */
   constructor(file: ArchiveBytes, table: FrameTable, budget: Budget, threads: number) {
     const { bytes, contentBytes } = table.largest
     const atOnce = atOnceIn(table, budget, threads)
@@ -60,7 +60,7 @@ export class Frames implements ArchiveBytes {
     }
   }
 
-  /** At most `length` bytes from `offset`: as many as are in one frame. */
+  /** The bytes from `offset` that are in one frame, at most `length`. */
   async view(offset: number, length: number): Promise<View> {
     checkBounds(this.size, offset, length)
     const place = this.#table.peek(offset) ?? (await this.#table.at(offset))
@@ -70,8 +70,8 @@ export class Frames implements ArchiveBytes {
   }
 
   /**
-   * Makes sure that from byte `from` of the stream to byte `to` it is as far as the map says: that the frames between hold what it
-   * says. Throws DAMAGED if they do not.
+   * Checks that the map is right about all frames between bytes `from` and `to` of the stream: that their content is as long as it
+   * says. Throws DAMAGED if it is not.
    */
   async agree(from: number, to: number): Promise<void> {
     const turns = new Turns()
@@ -81,7 +81,7 @@ export class Frames implements ArchiveBytes {
     }
   }
 
-  /** These ranges of the stream are wanted soon. */
+  /** Loads these ranges of the stream in advance. */
   ahead(ranges: readonly StreamRange[]): void {
     const frames = new Map<number, Place>()
     let content = 0

@@ -1,4 +1,4 @@
-/** Numbers that are added one by one, in pieces: one array that grows would take twice what it has. */
+/** Collects numbers in several arrays: one array that grows would take twice its memory each time. */
 
 type Numbers = Uint32Array | Uint8Array
 
@@ -26,7 +26,7 @@ export class GrowingNumbers<T extends Numbers> {
     this.#last[this.#used++] = value
   }
 
-  /** All of them, in one piece; none are left here. */
+  /** Removes all numbers and returns them in one array. */
   take(): T {
     const all = new this.#make(this.length)
     for (const [at, piece] of this.#full.entries()) all.set(piece, at * PIECE)

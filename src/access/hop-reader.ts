@@ -1,9 +1,9 @@
-/** Small pieces of a file, each further on than the one before: read one by one, or many at once where they are near. */
+/** Reads small parts of a file, each behind the one before. Parts that are near each other are read together. */
 
 import { VmapipeError } from '../core/errors.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 
-/** Read at once where the last piece was not far. */
+/** Bytes that are read at once if the last part was near (64 KiB). */
 const STRETCH = 64 << 10
 
 export class HopReader {
@@ -16,7 +16,10 @@ export class HopReader {
     this.#bytes = bytes
   }
 
-  /** Good until the next call; `length` is at most 64 KiB. Throws INCOMPLETE where the file ends before: "the archive ends within `what`". */
+  /**
+   * Reads `length` bytes, at most 64 KiB. The buffer is valid until the next call. Throws INCOMPLETE if the file ends before:
+   * "the archive ends within `what`".
+   */
   async read(offset: number, length: number, what: string): Promise<Buffer> {
     const end = this.#start + this.#length
     if (offset < this.#start || offset + length > end) {

@@ -1,4 +1,4 @@
-/** A drive that can also be had as a stream of chunks, and how one is made of any drive. */
+/** Defines a drive that can also be read as a stream of chunks, and makes one of any drive. */
 
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -6,33 +6,33 @@ import { Chunk } from '../core/items.ts'
 import { zeroes } from '../core/zero.ts'
 import type { DriveExtent, DriveReader } from '../storage/drive.ts'
 
-/** Bytes of a drive that lie together in its archive. */
+/** Bytes of a drive that are in one extent of its archive. */
 export interface Placed {
   offset: number
   length: number
-  /** Which extent has them: the numbers rise from the front of the archive to its end. -1 where none has. */
+  /** The number of the extent, counted from the front of the archive; -1 if no extent has them. */
   extent: number
-  /** False where all of them are zero. */
+  /** False if all of them are zero. */
   stored: boolean
 }
 
 export interface ImageReader extends DriveReader {
   /**
-   * The bytes from `offset` in order, in chunks of any size up to a few MiB, and what comes next is read meanwhile. Each is
-   * to be released before the next is asked for.
+   * Reads the bytes from `offset` in order, in chunks of any size up to a few MiB. It reads the next ones in advance. Release each
+   * chunk before you ask for the next.
    */
   chunks(offset: number, length: number): AsyncGenerator<Chunk>
-  /** Where the range is in the archive, in the order of the drive; only where something is unpacked as it is read. */
+  /** The places of the range in the archive, in the order of the drive. Only drives that are read from extents have it. */
   places?(offset: number, length: number): Iterable<Placed>
 }
 
-/** Zeroes of a chunk at most. */
+/** The most bytes of a chunk of zeroes (1 MiB). */
 const ZERO_CHUNK = 1 << 20
-/** Data of a chunk, and chunks that are read at once. */
+/** The bytes of a chunk of data (1 MiB), and the number of chunks that are read at once. */
 const DATA_CHUNK = 1 << 20
 const AHEAD = 4
 
-/** `length` zeroes, without memory of their own. */
+/** Chunks of `length` zeroes, which share one small buffer. */
 export function* zeroChunks(length: number): Generator<Chunk> {
   for (let left = length; left > 0; left -= ZERO_CHUNK) {
     const buffers: Uint8Array[] = []
@@ -41,7 +41,7 @@ export function* zeroChunks(length: number): Generator<Chunk> {
   }
 }
 
-/** The same of a drive whose reads take memory of `budget`. */
+/** Chunks of any drive. Its reads take memory from `budget`. */
 export async function* chunksOf(
   drive: DriveReader,
   budget: Budget,
@@ -63,7 +63,7 @@ export async function* chunksOf(
   }
 }
 
-/** One of several users of a drive, which stays open when this one closes it. */
+/** One of several handles of a drive. The drive stays open if this handle is closed. */
 export class SharedDrive implements ImageReader {
   readonly size: number
   readonly #drive: DriveReader
@@ -120,7 +120,7 @@ function readPiece(drive: DriveReader, budget: Budget, { offset, length }: Drive
     })
     return new Chunk([bytes], [slab])
   })
-  // It may fail while an earlier one is still awaited.
+  // It may fail while an earlier chunk is still awaited: without a handler, that would end the process.
   piece.catch(() => {})
   return piece
 }

@@ -1,4 +1,4 @@
-/** An index out of the table of an archive (formats/vma/README.md, "The table"). Whatever it says is checked first. */
+/** Builds an index from the table of an archive (formats/vma/README.md, "The table"), and checks all of it. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, clusterCount } from '../core/geometry.ts'
@@ -10,11 +10,11 @@ import { type DriveTotal, type IndexEntry, readTable } from '../formats/vma/tabl
 import { ClusterIndex, type DriveRuns, MAX_EXTENTS, placeOf, withGaps } from './cluster-index.ts'
 import { GrowingNumbers } from './growing.ts'
 
-/** What an index may take in memory: that of a drive of 64 TiB in order, or of 1 TiB in no order at all. */
+/** The most memory of an index: enough for a drive of 64 TiB in order, or of 1 TiB in no order at all. */
 export const INDEX_LIMIT = 256 << 20
 const EXTENT_BYTES = 11
 const RUN_BYTES = 12
-/** Entries between two looks at the clock. */
+/** Entries that are read before other events may run. */
 const AT_ONCE = 1024
 
 export interface TableOf {
@@ -25,14 +25,14 @@ export interface TableOf {
 }
 
 export interface BuildOptions {
-  /** Where the extents end; not known of an archive that has no end. */
+  /** The end of the extents; not known if the archive has no closing extent. */
   end?: number
-  /** Clusters may lack: the archive was cut. */
+  /** Allows missing clusters, for an archive that was cut. */
   gaps?: boolean
   signal?: AbortSignal | undefined
 }
 
-/** Throws DAMAGED where the table contradicts itself, the manifest or `end`. */
+/** Builds an index. Throws DAMAGED if the table contradicts itself, the manifest or `end`. */
 export async function buildIndex(
   manifest: Manifest,
   { table, extents, headerSize }: TableOf,
@@ -85,10 +85,10 @@ class IndexBuilder {
     let clusters = 0
     for (const run of runs) {
       const drive = this.#drives.get(run.drive)
-      if (drive === undefined) throw lies(`names a drive ${run.drive}, which the header does not have`)
-      if (run.first + run.count > drive.clusters) throw lies(`has a cluster past the end of drive ${run.drive}`)
+      if (drive === undefined) throw wrong(`names a drive ${run.drive}, which the header does not have`)
+      if (run.first + run.count > drive.clusters) throw wrong(`has a cluster past the end of drive ${run.drive}`)
       drive.total += run.count
-      if (drive.total > drive.clusters) throw lies(`has a cluster of drive ${run.drive} twice`)
+      if (drive.total > drive.clusters) throw wrong(`has a cluster of drive ${run.drive} twice`)
       drive.firsts.push(run.first)
       drive.counts.push(run.count)
       drive.places.push(placeOf(extent, run.stored))
@@ -98,7 +98,7 @@ class IndexBuilder {
     this.#runs += runs.length
     if (this.#runs * RUN_BYTES > INDEX_LIMIT) throw tooLarge()
     if (blocks < stored || blocks > stored * BLOCKS_PER_CLUSTER)
-      throw lies(`has ${blocks} blocks for ${stored} clusters in an extent`)
+      throw wrong(`has ${blocks} blocks for ${stored} clusters in an extent`)
     this.#blocks += blocks
     this.#counts[extent] = clusters
     this.#offsets[extent + 1] = this.#offsets[extent] + EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE
@@ -106,7 +106,7 @@ class IndexBuilder {
 
   finish(totals: DriveTotal[], { end, gaps = false }: BuildOptions): ClusterIndex {
     if (end !== undefined && this.#offsets[this.#extent] !== end)
-      throw lies(`makes its extents end at byte ${this.#offsets[this.#extent]}, not ${end}`)
+      throw wrong(`makes its extents end at byte ${this.#offsets[this.#extent]}, not ${end}`)
     this.#checkTotals(totals)
     const drives = new Map<number, DriveRuns>()
     for (const [id, collected] of this.#drives) drives.set(id, runsOf(id, collected, gaps))
@@ -118,30 +118,30 @@ class IndexBuilder {
     const agree = totals.every(({ drive, clusters }) => this.#drives.get(drive)?.total === clusters)
     const drives = new Set(totals.map(({ drive }) => drive))
     if (!agree || blocks !== this.#blocks || drives.size !== totals.length || drives.size !== this.#drives.size)
-      throw lies('has other totals than its extents')
+      throw wrong('has other totals than its extents')
   }
 }
 
-/** In the order of the clusters; every one of them once. */
+/** The runs of a drive in the order of its clusters. Throws DAMAGED unless every cluster is there once. */
 function runsOf(id: number, { firsts, counts, places, clusters, total }: Collected, gaps: boolean): DriveRuns {
   const unordered = firsts.take()
   const order = orderOf(unordered)
-  // One after the other, and what is sorted goes at once: together they are the most memory that an index takes.
+  // The arrays are sorted one by one, and each unsorted one is freed at once: this is when an index takes the most memory.
   const sorted = <T extends Uint32Array | Uint8Array>(numbers: T): T =>
     order === null ? numbers : (numbers.map((_, at) => numbers[order[at]]) as T)
   const runs = { firsts: sorted(unordered), places: sorted(places.take()), clusters }
   const lengths = sorted(counts.take())
   let end = 0
   for (let at = 0; at < lengths.length; at++) {
-    if (runs.firsts[at] < end) throw lies(`has cluster ${runs.firsts[at]} of drive ${id} twice`)
+    if (runs.firsts[at] < end) throw wrong(`has cluster ${runs.firsts[at]} of drive ${id} twice`)
     end = runs.firsts[at] + lengths[at]
   }
   if (total === clusters) return runs
-  if (!gaps) throw lies(`lacks ${clusters - total} clusters of drive ${id}`)
+  if (!gaps) throw wrong(`lacks ${clusters - total} clusters of drive ${id}`)
   return withGaps(runs, lengths)
 }
 
-/** Which number comes first, second, and so on, by radix sort; null where they are in order already. */
+/** The positions of the numbers in rising order, by radix sort; null if they are in order already. */
 function orderOf(numbers: Uint32Array): Uint32Array | null {
   if (numbers.every((value, at) => at === 0 || value >= numbers[at - 1])) return null
   let order = new Uint32Array(numbers.length).map((_, at) => at)
@@ -156,7 +156,7 @@ function orderOf(numbers: Uint32Array): Uint32Array | null {
   return order
 }
 
-function lies(what: string): VmapipeError {
+function wrong(what: string): VmapipeError {
   return new VmapipeError('DAMAGED', `the index of the archive ${what}`)
 }
 

@@ -1,4 +1,4 @@
-/** What tells where in an archive anything is: its own end, else the index beside it, else a pass over it. */
+/** Finds the frames and the index of an archive: in the archive itself, else in the sidecar, else by a pass over the archive. */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
@@ -21,19 +21,19 @@ export interface LocateOptions {
   warn: Warn
 }
 
-/** Whether the file is compressed; what is no archive at all is not. */
+/** Whether the file is compressed. A file that is no archive counts as not compressed. */
 export async function isCompressed(file: ArchiveBytes): Promise<boolean> {
   const start = Buffer.alloc(Math.min(MAGIC_LIMIT, file.size))
   await file.read(start, 0)
   return (recognise(start) ?? 'vma') !== 'vma'
 }
 
-/** The map that the archive ends with; null where there is none that is right. */
+/** The map at the end of the archive; null if there is none or it is wrong. */
 export function ownFrames(file: ArchiveBytes, { signal, warn }: LocateOptions): Promise<FrameTable | null> {
   return unlessDamaged(() => readFrameTable(file, signal), "the map of the archive's frames", warn)
 }
 
-/** Frames that say themselves how long they are, by a pass from one to the next; null where there are others. */
+/** Finds frames by a pass from one to the next; null if there are frames that do not say how long they are. */
 export async function walkedFrames(file: ArchiveBytes, { signal, warn }: LocateOptions): Promise<FrameTable | null> {
   try {
     const { map, problem } = await walkFrames(file, { signal })
@@ -45,7 +45,7 @@ export async function walkedFrames(file: ArchiveBytes, { signal, warn }: LocateO
   }
 }
 
-/** The index that the archive ends with; null where there is none that is right. */
+/** The index in the archive's trailer; null if there is none or it is wrong. */
 export function ownIndex(
   bytes: ArchiveBytes,
   header: ArchiveHeader,
@@ -59,7 +59,7 @@ export function ownIndex(
   return unlessDamaged(read, 'the index of the archive', warn)
 }
 
-/** The one that was made for the archive; null where it is not right. */
+/** The index in the archive's sidecar; null if it is wrong. */
 export function sidecarIndex(
   { uuid, extents, table }: Sidecar,
   bytes: ArchiveBytes,
@@ -82,7 +82,7 @@ export function checkUuid(uuid: Uint8Array, manifest: Manifest): void {
   })
 }
 
-/** By a pass over all extents. What cannot be found is told by a warning. */
+/** Makes the index by a pass over all extents. A warning tells of extents that are not found. */
 export async function walkedIndex(
   bytes: ArchiveBytes,
   { manifest, headerSize }: ArchiveHeader,

@@ -1,4 +1,4 @@
-/** The bytes of a map of frames, wherever they are; read piece by piece, as a map may be larger than memory. */
+/** Reads the bytes of a map of frames from a file or from memory, piece by piece, because a map may be larger than memory. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { headerFor, pieceBytes, wrappedBytes } from '../formats/frame-map/container.ts'
@@ -7,7 +7,7 @@ import type { ArchiveBytes } from './archive-bytes.ts'
 
 export interface MapBytes {
   readonly size: number
-  /** Bytes that are there. Throws DAMAGED if what holds them is not as it must be. */
+  /** Reads bytes of the map. Throws DAMAGED if their wrapper is wrong. */
   read(offset: number, length: number): Promise<Buffer>
 }
 
@@ -15,7 +15,7 @@ export function mapInMemory(bytes: Buffer): MapBytes {
   return { size: bytes.length, read: async (offset, length) => bytes.subarray(offset, offset + length) }
 }
 
-/** The map that the footer of an archive leads to. */
+/** The map in a file, to which the footer leads. */
 export class MapInFile implements MapBytes {
   readonly size: number
   readonly #file: ArchiveBytes
@@ -42,20 +42,20 @@ export class MapInFile implements MapBytes {
   async #skippable(offset: number, length: number): Promise<Buffer> {
     const { frameBytes, container } = this.#footer
     const header = headerFor(this.size, container)
-    if (offset === 0 && !header.equals(await this.#held(frameBytes, header.length))) throw this.#damaged()
-    return this.#held(frameBytes + header.length + offset, length)
+    if (offset === 0 && !header.equals(await this.#bytes(frameBytes, header.length))) throw this.#damaged()
+    return this.#bytes(frameBytes + header.length + offset, length)
   }
 
-  /** A whole piece, out of the member that holds it. */
+  /** Reads a whole piece from its gzip member. */
   async #member(at: number, length: number): Promise<Buffer> {
     const { frameBytes, container } = this.#footer
-    const held = await this.#held(frameBytes + wrappedBytes(at, container), wrappedBytes(length, container))
+    const member = await this.#bytes(frameBytes + wrappedBytes(at, container), wrappedBytes(length, container))
     const header = headerFor(length, container)
-    if (!held.subarray(0, header.length).equals(header)) throw this.#damaged()
-    return held.subarray(header.length, header.length + length)
+    if (!member.subarray(0, header.length).equals(header)) throw this.#damaged()
+    return member.subarray(header.length, header.length + length)
   }
 
-  async #held(offset: number, length: number): Promise<Buffer> {
+  async #bytes(offset: number, length: number): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(length)
     await this.#file.read(bytes, offset)
     return bytes

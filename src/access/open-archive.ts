@@ -1,4 +1,4 @@
-/** An archive as a set of drives to read in any order, at once: nothing is unpacked. */
+/** Opens an archive as drives that can be read in any order, without unpacking it if possible. */
 
 import { stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -28,20 +28,20 @@ import { spoolArchive } from './spool.ts'
 export type { Archive } from './archive.ts'
 
 export interface OpenArchiveOptions {
-  /** Memory for what is read and kept; all that it can lend is taken. 64 MiB of its own unless given. */
+  /** Memory for reading and for the cache, which takes all of it. By default a budget of its own of 64 MiB. */
   budget?: Budget
-  /** What is done at once; the number of processors unless told otherwise. */
+  /** Tasks that run at once; the number of processors by default. */
   threads?: number
-  /** Ends the opening. */
+  /** Aborts the opening. */
   signal?: AbortSignal
-  /** One line for the user that is not an error. */
+  /** Takes one line for the user that is not an error. */
   warn?: (message: string) => void
   /**
-   * A folder for the drives of an archive that can only be read from front to back: a pipe, or a compressed file in which nothing
-   * can be found. That for temporary files unless it is given. How much it will be is told by a warning first.
+   * The folder for unpacked drives, if the archive can only be read from front to back: a pipe, or a compressed file without frames
+   * that can be found. The default is the folder for temporary files. A warning says the size first.
    */
   spool?: string
-  /** Drives that are wanted, where that saves work; all unless given. */
+  /** Names of the wanted drives, which saves work if the archive is unpacked; all drives by default. */
   only?: readonly string[]
   /** Counts what is read of the archive. */
   counters?: Counters
@@ -50,8 +50,8 @@ export interface OpenArchiveOptions {
 type Settled = OpenArchiveOptions & Required<Pick<OpenArchiveOptions, 'budget' | 'threads' | 'warn'>>
 
 /**
- * Opens a path, or what can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a Node stream. Errors: USAGE,
- * FAILED, DAMAGED, INCOMPLETE, ABORTED. What is wrong behind the header of a file is told by a warning, and when it is read.
+ * Opens a path, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a Node stream. Errors: USAGE,
+ * FAILED, DAMAGED, INCOMPLETE, ABORTED. Damage behind the header of a file is a warning now, and an error when it is read.
  */
 export async function openArchive(from: string | Readable, options: OpenArchiveOptions = {}): Promise<Archive> {
   const { budget = new Budget(DEFAULT_BUDGET), threads = availableParallelism(), warn = () => {} } = options
@@ -61,11 +61,11 @@ export async function openArchive(from: string | Readable, options: OpenArchiveO
   const archive = path === null ? 'the archive can only be read once' : await openFile(path, settled)
   if (typeof archive !== 'string') return archive
   const spool = { folder: options.spool ?? tmpdir(), why: archive, again: path !== null }
-  // What was lent to an attempt to do without is not used any more.
+  // The attempt without unpacking carved its parts off the budget and uses them no more, so a new budget is used.
   return spoolArchive(from, { ...settled, ...spool, budget: path === null ? budget : new Budget(budget.capacity) })
 }
 
-/** Null for what can only be read once. */
+/** The path of a file; null if the archive can only be read once. */
 async function pathOf(from: string | Readable): Promise<string | null> {
   if (typeof from !== 'string') return null
   const place = parsePlace(from)
@@ -74,7 +74,7 @@ async function pathOf(from: string | Readable): Promise<string | null> {
   return stats?.isFIFO() || stats?.isCharacterDevice() ? null : place.path
 }
 
-/** Why it is to be spooled, if it is. */
+/** Opens a file. Returns a reason instead if the archive must be unpacked. */
 async function openFile(path: string, options: Settled): Promise<Archive | string> {
   const { capacity } = options.budget
   const sidecar = await sidecarOf(path, options.warn)
@@ -83,7 +83,7 @@ async function openFile(path: string, options: Settled): Promise<Archive | strin
   } catch (error) {
     const { code, line } = asVmapipeError(error)
     if (!sidecar || (code !== 'DAMAGED' && code !== 'INCOMPLETE')) throw error
-    // It may be what lies, with checksums that are right. What was lent to the first attempt is not used any more.
+    // The sidecar may be wrong although its checksums are right. The first attempt uses its budget no more, so a new one is used.
     const archive = await openWith(path, null, { ...options, budget: new Budget(capacity) })
     options.warn(`the index beside the archive is not used: ${line}`)
     return archive
@@ -128,11 +128,11 @@ async function openBytes(
   return new OpenArchive(header.manifest, open, () => data.close())
 }
 
-/** Or why nothing can be had of the archive without all before it. */
+/** Finds the frames. Returns a reason instead if the archive can only be read from front to back. */
 async function findFrames(file: ArchiveBytes, sidecar: Sidecar | null, options: Settled): Promise<FrameTable | string> {
   const { budget, threads, warn, signal } = options
   const table = (await ownFrames(file, { signal, warn })) ?? sidecar?.frames ?? (await walkedFrames(file, options))
-  if (table === null) return 'nothing tells where in this compressed archive anything is'
+  if (table === null) return 'this compressed archive has no map of its frames, and they cannot be found otherwise'
   if (atOnceIn(table, budget, threads) > 0) return table
   return `frames of ${formatBytes(table.largest.contentBytes)} are too large to be decoded by themselves with this --buffer`
 }

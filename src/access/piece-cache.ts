@@ -1,20 +1,20 @@
 /**
- * Pieces of an archive in memory: whole extents, or the content of whole frames. A piece that many want is loaded once,
- * several are loaded at once, and the one that was not wanted for the longest time makes room for the next.
+ * Keeps pieces of an archive in memory: whole extents, or the content of whole frames. A piece that many readers want is loaded once.
+ * Several pieces are loaded at once. The least recently used piece makes room for the next.
  *
- * Whoever holds a piece must not wait for another one: there may be room for one alone.
+ * A reader that holds a piece must not wait for another one: there may be room for only one.
  */
 
 import type { Budget, Lease } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 
-/** Bytes in memory. Its holder releases the lease. */
+/** Bytes in memory. The holder releases the lease. */
 export interface View {
   bytes: Buffer
   lease: Lease
 }
 
-/** Makes a piece, in memory of `PieceCache.room`. */
+/** Loads a piece into memory from `PieceCache.room`. */
 export type Load = () => Promise<View>
 
 interface Loading {
@@ -25,7 +25,7 @@ interface Loading {
 export class PieceCache {
   readonly #memory: Budget
   readonly #parallel: number
-  /** The longest unused one first. */
+  /** The least recently used piece is first. */
   readonly #kept = new Map<number, View>()
   readonly #loading = new Map<number, Loading>()
   #running = 0
@@ -39,12 +39,12 @@ export class PieceCache {
     this.#parallel = parallel
   }
 
-  /** What there is room for. */
+  /** Bytes of memory for all pieces. */
   get capacity(): number {
     return this.#memory.capacity
   }
 
-  /** The piece, if it is here; the caller releases it. */
+  /** The piece if it is in memory, or null. The caller releases it. */
   peek(key: number): View | null {
     const kept = this.#kept.get(key)
     if (kept === undefined) return null
@@ -54,7 +54,7 @@ export class PieceCache {
     return kept
   }
 
-  /** The piece, which is loaded if need be; the caller releases it. */
+  /** The piece, which is loaded if it is not in memory. The caller releases it. */
   get(key: number, load: Load): Promise<View> | View {
     const kept = this.peek(key)
     if (kept !== null) return kept
@@ -64,19 +64,19 @@ export class PieceCache {
     return loading.view
   }
 
-  /** These are wanted soon, in this order: they are loaded while nobody waits for others. What was said before is forgotten. */
+  /** Loads these pieces in advance, in this order, while no reader waits for others. They replace those of the last call. */
   ahead(pieces: { key: number; load: Load }[]): void {
     this.#ahead = pieces.filter(({ key }) => !this.#kept.has(key) && !this.#loading.has(key)).reverse()
     this.#next()
   }
 
-  /** Frees memory for a piece; to be followed by `take` or `charge` at once. */
+  /** Frees memory for a piece and calls `take` to lease it. */
   async room<T>(bytes: number, take: (memory: Budget) => Promise<T>): Promise<T> {
     while (this.#memory.used + bytes > this.#memory.capacity && this.#kept.size > 0) this.#evict()
     return take(this.#memory)
   }
 
-  /** Waits for what is being loaded. */
+  /** Drops all pieces, and waits for those that are being loaded. */
   async close(): Promise<void> {
     this.#closed = true
     this.#ahead = []
@@ -101,7 +101,7 @@ export class PieceCache {
         throw error
       },
     )
-    // What was loaded ahead may fail with nobody there: it fails again for who wants it.
+    // Loading in advance may fail while no reader waits. The piece is loaded again, and fails again, for a reader that wants it.
     loading.view.catch(() => {})
     return loading
   }
@@ -134,7 +134,7 @@ export class PieceCache {
     this.#next()
   }
 
-  /** First who waits, then what is wanted soon. */
+  /** Starts loads: first those that readers wait for, then those in advance. */
   #next(): void {
     while (this.#running < this.#parallel) {
       const waiting = this.#queue.shift()

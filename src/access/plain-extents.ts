@@ -1,6 +1,6 @@
 /**
- * Extents of an archive that is not compressed. One that has a checksum is read as a whole and checked when its data is
- * first wanted, and kept; what was checked before and is not kept any more is read directly.
+ * Reads extents of an archive that is not compressed. An extent with a checksum is read as a whole at first use, checked and
+ * kept in the cache. Data of an extent that was checked before but is no longer in the cache is read directly.
  */
 
 import { VmapipeError } from '../core/errors.ts'
@@ -12,7 +12,7 @@ import type { ExtentData } from './extent-data.ts'
 import type { ExtentHeaders } from './extent-headers.ts'
 import type { Load, PieceCache, View } from './piece-cache.ts'
 
-/** Extents that are read ahead at most. */
+/** The most extents that are loaded in advance. */
 const WINDOW = 4
 
 export class PlainExtents implements ExtentData {
@@ -21,7 +21,7 @@ export class PlainExtents implements ExtentData {
   readonly #index: ClusterIndex
   readonly #headers: ExtentHeaders
   readonly #cache: PieceCache
-  /** 1 for those whose data was found to be right. */
+  /** 1 for extents whose data was checked and is right. */
   readonly #checked: Uint8Array
 
   constructor(bytes: ArchiveBytes, index: ClusterIndex, headers: ExtentHeaders, cache: PieceCache) {
@@ -61,7 +61,7 @@ export class PlainExtents implements ExtentData {
     }
   }
 
-  /** All data of the extent. */
+  /** Loads all data of the extent. */
   #load(extent: number): Load {
     return async () => {
       const { offsets } = this.#index

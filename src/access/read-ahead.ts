@@ -1,23 +1,23 @@
-/** Notices who reads a drive from front to back, and has what comes next read meanwhile. */
+/** Notices sequential readers of a drive and loads the next extents in advance. */
 
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import type { DriveInfo } from '../core/items.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
 
-/** Readers that are followed at once: connections of one client, or parts of a drive that are copied side by side. */
+/** Readers that are followed at once, such as connections of one client, or parts of a drive that are copied in parallel. */
 const READERS = 8
-/** Requests under way at once come in any order: so near to the last one they are still of the same reader. */
+/** A request within 1 MiB of a reader's last one belongs to that reader, because parallel requests come in any order. */
 const SLACK = 1 << 20
-/** So often it must have gone on where it was. */
+/** A reader is sequential after it has gone on this often. */
 const STEADY = 2
-/** Clusters that are looked through for data to read ahead: holes are not waited for. */
+/** Clusters that are searched for data to load in advance: 64 MiB of the drive, so that a long hole ends the search. */
 const LOOK = 1024
 
 interface Reader {
-  /** Behind what it has read. */
+  /** The byte behind its last request. */
   next: number
-  /** How often it went on. */
+  /** How often it went on in order. */
   steps: number
 }
 
@@ -25,7 +25,7 @@ export class ReadAhead {
   readonly #drive: DriveInfo
   readonly #index: ClusterIndex
   readonly #data: ExtentData
-  /** The one that was idle for the longest time first. */
+  /** The reader that was idle for the longest time is first. */
   readonly #readers: Reader[] = []
 
   constructor(drive: DriveInfo, { index, data }: { index: ClusterIndex; data: ExtentData }) {
@@ -34,7 +34,7 @@ export class ReadAhead {
     this.#data = data
   }
 
-  /** The bytes `from` to `to` (not included) are about to be read. */
+  /** Call before bytes `from` to `to` (not included) are read. */
   see(from: number, to: number): void {
     const at = this.#readers.findLastIndex(({ next }) => Math.abs(from - next) <= SLACK)
     const reader = at < 0 ? { next: to, steps: 0 } : this.#readers[at]
@@ -46,7 +46,7 @@ export class ReadAhead {
     if (++reader.steps >= STEADY) this.#data.ahead(this.#extentsFrom(from))
   }
 
-  /** Those with the data of this byte and what follows it, as many as may be asked for. */
+  /** The extents with data from this byte on, as many as may be loaded in advance. */
   #extentsFrom(offset: number): number[] {
     const first = Math.floor(offset / CLUSTER_SIZE)
     const end = Math.min(first + LOOK, clusterCount(this.#drive.size))

@@ -1,18 +1,18 @@
-/** Where the bytes of a drive are in an extent. */
+/** Finds the bytes of a drive in an extent. */
 
 import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE, FULL_MASK, popcount16 } from '../core/geometry.ts'
 import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
 
-/** Bytes of a drive that are zero, or lie together in the archive. */
+/** Bytes of a drive that are all zero, or that are contiguous in the archive. */
 export interface Segment {
-  /** In the extent, from its header on; -1 for zeroes. */
+  /** The offset in the extent, counted from its header; -1 for zeroes. */
   at: number
   length: number
 }
 
 /**
- * The bytes `offset` to `end` (not included) of a drive, all of clusters that the slots have, as segments as long as they
- * can be.
+ * The bytes `offset` to `end` (not included) of a drive, as segments that are as long as possible. The slots must have all of their
+ * clusters.
  */
 export function segmentsOf(slots: readonly Slot[], drive: number, offset: number, end: number): Segment[] {
   const segments: Segment[] = []
@@ -28,7 +28,7 @@ export function segmentsOf(slots: readonly Slot[], drive: number, offset: number
   return segments
 }
 
-/** The bytes `from` to `to` of a cluster whose stored blocks begin at byte `at` of the extent. */
+/** Adds the bytes `from` to `to` of a cluster whose stored blocks begin at byte `at` of the extent. */
 function addCluster(segments: Segment[], mask: number, at: number, from: number, to: number): void {
   for (let position = from; position < to; ) {
     const block = Math.floor(position / BLOCK_SIZE)
@@ -49,12 +49,12 @@ function add(segments: Segment[], at: number, length: number): void {
   else segments.push({ at, length })
 }
 
-/** Finds slots, the quickest where they are wanted in the order in which they are there. */
+/** Finds slots. It is quickest if they are wanted in the order of the extent. */
 class SlotCursor {
   readonly #slots: readonly Slot[]
   readonly #drive: number
   #index = 0
-  /** Where in the extent the blocks of the slot that was found begin. */
+  /** The offset in the extent of the blocks of the slot that was found. */
   at = EXTENT_HEADER_SIZE
 
   constructor(slots: readonly Slot[], drive: number) {
@@ -62,7 +62,7 @@ class SlotCursor {
     this.#drive = drive
   }
 
-  /** The mask of this cluster, which is there. */
+  /** The mask of this cluster, which must be in the extent. */
   find(cluster: number): number {
     for (let passed = 0; passed < this.#slots.length; passed++) {
       const slot = this.#slots[this.#index]

@@ -1,4 +1,4 @@
-/** ARCHIVE.idx: the index of an archive that has none of its own (README.md beside this file). */
+/** Reads and writes ARCHIVE.idx, the index of an archive that has none of its own (README.md beside this file). */
 
 import { constants } from 'node:fs'
 import { type FileHandle, stat } from 'node:fs/promises'
@@ -20,11 +20,11 @@ export interface Sidecar {
   uuid: Uint8Array
   extents: number
   table: Uint8Array
-  /** Null where the archive is not compressed. */
+  /** Null if the archive is not compressed. */
   frames: FrameTable | null
 }
 
-/** What tells whether a file is still the one that was indexed. */
+/** Tells whether a file is still the one that was indexed. */
 interface Identity {
   size: bigint
   mtime: bigint
@@ -39,7 +39,7 @@ async function identityOf(archive: string): Promise<Identity> {
   return { size, mtime: mtimeNs }
 }
 
-/** Gives the path of what it wrote, durably. Throws FAILED where it exists, unless `force` is given. */
+/** Writes the sidecar durably and returns its path. Throws FAILED if it exists, unless `force` is given. */
 export async function writeSidecar(archive: string, sidecar: Sidecar, options: PartialFileOptions): Promise<string> {
   const path = sidecarPath(archive)
   const { size, mtime } = await identityOf(archive)
@@ -69,7 +69,7 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
   return path
 }
 
-/** Null where there is none. Throws DAMAGED where it is not right, or not of this archive as it is now. */
+/** Reads the sidecar; null if there is none. Throws DAMAGED if it is wrong, or if the archive has changed since it was made. */
 export async function readSidecar(archive: string): Promise<Sidecar | null> {
   const path = sidecarPath(archive)
   const file = await openIfFile(path).catch((error) => {
@@ -87,7 +87,7 @@ export async function readSidecar(archive: string): Promise<Sidecar | null> {
   }
 }
 
-/** Null if there is none. A FIFO, a folder, a socket or a device of that name is not waited for, and is no index. */
+/** Opens a file; null if there is none. A FIFO, a folder, a socket or a device of that name is no index and is not opened. */
 async function openIfFile(path: string): Promise<FileHandle | null> {
   const stats = await stat(path).catch((error) => {
     if (error.code === 'ENOENT') return null
@@ -109,7 +109,7 @@ async function decodeSidecar(bytes: Buffer, { size, mtime }: Identity): Promise<
   const body = bytes.subarray(HEADER_SIZE)
   if (tableBytes + mapBytes !== body.length || header.readUInt32BE(68) !== crc32(body)) throw wrong('is damaged')
   if (header.readBigUInt64BE(28) !== size || header.readBigInt64BE(36) !== mtime)
-    throw wrong('is of the archive as it was before: it has changed since')
+    throw wrong('is out of date: the archive has changed since it was made')
   return {
     uuid: header.subarray(12, 28),
     extents: Number(header.readBigUInt64BE(44)),

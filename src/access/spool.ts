@@ -1,6 +1,6 @@
 /**
- * An archive that can only be read once, from front to back: its drives are unpacked into sparse files, and read from
- * there. The files have no names, so that nothing is left of them however we end.
+ * Unpacks an archive that can only be read from front to back: its drives are written to sparse files and read from there. The files
+ * have no names, so that nothing is left of them however the process ends.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -26,19 +26,19 @@ import { type Archive, OpenArchive } from './archive.ts'
 import { SharedDrive } from './image-reader.ts'
 
 export interface SpoolOptions extends Omit<RunOptions, 'buffer'> {
-  /** Where the sparse files are; made if need be. */
+  /** The folder of the sparse files. It is made if it does not exist. */
   folder: string
-  /** Drives that are wanted; all unless given. */
+  /** Names of the wanted drives; all by default. */
   only?: readonly string[]
-  /** Why it must be unpacked, which is said with its size. */
+  /** The reason for unpacking, for the message with the size. */
   why: string
-  /** It can be read once more: if it seems too large, it is looked how large it is. */
+  /** Whether the archive can be read again. If it seems too large, a first pass then measures its data. */
   again: boolean
-  /** For the pass, and afterwards for reading. */
+  /** Memory for the pass, and afterwards for reading. */
   budget: Budget
 }
 
-/** Reads all of the archive. Drives that were not wanted cannot be opened. Errors: as those of a restore. */
+/** Reads the whole archive. Drives that were not wanted cannot be opened. The errors are those of a restore. */
 export async function spoolArchive(from: string | Readable, options: SpoolOptions): Promise<Archive> {
   const { folder, only, budget, why, again, warn = () => {}, ...runOptions } = options
   const run = async (last: RangeStage) => {
@@ -50,7 +50,7 @@ export async function spoolArchive(from: string | Readable, options: SpoolOption
     await makeFolder(folder)
     await run(spool.stage).catch(async (error) => {
       if (!spool.isTooLarge) throw error
-      // Drives have holes: a pass that writes nothing tells what they really take.
+      // Drives have holes: a pass that writes nothing measures how much data they have.
       const measure = new Measure(only)
       await run(measure.stage)
       await spool.retry(measure.bytes)
@@ -86,7 +86,7 @@ function wantedOf({ drives }: Manifest, only: readonly string[] | undefined): Dr
   return drives.filter((drive) => wanted.has(drive))
 }
 
-/** Counts the data of the drives that are wanted. */
+/** Counts the bytes of data in the wanted drives. */
 class Measure {
   bytes = 0
   readonly #only: readonly string[] | undefined
@@ -105,7 +105,7 @@ class Measure {
 interface SpoolWish {
   only: readonly string[] | undefined
   why: string
-  /** What is too large is not begun: how much it really takes can be found out. */
+  /** Do not begin if the drives' sizes do not fit: their data can be measured. */
   mustFit: boolean
   warn: (message: string) => void
 }
@@ -113,7 +113,7 @@ interface SpoolWish {
 class Spool {
   readonly #folder: string
   readonly #wish: SpoolWish
-  /** Bytes of data, if they are known. */
+  /** The bytes of data, or null if they were not measured. */
   #measured: number | null = null
   readonly files = new Map<number, { file: FileHandle; size: number }>()
   manifest: Manifest | null = null
@@ -125,7 +125,7 @@ class Spool {
     this.#wish = wish
   }
 
-  /** Once more, now that it is known how much there is. Throws FAILED if that does not fit. */
+  /** Prepares a second attempt, with the measured size. Throws FAILED if it does not fit. */
   async retry(measured: number): Promise<void> {
     this.#measured = measured
     this.isTooLarge = false
@@ -193,13 +193,13 @@ async function freeIn(folder: string): Promise<number> {
 /** Linux: a file that never has a name (open(2), O_TMPFILE). */
 const TMPFILE = 0o20000000 | constants.O_DIRECTORY
 
-/** For its owner alone. It is gone however we end. */
+/** Opens a file without a name, which only its owner can read. It is gone however the process ends. */
 async function namelessFile(folder: string): Promise<FileHandle> {
   if (process.platform === 'linux') {
     const file = await open(folder, TMPFILE | constants.O_RDWR, 0o600).catch(() => null)
     if (file !== null) return file
   }
-  // A filesystem that has no such thing, as NFS.
+  // For filesystems without O_TMPFILE, such as NFS.
   const path = join(folder, `.vmapipe-spool-${randomUUID()}`)
   const file = await open(path, 'wx+', 0o600)
   await unlink(path)

@@ -1,4 +1,4 @@
-/** The index that an archive of ours ends with (formats/vma/README.md, section 2), read from its last bytes. */
+/** Reads the table from the trailer of an archive (formats/vma/README.md, section 2). */
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../core/errors.ts'
@@ -9,15 +9,15 @@ import { CLOSING, PAGE, RECORD_BYTES, type RecordExtent } from '../formats/vma/r
 import type { ArchiveBytes } from './archive-bytes.ts'
 import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 
-/** Record extents that are read at once. */
+/** Pages that are read at once: 1 MiB. */
 const PAGES_AT_ONCE = 2048
 
 export interface Trailer extends TableOf {
-  /** Where the extents with clusters end. */
+  /** The end of the extents with clusters. */
   end: number
 }
 
-/** Null where the archive does not end as ours do, or has no index. Throws DAMAGED where what it ends with contradicts itself. */
+/** Reads the trailer; null if the archive has none or its table has no index. Throws DAMAGED if the trailer contradicts itself. */
 export async function readTrailer(
   bytes: ArchiveBytes,
   { uuid }: Manifest,
@@ -36,7 +36,7 @@ export async function readTrailer(
   return { table, extents: closing.extents, headerSize, end: closing.bytes }
 }
 
-/** An archive that was cut ends with anything. */
+/** The record in a header; null if these bytes are no header, because an archive that was cut ends with any bytes. */
 function recordIn(header: Buffer, uuid: Uint8Array, offset: number): RecordExtent | null {
   try {
     return decodeExtentHeader(header, uuid, offset).record

@@ -82,7 +82,7 @@ test('frames that are too large for memory are unpacked, and no index is made of
   const plain = await archiveOf([image], { index: false, checksums: false })
   writeFileSync(path, piped('zstd', ['-c', `--stream-size=${plain.length}`], plain))
   const buffer = 16 * MIB
-  const line = /no row of small frames.*vmapipe repack/
+  const line = /does not consist of small frames.*vmapipe repack/
   await assert.rejects(indexArchive({ archive: path, buffer }), { code: 'USAGE', line })
   await indexArchive({ archive: path })
 })
