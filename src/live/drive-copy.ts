@@ -4,10 +4,10 @@
  */
 
 import type { Budget, Lease, Slab } from '../core/budget.ts'
-import { ClusterSet } from '../core/cluster-set.ts'
+import { type ClusterRange, ClusterSet } from '../core/cluster-set.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../core/geometry.ts'
 import { EMPTY_RUN_BYTES, Run } from '../core/items.ts'
-import type { Claims, Stretch } from '../stages/cluster-source/claims.ts'
+import type { ClusterClaims } from '../stages/cluster-source/claims.ts'
 import type { Done } from '../storage/disk.ts'
 import { Gate } from './gate.ts'
 import type { GuestDrive, Modification } from './guest-drive.ts'
@@ -35,7 +35,7 @@ export interface CopyHost {
   scanned(clusters: number): void
 }
 
-export class DriveCopy implements Claims {
+export class DriveCopy implements ClusterClaims {
   readonly #disk: GuestDrive
   readonly #drive: number
   readonly #host: CopyHost
@@ -92,11 +92,11 @@ export class DriveCopy implements Claims {
     return free
   }
 
-  claim(first: number, count: number, most: number): Stretch[] {
+  claim(first: number, count: number, most: number): ClusterRange[] {
     return this.#claim(first, first + count - 1, most)
   }
 
-  settle(first: number, count: number): Stretch[] {
+  settle(first: number, count: number): ClusterRange[] {
     this.#settle(first, count)
     this.#host.scanned(count)
     return [{ first, count }]
@@ -189,8 +189,8 @@ export class DriveCopy implements Claims {
   }
 
   /** Claims the free ones of `first` to `last`, at most `most`, in stretches of at most `longest` with a gate each. */
-  #claim(first: number, last: number, most: number, longest = most): Stretch[] {
-    const stretches: Stretch[] = []
+  #claim(first: number, last: number, most: number, longest = most): ClusterRange[] {
+    const stretches: ClusterRange[] = []
     let gate = new Gate()
     let left = most
     for (let cluster = first; cluster <= last && left > 0; cluster++) {
@@ -228,7 +228,7 @@ export class DriveCopy implements Claims {
     for (const stretch of this.#claim(first, last, last - first + 1, COPY_CLUSTERS)) this.#start(stretch)
   }
 
-  #start(stretch: Stretch): void {
+  #start(stretch: ClusterRange): void {
     try {
       const done = this.#copy(stretch)
       if (done === undefined) return
@@ -239,7 +239,7 @@ export class DriveCopy implements Claims {
     }
   }
 
-  #copy(stretch: Stretch): Done {
+  #copy(stretch: ClusterRange): Done {
     const [offset, length] = this.#bytesOf(stretch.first, stretch.count)
     const hole = this.#disk.oldIsHole(offset, length)
     if (typeof hole !== 'boolean') return hole.then((known) => this.#copyKnown(stretch, offset, length, known))
@@ -251,7 +251,7 @@ export class DriveCopy implements Claims {
     return [offset, Math.min(count * CLUSTER_SIZE, this.#disk.size - offset)]
   }
 
-  #copyKnown(stretch: Stretch, offset: number, length: number, hole: boolean): Done {
+  #copyKnown(stretch: ClusterRange, offset: number, length: number, hole: boolean): Done {
     if (this.#over) return undefined
     if (hole) {
       const lease = this.#host.budget.tryCharge(EMPTY_RUN_BYTES, { urgent: true })
@@ -265,7 +265,7 @@ export class DriveCopy implements Claims {
     return this.#host.budget.take(bytes, { urgent: true }).then((later) => this.#read(stretch, offset, length, later))
   }
 
-  #emitHole(stretch: Stretch, lease: Lease): Done {
+  #emitHole(stretch: ClusterRange, lease: Lease): Done {
     if (this.#over) {
       lease.release()
       return undefined
@@ -274,7 +274,7 @@ export class DriveCopy implements Claims {
     return this.#done(stretch, false)
   }
 
-  #read(stretch: Stretch, offset: number, length: number, slab: Slab): Done {
+  #read(stretch: ClusterRange, offset: number, length: number, slab: Slab): Done {
     const failed = (error: unknown) => {
       slab.release()
       throw error
@@ -288,7 +288,7 @@ export class DriveCopy implements Claims {
     return this.#archive(stretch, length, slab)
   }
 
-  #archive(stretch: Stretch, length: number, slab: Slab): Done {
+  #archive(stretch: ClusterRange, length: number, slab: Slab): Done {
     slab.buffer.fill(0, length)
     if (this.#over) {
       slab.release()
@@ -298,7 +298,7 @@ export class DriveCopy implements Claims {
     return this.#done(stretch, true)
   }
 
-  #done({ first, count }: Stretch, read: boolean): Done {
+  #done({ first, count }: ClusterRange, read: boolean): Done {
     this.#settle(first, count)
     this.#host.copied(count, read)
     return undefined

@@ -9,6 +9,7 @@
 import { randomUUID } from 'node:crypto'
 import { basename } from 'node:path'
 import type { Budget, Slab } from '../core/budget.ts'
+import type { ClusterRange } from '../core/cluster-set.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
 import { type ClusterItem, type ConfigFile, type DriveInfo, Manifest, Run } from '../core/items.ts'
@@ -18,8 +19,8 @@ import { refuseNames } from '../formats/vma/names.ts'
 import { readConfigFile } from '../storage/config-file.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { openDriveReader } from '../storage/open.ts'
-import { type Claims, claimsOf, type Stretch, UNCLAIMED } from './cluster-source/claims.ts'
-import { type Piece, pieces } from './cluster-source/pieces.ts'
+import { type ClusterClaims, claimsOf, UNCLAIMED } from './cluster-source/claims.ts'
+import { type ScanPart, scanParts } from './cluster-source/scan-parts.ts'
 
 const options = z.strictObject({
   drives: z
@@ -78,7 +79,7 @@ function scanShare(budget: number): number {
 
 interface OpenDrive extends DriveInfo {
   reader: DriveReader
-  claims: Claims
+  claims: ClusterClaims
 }
 
 class ClusterSource implements SourceBody<ClusterItem> {
@@ -165,7 +166,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
 
   /** The runs of a piece: one, unless a guest was there first with some of its clusters. */
   async #read({ drive, first, count, zero }: Planned): Promise<Run[]> {
-    if (zero) return drive.claims.claim(first, count, count).flatMap((stretch) => this.#holes(drive, stretch))
+    if (zero) return drive.claims.claim(first, count, count).flatMap((range) => this.#holes(drive, range))
     // Memory before the claim: a guest that waits for a claimed cluster must not wait for memory of ours.
     const free = drive.claims.free(first, count)
     if (free === 0) return []
@@ -173,18 +174,18 @@ class ClusterSource implements SourceBody<ClusterItem> {
     const slab = await this.#budget.take(
       Math.min(count * CLUSTER_SIZE, roundUp(drive.size - first * CLUSTER_SIZE, BLOCK_SIZE)),
     )
-    const stretches = drive.claims.claim(first, count, free)
+    const ranges = drive.claims.claim(first, count, free)
     let used = 0
-    const reads = stretches.map((stretch) => {
-      const bytes = slab.buffer.subarray(used, used + stretch.count * CLUSTER_SIZE)
+    const reads = ranges.map((range) => {
+      const bytes = slab.buffer.subarray(used, used + range.count * CLUSTER_SIZE)
       used += bytes.length
-      return this.#data(drive, stretch, bytes, slab.retain())
+      return this.#data(drive, range, bytes, slab.retain())
     })
     slab.release()
     return (await Promise.all(reads)).flat()
   }
 
-  #holes({ id, size, claims }: OpenDrive, { first, count }: Stretch): Run[] {
+  #holes({ id, size, claims }: OpenDrive, { first, count }: ClusterRange): Run[] {
     return claims.settle(first, count).map((kept) => {
       const length = Math.min(kept.count * CLUSTER_SIZE, size - kept.first * CLUSTER_SIZE)
       this.#context.counters.add('zero', length)
@@ -193,7 +194,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
     })
   }
 
-  async #data(drive: OpenDrive, { first, count }: Stretch, room: Buffer, slab: Slab): Promise<Run[]> {
+  async #data(drive: OpenDrive, { first, count }: ClusterRange, room: Buffer, slab: Slab): Promise<Run[]> {
     const { counters } = this.#context
     const offset = first * CLUSTER_SIZE
     const length = Math.min(count * CLUSTER_SIZE, drive.size - offset)
@@ -222,7 +223,7 @@ function isReader(value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'map' in value && 'read' in value
 }
 
-interface Planned extends Piece {
+interface Planned extends ScanPart {
   drive: OpenDrive
 }
 
@@ -234,7 +235,7 @@ async function* oneByOne(drives: OpenDrive[]): AsyncGenerator<Planned> {
 async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
   const all = drives.map((drive) => ({
     drive,
-    plan: pieces(drive.reader, drive.claims === UNCLAIMED ? undefined : CLAIMED_CLUSTERS),
+    plan: scanParts(drive.reader, drive.claims === UNCLAIMED ? undefined : CLAIMED_CLUSTERS),
   }))
   try {
     let open = all

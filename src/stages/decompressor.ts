@@ -11,8 +11,8 @@ import { ArchiveEnd } from './compression/archive-end.ts'
 import { decodeArchive } from './compression/decode.ts'
 import { type DecoderContext, type DecodingPlan, planDecoding } from './compression/decoder.ts'
 import { InOrder } from './compression/in-order.ts'
-import { Inlet } from './compression/inlet.ts'
 import { Outlet } from './compression/outlet.ts'
+import { PullInput } from './compression/pull-input.ts'
 import { Recovery } from './compression/recovery.ts'
 import { StreamCheck } from './compression/stream-check.ts'
 import { Findings, NoFindings } from './findings.ts'
@@ -34,7 +34,7 @@ export const decompressor = defineStage({
 class Decompressor implements TransformBody<Chunk, Chunk> {
   readonly #check = new StreamCheck()
   readonly #end = new ArchiveEnd(this.#check)
-  readonly #input = new Inlet(this.#check)
+  readonly #input = new PullInput(this.#check)
   readonly #plan: DecodingPlan
   readonly #signal: AbortSignal
   readonly #findings: Findings

@@ -18,7 +18,7 @@ import { TrailerCheck } from '../formats/vma/trailer-check.ts'
 import { behindText, goesOnBehind } from './behind.ts'
 import { type ClusterSpan, Findings, NoFindings } from './findings.ts'
 import { type Extent, ExtentReader } from './vma-deframer/extent-reader.ts'
-import { clustersOf, keptBlocks, refusal, slotRuns, spanText, storedBytes } from './vma-deframer/slot-runs.ts'
+import { admit, clustersOf, keptBlocks, slotRuns, spanText, storedBytes } from './vma-deframer/slot-runs.ts'
 import { Unchecked } from './vma-deframer/unchecked.ts'
 
 export const vmaDeframer = defineStage({
@@ -227,7 +227,7 @@ class Deframer {
 
   /** The slots as one run; where the drive cannot have it all, one by one. */
   *#pass(run: readonly Slot[], extent: Extent): Generator<Run> {
-    const refused = refusal(this.#findings.drives, run, extent.offset)
+    const refused = admit(this.#findings.drives, run, extent.offset)
     if (refused === null) yield this.#run(run, extent)
     else if (run.length > 1) for (const slot of run) yield* this.#pass([slot], extent)
     else this.#leaveOut(run[0], refused)

@@ -44,7 +44,7 @@ class Expander {
     }
     const { size } = this.#drives.get(item.drive) ?? unknownDrive(item.drive)
     const cursor = new BlockCursor(item.blocks)
-    for (const { offset, blocks, stored } of stretches(item, size)) {
+    for (const { offset, blocks, stored } of blockSpans(item, size)) {
       const length = Math.min(blocks * BLOCK_SIZE, size - offset)
       if (stored) {
         yield* this.flush()
@@ -84,16 +84,16 @@ class Expander {
   }
 }
 
-interface Stretch {
+interface BlockSpan {
   /** Bytes from the start of the drive. */
   offset: number
   blocks: number
   stored: boolean
 }
 
-/** The run as stretches of blocks that are all stored or all not. Those past the drive's end are left out. */
-function* stretches(run: Run, size: number): Generator<Stretch> {
-  let open: Stretch | null = null
+/** The run as blockSpans of blocks that are all stored or all not. Those past the drive's end are left out. */
+function* blockSpans(run: Run, size: number): Generator<BlockSpan> {
+  let open: BlockSpan | null = null
   for (let index = 0; index < run.count; index++) {
     const cluster = run.first + index
     const present = clusterMask(size, cluster)

@@ -123,7 +123,10 @@ describe('what can only be read from front to back is unpacked', limits, () => {
     writeFileSync(path, piped('zstd', ['-c'], await archiveOf([image], { index: false, checksums: false })))
     const warnings: string[] = []
     assert.ok((await contentOf(path, { warn: (line) => warnings.push(line) })).equals(image))
-    assert.match(warnings.join(), /^this compressed archive has no map of its frames.* unpacked into a temporary file in '.*' first, up to \d/)
+    assert.match(
+      warnings.join(),
+      /^this compressed archive has no map of its frames.* unpacked into a temporary file in '.*' first, up to \d/,
+    )
     assert.ok((await contentOf(path, { spool: dir })).equals(image))
     assert.deepEqual(readdirSync(dir), ['a.vma.zst'])
     const archive = await openArchive(path, { spool: dir })

@@ -9,12 +9,12 @@
  */
 
 import type { Budget, Lease, Slab } from '../../core/budget.ts'
-import { ClusterSet } from '../../core/cluster-set.ts'
+import { type ClusterRange, ClusterSet } from '../../core/cluster-set.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../../core/geometry.ts'
 import { EMPTY_RUN_BYTES, Run } from '../../core/items.ts'
 import type { ServedDisk } from '../../protocol/nbd/server/export.ts'
-import type { Claims, Stretch } from '../../stages/cluster-source/claims.ts'
+import type { ClusterClaims } from '../../stages/cluster-source/claims.ts'
 import type { Done } from '../../storage/disk.ts'
 import type { DriveExtent } from '../../storage/drive.ts'
 
@@ -30,14 +30,14 @@ export interface PushHost {
   scanned(clusters: number): void
 }
 
-export class PushTarget implements ServedDisk, Claims {
+export class PushTarget implements ServedDisk, ClusterClaims {
   readonly size: number
   readonly readOnly = false
   readonly #drive: number
   readonly #host: PushHost
   readonly #settled: ClusterSet
   /** Pushes that wait for memory. */
-  readonly #waiting = new Set<{ stretch: Stretch; go: () => void }>()
+  readonly #waiting = new Set<{ stretch: ClusterRange; go: () => void }>()
   #over = false
   readonly #whole = Promise.withResolvers<void>()
 
@@ -113,8 +113,8 @@ export class PushTarget implements ServedDisk, Claims {
     return this.#missing(first, count).reduce((sum, stretch) => sum + stretch.count, 0)
   }
 
-  claim(first: number, count: number, most: number): Stretch[] {
-    const claimed: Stretch[] = []
+  claim(first: number, count: number, most: number): ClusterRange[] {
+    const claimed: ClusterRange[] = []
     let left = most
     for (const stretch of this.#missing(first, count)) {
       if (left === 0) break
@@ -124,7 +124,7 @@ export class PushTarget implements ServedDisk, Claims {
     return claimed
   }
 
-  settle(first: number, count: number): Stretch[] {
+  settle(first: number, count: number): ClusterRange[] {
     const missing = this.#missing(first, count)
     for (const stretch of missing) this.#host.scanned(stretch.count)
     this.#settle(missing)
@@ -133,7 +133,7 @@ export class PushTarget implements ServedDisk, Claims {
   }
 
   /** The clusters that are written, where somebody wants them. */
-  #wanted(offset: number, length: number): Stretch | null {
+  #wanted(offset: number, length: number): ClusterRange | null {
     if (this.#over || length === 0) return null
     const end = offset + length
     if (offset % CLUSTER_SIZE !== 0 || (end % CLUSTER_SIZE !== 0 && end !== this.size)) {
@@ -148,7 +148,7 @@ export class PushTarget implements ServedDisk, Claims {
   }
 
   async #later<L extends Lease>(
-    stretch: Stretch,
+    stretch: ClusterRange,
     take: () => Promise<L>,
     keep: (lease: L) => void,
     answer: () => void,
@@ -166,7 +166,7 @@ export class PushTarget implements ServedDisk, Claims {
   }
 
   /** Null when the scan was there first, or it is all over: what comes then is given back. */
-  async #unlessNeedless<L extends Lease>(stretch: Stretch, taken: Promise<L>): Promise<L | null> {
+  async #unlessNeedless<L extends Lease>(stretch: ClusterRange, taken: Promise<L>): Promise<L | null> {
     const needless = Promise.withResolvers<null>()
     const waiter = { stretch, go: () => needless.resolve(null) }
     this.#waiting.add(waiter)
@@ -181,7 +181,7 @@ export class PushTarget implements ServedDisk, Claims {
   }
 
   /** Takes over the lease. `bytes` are those of the whole stretch; null for zeroes. */
-  #archive({ first, count }: Stretch, lease: Lease, bytes: Buffer | null): void {
+  #archive({ first, count }: ClusterRange, lease: Lease, bytes: Buffer | null): void {
     const missing = this.#missing(first, count)
     this.#settle(missing)
     for (const kept of missing) {
@@ -193,13 +193,13 @@ export class PushTarget implements ServedDisk, Claims {
     lease.release()
   }
 
-  #has({ first, count }: Stretch): boolean {
+  #has({ first, count }: ClusterRange): boolean {
     for (let cluster = first; cluster < first + count; cluster++) if (!this.#settled.has(cluster)) return false
     return true
   }
 
-  #missing(first: number, count: number): Stretch[] {
-    const missing: Stretch[] = []
+  #missing(first: number, count: number): ClusterRange[] {
+    const missing: ClusterRange[] = []
     for (let cluster = first; cluster < first + count; cluster++) {
       if (this.#settled.has(cluster)) continue
       const last = missing.at(-1)
@@ -209,7 +209,7 @@ export class PushTarget implements ServedDisk, Claims {
     return missing
   }
 
-  #settle(stretches: Stretch[]): void {
+  #settle(stretches: ClusterRange[]): void {
     for (const { first, count } of stretches) this.#settled.addRange(first, count)
     if (this.#settled.count === this.#settled.size) this.#whole.resolve()
   }

@@ -2,7 +2,7 @@
 
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
-import type { ClaimedReader, Claims } from '../../stages/cluster-source/claims.ts'
+import type { ClaimedReader, ClusterClaims } from '../../stages/cluster-source/claims.ts'
 import type { DriveExtent } from '../../storage/drive.ts'
 import { NbdReader } from '../../storage/nbd-drive.ts'
 import type { PushTarget } from './push-target.ts'
@@ -17,7 +17,7 @@ export interface SnapshotHost {
 
 export class SnapshotReader implements ClaimedReader {
   readonly size: number
-  readonly claims: Claims
+  readonly claims: ClusterClaims
   readonly #host: SnapshotHost
   #client: NbdClient | null = null
 

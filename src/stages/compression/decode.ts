@@ -8,8 +8,8 @@ import { START, type Start } from './archive-end.ts'
 import type { DecoderContext } from './decoder.ts'
 import { Frames } from './frame-row.ts'
 import { GzipMembers } from './gzip-decoder.ts'
-import type { Inlet } from './inlet.ts'
 import { LzopMembers } from './lzop-decoder.ts'
+import type { PullInput } from './pull-input.ts'
 import type { Row } from './row.ts'
 import { WholeStream } from './whole-stream.ts'
 
@@ -76,7 +76,7 @@ async function decodeRow(context: DecoderContext, row: Row): Promise<void> {
 }
 
 /** Whether there were any. */
-async function passZeroes(input: Inlet): Promise<boolean> {
+async function passZeroes(input: PullInput): Promise<boolean> {
   const before = input.position
   for (let view = await input.view(); view !== null; view = await input.view()) {
     const [bytes] = view.buffers

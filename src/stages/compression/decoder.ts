@@ -6,7 +6,7 @@ import { Chunk, totalLength } from '../../core/items.ts'
 import type { Format } from '../../formats/compression.ts'
 import type { ArchiveEnd } from './archive-end.ts'
 import type { InOrder } from './in-order.ts'
-import type { Inlet } from './inlet.ts'
+import type { PullInput } from './pull-input.ts'
 import type { Recovery } from './recovery.ts'
 import type { StreamCheck } from './stream-check.ts'
 
@@ -24,7 +24,7 @@ export interface DecodingPlan {
 
 /** A decoder reads from `input` what is its own, and hands chunks to `order`. It leaves nothing on lease where it throws. */
 export interface DecoderContext extends DecodingPlan {
-  readonly input: Inlet
+  readonly input: PullInput
   readonly order: InOrder
   readonly recovery: Recovery
   readonly check: StreamCheck

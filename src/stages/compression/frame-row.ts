@@ -4,9 +4,9 @@ import { couldBecome, type Format, recognise } from '../../formats/compression.t
 import type { DecoderContext } from './decoder.ts'
 import { passFooter } from './footer.ts'
 import { type Family, frameStartOf } from './frame-start.ts'
-import type { FrameStart } from './inlet.ts'
 import { decodeLz4Frame } from './lz4-decoder.ts'
 import { decodeLegacyBlock, decodeLegacyStart } from './lz4-legacy-decoder.ts'
+import type { FrameStart } from './pull-input.ts'
 import type { Part, Row } from './row.ts'
 import { decodeZstdFrame } from './zstd-decoder.ts'
 

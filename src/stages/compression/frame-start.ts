@@ -3,7 +3,7 @@
 import { recognise } from '../../formats/compression.ts'
 import { isLz4Header } from '../../formats/lz4/frame.ts'
 import { isZstdHeader } from '../../formats/zstd/frame.ts'
-import type { FrameStart } from './inlet.ts'
+import type { FrameStart } from './pull-input.ts'
 
 const SKIPPABLE = '562a4d18'
 const FAMILIES = {

@@ -18,7 +18,7 @@ import {
 import { collectSize, type DecoderContext, STREAM_PIECE } from './decoder.ts'
 import { damagedFrame, runEngine, type Write } from './engine.ts'
 import { passFooter } from './footer.ts'
-import type { FrameStart, Inlet } from './inlet.ts'
+import type { FrameStart, PullInput } from './pull-input.ts'
 import type { Part, Row } from './row.ts'
 
 const decompress = promisify(gunzip)
@@ -63,7 +63,7 @@ async function decodeMember(context: DecoderContext): Promise<void> {
 }
 
 /** The member. Where nothing follows it that could, and another one begins within, its length lies: then it is given back. */
-async function readMember(input: Inlet, member: Buffer, offset: number): Promise<void> {
+async function readMember(input: PullInput, member: Buffer, offset: number): Promise<void> {
   const read = member.subarray(0, await input.read(member))
   if (read.length === member.length && mayFollow(await input.peek(2))) return
   if (read.indexOf(HEADER_START, 1) >= 0) {
@@ -136,7 +136,7 @@ async function decodeForeign(context: DecoderContext): Promise<void> {
   if (trailer.readUInt32LE(4) !== total % 2 ** 32) throw damaged('does not hold as much as it says', offset)
 }
 
-async function headerLength(input: Inlet, offset: number): Promise<number> {
+async function headerLength(input: PullInput, offset: number): Promise<number> {
   for (let looked = 512; ; looked *= 8) {
     const start = await input.peek(looked)
     const length = gzipHeaderLength(start, offset)
@@ -148,7 +148,7 @@ async function headerLength(input: Inlet, offset: number): Promise<number> {
 }
 
 /** All that the engine uses. What follows stays in the input. */
-async function inflateFrom(input: Inlet, write: Write): Promise<void> {
+async function inflateFrom(input: PullInput, write: Write): Promise<void> {
   for (;;) {
     const view = await input.view()
     if (view === null) throw input.endsWithin(MEMBER)

@@ -4,8 +4,8 @@ import { VmapipeError } from '../../core/errors.ts'
 import { END_MARK, type Lz4FrameHeader, STORED } from '../../formats/lz4/frame.ts'
 import { xxh32 } from '../../formats/lz4/xxh32.ts'
 import { damagedFrame } from './engine.ts'
-import type { Inlet } from './inlet.ts'
 import { lz4Decoder, PREFIX } from './lz4-codec.ts'
+import type { PullInput } from './pull-input.ts'
 
 const FRAME = 'an LZ4 frame'
 
@@ -23,7 +23,7 @@ export function mostContent(length: number, blockSize: number): number {
 }
 
 /** A little-endian 32-bit integer. */
-export async function readInteger(input: Inlet): Promise<number> {
+export async function readInteger(input: PullInput): Promise<number> {
   const bytes = Buffer.allocUnsafe(4)
   await input.readWhole(bytes, FRAME)
   return bytes.readUInt32LE()
@@ -34,7 +34,7 @@ export async function readInteger(input: Inlet): Promise<number> {
  * the input's again.
  */
 export async function readBlock(
-  input: Inlet,
+  input: PullInput,
   { blockSize, blockChecksums }: Pick<Lz4FrameHeader, 'blockSize' | 'blockChecksums'>,
   target: Buffer,
 ): Promise<Lz4Block | null> {

@@ -17,9 +17,9 @@ import {
 import { newXxh32, type Xxh32 } from '../../formats/lz4/xxh32.ts'
 import { type DecoderContext, fitted, STREAM_PIECE } from './decoder.ts'
 import { Gatherer } from './gatherer.ts'
-import type { Inlet } from './inlet.ts'
 import { decodeBlock, decodeBlockSync, free, type Lz4Block, readBlock, readInteger } from './lz4-block.ts'
 import { PREFIX } from './lz4-codec.ts'
+import type { PullInput } from './pull-input.ts'
 import { Content } from './recovery.ts'
 
 export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
@@ -35,7 +35,7 @@ export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
   order.afterwards(() => check.finish(checksum))
 }
 
-async function readHeader(input: Inlet, offset: number): Promise<Lz4FrameHeader> {
+async function readHeader(input: PullInput, offset: number): Promise<Lz4FrameHeader> {
   const start = await input.peek(LZ4_HEADER_LIMIT)
   const length = start.length > 4 ? lz4HeaderLength(start) : LZ4_HEADER_LIMIT
   const header = Buffer.allocUnsafe(length)

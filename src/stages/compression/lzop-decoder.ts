@@ -8,8 +8,8 @@ import {
   lzopBlockLength,
 } from '../../formats/lzop/member.ts'
 import type { DecoderContext } from './decoder.ts'
-import type { Inlet } from './inlet.ts'
 import { decodeBy, type Give } from './program.ts'
+import type { PullInput } from './pull-input.ts'
 import type { Part, Row } from './row.ts'
 
 const STREAM = 'a lzop stream'
@@ -35,7 +35,7 @@ async function decodeLzop(context: DecoderContext): Promise<void> {
   await decodeBy('lzop', context, input.position, (give) => giveStream(input, give))
 }
 
-async function giveStream(input: Inlet, give: Give): Promise<void> {
+async function giveStream(input: PullInput, give: Give): Promise<void> {
   const header = decodeLzopHeader(await input.peek(LZOP_HEADER_LIMIT))
   if (header === null) throw input.endsWithin(STREAM)
   await giveBytes(input, header.length, give)
@@ -48,7 +48,7 @@ async function giveStream(input: Inlet, give: Give): Promise<void> {
   }
 }
 
-async function giveBytes(input: Inlet, bytes: number, give: Give): Promise<void> {
+async function giveBytes(input: PullInput, bytes: number, give: Give): Promise<void> {
   for (let left = bytes; left > 0; ) {
     const taken = await input.take(left)
     if (taken === null) throw input.endsWithin(STREAM)

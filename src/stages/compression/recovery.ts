@@ -7,7 +7,7 @@ import { Turns } from '../../core/turns.ts'
 import type { Findings } from '../findings.ts'
 import type { ArchiveEnd, Start } from './archive-end.ts'
 import type { InOrder } from './in-order.ts'
-import type { FrameStart, Inlet } from './inlet.ts'
+import type { FrameStart, PullInput } from './pull-input.ts'
 
 /**
  * Where a frame seems to begin it is read, and if it is none, its bytes are looked through once more. Bytes that are made for it would
@@ -76,7 +76,7 @@ export class Recovery {
    * Decodes a frame. Where it is damaged, its content ends with a gap, all of it that has gone on is in doubt, and the
    * input is taken to what could be the next frame; unless the archive was over before it.
    */
-  async attempt(input: Inlet, start: Start, decode: () => Promise<void>, next: FrameStart): Promise<void> {
+  async attempt(input: PullInput, start: Start, decode: () => Promise<void>, next: FrameStart): Promise<void> {
     await this.#turns.take()
     const content = new Content(this.#order)
     try {

@@ -2,7 +2,7 @@
 
 import type { Format } from '../../formats/compression.ts'
 import type { Decoder } from './decoder.ts'
-import type { FrameStart } from './inlet.ts'
+import type { FrameStart } from './pull-input.ts'
 
 export interface Part {
   decode: Decoder

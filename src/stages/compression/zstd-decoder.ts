@@ -16,7 +16,7 @@ import {
 } from '../../formats/zstd/frame.ts'
 import { collectSize, type DecoderContext, fitted, roomFor, STREAM_PIECE } from './decoder.ts'
 import { damagedFrame, runEngine } from './engine.ts'
-import type { Inlet } from './inlet.ts'
+import type { PullInput } from './pull-input.ts'
 import { zstdFrames } from './zstd-frames.ts'
 
 export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
@@ -37,7 +37,7 @@ export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
   }
 }
 
-async function readHeader(input: Inlet, offset: number): Promise<ZstdFrameHeader> {
+async function readHeader(input: PullInput, offset: number): Promise<ZstdFrameHeader> {
   const start = await input.peek(ZSTD_HEADER_LIMIT)
   const length = start.length > 4 ? zstdHeaderLength(start[4]) : ZSTD_HEADER_LIMIT
   if (start.length < length) throw input.endsWithin('a zstd frame')
@@ -48,7 +48,7 @@ const MAGIC_SIZE = 4
 
 /** Goes through a frame part by part: header, blocks, checksum. */
 class FrameWalk {
-  readonly #input: Inlet
+  readonly #input: PullInput
   readonly #checksum: boolean
   /** Bytes of the part that comes next. */
   #next: number
@@ -56,7 +56,7 @@ class FrameWalk {
   /** The most bytes of content that the blocks so far can have. */
   most = 0
 
-  constructor(input: Inlet, { length, checksum }: ZstdFrameHeader) {
+  constructor(input: PullInput, { length, checksum }: ZstdFrameHeader) {
     this.#input = input
     this.#next = length
     this.#checksum = checksum

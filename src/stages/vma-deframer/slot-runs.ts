@@ -20,7 +20,7 @@ function follows(a: Slot, b: Slot): boolean {
 }
 
 /** Takes the run for the drive, or says why it cannot have it; `offset` is where the extent is. */
-export function refusal(drives: Findings['drives'], run: readonly Slot[], offset: number): VmapipeError | null {
+export function admit(drives: Findings['drives'], run: readonly Slot[], offset: number): VmapipeError | null {
   const [{ drive: id, cluster }] = run
   const drive = drives.get(id)
   if (drive === undefined) {

@@ -6,19 +6,19 @@ import type { ClusterSpan, Findings } from '../findings.ts'
 const KEPT = 64
 
 /** Bytes of the stream; `end` is behind the last. */
-interface Stretch {
+interface StreamSpan {
   start: number
   end: number
 }
 
-interface Extent extends Stretch {
+interface Extent extends StreamSpan {
   clusters: readonly (ClusterSpan & { id: number })[]
 }
 
 export class Unchecked {
   readonly #extents: Extent[] = []
   /** What is in doubt of extents that have not come as a whole yet. */
-  #doubts: Stretch[] = []
+  #doubts: StreamSpan[] = []
   /** Where the last one ends that is not kept. */
   #forgotten = -1
 
@@ -30,7 +30,7 @@ export class Unchecked {
   }
 
   /** Everything from byte `start` to byte `end` is in doubt; what is before `position` has been told of by `add`. */
-  doubt({ start, end }: Stretch, position: number, findings: Findings): void {
+  doubt({ start, end }: StreamSpan, position: number, findings: Findings): void {
     this.#forget(position)
     if (end > position) this.#doubts.push({ start, end })
     if (start < this.#forgotten) for (const drive of findings.drives.values()) drive.suspectAll()

@@ -5,7 +5,7 @@ import { SLOTS_USED } from '../../formats/vma/extent.ts'
 import type { DriveReader } from '../../storage/drive.ts'
 
 /** Clusters of one drive that are read at once, or are known to be zero. */
-export interface Piece {
+export interface ScanPart {
   first: number
   count: number
   zero: boolean
@@ -21,7 +21,10 @@ const ZERO_CLUSTERS = SLOTS_USED * 64
  * Pieces end where a multiple of `most` does: what changes in one place of a drive moves nothing elsewhere, in which extent
  * clusters are, and an extent is filled by one piece.
  */
-export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>, most = DATA_CLUSTERS): AsyncGenerator<Piece> {
+export async function* scanParts(
+  reader: Pick<DriveReader, 'map' | 'size'>,
+  most = DATA_CLUSTERS,
+): AsyncGenerator<ScanPart> {
   const clusters = clusterCount(reader.size)
   // Data that is still to be handed out: extents that touch, or share a cluster, become one stretch.
   let from = 0
@@ -46,7 +49,7 @@ export async function* pieces(reader: Pick<DriveReader, 'map' | 'size'>, most = 
   yield* cut(to, clusters, true, ZERO_CLUSTERS)
 }
 
-function* cut(from: number, to: number, zero: boolean, most: number): Generator<Piece> {
+function* cut(from: number, to: number, zero: boolean, most: number): Generator<ScanPart> {
   for (let first = from, count = 0; first < to; first += count) {
     count = Math.min(most - (first % most), to - first)
     yield { first, count, zero }

@@ -24,7 +24,7 @@ const WINDOW = 8 << 10
 /** A view is taken of at most this many bytes at once. */
 const PIECE = 1 << 20
 
-export class Inlet {
+export class PullInput {
   readonly #queue = new ByteQueue()
   readonly #check: StreamCheck
   #furthest = 0
