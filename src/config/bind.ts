@@ -1,4 +1,4 @@
-/** The items under `stages:` into stages with their options: `- name`, `- name: {options}`, or a stage made in code. */
+/** Makes stages of the items under `stages:`: `- name`, `- name: {options}`, or a stage made in code. */
 
 import { type Path, type Problem, problemsOf } from '../core/problems.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
@@ -12,7 +12,7 @@ export interface Bound {
   problems: Problem[]
 }
 
-/** `texts` are the paths in the config that came as text out of parameters. */
+/** `texts` are the paths in the config whose values came from parameters, as text. */
 export function bindItems(items: readonly unknown[], registry: Registry, texts: readonly Path[] = []): Bound {
   const bound: Bound = { stages: [], problems: [] }
   for (const [index, item] of items.entries()) {

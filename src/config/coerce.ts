@@ -1,10 +1,10 @@
-/** Parameters arrive as text; where the schema wants a number or a boolean, text that says one becomes one. */
+/** Converts the text of parameters to numbers and booleans, if the schema wants one and the text is one. */
 
 import type * as z from 'zod'
 import { type Path, valueAt } from '../core/problems.ts'
 import { pathText } from './document.ts'
 
-/** Checks `value`; `texts` are the paths in it that came as text out of a parameter. `value` itself is not changed. */
+/** Checks `value`, which is not changed. `texts` are the paths in it whose values came from a parameter, as text. */
 export function parseWithTexts<T>(
   schema: z.ZodType<T>,
   value: unknown,
@@ -27,7 +27,7 @@ export function parseWithTexts<T>(
   return changed ? schema.safeParse(copy) : first
 }
 
-/** The types that would have done at the place of the issue. */
+/** The types that are allowed at the place of the issue. */
 function wanted(issue: z.core.$ZodIssue): string[] {
   if (issue.code === 'invalid_type') return [issue.expected]
   if (issue.code !== 'invalid_union') return []

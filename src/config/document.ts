@@ -1,4 +1,4 @@
-/** A config file as text into plain values that know their line and column. YAML 1.2; JSON is a part of it. */
+/** Parses the text of a config file to plain values with their lines and columns. It is YAML 1.2, which includes JSON. */
 
 import { isMap, isNode, isPair, isScalar, LineCounter, parseDocument } from 'yaml'
 import { VmapipeError } from '../core/errors.ts'
@@ -7,14 +7,14 @@ import type { Path } from '../core/problems.ts'
 export interface ConfigDocument {
   readonly file: string
   readonly value: unknown
-  /** "12:5" of the value at `path`, or of what is nearest above it; with `key`, of that key in the map at `path`. */
+  /** The place "12:5" of the value at `path`, or of its nearest parent; with `key`, of that key in the map at `path`. */
   position(path: Path, key?: string): string
 }
 
-/** An alias may not blow up a small file into a large value. */
+/** Limits aliases, by which a small file could make a very large value. */
 const MAX_ALIASES = 100
 
-/** Throws CONFIG with line and column where the text is no YAML. */
+/** Parses a config. Throws CONFIG with line and column if the text is not YAML. */
 export function parseConfig(file: string, text: string): ConfigDocument {
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })

@@ -1,6 +1,6 @@
 /**
- * A pipeline config: a YAML or JSON file, or a module that brings stages of its own. Relative paths in it are relative
- * to the current directory, as on the command line. Everything wrong with it is CONFIG, with file, line, column and path.
+ * Loads a pipeline config: a YAML or JSON file, or a module with stages of its own. Relative paths in it are relative to the current
+ * directory, as on the command line. All errors in it are CONFIG, with file, line, column and path.
  */
 
 import { extname } from 'node:path'
@@ -22,14 +22,14 @@ export interface PipelineConfig {
 }
 
 export interface LoadOptions {
-  /** Parameters given from outside: `--set NAME=VALUE`. */
+  /** Parameters from outside: `--set NAME=VALUE`. */
   set?: Record<string, string>
   env?: Record<string, string | undefined>
-  /** The stages that names stand for; those of vmapipe unless told otherwise. */
+  /** The stages by name; those of vmapipe by default. */
   registry?: Registry
 }
 
-/** What a config says before its stages are put together. */
+/** The values of a config, before its stages are joined to a pipeline. */
 export interface PipelineParts {
   name?: string
   buffer?: number
@@ -37,7 +37,7 @@ export interface PipelineParts {
   stages: readonly BoundStage[]
 }
 
-/** No config that a person wrote is larger; one of many keys takes the YAML parser the square of its size. */
+/** The largest config. No person writes a larger one, and the YAML parser's time grows with the square of the number of keys. */
 const MAX_CONFIG_BYTES = 64 << 10
 
 const MODULES = ['.ts', '.mts', '.js', '.mjs']
@@ -51,7 +51,7 @@ export async function loadPipeline(file: string, options: LoadOptions = {}): Pro
   return { name, buffer, threads, pipeline: closedPipeline(file, parts.stages) }
 }
 
-/** Stages that fit, from a source to a sink. */
+/** Joins the stages to a pipeline. They must fit, from a source to a sink. */
 function closedPipeline(file: string, stages: readonly BoundStage[]): Pipeline {
   try {
     const pipeline = definePipeline(stages)

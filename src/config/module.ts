@@ -1,6 +1,6 @@
 /**
- * A pipeline as a module: the default export is what definePipeline gives, or `{ stages: […], name?, buffer?, threads? }`,
- * or a function of the parameters (--set) that gives one of these. Its stages are its own, or written as in a YAML config.
+ * Loads a pipeline from a module. Its default export is a result of definePipeline, or `{ stages: […], name?, buffer?, threads? }`,
+ * or a function of the parameters (--set) that returns one of these. Stages are made in code, or written as in a YAML config.
  */
 
 import { stat } from 'node:fs/promises'
@@ -31,13 +31,13 @@ export async function loadModule(
 }
 
 async function importDefault(file: string): Promise<unknown> {
-  // The module's `vmapipe` is this one, wherever it lies: two copies would not know each other's errors.
+  // The module's import of `vmapipe` gets this copy, wherever the module is: two copies would not recognise each other's errors.
   const ours = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href
   const hooks = registerHooks({
     resolve: (specifier, context, next) => next(specifier === 'vmapipe' ? ours : specifier, context),
   })
   try {
-    // Node would wait for somebody to write into a FIFO, in the thread that hears Ctrl-C.
+    // Node would wait for a writer of a FIFO, in the thread that handles Ctrl-C.
     if (!(await stat(file)).isFile()) throw new Error('it is not a file')
     const module = await import(pathToFileURL(resolve(file)).href)
     if (module.default === undefined) throw new Error('it has no default export')

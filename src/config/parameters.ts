@@ -1,7 +1,7 @@
 /**
- * `${NAME}` in the values of a config. A value comes from --set, else from the default in `params`, else from the
- * environment. It is put in after the YAML was parsed, so nothing in it can change the form of the config, and it is
- * not looked at again. `$${` is a plain `${`. A value that is nothing but `${NAME}` keeps the type of its default.
+ * Replaces `${NAME}` in the values of a config. The value comes from --set, else from the default in `params`, else from the
+ * environment. It is put in after the YAML was parsed, so it cannot change the structure of the config, and `${` within it is not
+ * replaced again. `$${` is a plain `${`. A value that is only `${NAME}` keeps the type of its default.
  */
 
 import type { Path } from '../core/problems.ts'
@@ -23,7 +23,7 @@ export interface ParameterSources {
 
 export type Lookup = (name: string) => Scalar | undefined
 
-/** Where a name's value comes from. A default may itself use `${ENV}` and what was set, but not another default. */
+/** Finds the value of a name. A default may itself use `${ENV}` and names from --set, but not another default. */
 export function lookup({ set, params, env }: ParameterSources): Lookup {
   const outside: Lookup = (name) => own(set, name) ?? ofEnvironment(env, name)
   return (name) => {
@@ -35,7 +35,7 @@ export function lookup({ set, params, env }: ParameterSources): Lookup {
   }
 }
 
-/** Node makes U+FFFD of bytes that are not UTF-8: a path with one may name another file than was meant. */
+/** Node replaces bytes that are not UTF-8 by U+FFFD, so a path with one may name another file than was meant. */
 function ofEnvironment(env: ParameterSources['env'], name: string): string | undefined {
   const value = own(env, name)
   if (!value?.includes('\ufffd')) return value
@@ -46,7 +46,7 @@ function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefine
   return Object.hasOwn(record, name) ? record[name] : undefined
 }
 
-/** A reference that cannot be resolved; `path` is where it stands. */
+/** A reference that cannot be resolved. `path` is its place. */
 export class ReferenceProblem extends Error {
   path: Path = []
   readonly missing: string | undefined
@@ -62,13 +62,13 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 
 export interface Substituted {
   value: unknown
-  /** Paths of values that are text out of a parameter and may still have to become a number or a boolean. */
+  /** Paths of values that are text from a parameter and may have to become a number or a boolean. */
   texts: Path[]
-  /** Names that were asked for. */
+  /** Names that were used. */
   used: Set<string>
 }
 
-/** All string values of `value`, at any depth; keys are left alone. Throws ReferenceProblem. */
+/** Replaces references in all string values of `value`, at any depth, but not in keys. Throws ReferenceProblem. */
 export function substitute(value: unknown, find: Lookup): Substituted {
   const texts: Path[] = []
   const used = new Set<string>()

@@ -1,4 +1,4 @@
-/** The text of a YAML or JSON config into stages with their options. */
+/** Makes stages with their options from the text of a YAML or JSON config. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { type Path, type Problem, problemsOf } from '../core/problems.ts'
@@ -18,7 +18,7 @@ export interface ReadContext {
 
 type Params = Record<string, Parameter>
 
-/** Throws CONFIG for the first problem; those after it are in its `suppressed`. */
+/** Reads a config. Throws CONFIG for the first problem, with the others in its `suppressed`. */
 export function readPipeline(file: string, text: string, { set, env, registry }: ReadContext): PipelineParts {
   const document = parseConfig(file, text)
   if (document.value === null || typeof document.value !== 'object' || Array.isArray(document.value)) {
@@ -52,7 +52,7 @@ function readParams(document: ConfigDocument, raw: unknown): Params {
   )
 }
 
-/** Puts the parameters in; what was set for nothing, or needed and not set, is a problem. */
+/** Puts the parameters in. A parameter that is set but not used, or needed but not set, is a problem. */
 function resolve(
   document: ConfigDocument,
   value: unknown,

@@ -1,4 +1,4 @@
-/** The form of a pipeline config, for the loader and, as JSON Schema, for editors: both out of the same definitions. */
+/** Defines the structure of a pipeline config, for the loader and, as JSON Schema, for editors. */
 
 import { LEAST_BUDGET } from '../core/budget.ts'
 import { byteSize } from '../core/size.ts'
@@ -8,12 +8,9 @@ export type Registry = ReadonlyMap<string, StageFactory>
 
 const parameter = z
   .strictObject({
-    default: z
-      .union([z.string(), z.number(), z.boolean()])
-      .optional()
-      .describe('used unless --set gives another value'),
-    description: z.string().optional().describe('one line for whoever has to set it'),
-    required: z.boolean().optional().describe('must have a value, even where nothing uses it'),
+    default: z.union([z.string(), z.number(), z.boolean()]).optional().describe('the value if --set gives none'),
+    description: z.string().optional().describe('one line for users of the config'),
+    required: z.boolean().optional().describe('the parameter must have a value, even if it is not used'),
   })
   .nullable()
   .transform((value) => value ?? {})
@@ -24,14 +21,19 @@ export const paramsSchema = z
     `what may be set from outside: \${NAME} in a value is replaced from --set, from the default, or from the environment`,
   )
 
-/** Everything but the stages' own options, which are theirs to check. */
+/** Everything except the options of stages, which each stage checks. */
 export const pipelineSchema = z.strictObject({
   $schema: z.string().optional(),
-  name: z.string().optional().describe('what the pipeline is called in progress and messages'),
+  name: z.string().optional().describe('name of the pipeline in progress and messages'),
   description: z.string().optional(),
   params: paramsSchema.optional(),
-  buffer: byteSize({ min: LEAST_BUDGET }).optional().describe('memory for data on its way, such as 64MiB'),
-  threads: z.int().min(1).max(256).optional().describe('what to do at once; the number of processors unless given'),
+  buffer: byteSize({ min: LEAST_BUDGET }).optional().describe('memory for data in the pipeline, such as 64MiB'),
+  threads: z
+    .int()
+    .min(1)
+    .max(256)
+    .optional()
+    .describe('processor-bound tasks that run at once; the number of processors by default'),
   stages: z.array(z.unknown()).min(1).describe('the stages in the order of the data'),
 })
 
@@ -62,7 +64,7 @@ function toJson(schema: z.ZodType): Json {
   return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Json
 }
 
-/** A bare name where a stage needs no options, and a map with the one key for each. */
+/** A plain name if a stage needs no options, or a map with the stage's name as its only key. */
 function stageItems(registry: Registry): Json[] {
   const all = [...registry.values()].map((stage) => ({ ...stage.definition, schema: optionsJsonSchema(stage) }))
   const bare = all.filter(({ schema }) => (schema.required ?? []).length === 0).map(({ name }) => name)
@@ -77,7 +79,7 @@ function stageItems(registry: Registry): Json[] {
   ]
 }
 
-/** Options of any type may be given as `${NAME}`. */
+/** Adds text with `${NAME}` to the type of each option. */
 function withReferences(schema: Json): Json {
   if (schema.properties === undefined) return schema
   const properties = Object.entries<Json>(schema.properties).map(([name, option]) => [name, orReference(option)])
@@ -97,7 +99,7 @@ function orReference(schema: Json): Json {
   }
 }
 
-/** Options that only code can give (streams, functions) are left out. */
+/** Leaves out options that only code can give (streams, functions). */
 function tidy(schema: Json): Json {
   if (schema.properties === undefined) return schema
   const kept = Object.entries<Json>(schema.properties).flatMap(([name, option]) => {

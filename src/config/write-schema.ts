@@ -1,4 +1,4 @@
-/** Writes pipelines/pipeline.schema.json, for editors, out of the stages' own definitions: npm run schema. */
+/** Writes pipelines/pipeline.schema.json, for editors, from the stages' own definitions: npm run schema. */
 
 import { writeFileSync } from 'node:fs'
 import { stages } from '../stages/registry.ts'

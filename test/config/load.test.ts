@@ -116,7 +116,7 @@ test('a FIFO and a folder are not waited for, as text or as a module', { timeout
 
 test('a write interceptor without a guest is a wrong config, in a file and in code', async (t) => {
   const load = loader(t)
-  const noGuest = /no running guest whose writes it could intercept/
+  const noGuest = /needs a running guest/
   const text = (stage: string) =>
     `stages:\n  - cluster-source: {drives: {a: x}}\n  - ${stage}\n  - vma-framer\n  - sink: {to: y}\n`
   for (const stage of [
