@@ -1,12 +1,12 @@
 /**
- * Bytes behind the end of an archive: a newline, padding, another archive, what a device had before. They cost nothing that was
- * whole before them. An archive that says itself where it ends (formats/vma/README.md, "The closing extent") is whole in spite of them;
- * of any other nobody knows whether they should be there.
+ * Describes bytes behind the end of an archive: a newline, padding, another archive, or the old content of a device. An archive with
+ * a closing extent (formats/vma/README.md) is whole in spite of them. In any other archive they count as damage, because they might
+ * belong to it; the drives before them are still whole.
  */
 
 import { VmapipeError } from '../core/errors.ts'
 
-/** How many of them are shown. */
+/** The number of bytes that a message shows. */
 const SHOWN = 4
 
 export interface Behind {
@@ -16,7 +16,7 @@ export interface Behind {
   within: 'archive' | 'content'
 }
 
-/** For an archive that has said that it ends. */
+/** The message for an archive with a closing extent. */
 export function behindText({ offset, within }: Behind, start: Uint8Array): string {
   const what = within === 'archive' ? 'the archive' : 'the unpacked archive'
   return `${what} ends at byte ${offset}; what follows there (${hex(start)}) is not part of it and was passed over`

@@ -1,4 +1,4 @@
-/** Looks at clusters as they go by: what archive it is, and how much of each drive is data. */
+/** Counts the clusters that pass: how much of each drive is data. It also keeps the manifest. */
 
 import type { ClusterItem, Manifest, Run } from '../core/items.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
@@ -8,9 +8,9 @@ export interface DriveReport {
   /** Bytes. */
   size: number
   clusters: number
-  /** Clusters of which nothing is stored. */
+  /** Clusters without stored blocks. */
   zeroClusters: number
-  /** Bytes of blocks that are stored. */
+  /** Bytes of stored blocks. */
   stored: number
 }
 
@@ -19,17 +19,17 @@ export class Census {
   readonly #drives = new Map<number, DriveReport>()
   readonly #onManifest: (manifest: Manifest) => void
 
-  /** `onManifest` is called when the manifest goes by, before any cluster. */
+  /** `onManifest` is called when the manifest passes, before any cluster. */
   constructor(onManifest: (manifest: Manifest) => void = () => {}) {
     this.#onManifest = onManifest
   }
 
-  /** In the order of the manifest; complete once the pipeline has ended. */
+  /** The drives in the order of the manifest. The numbers are complete when the pipeline has ended. */
   get drives(): DriveReport[] {
     return [...this.#drives.values()]
   }
 
-  /** A step for a pipeline of which the numbers are wanted. */
+  /** The step to put into the pipeline. */
   readonly stage: BoundStage = defineStage({
     name: 'census',
     summary: 'looks at clusters as they go by',

@@ -1,9 +1,9 @@
 /**
- * Reads drives. Holes are not read; data is read in pieces of up to one extent, several in flight; the drives take
- * turns. Runs come in order, so that the same drives make the same archive.
+ * Reads drives. Holes are not read. Data is read in parts of up to one extent, several at once, and the drives take turns. Runs are
+ * given in order, so that the same drives make the same archive.
  *
- * A drive that a guest writes to comes with claims (cluster-source/claims.ts): each cluster is then claimed before it
- * is read, so that scan and guest never both put it into the archive.
+ * A drive that a guest writes to has claims (cluster-source/claims.ts). The scan claims each cluster before it reads it, so that
+ * scan and guest never both put it into the archive.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -26,30 +26,30 @@ const options = z.strictObject({
   drives: z
     .record(z.string().min(1), z.union([z.string().min(1), z.custom<DriveReader>(isReader)]))
     .default({})
-    .describe('names of drives, such as drive-scsi0, and where each is read from'),
+    .describe('names of drives, such as drive-scsi0, and the place to read each from'),
   configs: z
     .union([
       z.array(z.union([z.string(), z.custom<ConfigFile>(isConfig)])),
       z.record(z.string().min(1), z.union([z.string(), z.instanceof(Uint8Array)])),
     ])
     .default([])
-    .describe('config files to put in: their paths, or names and paths (in code, also their bytes)'),
+    .describe('config files for the archive: their paths, or names and paths (in code, also their bytes)'),
   anyNames: z
     .custom<boolean>((value) => typeof value === 'boolean')
     .optional()
-    .describe('in code: names are those of an archive that there is, and stay as they are'),
+    .describe('in code: keep names as they are, because they are those of an existing archive'),
   inTurn: z
     .boolean()
     .default(true)
     .describe(
-      'a piece of each drive in turn; if not, one drive after the other, so that a change in one moves nothing of another',
+      'read a part of each drive in turn; if false, one drive after the other, so that a change in one moves nothing of another',
     ),
   forceShare: z
     .boolean()
     .default(false)
-    .describe('read images also while a guest or another program has them open for writing: what is read may be torn'),
-  uuid: z.guid().optional().describe('of the archive; a new one unless given'),
-  ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now unless given'),
+    .describe('read images even if a guest or another program has them open for writing: the data may be inconsistent'),
+  uuid: z.guid().optional().describe('uuid of the archive; a new one by default'),
+  ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now by default'),
 })
 
 type Options = z.output<typeof options>
@@ -63,16 +63,16 @@ export const clusterSource = defineStage({
   create: (options, context) => new ClusterSource(options, context),
 })
 
-/** Reads in flight, each up to one extent. */
+/** The number of reads in flight, each of up to one extent. */
 const DEPTH = 4
 
 /**
- * Clusters that are read at once of a drive that a guest writes to: each piece is then looked through in one go, and
- * meanwhile the guest is not answered.
+ * Clusters in one part of a drive that a guest writes to (1 MiB). Searching a part for zeroes blocks the event loop, and with it the
+ * guest, so parts are small.
  */
 const CLAIMED_CLUSTERS = 16
 
-/** What the scan of a guest's drives may hold of the budget: enough for a disk to be busy, the rest is the guest's. */
+/** The share of the budget for the scan of a guest's drives: 8 to 16 MiB, enough to keep a disk busy. The rest is for the guest's writes. */
 function scanShare(budget: number): number {
   return Math.max(8 << 20, Math.min(16 << 20, budget >> 2))
 }
@@ -135,7 +135,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#inFlight)
-    // A look at holes that was begun keeps its disk open.
+    // A search for holes that has begun keeps its disk open.
     await this.#plan?.return?.()
     for (const { reader } of this.#drives) await reader.close()
   }
@@ -158,19 +158,19 @@ class ClusterSource implements SourceBody<ClusterItem> {
         return
       }
       const runs = this.#read(value)
-      // Whoever comes for it sees the error; until then nobody may call it unhandled.
+      // `read` awaits it later and gets the error. Until then it must not count as an unhandled rejection.
       runs.catch(() => {})
       this.#inFlight.push(runs)
     }
   }
 
-  /** The runs of a piece: one, unless a guest was there first with some of its clusters. */
+  /** The runs of a part: one, unless a guest has claimed some of its clusters. */
   async #read({ drive, first, count, zero }: Planned): Promise<Run[]> {
     if (zero) return drive.claims.claim(first, count, count).flatMap((range) => this.#holes(drive, range))
-    // Memory before the claim: a guest that waits for a claimed cluster must not wait for memory of ours.
+    // Takes memory before it claims: a guest that waits for a claimed cluster must not wait for memory of the scan.
     const free = drive.claims.free(first, count)
     if (free === 0) return []
-    // As much as for the whole piece, whatever a guest has left of it: memory of one size is used again and again.
+    // Always takes memory for the whole part, even if a guest has claimed some of it: buffers of one size are reused.
     const slab = await this.#budget.take(
       Math.min(count * CLUSTER_SIZE, roundUp(drive.size - first * CLUSTER_SIZE, BLOCK_SIZE)),
     )
@@ -205,7 +205,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
       slab.release()
       throw located(error, drive.name, offset)
     }
-    // The archive holds whole blocks: what is past the end of the drive is zero.
+    // The archive has whole blocks: bytes past the end of the drive are zero.
     bytes.fill(0, length)
     counters.add('read', length)
     const runs = drive.claims.settle(first, count).map((kept) => {
@@ -231,7 +231,7 @@ async function* oneByOne(drives: OpenDrive[]): AsyncGenerator<Planned> {
   for (const drive of drives) yield* interleave([drive])
 }
 
-/** A piece of each drive in turn, until all are through. */
+/** Gives a part of each drive in turn, until all drives are done. */
 async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
   const all = drives.map((drive) => ({
     drive,

@@ -1,8 +1,7 @@
 /**
- * Writes ranges to drives, several writes in flight. Files get their names only when every drive is complete and
- * synced; until then there is nothing under a final name. A drive that cannot be written is given up, and the others go on: the
- * run fails at its end, or at once when no drive is left. Of what was read past damage, a drive that is not whole gets a name
- * that says so.
+ * Writes ranges to drives, several writes in flight. Files get their final names only when every drive is complete and synced. If
+ * a drive cannot be written, it is given up and the others continue: the run fails at its end, or at once if no drive is left. If
+ * the archive is damaged, a drive that is not whole gets a name that says so.
  */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
@@ -13,34 +12,40 @@ import { Targets } from './cluster-writer/targets.ts'
 import { Findings } from './findings.ts'
 
 const options = z.strictObject({
-  into: z.string().min(1).optional().describe('folder for the drives and config files of the archive; made if need be'),
+  into: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('folder for the drives and config files of the archive; made if it does not exist'),
   drives: z
     .record(z.string(), z.string().min(1))
     .default({})
-    .describe('drives by name, and where each is written; without `into`, only these'),
+    .describe('drives by name, and the place to write each to; without `into`, only these'),
   configs: z.boolean().default(true).describe('write the config files too (into the folder)'),
-  force: z.boolean().default(false).describe('overwrite what exists'),
+  force: z.boolean().default(false).describe('overwrite existing files'),
   mode: z
     .string()
     .optional()
-    .describe('permissions of files that are made, as "0640"; their owner\'s alone unless given'),
+    .describe('permissions of new files, such as "0640"; by default only their owner may read and write them'),
   zeroed: z
     .union([z.boolean(), z.array(z.string())])
     .default(false)
-    .describe('these drives (or all) read as zeroes already, so that zeroes need not be written'),
+    .describe('these drives (or all) are all zeroes already, so that zeroes need not be written'),
   findings: z.instanceof(Findings).optional().describe('in code: which drives are not whole'),
   salvage: z
     .custom<boolean>((value) => typeof value === 'boolean')
     .optional()
-    .describe('in code: drives that are not whole get their names too'),
+    .describe('in code: restore drives that are not whole under their final names too'),
   onUnsound: z
     .custom<(drive: UnsoundDrive) => void>((value) => typeof value === 'function')
     .optional()
-    .describe('in code: is told of each drive that is not whole, and where it is'),
+    .describe('in code: called with each drive that is not whole, and its place'),
   onFailed: z
     .custom<(error: VmapipeError) => void>((value) => typeof value === 'function')
     .optional()
-    .describe('in code: is told at the end why a drive could not be written, and the run does not fail'),
+    .describe(
+      'in code: called at the end with the reason why a drive could not be written; the run then does not fail',
+    ),
 })
 
 type Options = z.output<typeof options>
@@ -53,27 +58,27 @@ export const clusterWriter = defineStage({
   options,
   create(options, context) {
     if (options.into === undefined && Object.keys(options.drives).length === 0) {
-      throw new VmapipeError('USAGE', 'nothing says where to restore to', { hint: 'give a folder, or drives' })
+      throw new VmapipeError('USAGE', 'there is no target to restore to', { hint: 'give a folder, or drives' })
     }
     return new ClusterWriter(options, context)
   },
 })
 
-/** Writes in flight over all drives. */
+/** The number of writes in flight, over all drives. */
 const DEPTH = 8
 
 const ZERO_AT_ONCE = 1 << 30
 
-/** What the name of a drive ends with that is not whole. */
+/** The suffix of the name of a drive that is not whole. */
 const DAMAGED = '.damaged'
 
 export interface UnsoundDrive {
   drive: string
-  /** Where it is. */
+  /** Its place. */
   path: string
-  /** Under a name that says so. */
+  /** Whether its name says that it is not whole. */
   aside: boolean
-  /** The target existed before, and holds the damaged drive now. */
+  /** Whether the target existed before, and has the damaged drive now. */
   before: boolean
 }
 
@@ -82,7 +87,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
   readonly #context: StageContext
   readonly #targets: Targets
   readonly #inFlight = new Set<Promise<void>>()
-  /** Of drives that were given up, by dev_id. */
+  /** The errors of drives that were given up, by dev_id. */
   readonly #failures = new Map<number, VmapipeError>()
   #begun = false
 
@@ -134,7 +139,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
     this.#context.signal.throwIfAborted()
   }
 
-  /** What comes of this drive is passed over from now on. If the run is aborted no drive is to blame. */
+  /** Gives up a drive: its ranges are dropped from now on. If the run is aborted, no drive has failed. */
   #giveUp(id: number, error: unknown): void {
     if (this.#context.signal.aborted || this.#failures.has(id)) return
     const failure = asVmapipeError(error)
@@ -152,7 +157,7 @@ class ClusterWriter implements SinkBody<RangeItem> {
     throw first
   }
 
-  /** What did not come is zeroes, also where the target had something else. */
+  /** Writes zeroes in the place of ranges that did not come, because the target may have other content there. */
   async #zeroMissing(id: number, writer: DriveWriter): Promise<void> {
     const found = this.#options.findings?.drives.get(id)
     if (found === undefined || writer.isZero) return

@@ -1,7 +1,7 @@
 /**
- * Makes independent frames of the archive, each of whole chunks as long as they fit, so that frames are compressed
- * and decompressed side by side and damage stays within one. Put together they are what zstd, lz4 and gzip read. The
- * archive's header and its end have frames of their own: whoever looks for something there reads no more.
+ * Compresses the archive in independent frames, so that frames are compressed and decompressed in parallel and damage stays within
+ * one frame. A frame has whole chunks as long as they fit. The row of frames is what zstd, lz4 and gzip read. The archive's header and
+ * its trailer have frames of their own, so that a reader that looks something up there reads nothing else.
  */
 
 import type { Budget, Slab } from '../core/budget.ts'
@@ -25,7 +25,7 @@ const METHODS = {
 
 const LEVELS = { zstd: '-7 to -1 or 1 to 19', lz4: 'none', gzip: '1 to 9', none: 'none' }
 
-/** 1 MiB, and the header of an extent: one of a live backup, which has 16 clusters, fits. */
+/** 1 MiB and the header of an extent, so that an extent of a live backup, which has 16 clusters, fits into one frame. */
 const FRAME = (1 << 20) + 4096
 
 const options = z
@@ -34,8 +34,8 @@ const options = z
     level: z.int().optional().describe('zstd: -7 to -1 (fast) or 1 to 19, 3 if left out; gzip: 1 to 9, 6 if left out'),
     frame: byteSize({ min: 1 << 14, max: 1 << 30, example: '1MiB' })
       .default(FRAME)
-      .describe('bytes of the archive that one independent frame holds'),
-    map: z.boolean().default(true).describe('which frames there are, at the end of the archive'),
+      .describe('bytes of the archive in one independent frame'),
+    map: z.boolean().default(true).describe('add a map of the frames at the end of the archive'),
   })
   .superRefine(({ method, level }, context) => {
     if (level === undefined || METHODS[method].allowed(level)) return
@@ -76,7 +76,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   #order: InOrder | null = null
   #frame: Slab | null = null
   #filled = 0
-  /** What the frame being filled holds. */
+  /** Whether the frame that is being filled has bytes that readers look up first. */
   #lookedUp = false
   readonly #abort = () => this.#stop(this.#signal.reason)
 
@@ -106,7 +106,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   }
 
   async flush(push: Push<Chunk>): Promise<void> {
-    // Nothing at all is a frame too: no tool takes an empty file.
+    // Emits one frame even for empty input: the zstd, lz4 and gzip tools reject an empty file.
     if (this.#filled > 0 || this.#order === null) await this.#dispatch(push)
     await this.#order!.drain()
     if (this.#map !== null) push(new Chunk(this.#map.finish()))

@@ -1,7 +1,7 @@
 /**
- * Undoes any compression of an archive, told from its content. Frames that are small and say so, such as ours, are
- * decoded side by side; anything else in a stream. However it is compressed, memory is bounded and an archive that is
- * cut short or damaged is an error. Given `findings`, it goes on with the next frame behind damage, and passes on a gap.
+ * Decompresses an archive. The compression is recognised by its content. Small frames that declare their size, such as ours, are
+ * decoded in parallel; all others as a stream. Memory is bounded for any compression. An archive that is cut short or damaged is an
+ * error. If `findings` are given, it continues with the next frame behind damage, and passes on a gap.
  */
 
 import type { Chunk } from '../core/items.ts'

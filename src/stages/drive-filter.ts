@@ -1,4 +1,4 @@
-/** Lets the clusters of some drives pass, and drops the others. */
+/** Passes the clusters of some drives and drops all others. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { type ClusterItem, Manifest } from '../core/items.ts'
@@ -10,18 +10,18 @@ const names = z.array(z.string().min(1))
 
 const options = z
   .strictObject({
-    keep: names.optional().describe('names of the drives that pass; all but those left out unless given'),
-    leaveOut: names.optional().describe('names of the drives that do not'),
+    keep: names.optional().describe('names of the drives to keep; by default all that are not left out'),
+    leaveOut: names.optional().describe('names of the drives to leave out'),
   })
   .refine(({ keep, leaveOut }) => keep === undefined || leaveOut === undefined, {
-    message: 'keep and leaveOut are two ways to say the same: give one of them',
+    message: 'keep and leaveOut cannot be used together: give one of them',
   })
 
 type Options = z.output<typeof options>
 
 export const driveFilter = defineStage({
   name: 'drive-filter',
-  summary: 'lets some drives pass, and drops the others',
+  summary: 'keeps some drives and leaves out the others',
   input: 'clusters',
   output: 'clusters',
   options,
@@ -41,7 +41,7 @@ export const driveFilter = defineStage({
   },
 })
 
-/** The same archive with fewer drives. Throws USAGE for a name that it does not have. */
+/** The manifest of the same archive with fewer drives. Throws USAGE for a name that it does not have. */
 export function filtered({ uuid, ctime, configs, drives }: Manifest, { keep, leaveOut }: Options): Manifest {
   const named = new Set<string>()
   for (const name of [...(keep ?? []), ...(leaveOut ?? [])]) {

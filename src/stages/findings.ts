@@ -1,6 +1,6 @@
 /**
- * What reading an archive finds out about it: how much of it could be checked, and all that is wrong with it. The stages
- * that are given one report damage to it and go on; without it, damage ends the run.
+ * Collects what is found out about an archive while it is read: how much of it could be checked, and all damage. A stage with
+ * findings reports damage to them and continues. Without findings, damage ends the run.
  */
 
 import { type ClusterRange, ClusterSet, PageAllowance } from '../core/cluster-set.ts'
@@ -9,7 +9,7 @@ import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
 import type { Behind } from './behind.ts'
 
-/** So much damage is kept, the rest is only counted: an archive may be damaged everywhere. */
+/** The most errors that are kept. The rest is only counted, because an archive may be damaged everywhere. */
 const KEPT = 1000
 
 /** Clusters of one drive. */
@@ -18,9 +18,9 @@ export interface ClusterSpan extends ClusterRange {
 }
 
 export interface Damage {
-  /** What is wrong and where, as the error that it would be otherwise. */
+  /** The error that would have ended the run without findings. */
   error: VmapipeError
-  /** Whose data came with it and cannot be trusted. */
+  /** The clusters whose data came with it and may be wrong. */
   clusters: readonly ClusterSpan[]
 }
 
@@ -30,11 +30,11 @@ export interface ByteRange {
   length: number
 }
 
-/** The checksums that a compression has of its own. */
+/** What is known of the compression's own checksums. */
 export interface CompressionFindings {
   format: string
   frames: number
-  /** Of these, how many carry a checksum of their content. */
+  /** The number of frames with a checksum of their content. */
   checked: number
 }
 
@@ -42,9 +42,9 @@ export class DriveFindings {
   readonly info: DriveInfo
   /** Clusters that came. */
   readonly seen: ClusterSet
-  /** Those of them whose data is damaged, or may be. */
+  /** Clusters that came but whose data is, or may be, damaged. */
   readonly suspect: ClusterSet
-  /** How many came under a checksum of the archive. */
+  /** The number of clusters that came with a checksum of the archive. */
   checked = 0
 
   constructor(info: DriveInfo, allowance: PageAllowance) {
@@ -65,7 +65,7 @@ export class DriveFindings {
     for (const range of this.suspect.ranges()) yield this.#bytes(range)
   }
 
-  /** Everything that came so far is in doubt. */
+  /** Puts all clusters that have come so far in doubt. */
   suspectAll(): void {
     for (const { first, count } of this.seen.ranges()) this.suspectRange(first, count)
   }
@@ -87,21 +87,21 @@ export class Findings {
   readonly damage: Damage[] = []
   #count = 0
   compression: CompressionFindings | null = null
-  /** What is behind the end of an archive that says where it ends. */
+  /** The bytes behind the end of an archive that has a closing extent. */
   behind: Behind | null = null
 
-  /** All damage, also what is not kept. */
+  /** The number of all errors, including those that are not kept. */
   get damageCount(): number {
     return this.#count
   }
 
   begin({ drives }: Manifest): void {
-    // A hostile archive may have 254 drives: together they have no more memory than one.
+    // A hostile archive may have 254 drives: all of them share the memory of one.
     const allowance = new PageAllowance()
     for (const drive of drives) this.drives.set(drive.id, new DriveFindings(drive, allowance))
   }
 
-  /** Notes damage that `stage` goes on behind. What is not damage to the archive is thrown. */
+  /** Records damage, and `stage` continues behind it. An error that is not damage to the archive is thrown. */
   report(stage: string, error: unknown, clusters: readonly ClusterSpan[] = []): VmapipeError {
     if (!isDamage(error)) throw error
     error.stage ??= stage
@@ -111,7 +111,7 @@ export class Findings {
   }
 }
 
-/** For a stage that is not to go on: any damage is thrown. */
+/** Findings for a stage that must not continue: any damage is thrown. */
 export class NoFindings extends Findings {
   override report(_stage: string, error: unknown): never {
     throw error

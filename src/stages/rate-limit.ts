@@ -1,11 +1,11 @@
-/** Lets only so many bytes a second pass: put it after a source to spare its disk, before a sink to spare a network. */
+/** Limits the bytes per second. Put it behind a source to spare its disk, or before a sink to spare a network. */
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Item } from '../core/items.ts'
 import { byteRate } from '../core/size.ts'
 import { defineStage, z } from '../core/stage.ts'
 
-/** Bytes of a quarter of a second may go at once. */
+/** Seconds whose bytes may pass at once. */
 const BURST_SECONDS = 0.25
 
 /** A timer of Node takes 32 bits, and a longer one is over at once. */
@@ -13,12 +13,12 @@ const LONGEST_SLEEP_MS = 2 ** 31 - 1
 
 export const rateLimit = defineStage({
   name: 'rate-limit',
-  summary: 'lets only so many bytes a second pass',
+  summary: 'limits the bytes per second',
   input: 'any',
   output: 'same',
   options: z.strictObject({ rate: byteRate().describe('bytes a second, such as 50MiB/s') }),
   create({ rate }, { signal }) {
-    // When everything that has passed would have taken as long as it should.
+    // The time at which the bytes that have passed are within the rate.
     let due = 0
     return async (item: Item) => {
       const now = performance.now() / 1000
@@ -31,7 +31,7 @@ export const rateLimit = defineStage({
   },
 })
 
-/** Only bytes that are really there count: a hole passes for nothing. */
+/** The bytes of an item that count. Holes and zeroes count as none. */
 function weight(item: Item): number {
   if (item.kind === 'chunk') return item.byteLength
   if (item.kind === 'run') return item.isZero ? 0 : item.byteLength

@@ -1,4 +1,4 @@
-/** The stages that come with vmapipe, by the names they have in a pipeline config. */
+/** Lists the stages of vmapipe, by their names in a pipeline config. */
 
 import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
@@ -37,7 +37,7 @@ const ALL = [
 
 export const stages: ReadonlyMap<string, StageFactory> = new Map(ALL.map((stage) => [stage.definition.name, stage]))
 
-/** The stage of this name with these options. Throws USAGE where there is none, or an option is wrong. */
+/** Makes the stage of this name with these options. Throws USAGE if there is no such stage or an option is wrong. */
 export function bindStage(name: string, options?: unknown): BoundStage {
   const stage = stages.get(name)
   if (stage === undefined) {

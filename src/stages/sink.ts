@@ -1,4 +1,4 @@
-/** The end of a backup: writes the archive's bytes to where they are to stay. */
+/** Writes the bytes of an archive to a file, a stream, another host or a command. It is the last stage of a backup. */
 
 import type { Writable } from 'node:stream'
 import type { Chunk } from '../core/items.ts'
@@ -18,7 +18,7 @@ export const sink = defineStage({
       .describe(
         'a path, "-" for standard output, ssh://[user@]host[:port]/path, exec:COMMAND, or a writable Node stream',
       ),
-    force: z.boolean().default(false).describe('overwrite what is there'),
+    force: z.boolean().default(false).describe('overwrite an existing file'),
   }),
   create({ to, force }, { counters, signal, warn }) {
     const target = archiveTarget(to, { force, signal, warn })

@@ -1,10 +1,13 @@
-/** The beginning of a restore: reads an archive's bytes from where they are. */
+/** Reads the bytes of an archive from a file, a stream, another host or a command. It is the first stage of a restore. */
 
 import { Readable } from 'node:stream'
 import { defineStage, z } from '../core/stage.ts'
 import { archiveSource } from '../storage/archive/source.ts'
 
-/** In pieces of a sixteenth of this the largest extent still fits, wherever it begins: an archive that is not compressed waits in our pieces. */
+/**
+ * The least memory, 4 MiB. Bytes of an uncompressed archive stay in this memory until their extent is complete. Pieces have a
+ * sixteenth of it, so the largest extent fits wherever it begins.
+ */
 const LEAST_MEMORY = 4 << 20
 
 export const source = defineStage({
@@ -25,7 +28,7 @@ export const source = defineStage({
     const archive = archiveSource(from, { budget, signal, warn, atEnd })
     return {
       async open() {
-        // Other stages have taken their parts by now.
+        // All stages are made by now, and those that carve parts off the budget have done so.
         budget.require(LEAST_MEMORY, 'reading an archive')
         await archive.open()
         if (archive.size !== undefined) counters.set('total', archive.size)
@@ -33,7 +36,7 @@ export const source = defineStage({
       async read() {
         const chunk = await archive.read()
         counters.add('read', chunk?.byteLength ?? 0)
-        // Of a stream nobody knows how long it is; whoever does may count for itself.
+        // The length of a stream is not known. A caller that knows it may count `done` itself.
         if (archive.size !== undefined) counters.add('done', chunk?.byteLength ?? 0)
         return chunk
       },

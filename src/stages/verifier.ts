@@ -1,4 +1,4 @@
-/** The end of a pipeline that only checks: counts what the deframer let through, drive by drive. */
+/** Counts the clusters of each drive that the deframer accepted. It is the last stage of a pipeline that only checks. */
 
 import { VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'

@@ -1,7 +1,7 @@
 /**
- * The bytes of a VMA archive into clusters, as views of the bytes that came. Everything the archive claims is checked. Given
- * `findings`, it goes on behind damage: data that does not match its checksum is passed on and noted as suspect; behind a
- * broken extent or a gap it looks for the next one; a cluster that cannot be is left out.
+ * Makes clusters of the bytes of a VMA archive, as views of these bytes, and checks everything that the archive claims. If `findings`
+ * are given, it continues behind damage. Data that does not match its checksum is passed on and noted as suspect. Behind a broken
+ * extent or a gap it searches for the next extent. An impossible cluster is left out.
  */
 
 import { ByteQueue } from '../core/byte-queue.ts'
@@ -41,7 +41,7 @@ export const vmaDeframer = defineStage({
   },
 })
 
-/** So many bytes tell what begins. */
+/** The number of bytes that are needed to recognise what begins. */
 const START = 4
 /** Bytes of the header that tell its size. */
 const HEADER_START = 60
@@ -52,12 +52,12 @@ class Deframer {
   readonly #stage: string
   readonly #findings: Findings
   readonly #unchecked = new Unchecked()
-  /** Both are there once the header has come. */
+  /** Both are set when the header has come. */
   #extents: ExtentReader | null = null
   #trailer: TrailerCheck | null = null
-  /** Told by the first extent: an archive that has checksums has an end. */
+  /** Whether the first extent has a checksum: then the archive must have a closing extent. Null before the first extent. */
   #hasChecksums: boolean | null = null
-  /** The archive has ended: what comes is not its own. */
+  /** Whether the archive has ended: further bytes do not belong to it. */
   #isOver = false
   readonly #warn: (message: string) => void
 
@@ -94,7 +94,7 @@ class Deframer {
     if (this.#trailer!.isClosed) this.#isOver = true
     else if (this.#isFull && !this.#extents!.mayFollow) {
       const { length, position } = this.#queue
-      // Behind damage nobody knows where the end was.
+      // Behind damage the place of the end is not known.
       if (!this.#extents!.isSearching)
         this.#report(goesOnBehind('extent', position, this.#queue.peek(Math.min(START, length))))
       this.#isOver = true
@@ -102,7 +102,7 @@ class Deframer {
     return this.#isOver
   }
 
-  /** Of an archive without an end: every cluster of every drive has come. */
+  /** Whether every cluster of every drive has come, which ends an archive without a closing extent. */
   get #isFull(): boolean {
     return !this.#hasChecksums && [...this.#findings.drives.values()].every(({ seen }) => seen.count === seen.size)
   }
@@ -117,7 +117,7 @@ class Deframer {
     this.#queue.clear()
   }
 
-  /** Nothing more comes: everything must have come. */
+  /** Called at the end of the input. Reports what is missing. */
   finish(): typeof none {
     const { length, position } = this.#queue
     const offset = position + length
@@ -162,7 +162,7 @@ class Deframer {
     return manifest
   }
 
-  /** Bytes are missing here, or those before are not what they should be. */
+  /** Handles a gap: bytes are missing here, or bytes before it are in doubt. */
   #passOver({ error, lost, doubtful }: Gap): void {
     if (this.#extents === null) throw error
     const { position, length } = this.#queue
@@ -184,7 +184,7 @@ class Deframer {
     for (const run of slotRuns(slots)) yield* this.#pass(run, extent)
   }
 
-  /** Tells the end's check something; what it finds wrong, it finds once. */
+  /** Calls the check of the trailer, and reports only the first error that it finds. */
   #atEnd(tell: (trailer: TrailerCheck) => void): void {
     try {
       tell(this.#trailer!)
@@ -225,7 +225,7 @@ class Deframer {
     })
   }
 
-  /** The slots as one run; where the drive cannot have it all, one by one. */
+  /** Passes the slots on as one run. If the drive cannot have the whole run, it passes them on one by one. */
   *#pass(run: readonly Slot[], extent: Extent): Generator<Run> {
     const refused = admit(this.#findings.drives, run, extent.offset)
     if (refused === null) yield this.#run(run, extent)
@@ -236,7 +236,7 @@ class Deframer {
   #leaveOut(slot: Slot, refused: VmapipeError): void {
     this.#report(refused)
     const drive = this.#findings.drives.get(slot.drive)
-    // Of two copies nobody knows which is right.
+    // It is not known which of two copies is right.
     if (drive?.seen.has(slot.cluster)) drive.suspect.add(slot.cluster)
     this.#queue.skip(storedBytes([slot]))
   }

@@ -1,4 +1,4 @@
-/** Clusters into the bytes of a VMA archive: the header, then extents of up to 58 clusters; nothing is copied. */
+/** Makes the bytes of a VMA archive from clusters: the header, extents of up to 58 clusters, and the trailer. Nothing is copied. */
 
 import { BlockCursor } from '../core/block-cursor.ts'
 import type { Lease } from '../core/budget.ts'
@@ -17,11 +17,8 @@ import { TrailerWriter } from '../formats/vma/trailer.ts'
 const options = z
   .strictObject({
     slots: z.int().min(1).max(SLOTS).default(SLOTS_USED).describe('clusters in an extent; the real tool writes 58'),
-    checksums: z
-      .boolean()
-      .default(true)
-      .describe('a checksum of the data in every extent, where other readers skip it'),
-    index: z.boolean().default(true).describe('where every cluster is, at the end of the archive'),
+    checksums: z.boolean().default(true).describe('add a checksum of the data to every extent; other readers skip it'),
+    index: z.boolean().default(true).describe('add an index of all clusters at the end of the archive'),
   })
   .refine(({ slots, checksums }) => slots < SLOTS || !checksums, {
     path: ['slots'],
@@ -57,8 +54,8 @@ export const vmaFramer = defineStage({
 })
 
 /**
- * Memory that an extent may hold while it waits to be full. What is read next has to fit beside it, or nothing would ever
- * come to fill it: few clusters may hold much memory, where a guest or a copy was faster with their neighbours.
+ * The most memory that an extent may hold until it is full. The data that is read next must fit beside it, or the extent would never
+ * be filled. A few clusters may hold much memory, if their neighbours in the same buffer were copied for a guest's write instead.
  */
 function mostHeldOf(budget: number): number {
   return Math.max(4 << 20, Math.min(8 << 20, budget >> 3))
@@ -66,7 +63,7 @@ function mostHeldOf(budget: number): number {
 
 interface DriveState extends DriveInfo {
   seen: ClusterSet
-  /** The last cluster, whose mask may be shorter. */
+  /** The drive's last cluster, whose mask may have fewer blocks. */
   last: number
   lastMask: number
 }
@@ -82,7 +79,7 @@ class Framer {
   readonly #header: ExtentHeaderWriter
   #blocks: Uint8Array[] = []
   #leases = new Set<Lease>()
-  /** Bytes of all the memory that the blocks are views of. */
+  /** Bytes of all memory behind the blocks, which are views. */
   #held = 0
   #extents = 0
 
@@ -90,7 +87,7 @@ class Framer {
     this.#maxSlots = slots
     this.#checksums = checksums
     this.#archiveHeader = encodeHeader(manifest)
-    // What has a checksum has an end, whether or not it has an index.
+    // An archive with checksums has a trailer, whether or not it has an index.
     this.#trailer = checksums || index ? new TrailerWriter(manifest, this.#archiveHeader.length, { index }) : null
     this.#mostHeld = mostHeld
     this.#counters = counters
@@ -111,7 +108,7 @@ class Framer {
     return this.#emitLookedUp(this.#archiveHeader)
   }
 
-  /** The extents that this run fills, or that it makes hold too much; of a hole, those that store nothing come in one chunk. */
+  /** Gives the extents that this run fills, or makes hold too much memory. Extents of a hole, which store nothing, are in one chunk. */
   *frame(run: Run): Generator<Chunk> {
     const drive = this.#admit(run)
     const cursor = new BlockCursor(run.blocks)
@@ -129,7 +126,7 @@ class Framer {
     if (empty.length > 0) yield this.#empty(empty)
   }
 
-  /** The last extent, and the end of the archive. */
+  /** Gives the last extent and the trailer. */
   *finish(): Generator<Chunk> {
     for (const { name, seen } of this.#drives.values()) {
       const missing = seen.firstMissing()
@@ -190,7 +187,7 @@ class Framer {
     return chunk
   }
 
-  /** Of the blocks that there are. */
+  /** Completes the header for the current blocks. */
   #finishHeader(): Buffer {
     const header = this.#header.finish(this.#checksums ? checksumOf(this.#blocks) : null)
     this.#trailer?.endExtent(header.length + totalLength(this.#blocks))
@@ -202,7 +199,7 @@ class Framer {
     return this.#emit(headers, [])
   }
 
-  /** The header, or the end of the archive. */
+  /** Gives the header or the trailer, which readers look up first. */
   #emitLookedUp(bytes: Buffer): Chunk {
     const chunk = this.#emit([bytes], [])
     chunk.lookedUp = true

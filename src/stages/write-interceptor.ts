@@ -1,6 +1,6 @@
 /**
- * Where the old data that a guest is about to overwrite enters the stream of clusters. It goes before what the scan
- * has read and still waits here; the guest's write goes on as soon as its copy is in memory.
+ * Adds the old data that a guest is about to overwrite to the stream of clusters. It goes before clusters of the scan that still
+ * wait here. The guest's write continues as soon as the copy of its old data is in memory.
  */
 
 import type { ClusterItem, Run } from '../core/items.ts'
@@ -9,13 +9,13 @@ import { defineStage, type StageContext, type TransformBody, z } from '../core/s
 /** The running guest, as the interceptor sees it. */
 export interface Guest {
   /**
-   * The point in time, before anything is scanned: from now on every write to a cluster that is not archived yet is
-   * preceded by a copy of the cluster, in memory taken from `context.budget` with urgency, and given to `emit`.
+   * Sets the point in time, before anything is scanned. From now on, each write to a cluster that is not archived yet waits until
+   * the cluster's old data is copied and given to `emit`. The copy takes urgent memory from `context.budget`.
    */
   begin(context: StageContext, emit: (run: Run) => void): void
-  /** The scan is through: resolves when the copies under way have been pushed too. */
+  /** Called when the scan has ended. Resolves when the copies under way have been given to `emit` too. */
   settled(): Promise<void>
-  /** It is over, well or not: writes go on as if there had never been a backup. */
+  /** Called when the backup has ended, successfully or not. Guest writes are no longer intercepted. */
   end(error: Error | null): void | Promise<void>
 }
 
@@ -27,12 +27,12 @@ export const writeInterceptor = defineStage({
   options: z.strictObject({
     guest: z
       .custom<Guest>((value) => typeof (value as Guest)?.begin === 'function', {
-        error: 'there is no running guest whose writes it could intercept, so it would protect nothing',
+        error: 'needs a running guest, because without one there are no writes to intercept',
       })
       .describe('in code: the running guest'),
   }),
   create({ guest }, context): TransformBody<ClusterItem, ClusterItem> {
-    // The manifest goes first: copies made before it has come wait for it.
+    // Copies that are made before the manifest has come wait for it, because the manifest must be the first item.
     const early: Run[] = []
     let emit = (run: Run): void => void early.push(run)
     return {

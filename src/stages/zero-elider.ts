@@ -1,4 +1,4 @@
-/** Finds the 4 KiB blocks that are all zero, so that the archive does not store them. Nothing is copied. */
+/** Removes 4 KiB blocks that are all zero from runs, so that the archive does not store them. Nothing is copied. */
 
 import type { Counters } from '../core/counters.ts'
 import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE } from '../core/geometry.ts'
@@ -14,19 +14,19 @@ export const zeroElider = defineStage({
   options: z.strictObject({}),
   create(_, { counters }) {
     return (item: ClusterItem): ClusterItem => {
-      // A run with masks has been through here, or came out of an archive.
+      // A run with masks has already been through this stage, or comes from an archive.
       if (item.kind === 'manifest' || item.isZero || item.masks !== null) return item
       return elide(item, counters)
     }
   },
 })
 
-/** The run with masks, and views of the blocks that are not zero. */
+/** The same run with masks, and with views of only the blocks that are not zero. */
 export function elide(run: Run, counters: Counters): Run {
   const bytes = run.blocks.length === 1 ? run.blocks[0] : Buffer.concat(run.blocks)
   const masks = new Uint16Array(run.count)
   const views: Uint8Array[] = []
-  let from = -1 // where the stretch of blocks that are kept began
+  let from = -1 // the begin of the blocks that are kept, or -1
   let kept = 0
   for (let cluster = 0; cluster < run.count; cluster++) {
     const start = cluster * CLUSTER_SIZE
@@ -52,7 +52,7 @@ export function elide(run: Run, counters: Counters): Run {
 }
 
 function clusterMaskOf(bytes: Uint8Array, start: number, end: number): number {
-  // One comparison settles a cluster of zeroes.
+  // One comparison is enough for a cluster of zeroes.
   if (isZero(bytes, start, end - start)) return 0
   let mask = 0
   for (let bit = 0; bit < BLOCKS_PER_CLUSTER; bit++) {

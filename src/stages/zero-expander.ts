@@ -1,4 +1,4 @@
-/** Undoes the zero elider: clusters with masks become ranges of data and ranges of zeroes. Nothing is copied. */
+/** Reverses the zero elider: makes ranges of data and ranges of zeroes from clusters with masks. Nothing is copied. */
 
 import { BlockCursor } from '../core/block-cursor.ts'
 import type { Counters } from '../core/counters.ts'
@@ -23,13 +23,13 @@ export const zeroExpander = defineStage({
   },
 })
 
-/** Ranges of zeroes are joined up to this, so that a hole is a few requests and progress still shows. */
+/** Ranges of zeroes are joined up to this size, so that a hole is a few requests and progress is still visible. */
 const MAX_ZERO_RANGE = 1 << 30
 
 class Expander {
   readonly #counters: Counters
   readonly #drives = new Map<number, DriveInfo>()
-  /** Zeroes that may still grow. */
+  /** A range of zeroes that may still grow. */
   #zeroes: { drive: number; offset: number; length: number } | null = null
 
   constructor(counters: Counters) {
@@ -66,7 +66,7 @@ class Expander {
   #data(run: Run, offset: number, length: number, blocks: number, cursor: BlockCursor): Range {
     const views: Uint8Array[] = []
     cursor.take(length, views)
-    // What the straddling block has past the drive's end.
+    // The bytes that the last block has past the drive's end.
     if (blocks * BLOCK_SIZE > length) cursor.take(blocks * BLOCK_SIZE - length, [])
     for (const lease of run.leases) lease.retain()
     return new Range(run.drive, offset, length, views, run.leases)

@@ -1,18 +1,18 @@
 /**
- * Who puts a cluster into the archive, where two may: the scan, or a guest's write that needs its old data first.
- * Whoever claims a cluster reads it, once, and settles the claim when the old data is in memory. Where old data comes
- * by itself (live/qemu) it may come for a cluster that the scan is reading: then the first to settle it archives it.
+ * Decides which of two puts a cluster into the archive: the scan, or a guest's write that needs its old data first. The one
+ * that claims a cluster reads it, once, and settles the claim as soon as the old data is in memory. If old data arrives by itself
+ * (live/qemu), it may arrive for a cluster that the scan is reading. Then the first to settle the cluster archives it.
  */
 
 import type { ClusterRange } from '../../core/cluster-set.ts'
 import type { DriveReader } from '../../storage/drive.ts'
 
 export interface ClusterClaims {
-  /** How many of these clusters nobody has claimed yet. */
+  /** The number of these clusters that are not claimed yet. */
   free(first: number, count: number): number
-  /** Claims those that are still free, at most `most` of them. */
+  /** Claims the clusters that are still free, at most `most` of them. */
   claim(first: number, count: number, most: number): ClusterRange[]
-  /** The old data of these, which were claimed, is in memory: they may be overwritten. Those that the scan has to archive. */
+  /** Call when the old data of these claimed clusters is in memory: they may be overwritten now. Returns those that the scan archives. */
   settle(first: number, count: number): ClusterRange[]
 }
 
@@ -21,7 +21,7 @@ export interface ClaimedReader extends DriveReader {
   readonly claims: ClusterClaims
 }
 
-/** Of a drive that nobody writes to: everything is the scan's. */
+/** The claims of a drive that is not written to: the scan archives all clusters. */
 export const UNCLAIMED: ClusterClaims = {
   free: (_, count) => count,
   claim: (first, count) => [{ first, count }],

@@ -1,32 +1,31 @@
-/** Cuts a drive into pieces to read, along its holes. */
+/** Cuts a drive into parts for the scan, along its holes. */
 
 import { CLUSTER_SIZE, clusterCount } from '../../core/geometry.ts'
 import { SLOTS_USED } from '../../formats/vma/extent.ts'
 import type { DriveReader } from '../../storage/drive.ts'
 
-/** Clusters of one drive that are read at once, or are known to be zero. */
+/** Clusters of one drive that are read together, or that are known to be zero. */
 export interface ScanPart {
   first: number
   count: number
   zero: boolean
 }
 
-/** One full extent. */
+/** The clusters of one full extent. */
 const DATA_CLUSTERS = SLOTS_USED
-/** A hole costs nothing but its slots: in pieces of 64 extents, so that the drives still take turns. */
+/** A hole takes only slots. Its parts have 64 extents, so that the drives still take turns. */
 const ZERO_CLUSTERS = SLOTS_USED * 64
 
 /**
- * All clusters of the drive in order, data in pieces of at most `most` clusters. A cluster is zero where no data reaches into it.
- * Pieces end where a multiple of `most` does: what changes in one place of a drive moves nothing elsewhere, in which extent
- * clusters are, and an extent is filled by one piece.
+ * Gives all clusters of the drive in order, data in parts of at most `most` clusters. A cluster without data is zero. Parts end at
+ * multiples of `most`: one part fills one extent, and a change in one place of a drive does not move other clusters to other extents.
  */
 export async function* scanParts(
   reader: Pick<DriveReader, 'map' | 'size'>,
   most = DATA_CLUSTERS,
 ): AsyncGenerator<ScanPart> {
   const clusters = clusterCount(reader.size)
-  // Data that is still to be handed out: extents that touch, or share a cluster, become one stretch.
+  // Data from cluster `from` to `to` that is not given out yet. Extents that touch or share a cluster are joined.
   let from = 0
   let to = 0
   for await (const { offset, length, zero } of reader.map(0, reader.size)) {
@@ -38,7 +37,7 @@ export async function* scanParts(
       from = first
     }
     to = Math.max(to, Math.ceil((offset + length) / CLUSTER_SIZE))
-    // A long stretch is not held back until it ends.
+    // Long data is given out before it ends.
     while (to - from > most) {
       const count = most - (from % most)
       yield { first: from, count, zero: false }

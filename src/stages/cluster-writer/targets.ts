@@ -1,4 +1,4 @@
-/** Where drives and config files are written: opened when the manifest comes, and gone again unless they are kept. */
+/** Opens the targets of drives and config files when the manifest comes, and removes them unless they are kept. */
 
 import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -25,12 +25,12 @@ export interface TargetOptions {
 }
 
 export class Targets {
-  /** By dev_id. */
+  /** The writers of drives, by dev_id. */
   readonly names = new Map<number, string>()
   readonly drives = new Map<number, DriveWriter>()
-  /** What was given for each drive, if anything was. */
+  /** The targets that the user gave, by drive. */
   readonly places = new Map<number, string>()
-  /** Config files: written like drives, whole, when the manifest comes. */
+  /** The writers of config files, which are written like drives, as a whole, when the manifest comes. */
   readonly files: DriveWriter[] = []
   readonly #givenUp: Promise<void>[] = []
   readonly #options: TargetOptions
@@ -44,12 +44,12 @@ export class Targets {
     this.#mode = parseMode(options.mode ?? '0600')
   }
 
-  /** The folders that were made are not removed any more. */
+  /** Keeps the folders that were made. */
   keep(): void {
     this.#madeFolders = []
   }
 
-  /** This drive is not written any further. What it takes on its disk is free as soon as the writes under way have ended. */
+  /** Gives up a drive. Its space on the disk is freed as soon as the writes under way have ended. */
   giveUp(id: number, settled: Promise<unknown>): void {
     const writer = this.drives.get(id)
     if (writer === undefined) return
@@ -61,15 +61,15 @@ export class Targets {
     const writers = [...this.drives.values(), ...this.files]
     const closed = await Promise.allSettled(writers.map((writer) => writer.close()))
     await Promise.all(this.#givenUp)
-    // Not empty when somebody else put something there.
+    // A folder is not empty if another program has put something there.
     for (const folder of this.#madeFolders) await rmdir(folder).catch(() => {})
     for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
   }
 
-  /** Throws USAGE for drives that the archive does not have, DAMAGED for names that no file may have. */
+  /** Opens all targets. Throws USAGE for drives that the archive does not have, DAMAGED for names that no file may have. */
   async open(manifest: Manifest): Promise<void> {
     const { into, drives, configs } = this.#options
-    // Checked even where only some drives are wanted: what `verify` refuses, this refuses.
+    // Checks all names even if only some drives are wanted, so that a restore refuses the same archives as `verify`.
     const files = restoreNames(manifest)
     const targets = new Map(Object.entries(drives).map(([name, target]) => [this.#wanted(name, manifest), target]))
     await refuseOneDiskTwice([...targets].map(([{ name }, target]) => [name, target]))
@@ -96,7 +96,7 @@ export class Targets {
     throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
   }
 
-  /** Null for a drive that is not wanted. `file` is its name in the folder. */
+  /** Opens the target of a drive; null if the drive is not wanted. `file` is its name in the folder. */
   async #openDrive(drive: DriveInfo, target: string | undefined, file: string): Promise<DriveWriter | null> {
     const { name, size } = drive
     const { into, force, zeroed } = this.#options
@@ -120,18 +120,18 @@ export class Targets {
     if (data.byteLength > 0) await writer.write([data], 0)
   }
 
-  /** In the folder there are files alone: a link to a device that somebody planted there is not followed. */
+  /** Only files are written in the folder: a link to a device, which another user may have put there, is not followed. */
   #newFile(path: string, size: number): Promise<DriveWriter> {
     return createRawFile(path, size, { force: this.#options.force, mode: this.#mode, warn: this.#context.warn })
   }
 }
 
-/** Where a file of this name goes. The name was found safe before; it may still be too long for a filesystem. */
+/** The path of a file in the folder. Its name was checked before, but it may be too long for a filesystem. */
 function inFolder(folder: string, name: string): string {
   if (bytesOf(name).length > NAME_MAX) {
     const message = `'${name.slice(0, 40)}…' is too long for the name of a file`
     throw new VmapipeError('FAILED', message, {
-      hint: 'say where its drive goes with --drive NAME=TARGET, without a folder',
+      hint: 'name the target of its drive by --drive NAME=TARGET, without a folder',
     })
   }
   return join(folder, name)

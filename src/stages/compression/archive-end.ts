@@ -1,4 +1,4 @@
-/** Where a compressed archive ends: judged once, for all codecs (behind.ts beside the stages says by which rule). */
+/** Decides where a compressed archive ends, for all codecs. The rule is in ../behind.ts. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
@@ -9,14 +9,14 @@ import { startUuid } from '../../formats/vma/header.ts'
 import { hex } from '../behind.ts'
 import type { StreamCheck } from './stream-check.ts'
 
-/** Bytes that begin somewhere. */
+/** The first bytes at a place in the stream. */
 export interface Start {
   offset: number
-  /** START of them, or as many as there are. */
+  /** START bytes, or fewer at the end. */
   bytes: Buffer
 }
 
-/** So many of them tell what they are. */
+/** The number of bytes that are needed to recognise what begins. */
 export const START = TAIL_SIZE
 
 export class ArchiveEnd {
@@ -33,30 +33,30 @@ export class ArchiveEnd {
     this.#check = check
   }
 
-  /** Content, in order. */
+  /** Call for all content, in order. */
   see({ buffers, gap }: Chunk): void {
     for (const bytes of buffers) this.#add(bytes)
     if (gap?.lost) this.#tail = Buffer.alloc(0)
   }
 
-  /** The content begins as that of an archive does. */
+  /** Whether the content begins as an archive does. */
   get isArchive(): boolean {
     return this.#uuid !== null
   }
 
-  /** Nothing that comes is the archive's any more. */
+  /** Whether the archive has ended: further bytes do not belong to it. */
   get isOver(): boolean {
     return this.#behind !== null
   }
 
-  /** What is behind the end; valid if it is over. */
+  /** The first bytes behind the end. Only valid if the archive is over. */
   get behind(): Start {
     return this.#behind!
   }
 
   /**
-   * When all content before has come: something begins here that would go on with it. Is it over already? `failure` is why nothing
-   * could be made of it.
+   * Decides whether the archive was over before `start`. Call it when all content before has come. `failure` is the error of decoding
+   * what begins at `start`, if there was one.
    */
   judge(start: Start, failure: VmapipeError | null = null): boolean {
     if (this.#behind === null && this.#uuid !== null && isClosing(this.#tail, this.#uuid)) {
@@ -66,7 +66,7 @@ export class ArchiveEnd {
     return this.isOver
   }
 
-  /** A footer that is right ends here; `start` is what follows. */
+  /** Call behind a footer that is right. `start` is what follows it. */
   foot(start: Start): void {
     this.#footed = true
     if (this.isArchive) this.#behind ??= start
@@ -76,7 +76,7 @@ export class ArchiveEnd {
     return this.#footed
   }
 
-  /** All `total` bytes have been seen. What is wrong if the bytes behind the end are what is left of a map and a footer of ours. */
+  /** Call when all `total` bytes have been seen. Returns an error if the bytes behind the end are a damaged map or footer. */
   damage(total: number): VmapipeError | null {
     const { offset, bytes } = this.behind
     if (this.#footed || !(startsMapOrFooter(bytes) || this.#endsAsOurs(offset, total))) return null
@@ -84,7 +84,7 @@ export class ArchiveEnd {
     return this.#failure ?? new VmapipeError('DAMAGED', message, { offset })
   }
 
-  /** One that begins where the frames end. */
+  /** Whether the input ends with a footer whose frames end at or before `offset`, or with a damaged one. */
   #endsAsOurs(offset: number, total: number): boolean {
     try {
       const footer = decodeFooter(this.#check.tail)
@@ -104,7 +104,7 @@ export class ArchiveEnd {
   }
 }
 
-/** The first bytes of what comes. */
+/** Keeps the first bytes of the content. */
 class Bytes {
   #first: Buffer = Buffer.alloc(0)
 

@@ -1,4 +1,4 @@
-/** An archive of any compression to the bytes of the VMA archive within: what it is, is told from the bytes themselves. */
+/** Decodes an archive of any compression to the bytes of the VMA archive within. The compression is recognised by the bytes. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
@@ -13,7 +13,7 @@ import type { PullInput } from './pull-input.ts'
 import type { Row } from './row.ts'
 import { WholeStream } from './whole-stream.ts'
 
-/** Decodes to the end of the input, and checks that it is the end of the archive too. */
+/** Decodes to the end of the input, and checks that the archive ends there. */
 export async function decodeArchive(context: DecoderContext): Promise<void> {
   const start = await context.input.peek(MAGIC_LIMIT)
   const format = recognise(start)
@@ -27,7 +27,7 @@ export async function decodeArchive(context: DecoderContext): Promise<void> {
   await context.order.drain()
 }
 
-/** Bytes of what is no archive. */
+/** Bytes that are shown of a file that is no archive. */
 const SHOWN = 9
 
 function unknown(start: Buffer): VmapipeError {
@@ -45,14 +45,14 @@ function unknown(start: Buffer): VmapipeError {
   )
 }
 
-/** Nothing to undo: the chunks go on as they are. */
+/** Passes the chunks of an uncompressed archive on as they are. */
 async function passThrough({ input, order }: DecoderContext): Promise<void> {
   for (let taken = await input.take(); taken !== null; taken = await input.take()) {
     await order.pass(new Chunk(taken.buffers, taken.leases))
   }
 }
 
-/** Frames or members one behind the other. What is none where one could be is behind the end of the archive, or damage. */
+/** Decodes a row of frames or members. Other bytes between or behind them are behind the end of the archive, or damage. */
 async function decodeRow(context: DecoderContext, row: Row): Promise<void> {
   const { input, order, recovery, end } = context
   for (;;) {
@@ -60,7 +60,7 @@ async function decodeRow(context: DecoderContext, row: Row): Promise<void> {
     if (start.bytes.length === 0) break
     const part = row.next(start.bytes)
     if (part === null || !part.isEmpty) order.afterwards(() => void end.judge(start))
-    // Whether this could be of the archive shows when all before it has come.
+    // Whether this still belongs to the archive is known when everything before it has been passed on.
     if (part === null) await order.drain()
     if (part === null && row.padded && !end.isArchive && (await passZeroes(input))) continue
     if (!end.isOver) {
@@ -75,7 +75,7 @@ async function decodeRow(context: DecoderContext, row: Row): Promise<void> {
   if (row.last === undefined) throw input.endsWithin('skippable frames')
 }
 
-/** Whether there were any. */
+/** Skips zeroes. Returns whether there were any. */
 async function passZeroes(input: PullInput): Promise<boolean> {
   const before = input.position
   for (let view = await input.view(); view !== null; view = await input.view()) {
@@ -93,7 +93,7 @@ function noPart({ last, formats, part }: Row, { offset, bytes }: Start): Vmapipe
   return new VmapipeError('INCOMPLETE', `the archive ends within ${part}`, { offset: offset + bytes.length })
 }
 
-/** The archive is over: what is behind it is told, if there is something. */
+/** Skips the bytes behind the end of the archive, and reports them. */
 async function passOver({ input, end, order, recovery, onBehind }: DecoderContext): Promise<void> {
   await order.drain()
   await input.skipAll()

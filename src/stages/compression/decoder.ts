@@ -1,4 +1,4 @@
-/** What a decoder works with, and how much memory it has for it. */
+/** Defines what a decoder gets to work with, and plans its memory. */
 
 import type { Budget, Lease } from '../../core/budget.ts'
 import { roundUp } from '../../core/geometry.ts'
@@ -11,44 +11,51 @@ import type { Recovery } from './recovery.ts'
 import type { StreamCheck } from './stream-check.ts'
 
 export interface DecodingPlan {
-  /** Memory for compressed bytes that must lie in one piece. */
+  /** Memory for compressed bytes that must be contiguous. */
   readonly inputs: Budget
-  /** Memory for content. No lease of a stream may be larger than STREAM_PIECE, or much larger than what it holds: the deframer waits for whole extents. */
+  /**
+   * Memory for content. A lease has at most STREAM_PIECE bytes if the content is decoded as a stream, and at most `maxContent` bytes if it
+   * is a whole frame. No lease in a chunk may be much larger than its content (`fitted`), because the deframer keeps all chunks of
+   * an incomplete extent: too large leases would leave no memory for the rest of the extent.
+   */
   readonly outputs: Budget
-  /** A frame that declares at most so much content is decoded in one piece, beside others. */
+  /** A frame that declares at most so much content is decoded as a whole, in parallel with others. */
   readonly maxContent: number
   /** The largest window that a zstd decoder may allocate on top of all that, in bytes. */
   readonly maxWindow: number
   readonly inFlight: number
 }
 
-/** A decoder reads from `input` what is its own, and hands chunks to `order`. It leaves nothing on lease where it throws. */
+/**
+ * A decoder reads its own bytes from `input` and gives chunks to `order`. If it throws, it has released its leases, except those of
+ * work that `order` still runs, which releases them when it ends.
+ */
 export interface DecoderContext extends DecodingPlan {
   readonly input: PullInput
   readonly order: InOrder
   readonly recovery: Recovery
   readonly check: StreamCheck
   readonly end: ArchiveEnd
-  /** Is told what follows behind the end of an archive that knows it. */
+  /** Called with the bytes behind the end of an archive that has a closing extent. */
   readonly onBehind: (offset: number, start: Buffer) => void
   readonly warn: (message: string) => void
-  /** Is told what the archive is compressed with. */
+  /** Called with the format of the compression. */
   readonly onFormat: (format: Format) => void
 }
 
 export type Decoder = (context: DecoderContext) => Promise<void>
 
-/** Content of a stream goes on in pieces of this many bytes. */
+/** Content of a stream is passed on in pieces of at most 1 MiB. */
 export const STREAM_PIECE = 1 << 20
 
-/** The most compressed bytes that a frame of so much content takes; one that takes more is decoded as a stream. */
+/** The most compressed bytes of a frame with this much content. A frame with more is decoded as a stream. */
 export function collectSize(content: number): number {
   return content + (content >>> 6) + (64 << 10)
 }
 
 /**
- * What is taken for so much content of a frame, where none has more than `most`: a sixteenth more at most, so that what one
- * frame had is of use to another. Not more, as an extent holds all frames that it lies in, however small they are.
+ * The memory to take for this much content, at most `most`. It is rounded up by at most a sixteenth, so that buffers can be reused for
+ * other frames. It is not more, because an incomplete extent holds the memory of all frames that it is in, however small they are.
  */
 export function roomFor(content: number, most: number): number {
   const step = Math.max(1, 2 ** (Math.floor(Math.log2(content)) - 4))
@@ -56,17 +63,18 @@ export function roomFor(content: number, most: number): number {
 }
 
 /**
- * The chunk of `content`, whose memory is `lease` alone: in memory that is not much larger than it. An extent that is not complete holds
- * all frames that it is in, and waits without end if they hold the memory that the next one needs.
+ * Makes a chunk of `content`, whose memory is `lease` alone. If the lease is much larger than the content, the content is copied to
+ * smaller memory. An incomplete extent holds all frames that it is in, and it would wait forever if they held the memory that the
+ * next frame needs.
  */
 export function fitted(outputs: Budget, content: Buffer, lease: Lease): Chunk {
   const room = roomFor(content.length, lease.bytes)
   return lease.bytes <= room + (room >>> 3) ? new Chunk([content], [lease]) : moved(outputs, [content], [lease])
 }
 
-/** The same in memory of its own in any case, out of `leases` that are held by it alone. */
+/** Makes a chunk of a copy of `content`, in memory that replaces `leases`. The leases must have no other holder. */
 export function moved(outputs: Budget, content: readonly Uint8Array[], leases: readonly Lease[]): Chunk {
-  // It may be gone with its leases.
+  // Computed first, because the content may be gone with its leases.
   const length = totalLength(content)
   const most = leases.reduce((sum, { bytes }) => sum + bytes, 0)
   const slab = outputs.exchange(leases, roomFor(length, most), (buffer) => {
@@ -79,18 +87,18 @@ export function moved(outputs: Budget, content: readonly Uint8Array[], leases: r
   return new Chunk([slab.buffer.subarray(0, length)], [slab])
 }
 
-/** The largest extent, which the deframer holds while it waits for the rest of it. */
+/** The largest extent is smaller than this (4 MiB). The deframer holds an extent until it is complete. */
 const EXTENT = 4 << 20
 const LARGEST_WHOLE = 8 << 20
-/** What the zstd program decodes without being told to. */
+/** The largest window that the zstd program decodes without an option (128 MiB). */
 const USUAL_WINDOW = 128 << 20
 
-/** The largest block of an LZ4 frame, and some. */
+/** The least memory for input: the largest block of an LZ4 frame, 4 MiB, and room for its header. */
 const LEAST_INPUT = 5 << 20
 
 /**
- * Three eighths of what there is for content, a quarter for compressed bytes. Besides an extent that is not complete
- * two frames may be held by it at both its ends, one more by the next stage, and one must still fit.
+ * Plans three eighths of the budget for content and a quarter for compressed bytes. The memory for content must fit an incomplete
+ * extent and four frames: two that the extent only partly covers, at its two ends, one that the next stage holds, and one more.
  */
 export function planDecoding(budget: Budget, name: string, threads: number): DecodingPlan {
   const { capacity } = budget

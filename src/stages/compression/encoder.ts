@@ -1,13 +1,13 @@
-/** What turns a piece of the archive into one independent frame. */
+/** Defines an encoder, which makes one independent frame of a piece of the archive. */
 
 export interface FrameEncoder {
   /** The most memory that a frame of `bytes` bytes takes, in bytes. */
   bound(bytes: number): number
   /**
-   * Writes the frame into `frame`, which has room for `bound` of it, and gives its length. Both stay as they are until the
-   * promise settles.
+   * Writes the frame into `frame`, which has `bound` bytes, and returns its length. Both buffers must not change until the promise
+   * settles.
    */
   encode(content: Buffer, frame: Buffer): Promise<number>
-  /** When nothing is being encoded. */
+  /** Call it when nothing is being encoded. */
   close?(): void
 }

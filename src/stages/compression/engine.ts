@@ -1,4 +1,4 @@
-/** A stream of Node's zlib between our input and our output: what it gives goes on without a copy, within the budget. */
+/** Runs a stream of Node's zlib between our input and our output. Its output is passed on without a copy, within the budget. */
 
 import { once } from 'node:events'
 import type { Transform } from 'node:stream'
@@ -7,14 +7,14 @@ import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
 import { type DecoderContext, fitted, moved } from './decoder.ts'
 
-/** Writes to the engine; resolves when it has used the bytes, with how many it left because its stream ended before. */
+/** Writes to the engine. Resolves when it has used the bytes, with the number of bytes left over if its stream ended before. */
 export type Write = (bytes: Buffer) => Promise<number>
 
 type Engine = Transform & { bytesWritten: number }
 
 /**
- * Runs `feed` into the engine and passes on what comes out; gives how many bytes that were. An error of the engine's
- * own becomes DAMAGED at `offset`; one of `feed` stays as it is. `look` sees what comes out.
+ * Runs `feed` into the engine, passes its output on and returns the number of bytes. An error of the engine becomes DAMAGED at
+ * `offset`; an error of `feed` stays as it is. `look` is called for the output.
  */
 export async function runEngine(
   context: DecoderContext,
@@ -24,7 +24,7 @@ export async function runEngine(
   feed: (write: Write) => Promise<void>,
   look: (bytes: Buffer) => void = () => {},
 ): Promise<number> {
-  // zlib calls a write back when all of it is used, and never when the stream ends within it.
+  // zlib calls a write back when all bytes are used, and never if the stream ends within them.
   const ended = once(engine, 'end')
   ended.catch(() => {})
   let written = 0
@@ -45,7 +45,7 @@ export async function runEngine(
     return total
   } catch (error) {
     engine.destroy(error as Error)
-    // Nobody but us reads the input from here on.
+    // From here on only this function reads the input.
     await feeding.catch(() => {})
     throw damagedFrame(format, error, offset)
   } finally {
@@ -54,9 +54,9 @@ export async function runEngine(
 }
 
 /**
- * zlib fills one buffer after the other, and may give one in several pieces. A buffer goes on when it is full, without a copy, as zlib
- * is done with it; what is in the last one goes on as a copy, as the end of a small frame would hold a large buffer. After an error zlib
- * may still be writing: then the garbage collector frees the memory.
+ * Passes on the output of zlib, which fills one buffer after the other and may give one in several pieces. A full buffer is passed on
+ * without a copy, because zlib has finished with it. The rest in the last buffer is copied, or the end of a small frame would hold
+ * a large buffer. After an error zlib may still be writing: then the garbage collector frees the memory.
  */
 async function passOn(
   { order, outputs }: DecoderContext,
@@ -69,7 +69,7 @@ async function passOn(
     for await (const bytes of engine as AsyncIterable<Buffer>) {
       total += bytes.length
       look(bytes)
-      // Node joins pieces that have waited, in memory of their own.
+      // Node joins pieces that have waited, in new memory.
       if (filling !== null && !filling.goesOnWith(bytes)) {
         const rest = filling.rest()
         filling = null
@@ -89,7 +89,7 @@ async function passOn(
   }
 }
 
-/** A buffer of zlib's that is not full yet. */
+/** A buffer of zlib that is not full yet. */
 class Filling {
   readonly #outputs: Budget
   readonly #memory: ArrayBuffer
@@ -121,12 +121,12 @@ class Filling {
     return buffer === this.#memory && byteOffset === this.#end
   }
 
-  /** What comes behind the last. */
+  /** Adds the piece behind the last. */
   add({ length }: Buffer): void {
     this.#end += length
   }
 
-  /** zlib does not write any more. */
+  /** Call when zlib does not write any more. */
   mayBeDiscarded(): void {
     this.#done = true
   }
@@ -136,7 +136,7 @@ class Filling {
     return fitted(this.#outputs, this.#content, this.#lease)
   }
 
-  /** A copy of what there is. */
+  /** A copy of the content so far. */
   rest(): Chunk {
     return moved(this.#outputs, [this.#content], [this.#lease])
   }
@@ -146,7 +146,7 @@ class Filling {
   }
 }
 
-/** An error of a codec, in our words: what it says is about the data, unless memory ran out. */
+/** Makes our error of a codec's error. It is about the data, unless memory ran out. */
 export function damagedFrame(format: string, error: unknown, offset: number): Error {
   if (error instanceof VmapipeError) return error
   const { message, code } = error as NodeJS.ErrnoException

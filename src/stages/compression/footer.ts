@@ -1,4 +1,4 @@
-/** What ends here may be the footer of an archive of ours: then nothing follows, and all before it must be what was written. */
+/** Checks whether a footer ends here. Behind a footer the archive is over, and all bytes before it must match its checksum. */
 
 import { START } from './archive-end.ts'
 import type { DecoderContext } from './decoder.ts'
@@ -7,7 +7,7 @@ export async function passFooter({ input, check, end, order, recovery }: Decoder
   const atEnd = (await input.peek(1)).length === 0
   if (!atEnd && !check.mayEnd) return
   await order.drain()
-  // Of what is no archive several may be joined.
+  // Files that are no archives may be joined, so a footer ends only an archive.
   if (!atEnd && !end.isArchive) return
   let ended = false
   try {

@@ -1,4 +1,4 @@
-/** Frames of zstd or of LZ4, skippable ones between them. */
+/** A row of zstd or LZ4 frames, with skippable frames between them. */
 
 import { couldBecome, type Format, recognise } from '../../formats/compression.ts'
 import type { DecoderContext } from './decoder.ts'
@@ -23,7 +23,7 @@ export class Frames implements Row {
   readonly part = "a frame's magic number"
   readonly formats = Object.keys(PARTS) as Format[]
   last: Family | undefined
-  /** Nothing marks the end of a legacy frame: blocks follow until another frame begins. */
+  /** Whether the last frame was a legacy one. Such a frame has no end mark: its blocks follow until another frame begins. */
   #legacy = false
 
   get start(): FrameStart {
@@ -41,7 +41,7 @@ export class Frames implements Row {
   }
 }
 
-/** "Skippable Frames" (RFC 8878, section 3.1.2): magic number, length, anything. */
+/** Skips a skippable frame (RFC 8878, section 3.1.2): magic number, length, any bytes. */
 async function skipFrame(context: DecoderContext): Promise<void> {
   const { input } = context
   const header = Buffer.allocUnsafe(8)

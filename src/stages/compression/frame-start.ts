@@ -1,4 +1,4 @@
-/** How frames begin, to find the next one behind damage. Checked without errors: bytes may look like one every four bytes. */
+/** Recognises the beginning of frames, to find the next one behind damage. It throws no errors, which are slow: any bytes may look like a frame. */
 
 import { recognise } from '../../formats/compression.ts'
 import { isLz4Header } from '../../formats/lz4/frame.ts'
@@ -13,7 +13,7 @@ const FAMILIES = {
 export type Family = keyof typeof FAMILIES
 const ANY = [...new Set(Object.values(FAMILIES).flat())]
 
-/** Of a frame of this family, or of any as long as none is known: others cannot follow. */
+/** The beginning of a frame of this family, because frames of others cannot follow; of any family if none is known yet. */
 export function frameStartOf(family: Family | undefined): FrameStart {
   const magic = (family === undefined ? ANY : FAMILIES[family]).map((hex) => Buffer.from(hex, 'hex'))
   return { magic, couldBe }

@@ -1,23 +1,23 @@
-/** How large frames are and how many are under way, for the memory and the processors that there are. */
+/** Plans the size of frames and the number of frames in work, by the memory and the processors. */
 
 import type { Budget } from '../../core/budget.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 
-/** Left to the stages around: the largest extent several times over. */
+/** Memory for the other stages (16 MiB): several times the largest extent. */
 const LEFT_TO_OTHERS = 16 << 20
 const SMALLEST_FRAME = CLUSTER_SIZE
 
 export interface FramePlan {
-  /** Bytes that one frame holds at most. */
+  /** The most bytes of content in a frame. */
   frameSize: number
-  /** Frames at once, with the one that is being filled. */
+  /** The number of frames in work, including the one that is being filled. */
   inFlight: number
 }
 
 /**
- * Frames of `wanted` bytes, two more than there are threads, if the budget has room for them: one is being filled, and
- * one waits so that no thread has to wait for us. Each takes its input and `bound(frameSize)` of output, and one more
- * output may wait for the next stage. With less room there are fewer of them, then smaller ones.
+ * Plans frames of `wanted` bytes, two more than there are threads, if the budget has room for them. One is being filled, and one waits
+ * so that no thread is idle. Each takes its input and `bound(frameSize)` of output. One more output may wait for the next stage.
+ * With less room there are fewer frames, then smaller ones.
  */
 export function planFrames(
   budget: Budget,

@@ -1,4 +1,4 @@
-/** Copies content into pieces of STREAM_PIECE bytes from the budget: memory that is used again, in leases that are small. */
+/** Copies content into pieces of STREAM_PIECE bytes from the budget, which reuses their memory. */
 
 import type { Slab } from '../../core/budget.ts'
 import type { Chunk } from '../../core/items.ts'
@@ -10,7 +10,7 @@ export class Gatherer {
   #slab: Slab | null = null
   #filled = 0
 
-  /** `look` sees each piece when its turn comes. */
+  /** `look` is called for each piece, in order. */
   constructor(context: DecoderContext, look: (chunk: Chunk) => void = () => {}) {
     this.#context = context
     this.#look = look
@@ -27,7 +27,7 @@ export class Gatherer {
     }
   }
 
-  /** Passes on what there is. */
+  /** Passes on the last piece. */
   async flush(): Promise<void> {
     const slab = this.#slab
     if (slab === null) return

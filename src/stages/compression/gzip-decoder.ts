@@ -1,4 +1,4 @@
-/** gzip members: those that tell their length (ours) one beside the other, any other in a stream to where zlib finds its end. */
+/** Decodes gzip members. Members that state their length (ours) are decoded in parallel; any other as a stream, whose end zlib finds. */
 
 import { promisify } from 'node:util'
 import { crc32, createGunzip, createInflateRaw, gunzip, inflateRaw } from 'node:zlib'
@@ -22,11 +22,11 @@ import type { FrameStart, PullInput } from './pull-input.ts'
 import type { Part, Row } from './row.ts'
 
 const decompress = promisify(gunzip)
-/** Without a look at the checksum. */
+/** Inflates without checking the checksum. */
 const inflate = promisify(inflateRaw)
 const MEMBER = 'a gzip member'
 
-/** Only our members can be found behind damage: others begin with two bytes that are everywhere. */
+/** Only our members can be found behind damage: others begin with two bytes that are too common. */
 const OURS: FrameStart = { magic: [HEADER_START], couldBe: () => true }
 
 export class GzipMembers implements Row {
@@ -62,7 +62,7 @@ async function decodeMember(context: DecoderContext): Promise<void> {
   }
 }
 
-/** The member. Where nothing follows it that could, and another one begins within, its length lies: then it is given back. */
+/** Reads a member. If another member begins within it and none can follow it, its length is wrong: its bytes are then put back. */
 async function readMember(input: PullInput, member: Buffer, offset: number): Promise<void> {
   const read = member.subarray(0, await input.read(member))
   if (read.length === member.length && mayFollow(await input.peek(2))) return
@@ -73,7 +73,7 @@ async function readMember(input: PullInput, member: Buffer, offset: number): Pro
   if (read.length < member.length) throw input.endsWithin(MEMBER)
 }
 
-/** Another member, padding, or the end. */
+/** Whether these bytes may follow a member: another member, padding, or the end. */
 function mayFollow(bytes: Buffer): boolean {
   return bytes.length < 2 || bytes[0] === 0 || bytes.readUInt16LE() === GZIP_MAGIC
 }
@@ -102,7 +102,7 @@ async function decodeOurs({ order, outputs, recovery }: DecoderContext, slab: Sl
   await order.add(work)
 }
 
-/** Small compressed, large when it is not: frames of more content than we would hold at once. */
+/** Decodes a member that is small but has more content than fits into memory at once. */
 async function decodeLarge(context: DecoderContext, member: Buffer, offset: number): Promise<void> {
   const engine = createGunzip({ chunkSize: STREAM_PIECE })
   await runEngine(context, engine, 'gzip', offset, async (write) => {
@@ -110,10 +110,10 @@ async function decodeLarge(context: DecoderContext, member: Buffer, offset: numb
   })
 }
 
-/** The longest header that is read: an extra field, a name and a comment. */
+/** The longest header that is read (256 KiB), with an extra field, a name and a comment. */
 const HEADER_LIMIT = 256 << 10
 
-/** A member that does not tell its length: its end is where zlib finds it. */
+/** Decodes a member that does not state its length. zlib finds its end. */
 async function decodeForeign(context: DecoderContext): Promise<void> {
   const { input } = context
   const offset = input.position
@@ -147,7 +147,7 @@ async function headerLength(input: PullInput, offset: number): Promise<number> {
   }
 }
 
-/** All that the engine uses. What follows stays in the input. */
+/** Gives the engine the bytes that it uses. Bytes behind them stay in the input. */
 async function inflateFrom(input: PullInput, write: Write): Promise<void> {
   for (;;) {
     const view = await input.view()
@@ -163,7 +163,7 @@ async function inflateFrom(input: PullInput, write: Write): Promise<void> {
   }
 }
 
-/** An empty member that holds a part of the map of the archive's frames, or the footer behind it. */
+/** Skips an empty member that wraps a part of the map of the archive's frames, or the footer. */
 async function passWrapper(context: DecoderContext): Promise<void> {
   await decodeForeign(context)
   await passFooter(context)

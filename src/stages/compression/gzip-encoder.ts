@@ -1,4 +1,4 @@
-/** gzip members (RFC 1952) by zlib in libuv's pool. An extra field of ours tells a member's length, so that readers split them. */
+/** Makes gzip members (RFC 1952) by zlib, in libuv's thread pool. An extra field states a member's length, so that readers can split them. */
 
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
@@ -8,7 +8,7 @@ import type { FrameEncoder } from './encoder.ts'
 
 const compress = promisify(gzip)
 
-/** zlib's own header, without any optional field. */
+/** Bytes of zlib's own header, which has no optional fields. */
 const PLAIN_HEADER_SIZE = 10
 
 export function gzipEncoder(level: number): FrameEncoder {

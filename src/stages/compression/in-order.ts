@@ -1,4 +1,4 @@
-/** Work that is under way several pieces at once, and whose results go on in the order in which it was begun. */
+/** Runs several pieces of work at once and passes on their results in the order in which the work was begun. */
 
 import { Chunk } from '../../core/items.ts'
 import type { Push } from '../../core/stage.ts'
@@ -19,7 +19,7 @@ export class InOrder {
     this.#push = push
   }
 
-  /** Bytes that have gone on. */
+  /** Bytes that were passed on. */
   get emitted(): number {
     return this.#emitted
   }
@@ -30,15 +30,15 @@ export class InOrder {
   }
 
   /**
-   * Begins work when there is room for it, and passes its chunk on when its turn comes; `look` sees it just before.
-   * Throws what went wrong with any earlier one.
+   * Begins work when there is room for it, and passes its chunk on in order. `look` is called just before. Throws the error of any
+   * earlier work.
    */
   async add(begin: () => Promise<Chunk>, look?: (chunk: Chunk) => void): Promise<void> {
     await this.#room()
     this.#begin(begin(), look)
   }
 
-  /** The same for a chunk that is there already. */
+  /** The same for a finished chunk. */
   async pass(chunk: Chunk, look?: (chunk: Chunk) => void): Promise<void> {
     this.#passed += chunk.byteLength
     try {
@@ -50,7 +50,7 @@ export class InOrder {
     this.#begin(Promise.resolve(chunk), look)
   }
 
-  /** Runs `check` when everything begun before it has gone on, and passes on the chunk that it may give. */
+  /** Runs `check` when all earlier results were passed on, and passes on its chunk, if it returns one. */
   afterwards(check: () => unknown): void {
     const action = () => {
       const chunk = check()
@@ -59,13 +59,13 @@ export class InOrder {
     this.#last = this.#last.then(() => this.#attempt(action))
   }
 
-  /** Resolves when everything has gone on; throws what went wrong. */
+  /** Resolves when everything was passed on. Throws the error of any work. */
   async drain(): Promise<void> {
     await this.#last
     if (this.#failure !== null) throw this.#failure.error
   }
 
-  /** Nothing goes on any more; resolves when nothing is under way. */
+  /** Passes on nothing more. Resolves when no work runs any more. */
   async stop(error: unknown): Promise<void> {
     this.#failure ??= { error }
     this.#wake?.()
@@ -90,7 +90,7 @@ export class InOrder {
     this.#last = this.#turn(this.#last, counted, look)
   }
 
-  /** Never rejects: an error is kept for who adds or drains. */
+  /** Never rejects: the error is kept for the next call of `add` or `drain`. */
   async #turn(before: Promise<void>, work: Promise<Chunk>, look?: (chunk: Chunk) => void): Promise<void> {
     const [, result] = await Promise.allSettled([before, work])
     if (result.status === 'rejected') this.#failure ??= { error: result.reason }

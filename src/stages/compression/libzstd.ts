@@ -1,7 +1,7 @@
 /**
- * libzstd, which Node carries within itself and exports, by way of koffi: whole frames from memory to memory. Node's own
- * zlib makes a stream of every frame, with memory and a copy of its own, which takes as long as a small frame itself.
- * Null if koffi cannot be loaded or nothing is exported; then zstd-frames.ts uses Node's zlib.
+ * Calls libzstd, which is part of Node and exported by it, by koffi: whole frames from memory to memory. Node's own zlib makes a
+ * stream of every frame, with memory and a copy of its own, which takes as long as a small frame itself. `libzstd()` is null if koffi
+ * cannot be loaded or Node exports nothing. The fallback is then Node's zlib (zstd-frames.ts).
  */
 
 import { native } from '../../core/native.ts'
@@ -13,20 +13,20 @@ const ZSTD_c_checksumFlag = 201
 /** zstd_errors.h. */
 const ERROR_MEMORY_ALLOCATION = 64
 
-/** Calls in libuv's pool at once for which koffi keeps stacks. */
+/** The number of parallel calls in libuv's thread pool that koffi keeps stacks for. */
 const RESIDENT_CALLS = 8
 
-/** Memory of libzstd's that one call at a time may use. */
+/** Memory of libzstd, which one call at a time may use. */
 export interface Context {
   readonly opaque: never
 }
 
 export interface Libzstd {
-  /** One frame. Gives how long the content is; throws what is wrong with the frame, also that `content` is too small. */
+  /** Decodes one frame and returns the length of the content. Throws if the frame is wrong or `content` is too small. */
   decode(context: Context, content: Buffer, frame: Uint8Array): number
-  /** The same in libuv's pool. The memory of both stays as it is until the promise settles. */
+  /** The same in libuv's thread pool. Both buffers must not change until the promise settles. */
   decodeInPool(context: Context, content: Buffer, frame: Uint8Array): Promise<number>
-  /** One frame with the size of its content and a checksum, in libuv's pool. Gives how long it is. */
+  /** Encodes one frame with its content size and a checksum, in libuv's thread pool. Returns its length. */
   encodeInPool(context: Context, frame: Buffer, content: Uint8Array): Promise<number>
   decoder(): Context
   encoder(level: number): Context
@@ -38,12 +38,12 @@ export const libzstd = native(load)
 
 function load(): Libzstd {
   const koffi = loadKoffi()
-  // Once it has been used it cannot be set any more, which is no reason to do without.
+  // koffi cannot be configured any more after its first call, which does no harm.
   try {
     koffi.config({ ...koffi.config(), resident_async_pools: RESIDENT_CALLS })
   } catch {}
   const node = koffi.load(null)
-  // Of size_t, which errors are in as negative numbers.
+  // A size_t, in which errors are negative numbers.
   const whole = 'void *, void *, size_t, const void *, size_t'
   const decompress = node.func(`intptr_t ZSTD_decompressDCtx(${whole})`)
   const compress = node.func(`intptr_t ZSTD_compress2(${whole})`)
@@ -68,7 +68,7 @@ function load(): Libzstd {
   }
   const inPool = (call: typeof compress, context: Context, to: Buffer, from: Uint8Array) =>
     new Promise<number>((resolve, reject) => {
-      // While it runs, nobody else may know of the memory any more: what the callback knows of is not collected.
+      // The callback refers to the memory so that the garbage collector keeps it while the call runs.
       const memory = [to, from]
       call.async(context, to, to.byteLength, from, from.byteLength, (error: Error | null, length: number) => {
         memory.length = 0

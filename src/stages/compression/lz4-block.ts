@@ -1,4 +1,4 @@
-/** LZ4 blocks as lz4-napi wants them: with the size of the content before them, in place of their own. */
+/** Reads and decodes LZ4 blocks in the form of lz4-napi: the size of the content is before a block, in place of the block's own size. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { END_MARK, type Lz4FrameHeader, STORED } from '../../formats/lz4/frame.ts'
@@ -13,16 +13,16 @@ export interface Lz4Block {
   /** The prefix and the block. */
   bytes: Buffer
   stored: boolean
-  /** Where the block is in the archive. */
+  /** The place of the block in the archive. */
   offset: number
 }
 
-/** The most content of a compressed block of so many bytes: each of them stands for 255 at most. lz4-napi allocates as much at once. */
+/** The most content of a compressed block of `length` bytes: each byte stands for at most 255. lz4-napi allocates this much at once. */
 export function mostContent(length: number, blockSize: number): number {
   return Math.min(blockSize, 256 + 255 * length)
 }
 
-/** A little-endian 32-bit integer. */
+/** Reads a little-endian 32-bit integer. */
 export async function readInteger(input: PullInput): Promise<number> {
   const bytes = Buffer.allocUnsafe(4)
   await input.readWhole(bytes, FRAME)
@@ -30,8 +30,8 @@ export async function readInteger(input: PullInput): Promise<number> {
 }
 
 /**
- * The next block of a frame ("Data Blocks"), read into `target`; null at the end mark. INCOMPLETE, DAMAGED: a length that lies is
- * the input's again.
+ * Reads the next block of a frame ("Data Blocks") into `target`; null at the end mark. Throws INCOMPLETE, DAMAGED. A length that is
+ * wrong is put back into the input.
  */
 export async function readBlock(
   input: PullInput,
@@ -59,7 +59,7 @@ export async function readBlock(
   return { bytes, stored, offset }
 }
 
-/** The block's content; what is not a view of the block has memory of its own, to be discarded. */
+/** Decodes a block. Content that is not a view of the block has memory of its own, which the caller discards. */
 export function decodeBlockSync({ bytes, stored, offset }: Lz4Block, history?: Buffer): Buffer {
   if (stored) return bytes.subarray(PREFIX)
   try {
@@ -69,7 +69,7 @@ export function decodeBlockSync({ bytes, stored, offset }: Lz4Block, history?: B
   }
 }
 
-/** The same in libuv's pool. */
+/** The same in libuv's thread pool. */
 export async function decodeBlock({ bytes, stored, offset }: Lz4Block): Promise<Buffer> {
   if (stored) return bytes.subarray(PREFIX)
   try {
@@ -79,7 +79,7 @@ export async function decodeBlock({ bytes, stored, offset }: Lz4Block): Promise<
   }
 }
 
-/** Frees what lz4-napi gave: each output has memory of its own, and many small ones add up before they are collected. */
+/** Frees an output of lz4-napi. Each has memory of its own, and many small ones add up before the garbage collector frees them. */
 export function free(output: Buffer): void {
   const { buffer: memory } = output
   if (memory instanceof ArrayBuffer) memory.transfer(0)

@@ -1,13 +1,13 @@
 /**
- * LZ4 blocks by lz4-napi: a block has the size of its content before it, as a 32-bit integer. Without the compiled code of that
- * package blocks are decoded in plain code, several times slower, and cannot be made.
+ * Encodes and decodes LZ4 blocks by lz4-napi. A block has the size of its content before it, as a 32-bit integer. If that package's
+ * compiled code cannot be loaded, the fallback for decoding is plain JavaScript, several times slower. Encoding has no fallback.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { native, requireCompiled } from '../../core/native.ts'
 import { decodeLz4Block } from '../../formats/lz4/block.ts'
 
-/** What a block has before it. */
+/** Bytes before a block: the size of its content. */
 export const PREFIX = 4
 
 export interface Lz4Codec {

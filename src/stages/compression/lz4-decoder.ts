@@ -1,6 +1,7 @@
 /**
- * One LZ4 frame, block by block. Small independent blocks, such as ours, are decoded in libuv's pool, several batches at
- * once; large and linked ones one after the other here: lz4-napi frees large outputs of the pool much too late.
+ * Decodes one LZ4 frame, block by block. Small independent blocks, such as ours, are decoded in libuv's thread pool, several batches
+ * at once. Large and linked blocks are decoded one after the other in this thread, because lz4-napi frees large outputs of the pool
+ * much too late.
  */
 
 import { setImmediate as turn } from 'node:timers/promises'
@@ -74,14 +75,14 @@ async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, ch
   }
 }
 
-/** Bytes of content that the blocks can have. An extent may lie in very many frames, and holds the memory of all of them. */
+/** The most bytes of content of these blocks. It is not more than needed: an extent may be in very many frames and holds all their memory. */
 function roomOf(blocks: Lz4Block[], { contentSize = Number.POSITIVE_INFINITY }: Lz4FrameHeader): number {
   return Math.max(1, Math.min(blocks.length * OUR_BLOCK_SIZE, contentSize))
 }
 
 /**
- * The next blocks of the frame, BATCH of them unless it ends. A length that lies shows at the block behind it: where that is
- * none, the last one is the input's again (unless it had a checksum, and so the right length).
+ * Reads the next blocks of the frame, BATCH of them unless it ends. A wrong length is noticed at the block behind it: if that is no
+ * block, the last one is put back into the input (unless it had a checksum, and so the right length).
  */
 async function readBatch({ input }: DecoderContext, header: Lz4FrameHeader, slab: Buffer): Promise<Lz4Block[]> {
   const blocks: Lz4Block[] = []
@@ -97,7 +98,7 @@ async function readBatch({ input }: DecoderContext, header: Lz4FrameHeader, slab
   return blocks
 }
 
-/** The blocks' content side by side in `content`, which goes with the chunk. */
+/** Decodes the blocks one behind the other into `content`, which becomes the chunk's lease. */
 async function decodeBatch(
   blocks: Lz4Block[],
   content: Slab,
@@ -122,7 +123,7 @@ async function decodeBatch(
   return fitted(outputs, content.buffer.subarray(0, filled), content)
 }
 
-/** Blocks of any size, one after the other, as `next` reads them. */
+/** Decodes blocks of any size, one after the other, as `next` reads them. */
 export async function decodeBlocks(
   context: DecoderContext,
   next: () => Promise<Lz4Block | null>,
@@ -138,7 +139,7 @@ export async function decodeBlocks(
       history?.add(content)
       await output.append(content)
       if (!block.stored) free(content)
-      // Memory of lz4-napi is freed when the event loop comes round.
+      // lz4-napi frees its memory only in a later turn of the event loop.
       decoded += content.length
       if (decoded >= STREAM_PIECE) decoded = await turn(0)
     }
@@ -147,7 +148,7 @@ export async function decodeBlocks(
   }
 }
 
-/** What linked blocks may refer to: the last 64 KiB of content. */
+/** Keeps the last 64 KiB of content, which linked blocks may refer to. */
 class History {
   static readonly SIZE = 64 << 10
   readonly #bytes = Buffer.allocUnsafeSlow(History.SIZE)
@@ -166,7 +167,7 @@ class History {
   }
 }
 
-/** "Content Size" and "Content Checksum" against the content that goes by. */
+/** Checks "Content Size" and "Content Checksum" against the content. */
 class ContentCheck {
   readonly #declared: number | undefined
   readonly #hash: Xxh32 | null
@@ -189,7 +190,7 @@ class ContentCheck {
     for (const bytes of buffers) this.#hash?.update(bytes)
   }
 
-  /** Null where it agrees, and what is to follow the content where it does not. */
+  /** Null if the content agrees. Otherwise the gap that must follow the content. */
   finish(checksum: number | undefined): Chunk | null {
     const problem = this.#damage === null ? this.#problem(checksum) : null
     this.#damage ??= problem

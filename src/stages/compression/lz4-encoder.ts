@@ -1,7 +1,7 @@
 /**
- * LZ4 frames, with the blocks compressed by lz4-napi and the frame around them by us: its own frame encoder is half as
- * fast, and runs a whole frame in one piece. Blocks of 64 KiB keep the compressor within the processor's cache; copied
- * together as they are done, they leave lz4-napi with little memory that it uses over and over.
+ * Makes LZ4 frames. lz4-napi compresses the blocks, and we write the frame around them: its own frame encoder is half as fast, and
+ * compresses a whole frame in one call. Blocks of 64 KiB fit into the processor's cache. Each is copied as soon as it is done, so that
+ * lz4-napi reuses a little memory over and over.
  */
 
 import { encodeLz4Header, encodeLz4Trailer, OUR_BLOCK_SIZE, STORED } from '../../formats/lz4/frame.ts'
@@ -12,7 +12,7 @@ import { type Lz4Codec, lz4Compressor, PREFIX } from './lz4-codec.ts'
 
 const HEADER_AND_TRAILER = 64
 
-/** Blocks of one frame that are in libuv's pool at once: enough to keep it busy, few enough for a read to get through. */
+/** Blocks of one frame in libuv's thread pool at once: enough to keep it busy, and few enough that reads get a thread. */
 const AT_ONCE = 4
 
 export function lz4Encoder(): FrameEncoder {
@@ -23,12 +23,12 @@ export function lz4Encoder(): FrameEncoder {
   }
 }
 
-/** All of its blocks stored. */
+/** The size of a frame if all of its blocks are stored. */
 function bound(bytes: number): number {
   return bytes + Math.ceil(bytes / OUR_BLOCK_SIZE) * PREFIX + HEADER_AND_TRAILER
 }
 
-/** Writes the frame into `frame` and gives its length. */
+/** Writes the frame into `frame` and returns its length. */
 async function encodeFrame(codec: Pick<Lz4Codec, 'compress'>, content: Buffer, frame: Buffer): Promise<number> {
   let filled = encodeLz4Header(content.length).copy(frame)
   const count = Math.ceil(content.length / OUR_BLOCK_SIZE)
@@ -51,7 +51,7 @@ async function encodeFrame(codec: Pick<Lz4Codec, 'compress'>, content: Buffer, f
   return filled + encodeLz4Trailer(xxh32(content)).copy(frame, filled)
 }
 
-/** The block with its size before it, or stored where that is no larger; gives how many bytes that are. */
+/** Appends the block with its size before it, or the content itself if that is not larger. Returns the number of bytes. */
 function appendBlock(block: Buffer, content: Buffer, frame: Buffer, at: number): number {
   const length = block.length - PREFIX
   const stored = length >= content.length

@@ -1,4 +1,4 @@
-/** One frame as `lz4 -l` makes it ("Legacy frame"): blocks to the end of the stream or the next magic number; no checksum. */
+/** Decodes a frame of `lz4 -l` ("Legacy frame"): blocks up to the end of the stream or the next magic number, without a checksum. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { LEGACY_BLOCK_SIZE } from '../../formats/lz4/frame.ts'
@@ -7,10 +7,10 @@ import { type Lz4Block, mostContent, readInteger } from './lz4-block.ts'
 import { PREFIX } from './lz4-codec.ts'
 import { decodeBlocks } from './lz4-decoder.ts'
 
-/** LZ4_COMPRESSBOUND: legacy blocks are never stored, so they may be larger than their content. */
+/** LZ4_COMPRESSBOUND: legacy blocks are always compressed, so they may be larger than their content. */
 const BLOCK_LIMIT = LEGACY_BLOCK_SIZE + Math.floor(LEGACY_BLOCK_SIZE / 255) + 16
 
-/** The magic number and the first block: nothing marks the end of such a frame, but one without a block makes no sense. */
+/** Decodes the magic number and the first block. Such a frame has no end mark, but it must have a block. */
 export async function decodeLegacyStart(context: DecoderContext): Promise<void> {
   const { input, recovery } = context
   recovery.sawFrame(false)
@@ -27,7 +27,7 @@ export async function decodeLegacyBlock(context: DecoderContext): Promise<void> 
   if (length === 0 || length > BLOCK_LIMIT) {
     throw new VmapipeError('DAMAGED', `an LZ4 block claims to be ${length} bytes long`, { offset })
   }
-  // The largest blocks do not fit into the least budget: one at a time is on top of it, as its content is.
+  // The largest blocks do not fit into the least budget, so one block and its content are held on top of the budget.
   const fits = PREFIX + length <= inputs.capacity
   const slab = fits ? await inputs.take(roomFor(PREFIX + length, inputs.capacity)) : null
   try {

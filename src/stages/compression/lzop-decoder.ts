@@ -1,4 +1,4 @@
-/** lzop streams, each by the lzop program: the format is old, and nobody writes it any more. Where each ends is told by itself. */
+/** Decodes lzop streams by the lzop program, because the format is old and rare. Each stream says where it ends. */
 
 import {
   decodeLzopHeader,
@@ -18,7 +18,7 @@ export class LzopMembers implements Row {
   readonly part = STREAM
   readonly formats = ['lzop' as const]
   readonly padded = true
-  /** Nothing of it can be decoded behind damage. */
+  /** Nothing can be decoded behind damage. */
   readonly start = { magic: [], couldBe: () => false }
   last: string | undefined
 

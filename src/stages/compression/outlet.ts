@@ -1,6 +1,6 @@
 /**
- * The output of all decoders: content in order. Small pieces are joined, as frames and blocks may hold a few bytes each, and what holds
- * each of them takes more memory than that.
+ * The output of all decoders: content in order. Small pieces are joined, because frames and blocks may have a few bytes each, and a
+ * piece takes more memory than that.
  */
 
 import type { Budget } from '../../core/budget.ts'
@@ -9,7 +9,7 @@ import type { Push } from '../../core/stage.ts'
 import type { ArchiveEnd } from './archive-end.ts'
 import { moved } from './decoder.ts'
 
-/** Pieces that are smaller are joined, until they are so many bytes together. */
+/** Pieces of less than 16 KiB are joined, until they have 64 KiB together. */
 const SMALL = 16 << 10
 const JOINED = 64 << 10
 
@@ -18,7 +18,7 @@ export class Outlet {
   readonly #end: ArchiveEnd
   readonly #report: (error: unknown) => void
   readonly #push: Push<Chunk>
-  /** Of an archive that is not compressed nothing is copied: its chunks are as they were read. */
+  /** Whether the archive is not compressed: then nothing is copied, and its chunks are passed on as they were read. */
   joins = true
   #small: Chunk[] = []
   #bytes = 0
@@ -30,7 +30,7 @@ export class Outlet {
     this.#push = push
   }
 
-  /** Reports damage that it carries. What comes behind the end of the archive goes nowhere. */
+  /** Passes on a chunk and reports its gap's damage. Chunks behind the end of the archive are dropped. */
   push(chunk: Chunk): void {
     if (this.#end.isOver) {
       chunk.release()
@@ -44,7 +44,7 @@ export class Outlet {
     }
   }
 
-  /** Passes on what is kept. */
+  /** Passes on the pieces that are kept. */
   flush(): void {
     const small = this.#small
     if (small.length === 0) return
@@ -53,7 +53,7 @@ export class Outlet {
     this.#push(small.length === 1 ? small[0] : this.#joined(small))
   }
 
-  /** Gives back what is kept: nobody wants it any more. */
+  /** Releases the pieces that are kept. */
   clear(): void {
     for (const chunk of this.#small.splice(0)) chunk.release()
     this.#bytes = 0

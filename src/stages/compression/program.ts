@@ -1,4 +1,4 @@
-/** A stream of a format that is decoded by its own program: nobody needs it often enough for more. */
+/** Decodes a stream of a rare format by that format's own program. */
 
 import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
@@ -8,15 +8,15 @@ import { Chunk } from '../../core/items.ts'
 import { spawnTied } from '../../storage/child.ts'
 import type { DecoderContext } from './decoder.ts'
 
-/** What a program says is passed on to this length. */
+/** Characters of a program's message that are shown. */
 const MESSAGE_LIMIT = 300
-/** Of lzop and bzip2: only warnings. */
+/** The exit status of lzop and bzip2 for mere warnings. */
 const WARNED = 2
 
-/** Gives bytes to the program; false when it does not take any more. */
+/** Gives bytes to the program. Returns false if it takes no more. */
 export type Give = (bytes: Uint8Array) => Promise<boolean>
 
-/** Runs `PROGRAM -dc` on what `feed` gives it. `offset` is where that begins. */
+/** Runs `PROGRAM -dc` on the bytes that `feed` gives. `offset` is their place in the archive. */
 export async function decodeBy(
   program: string,
   context: DecoderContext,
@@ -30,7 +30,7 @@ export async function decodeBy(
     message = (message + text).slice(0, MESSAGE_LIMIT)
   })
   const give = giving(child.stdin!)
-  // What is wrong with the input may be the reason of what the program says; what came of it has gone on then.
+  // An error of the input goes before the program's own message, because it may be the reason for it. Output so far was passed on.
   let failure: unknown = null
   const feeding = feed(give)
     .catch((error) => {
@@ -59,7 +59,7 @@ function startError(program: string, error: unknown): unknown {
   })
 }
 
-/** When the program has closed its input, its exit status tells why. */
+/** Writes to the program. If it has closed its input, its exit status tells why. */
 function giving(stdin: Writable): Give {
   let closed = false
   stdin.on('error', () => {

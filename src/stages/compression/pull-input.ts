@@ -1,6 +1,6 @@
 /**
- * The input of a decoder. Chunks are pushed into a transform, and a decoder reads: here the one meets the other, and
- * what was pushed waits until the decoder wants more.
+ * The input of a decoder, from which it pulls bytes. The stage's `transform` pushes chunks into it and waits until the decoder wants
+ * more.
  */
 
 import { ByteQueue, type Taken } from '../../core/byte-queue.ts'
@@ -9,19 +9,19 @@ import type { Chunk } from '../../core/items.ts'
 import { Turns } from '../../core/turns.ts'
 import type { StreamCheck } from './stream-check.ts'
 
-/** How a frame begins that is looked for behind damage. */
+/** Recognises the beginning of a frame, to find the next one behind damage. */
 export interface FrameStart {
   magic: readonly Buffer[]
-  /** Whether a frame could begin with these bytes, LOOK of them or what there is. */
+  /** Whether a frame could begin with these bytes. There are LOOK of them, or fewer at the end. */
   couldBe(start: Buffer): boolean
 }
 
 const LOOK = 32
 
-/** Bytes that are searched for all magic numbers before the next: or one that is rare would be searched for far ahead, each time. */
+/** Bytes that are searched for all magic numbers before the next bytes: a rare one would otherwise be searched for far ahead each time. */
 const WINDOW = 8 << 10
 
-/** A view is taken of at most this many bytes at once. */
+/** The most bytes of one view (1 MiB). */
 const PIECE = 1 << 20
 
 export class PullInput {
@@ -34,22 +34,22 @@ export class PullInput {
   #wakeReader: (() => void) | null = null
   #wakeWriter: (() => void) | null = null
 
-  /** `check` is told of all bytes that are used. */
+  /** `check` sees all bytes that are used. */
   constructor(check: StreamCheck) {
     this.#check = check
   }
 
-  /** Where in the stream the next byte is that was never read. */
+  /** The place in the stream of the first byte that was never read. */
   get furthest(): number {
     return Math.max(this.#furthest, this.position)
   }
 
-  /** Where in the stream the next byte is. */
+  /** The place of the next byte in the stream. */
   get position(): number {
     return this.#queue.position
   }
 
-  /** Gives the chunk to the decoder; resolves when that wants more, and throws why it gave up. */
+  /** Gives a chunk to the decoder. Resolves when the decoder wants more; throws the decoder's error if it failed. */
   async feed(chunk: Chunk): Promise<void> {
     this.#queue.push(chunk)
     if (this.#failure === null) await this.#untilWanted()
@@ -63,13 +63,13 @@ export class PullInput {
     })
   }
 
-  /** Nothing more comes. */
+  /** Ends the input. */
   end(): void {
     this.#ended = true
     this.#wakeReader?.()
   }
 
-  /** Both sides give up. */
+  /** Fails both sides with this error. */
   fail(error: unknown): void {
     this.#failure ??= { error }
     this.#queue.clear()
@@ -77,13 +77,13 @@ export class PullInput {
     this.#wakeWriter?.()
   }
 
-  /** The next `bytes` bytes, which stay; fewer where the stream ends. */
+  /** A copy of the next `bytes` bytes, which stay in the input. There are fewer if the stream ends. */
   async peek(bytes: number): Promise<Buffer> {
     await this.#has(bytes)
     return this.#queue.peek(Math.min(bytes, this.#queue.length))
   }
 
-  /** Fills `target` and gives how many bytes it got: fewer than asked for where the stream ends. */
+  /** Fills `target` and returns the number of bytes, which is smaller if the stream ends. */
   async read(target: Buffer): Promise<number> {
     let filled = 0
     while (filled < target.length && (await this.#has(1))) {
@@ -94,35 +94,35 @@ export class PullInput {
     return filled
   }
 
-  /** Fills `target`; INCOMPLETE where the stream ends before: "the archive ends within `what`". */
+  /** Fills `target`. Throws INCOMPLETE if the stream ends before: "the archive ends within `what`". */
   async readWhole(target: Buffer, what: string): Promise<void> {
     if ((await this.read(target)) < target.length) throw this.endsWithin(what)
   }
 
-  /** Views of what has come, at most `limit` bytes; null at the end. */
+  /** Takes views of bytes that have come, at most `limit`; null at the end. */
   async take(limit = PIECE): Promise<Taken | null> {
     return (await this.#has(1)) ? this.#take(limit) : null
   }
 
-  /** A view of the next bytes, at most `limit`, which stay; null at the end. */
+  /** A view of the next bytes, at most `limit`, which stay in the input; null at the end. */
   async view(limit = PIECE): Promise<Taken | null> {
     return (await this.#has(1)) ? this.#queue.front(limit) : null
   }
 
-  /** Puts back what was read last, as a copy that stays as it is. */
+  /** Puts the bytes that were read last back. `bytes` is a copy, which must not change any more. */
   giveBack(bytes: Buffer): void {
     this.#furthest = this.furthest
     this.#check.stop()
     this.#queue.unshift(bytes)
   }
 
-  /** Passes over so many bytes, or over what there is. */
+  /** Skips this many bytes, or up to the end if there are fewer. */
   async skip(bytes: number): Promise<void> {
     await this.#has(bytes)
     this.#skip(Math.min(bytes, this.#queue.length))
   }
 
-  /** Passes over everything that comes. */
+  /** Skips everything up to the end of the stream. */
   async skipAll(): Promise<void> {
     this.#check.stop()
     while (await this.#has(1)) {
@@ -131,7 +131,7 @@ export class PullInput {
     }
   }
 
-  /** Passes over everything before byte `from` of the stream, then over all until such a frame begins, or to the end. */
+  /** Skips everything before byte `from` of the stream, and then everything before the next such frame, or up to the end. */
   async skipTo({ magic, couldBe }: FrameStart, from = 0): Promise<void> {
     const overlap = Math.max(0, ...magic.map(({ length }) => length - 1))
     for (;;) {
@@ -153,7 +153,7 @@ export class PullInput {
     }
   }
 
-  /** How many bytes are before the first of them; -1 if there is none. */
+  /** The number of bytes before the first magic number; -1 if there is none. */
   #nextOf(magic: readonly Buffer[]): number {
     const { length } = this.#queue
     for (let from = 0; from < length; from += WINDOW) {
@@ -171,7 +171,7 @@ export class PullInput {
     return new VmapipeError('INCOMPLETE', `the archive ends within ${what}`, { offset: this.position })
   }
 
-  /** At most `limit` bytes of what there is. */
+  /** Takes at most `limit` of the bytes that have come. */
   #take(limit: number): Taken {
     const taken = this.#queue.take(Math.min(limit, this.#queue.length))
     for (const bytes of taken.buffers) this.#check.add(bytes)
@@ -189,7 +189,7 @@ export class PullInput {
     throw this.#failure.error
   }
 
-  /** Waits until there are as many bytes; false where the stream ends before. */
+  /** Waits until there are this many bytes. Returns false if the stream ends before. */
   async #has(bytes: number): Promise<boolean> {
     while (this.#queue.length < bytes) {
       this.#throwFailure()

@@ -1,4 +1,4 @@
-/** What a decoder does about damage: tells of it where it is in the content, and goes on with the next frame. */
+/** Handles damage for a decoder: reports it at its place in the content and continues with the next frame. */
 
 import type { Lease } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
@@ -10,12 +10,13 @@ import type { InOrder } from './in-order.ts'
 import type { FrameStart, PullInput } from './pull-input.ts'
 
 /**
- * Where a frame seems to begin it is read, and if it is none, its bytes are looked through once more. Bytes that are made for it would
- * be read without end: beyond this many bytes only READ_AGAIN times as many are read as have gone by. Real damage has few such places.
+ * If a frame seems to begin somewhere, its bytes are read, and if it is no frame, they are searched once more. A hostile archive could
+ * make this last forever. So the bytes that are read in vain are bounded: beyond the first 256 MiB they are at most READ_AGAIN times
+ * the bytes of the stream that have passed. Real damage has few such places.
  */
 const FREE = 256 << 20
 const READ_AGAIN = 8
-/** What an attempt counts for at least, as it takes as long as to read so many bytes. */
+/** The least bytes that an attempt counts for (4 KiB): it takes as long as reading them. */
 const ATTEMPT = 4 << 10
 
 export class Recovery {
@@ -26,9 +27,9 @@ export class Recovery {
   readonly #reported = new WeakSet<object>()
   #reports = 0
   readonly #turns = new Turns()
-  /** Bytes that were read for frames that turned out to be none. */
+  /** Bytes that were read for attempts that turned out to be no frame. */
   #wasted = 0
-  /** How many bytes had gone on before the last gap. */
+  /** The bytes that were passed on before the last gap. */
   #lastGap = -1
 
   constructor(findings: Findings, stage: string, order: InOrder, end: ArchiveEnd) {
@@ -38,7 +39,7 @@ export class Recovery {
     this.#end = end
   }
 
-  /** Reports damage, once; throws it where it is to end the run. In its turn: behind the end of the archive there is none. */
+  /** Reports damage, once. Throws it if it must end the run. Call it in order, because bytes behind the archive's end are no damage. */
   report(error: unknown): void {
     const damage = asVmapipeError(error)
     if (this.#reported.has(damage)) return
@@ -47,22 +48,22 @@ export class Recovery {
     this.#findings.report(this.#stage, damage)
   }
 
-  /** The same for what was found wrong at the end, which may be said already. */
+  /** Reports damage that was found at the end, unless damage was reported before: it may be the same. */
   reportUnknown(error: unknown): void {
     if (this.#reports === 0) this.report(error)
   }
 
-  /** What takes the place of content that is lost. */
+  /** A gap in the place of lost content. */
   gap(error: unknown): Chunk {
     return new Chunk([], [], { error: asVmapipeError(error), lost: true, doubtful: 0 })
   }
 
-  /** The same where there is content that does not match its checksum: it is in doubt. */
+  /** Content that does not match its checksum, and a gap that puts it in doubt. */
   doubt(error: unknown, content: Buffer, lease: Lease): Chunk {
     return new Chunk([content], [lease], { error: asVmapipeError(error), lost: false, doubtful: content.length })
   }
 
-  /** Of every frame that is read: whether it has a checksum of its content. */
+  /** Counts a frame. `checked` says whether it has a checksum of its content. */
   sawFrame(checked: boolean): void {
     this.#order.afterwards(() => {
       const { compression } = this.#findings
@@ -73,8 +74,8 @@ export class Recovery {
   }
 
   /**
-   * Decodes a frame. Where it is damaged, its content ends with a gap, all of it that has gone on is in doubt, and the
-   * input is taken to what could be the next frame; unless the archive was over before it.
+   * Decodes a frame. If it is damaged, its content ends with a gap, which puts the content passed on so far in doubt, and the input
+   * is skipped to what could be the next frame. If the archive ended before this frame, nothing is reported.
    */
   async attempt(input: PullInput, start: Start, decode: () => Promise<void>, next: FrameStart): Promise<void> {
     await this.#turns.take()
@@ -94,7 +95,7 @@ export class Recovery {
     }
   }
 
-  /** One gap says enough as long as nothing has gone on behind it. */
+  /** A gap, or null if no content was passed on since the last gap: one gap is then enough. */
   #gapOnce(content: Content, damage: VmapipeError): Chunk | null {
     const { emitted } = this.#order
     if (this.#lastGap === emitted) {
@@ -106,14 +107,14 @@ export class Recovery {
   }
 }
 
-/** Where the frame begins that the damage is in: it may be none, but bytes behind the end of the archive. */
+/** Adds the begin of the frame to an error, because the "frame" may in fact be bytes behind the end of the archive. */
 function withStart(error: VmapipeError, { offset }: Start): VmapipeError {
   const { code, message, where, hint, cause } = error
   if ((code !== 'INCOMPLETE' && code !== 'DAMAGED') || offset === 0 || where.offset === offset) return error
   return new VmapipeError(code, `${message}, in a frame that begins at byte ${offset}`, { ...where, hint, cause })
 }
 
-/** The content of a frame, as it goes on. */
+/** The content of a frame, while it is passed on. */
 export class Content {
   readonly #order: InOrder
   #start = 0
@@ -125,12 +126,12 @@ export class Content {
     })
   }
 
-  /** Whether nothing of it has gone on. To be called in its turn, as is `gap`. */
+  /** Whether none of it was passed on. Call this and `gap` in order. */
   get isEmpty(): boolean {
     return this.#order.emitted === this.#start
   }
 
-  /** What is to follow it where it is in doubt. */
+  /** A gap to follow the content that puts it in doubt. */
   gap(error: VmapipeError, lost: boolean): Chunk {
     return new Chunk([], [], { error, lost, doubtful: this.#order.emitted - this.#start })
   }

@@ -1,4 +1,4 @@
-/** What an archive of one compression is made of: parts one behind the other, each told from its first bytes. */
+/** Defines the row of parts (frames or members) of a compressed archive. Each part is recognised by its first bytes. */
 
 import type { Format } from '../../formats/compression.ts'
 import type { Decoder } from './decoder.ts'
@@ -6,20 +6,20 @@ import type { FrameStart } from './pull-input.ts'
 
 export interface Part {
   decode: Decoder
-  /** It never has content. */
+  /** Whether it never has content. */
   isEmpty?: boolean
 }
 
 export interface Row {
-  /** What begins so, at this place; null if nothing can. `start` has 66 bytes, or what there is. */
+  /** The part that begins with these bytes; null if none does. `start` has 66 bytes, or fewer at the end. */
   next(start: Buffer): Part | null
-  /** What the last part with content was; undefined before the first. */
+  /** The kind of the last part with content; undefined before the first. */
   readonly last: string | undefined
-  /** For what ends within the first bytes of a part: "the archive ends within `part`". */
+  /** For the message if the archive ends within the first bytes of a part: "the archive ends within `part`". */
   readonly part: string
   readonly formats: readonly Format[]
-  /** Its own tools pass over zeroes behind the last part, as tapes leave them. */
+  /** Whether its own tools skip zeroes behind the last part, which tapes leave there. */
   readonly padded?: boolean
-  /** How a part begins that is looked for behind damage. */
+  /** Recognises the next part behind damage. */
   readonly start: FrameStart
 }

@@ -1,17 +1,17 @@
-/** Every byte of a compressed archive of ours, against the checksum in its footer (formats/frame-map/README.md). */
+/** Checks all bytes of a compressed archive against the checksum in its footer (formats/frame-map/README.md). */
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
 import { decodeFooter, hasFooterMagic, TAIL_SIZE } from '../../formats/frame-map/frame-map.ts'
 
-/** "V", which no compressed archive begins with: it is one that is not compressed. */
+/** "V": an archive that begins with it is not compressed. */
 const PLAIN = 0x56
 
 export class StreamCheck {
   #plain: boolean | null = null
   #checksum = 0
   #bytes = 0
-  /** The last bytes so far, which may be the footer: not in the checksum yet. */
+  /** The last bytes so far. They are not in the checksum yet, because they may be the footer. */
   #tail: Buffer = Buffer.alloc(0)
   #counts = true
 
@@ -20,26 +20,26 @@ export class StreamCheck {
     return this.#tail
   }
 
-  /** Bytes that were used, in order. */
+  /** Adds bytes that were used, in order. */
   add(bytes: Uint8Array): void {
     if (bytes.length === 0) return
     this.#plain ??= bytes[0] === PLAIN
     if (!this.#plain) this.#add(bytes)
   }
 
-  /** From here on only the last bytes matter: what is used may come again, or is not the archive's. */
+  /** Ends the checksum. From here on bytes may come again, or do not belong to the archive; only the last bytes are kept. */
   stop(): void {
     this.#counts = false
   }
 
-  /** Whether what was used last may be a footer. */
+  /** Whether the bytes that were used last may be a footer. */
   get mayEnd(): boolean {
     return hasFooterMagic(this.#tail)
   }
 
   /**
-   * Whether a footer ends here, behind what it is for. Throws DAMAGED if it says that this is not what was written, or is damaged
-   * itself.
+   * Whether a footer ends here, behind its map and its frames. Throws DAMAGED if its checksum says that the bytes have changed, or if
+   * the footer itself is damaged.
    */
   footer(): boolean {
     if (this.#plain !== false || !this.#counts) return false

@@ -1,4 +1,4 @@
-/** bzip2 and xz: all of the input by their own programs. Where a stream of them ends, only these know. */
+/** Decodes bzip2 and xz by their own programs. They get the whole input, because only they know where a stream ends. */
 
 import type { Format } from '../../formats/compression.ts'
 import type { DecoderContext } from './decoder.ts'
@@ -8,7 +8,7 @@ import type { Part, Row } from './row.ts'
 export class WholeStream implements Row {
   readonly part: string
   readonly formats: readonly Format[]
-  /** Nothing of it can be decoded behind damage. */
+  /** Nothing can be decoded behind damage. */
   readonly start = { magic: [], couldBe: () => false }
   last: string | undefined
   readonly #program: 'bzip2' | 'xz'
@@ -39,9 +39,9 @@ export class WholeStream implements Row {
       await decodeBy(this.#program, context, offset, feed)
     } catch (error) {
       await order.drain()
-      // It has given all: what it does not like is behind that.
+      // The whole archive has come, so the error is about bytes behind it.
       if (!end.judge({ offset: input.position, bytes: Buffer.alloc(0) })) throw error
-      warn(`the archive is whole, and something behind it was passed over: ${(error as Error).message}`)
+      warn(`the archive is whole; bytes behind its end were ignored: ${(error as Error).message}`)
     }
   }
 }

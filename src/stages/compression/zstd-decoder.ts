@@ -1,4 +1,4 @@
-/** One zstd frame: decoded in one piece beside others where it is small and says so, in a stream where it is not. */
+/** Decodes one zstd frame. A small frame that declares its size is decoded as a whole, in parallel with others; any other as a stream. */
 
 import { constants, createZstdDecompress } from 'node:zlib'
 import type { Slab } from '../../core/budget.ts'
@@ -46,11 +46,11 @@ async function readHeader(input: PullInput, offset: number): Promise<ZstdFrameHe
 
 const MAGIC_SIZE = 4
 
-/** Goes through a frame part by part: header, blocks, checksum. */
+/** Reads a frame part by part: header, blocks, checksum. */
 class FrameWalk {
   readonly #input: PullInput
   readonly #checksum: boolean
-  /** Bytes of the part that comes next. */
+  /** Bytes of the next part. */
   #next: number
   #expect: 'block' | 'checksum' | 'end' = 'block'
   /** The most bytes of content that the blocks so far can have. */
@@ -67,8 +67,8 @@ class FrameWalk {
   }
 
   /**
-   * Reads whole parts as long as they fit, and gives how many bytes that are. INCOMPLETE, DAMAGED: what was read is then the
-   * input's again but for the magic number, as a length that lies may have led into frames behind this one.
+   * Reads whole parts as long as they fit, and returns the number of bytes. Throws INCOMPLETE, DAMAGED. It then puts back all bytes
+   * except the magic number, because a wrong length may have led it into frames behind this one.
    */
   async fill(target: Buffer): Promise<number> {
     let filled = 0
@@ -102,7 +102,7 @@ class FrameWalk {
 
 const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax
 
-/** In memory for `most` bytes of content. */
+/** Decodes a whole frame, in memory for `most` bytes of content. */
 async function decodeWhole(
   { order, outputs, maxContent, recovery }: DecoderContext,
   { contentSize }: ZstdFrameHeader,
@@ -133,7 +133,7 @@ async function decodeWhole(
   await order.add(work)
 }
 
-/** Of a frame that is damaged: its content as if it had no checksum, and how long that is; -1 if it cannot be decoded. */
+/** Decodes a damaged frame as if it had no checksum. Returns the length of its content, or -1 if it cannot be decoded. */
 async function decodeUnchecked(frame: Buffer, content: Buffer): Promise<number> {
   const bytes = withoutChecksum(frame)
   if (bytes === null) return -1
@@ -165,10 +165,10 @@ async function decodeStream(
   if (contentSize !== undefined && total !== contentSize) throw wrongSize(contentSize, total, offset)
 }
 
-/** What zstd makes at most, with --long=31. */
+/** The largest window of zstd, by --long=31. */
 const LARGEST_WINDOW = 2 ** 31
 
-/** One that an archive begins with was meant so. Any other is a header that is damaged. */
+/** The error for a window that is too large. At the begin of an archive the window is probably real. Later it means a damaged header. */
 async function windowTooLarge(
   { order, end, maxWindow }: DecoderContext,
   size: number,

@@ -1,4 +1,4 @@
-/** zstd frames (RFC 8878). They declare their content's size and carry its checksum. */
+/** Makes zstd frames (RFC 8878) that declare the size of their content and have its checksum. */
 
 import type { FrameEncoder } from './encoder.ts'
 import { zstdBound, zstdFrames } from './zstd-frames.ts'

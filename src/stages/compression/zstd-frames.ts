@@ -1,4 +1,4 @@
-/** Whole zstd frames (RFC 8878), from memory to memory: by libzstd itself, or by Node's zlib where that cannot be called. */
+/** Encodes and decodes whole zstd frames (RFC 8878) from memory to memory: by libzstd, with Node's zlib as the fallback. */
 
 import { promisify } from 'node:util'
 import { constants, createZstdCompress, zstdDecompress, zstdDecompressSync } from 'node:zlib'
@@ -6,23 +6,23 @@ import { type Context, type Libzstd, libzstd } from './libzstd.ts'
 
 export interface ZstdFrames {
   /**
-   * One frame, in libuv's pool. Gives how long its content is; throws what is wrong with the frame, also that `content` is
-   * too small. The memory of both stays as it is until the promise settles.
+   * Decodes one frame in libuv's thread pool and returns the length of its content. Throws if the frame is wrong or `content` is too
+   * small. Both buffers must not change until the promise settles.
    */
   decode(frame: Uint8Array, content: Buffer): Promise<number>
-  /** The same at once. */
+  /** The same in the calling thread. */
   decodeNow(frame: Uint8Array, content: Buffer): number
   encoder(level: number): ZstdFrameEncoder
 }
 
 export interface ZstdFrameEncoder {
-  /** One frame with the size of its content and a checksum, in libuv's pool; as `decode`. `frame` has `zstdBound` bytes. */
+  /** Encodes one frame with its content size and a checksum, in libuv's thread pool. `frame` has `zstdBound` bytes. */
   encode(content: Uint8Array, frame: Buffer): Promise<number>
-  /** When nothing is being encoded. */
+  /** Call it when nothing is being encoded. */
   close(): void
 }
 
-/** ZSTD_COMPRESSBOUND and the checksum, or more. */
+/** At least ZSTD_COMPRESSBOUND and the checksum. */
 export function zstdBound(bytes: number): number {
   return bytes + (bytes >>> 8) + 256
 }
@@ -37,7 +37,7 @@ export function zstdFrames(): ZstdFrames {
   return chosen
 }
 
-/** Decoders that are kept when nobody uses them: 160 KiB each. */
+/** The number of unused decoders that are kept. Each takes 160 KiB. */
 const KEPT_DECODERS = 8
 
 export function byLibzstd(native: Libzstd): ZstdFrames {
@@ -106,7 +106,7 @@ export const byZlib: ZstdFrames = {
     return {
       encode(content, frame) {
         return new Promise((resolve, reject) => {
-          // With all of the input, the order to end and room for all of the output at once, libzstd works in one pass.
+          // libzstd works in one pass if it gets all input, the order to end, and room for all output at once.
           const chunkSize = zstdBound(content.byteLength)
           const pledgedSrcSize = content.byteLength
           const engine = createZstdCompress({ params, chunkSize, pledgedSrcSize, flush: ZSTD_e_end })

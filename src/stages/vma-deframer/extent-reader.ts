@@ -1,11 +1,11 @@
-/** Extent after extent out of the bytes behind the header; behind damage, the next one wherever it is. */
+/** Reads extent after extent from the bytes behind the header. Behind damage it searches for the next extent. */
 
 import type { ByteQueue } from '../../core/byte-queue.ts'
 import { BLOCK_SIZE } from '../../core/geometry.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../../formats/vma/extent.ts'
 import { extentWithin, skipToExtent } from './find-extent.ts'
 
-/** An extent whose header is decoded; `offset` is where in the archive it begins. */
+/** An extent whose header is decoded. `offset` is its place in the archive. */
 export type Extent = ExtentHeader & { offset: number }
 
 const EMPTY = Buffer.alloc(0)
@@ -16,19 +16,19 @@ export class ExtentReader {
   readonly #uuid: Buffer
   readonly #onDamage: (error: unknown) => void
   #extent: Extent | null = null
-  /** No extent need begin where the last one ended. */
+  /** Whether to search for the next extent, because it need not begin at the end of the last one. */
   #searching = false
-  /** The end of an extent whose data was wrong: where nothing follows it as it should, the next one may begin in there. */
+  /** The end of an extent whose data was wrong. If no extent follows it, the next one may begin within its data. */
   #tail: Buffer = EMPTY
 
-  /** `onDamage` is told of every header that is none; where it returns, the next extent is looked for. */
+  /** `onDamage` gets an error for each header that is wrong. If it returns, the reader searches for the next extent. */
   constructor(queue: ByteQueue, uuid: Uint8Array, onDamage: (error: unknown) => void) {
     this.#queue = queue
     this.#uuid = Buffer.from(uuid)
     this.#onDamage = onDamage
   }
 
-  /** Whether what is there now is the beginning of an extent. */
+  /** Whether an extent begins with the next bytes. */
   get isWithin(): boolean {
     return !this.#searching && (this.#extent !== null || this.#queue.length > 0)
   }
@@ -38,18 +38,18 @@ export class ExtentReader {
     return this.#searching
   }
 
-  /** Whether an extent may follow: one has begun, there are too few bytes to tell, or they begin as one does. */
+  /** Whether an extent may follow: one has begun, or the next bytes begin as one does, or they are too few to tell. */
   get mayFollow(): boolean {
     return !this.#searching && (this.#extent !== null || this.#queue.length < MAGIC.length || this.mayBegin)
   }
 
-  /** What is there begins as an extent does, as far as it goes. */
+  /** Whether the next bytes, as far as they have come, begin as an extent does. */
   get mayBegin(): boolean {
     const start = this.#queue.peek(Math.min(MAGIC.length, this.#queue.length))
     return this.#extent !== null || start.equals(MAGIC.subarray(0, start.length))
   }
 
-  /** The next extent, whose blocks are in the queue; null where more must come first. */
+  /** The next extent, whose blocks are in the queue; null if more bytes must come first. */
   next(): Extent | null {
     while (this.#extent === null) {
       if (this.#searching && !skipToExtent(this.#queue, this.#uuid)) return null
@@ -80,7 +80,7 @@ export class ExtentReader {
     }
   }
 
-  /** What has come of an extent is worthless. */
+  /** Drops the part of an extent that has come. */
   drop(): void {
     this.#tail = EMPTY
     this.#extent = null
@@ -88,7 +88,7 @@ export class ExtentReader {
     this.#searching = true
   }
 
-  /** Whether another extent begins within the data of this one, because bytes of it are missing; that is then the next. */
+  /** Whether another extent begins within the data of this one, because bytes are missing. The other one is then the next. */
   isShort({ blocks }: Extent): boolean {
     const bytes = Buffer.concat(this.#queue.look(blocks * BLOCK_SIZE))
     const at = extentWithin(bytes, this.#uuid)

@@ -1,6 +1,6 @@
 /**
- * Finds an extent where none is expected: magic number, reserved zeroes, our uuid, an MD5 that is right. All else is a
- * guest's data. What is searched for is the magic number, as a uuid may be anything: zeroes are everywhere.
+ * Finds an extent behind damage by its magic number, its reserved zeroes, the archive's uuid and a right MD5. All other bytes are a
+ * guest's data. It searches for the magic number and not for the uuid: a uuid may be all zeroes, which are everywhere.
  */
 
 import type { ByteQueue } from '../../core/byte-queue.ts'
@@ -9,7 +9,7 @@ import { digestMatches, EXTENT_HEADER_SIZE, EXTENT_MAGIC, UUID } from '../../for
 const NEEDLE = Buffer.alloc(6)
 NEEDLE.writeUInt32BE(EXTENT_MAGIC)
 
-/** Passes over bytes until an extent begins; false if more must come first. */
+/** Skips bytes until an extent begins. Returns false if more bytes must come first. */
 export function skipToExtent(queue: ByteQueue, uuid: Buffer): boolean {
   for (;;) {
     const at = queue.indexOf(NEEDLE)
@@ -24,7 +24,7 @@ export function skipToExtent(queue: ByteQueue, uuid: Buffer): boolean {
   }
 }
 
-/** Where in these bytes an extent begins whose header is all there; -1 if none does. */
+/** The place in these bytes of an extent with a whole header; -1 if there is none. */
 export function extentWithin(bytes: Buffer, uuid: Buffer): number {
   for (let at = bytes.indexOf(NEEDLE); at >= 0; at = bytes.indexOf(NEEDLE, at + 1)) {
     const header = bytes.subarray(at, at + EXTENT_HEADER_SIZE)

@@ -1,4 +1,4 @@
-/** Slots of an extent, neighbouring ones of one drive together, held against what the drives have and have had. */
+/** Joins neighbouring slots of an extent to runs, and checks them against the clusters of the drives and those that have come. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { BLOCK_SIZE, clusterMask, popcount16 } from '../../core/geometry.ts'
@@ -19,7 +19,7 @@ function follows(a: Slot, b: Slot): boolean {
   return a.drive === b.drive && a.cluster + 1 === b.cluster
 }
 
-/** Takes the run for the drive, or says why it cannot have it; `offset` is where the extent is. */
+/** Adds a run to its drive and returns null, or returns the error why the drive cannot have it. `offset` is the extent's place. */
 export function admit(drives: Findings['drives'], run: readonly Slot[], offset: number): VmapipeError | null {
   const [{ drive: id, cluster }] = run
   const drive = drives.get(id)
@@ -43,7 +43,7 @@ export function storedBytes(slots: readonly Slot[]): number {
   return slots.reduce((sum, { mask }) => sum + popcount16(mask), 0) * BLOCK_SIZE
 }
 
-/** Its masks without blocks past the drive's end, which readers ignore, and how many bytes it has on either side of that end. */
+/** The masks of a run without blocks past the drive's end, which readers ignore, and the bytes of its blocks before and past that end. */
 export function keptBlocks(run: readonly Slot[], { info }: DriveFindings) {
   const masks = new Uint16Array(run.length)
   let blocks = 0
@@ -52,13 +52,13 @@ export function keptBlocks(run: readonly Slot[], { info }: DriveFindings) {
     const kept = mask & clusterMask(info.size, cluster)
     masks[index] = kept
     blocks += popcount16(kept)
-    // Of the drive's last cluster, and so at the end of the run.
+    // They belong to the drive's last cluster, which is at the end of the run.
     past += popcount16(mask ^ kept)
   }
   return { masks, kept: blocks * BLOCK_SIZE, past: past * BLOCK_SIZE }
 }
 
-/** The clusters of these slots, as far as the archive has them declared. */
+/** The clusters of these slots, without those of drives that the archive does not declare. */
 export function clustersOf(slots: readonly Slot[], drives: Findings['drives']): (ClusterSpan & { id: number })[] {
   const spans = []
   for (const [{ drive: id, cluster: first }, ...rest] of slotRuns(slots)) {
@@ -69,7 +69,7 @@ export function clustersOf(slots: readonly Slot[], drives: Findings['drives']): 
   return spans
 }
 
-/** "drive-scsi0 58 to 115", for a message; not more than fits on a line. */
+/** Text for a message, such as "drive-scsi0 58 to 115", cut to fit on a line. */
 export function spanText(spans: readonly ClusterSpan[]): string {
   const texts = spans.slice(0, 3).map(({ drive, first, count }) => {
     return `${drive} ${first}${count > 1 ? ` to ${first + count - 1}` : ''}`

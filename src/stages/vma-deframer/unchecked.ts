@@ -1,11 +1,11 @@
-/** The last extents without a checksum of ours: a compression may say too late that what it gave is not to be trusted. */
+/** Keeps the last extents without a checksum, because a decoder may report only later that content it gave is in doubt. */
 
 import type { ClusterSpan, Findings } from '../findings.ts'
 
-/** What goes back further puts every drive in doubt. */
+/** The number of extents that are kept. A doubt about earlier bytes applies to every drive. */
 const KEPT = 64
 
-/** Bytes of the stream; `end` is behind the last. */
+/** Bytes of the stream from `start` to `end` (not included). */
 interface StreamSpan {
   start: number
   end: number
@@ -17,9 +17,9 @@ interface Extent extends StreamSpan {
 
 export class Unchecked {
   readonly #extents: Extent[] = []
-  /** What is in doubt of extents that have not come as a whole yet. */
+  /** Doubtful bytes of extents that have not come as a whole yet. */
   #doubts: StreamSpan[] = []
-  /** Where the last one ends that is not kept. */
+  /** The end of the last extent that is not kept any more. */
   #forgotten = -1
 
   add(extent: Extent, findings: Findings): void {
