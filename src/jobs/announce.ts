@@ -10,7 +10,7 @@ export interface Announcement extends Pick<RunOptions, 'inform'>, Pick<BackupOpt
   /** The guest in words, such as "guest web01 (QEMU at /run/vm1.qmp)"; null for drives at rest. */
   guest: string | null
   /** Where each drive is read from, by its name, if that is known. */
-  sources?: Record<string, string>
+  sources?: Record<string, unknown>
 }
 
 /** To be called with the manifest, when drives and their sizes are known. */
@@ -21,7 +21,7 @@ export function announce({ inform, guest, sources = {}, to, compress }: Announce
     const drives = manifest.drives.map(({ name, size }) => ({
       name,
       size,
-      from: Object.hasOwn(sources, name) ? sources[name] : null,
+      from: sourceOf(sources, name),
     }))
     const what = drives.map(
       ({ name, size, from }) => `${name} ${formatBytes(size)}${from === null ? '' : ` from ${from}`}`,
@@ -36,4 +36,9 @@ export function announce({ inform, guest, sources = {}, to, compress }: Announce
 /** The second line, of a running guest. `since` is in seconds since the epoch. */
 export function tellPointInTime(inform: RunOptions['inform'], since: number): void {
   inform?.(`point in time: ${new Date(since * 1000).toISOString()}`, { pointInTime: since })
+}
+
+function sourceOf(sources: Record<string, unknown>, name: string): string | null {
+  const source = Object.hasOwn(sources, name) ? sources[name] : null
+  return typeof source === 'string' ? source : null
 }

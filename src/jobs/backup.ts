@@ -5,14 +5,16 @@ import { VmapipeError } from '../core/errors.ts'
 import { atLeastOne, checkOptions, flag, placeOrStream, type Shape, text } from '../core/options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
 import { Census } from '../stages/census.ts'
+import { isDriveReader } from '../stages/cluster-source.ts'
 import { bindStage } from '../stages/registry.ts'
+import type { DriveReader } from '../storage/drive.ts'
 import { announce } from './announce.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
 import { type JobOptions, type JobResult, jobShape, limit, runJob } from './job.ts'
 
 export interface BackupOptions extends JobOptions {
-  /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI. */
-  drives?: Record<string, string>
+  /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI; or an open drive, which is closed at the end. */
+  drives?: Record<string, string | DriveReader>
   /** Paths of files that are carried unchanged, by their name in the archive. */
   configs?: Record<string, string>
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
@@ -50,7 +52,7 @@ export const writingShape = {
 const shape = {
   ...jobShape,
   ...writingShape,
-  drives: z.record(z.string(), text),
+  drives: z.record(z.string(), z.union([text, z.custom<DriveReader>(isDriveReader)])),
   configs: z.record(z.string(), text),
   forceShare: flag,
 } satisfies Shape<BackupOptions>

@@ -24,7 +24,7 @@ import { type ScanPart, scanParts } from './cluster-source/scan-parts.ts'
 
 const options = z.strictObject({
   drives: z
-    .record(z.string().min(1), z.union([z.string().min(1), z.custom<DriveReader>(isReader)]))
+    .record(z.string().min(1), z.union([z.string().min(1), z.custom<DriveReader>(isDriveReader)]))
     .default({})
     .describe('names of drives, such as drive-scsi0, and the place to read each from'),
   configs: z
@@ -219,7 +219,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
   }
 }
 
-function isReader(value: unknown): boolean {
+export function isDriveReader(value: unknown): value is DriveReader {
   return typeof value === 'object' && value !== null && 'map' in value && 'read' in value
 }
 

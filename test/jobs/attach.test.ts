@@ -137,7 +137,10 @@ test('a second backup is refused with exit code 1', limits, async (t) => {
   first.on('error', () => {})
   const outcome = await vmapipe(['backup', '--attach', serving.control, '--quiet', '-o', to])
   assert.equal(outcome.code, 1)
-  assert.match(oneLine(outcome), /a backup is running already, and there is one at a time .*; wait for it, or abort it/)
+  assert.match(
+    oneLine(outcome),
+    /a backup is running already, and there is one at a time .*; wait for it, or end it with `vmapipe abort/,
+  )
   assertNothingIn(dir)
   first.destroy()
 })
