@@ -169,7 +169,7 @@ start=92160, size=4096, type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F
     const path = sfdisk(t, script)
     const whole = await tableOf(path)
     for (const [at, problem] of [
-      [512, /header in sector 1 is not there/],
+      [512, /header in sector 1 is missing/],
       [512 + 60, /header in sector 1 has a wrong checksum/],
       [1024 + 60, /entries of the header in sector 1 have a wrong checksum/],
     ] as const) {
