@@ -2,7 +2,7 @@
 
 import { constants } from 'node:fs'
 import { chmod, lstat, mkdir, open, stat } from 'node:fs/promises'
-import { dirname, join, normalize } from 'node:path'
+import { dirname, normalize } from 'node:path'
 import { pathOf } from '../core/byte-text.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { fileCalls } from './file-calls.ts'
@@ -17,7 +17,7 @@ const OWNERS_ALONE = 0o700
  */
 export async function makeFolder(path: string, mode = OWNERS_ALONE): Promise<string[]> {
   // What is written into it would be among the devices too.
-  await refuseAmongDevices(join(path, 'file'))
+  await refuseAmongDevices(path, path)
   const made: string[] = []
   const missing: string[] = []
   // As it was named: the path of the current folder may be one that no string holds.

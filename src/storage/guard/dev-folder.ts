@@ -7,9 +7,9 @@ import { VmapipeError } from '../../core/errors.ts'
 /** Folders of /dev that are for files; each is usually a filesystem of its own. */
 const FOR_FILES = ['/dev/shm', '/dev/mqueue', '/dev/hugepages']
 
-/** Throws USAGE if a new file or folder at `path` would be among the devices. */
-export async function refuseAmongDevices(path: string): Promise<void> {
-  const folder = await nearestFolder(dirname(path))
+/** Throws USAGE if a new file at `path` would be among the devices, or new files in the folder would. */
+export async function refuseAmongDevices(path: string, parent = dirname(path)): Promise<void> {
+  const folder = await nearestFolder(parent)
   if (folder === null || FOR_FILES.some((allowed) => isWithin(folder, allowed))) return
   const [here, dev, root] = await Promise.all([folder, '/dev', '/'].map((one) => stat(one).catch(() => null)))
   if (here === null || dev === null || here.dev !== dev.dev) return
