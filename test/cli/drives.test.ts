@@ -5,6 +5,7 @@ import { describe, test } from 'node:test'
 import { driveLines } from '../../src/cli/commands/drives.ts'
 import type { GuestDrive } from '../../src/live/qemu/discovery.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
+import { putFakeVirsh } from '../support/fake-virsh.ts'
 import { startQemu } from '../support/qemu.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
@@ -64,18 +65,17 @@ describe('drives', () => {
   })
 
   test('of a libvirt domain warns that it gets tainted', { timeout }, async (t) => {
-    const dir = tmpDir(t)
-    const script = `case "$3" in
-      *query-version*) echo '{"return": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}}' ;;
-      *query-block*) echo '{"return": []}' ;;
-      *) echo '{"error": {"class": "GenericError", "desc": "none"}}' ;;
-    esac`
-    writeFileSync(join(dir, 'virsh'), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
-    const { code, stdout, stderr } = await vmapipe(['drives', '--libvirt', 'vm1'], {
-      env: { PATH: `${dir}:${process.env.PATH}` },
-    })
+    const runs = putFakeVirsh(
+      t,
+      `const answers = { 'query-version': { qemu: { major: 7, minor: 2, micro: 0 }, package: '' }, 'query-block': [] }
+      const value = answers[command.execute]
+      const error = { class: 'GenericError', desc: 'none' }
+      say(JSON.stringify(value ? { return: value } : { error }) + '\\n')`,
+    )
+    const { code, stdout, stderr } = await vmapipe(['drives', '--libvirt', 'vm1'])
     assert.deepEqual([code, stdout.toString()], [0, 'the guest has no drive to back up\n'])
     assert.match(stderr, /^WARNING: libvirt marks the domain vm1 as tainted .*\n$/)
+    assert.equal(runs().filter((line) => line.startsWith('start')).length, 1, 'one virsh is spoken to')
   })
 
   test('shows names without letting them move the cursor', () => {

@@ -27,7 +27,16 @@ interface Pending {
   command: string
   resolve(value: any): void
   reject(error: Error): void
-  timer: NodeJS.Timeout
+  /** Milliseconds from when it is sent. */
+  timeout: number
+  timer?: NodeJS.Timeout
+}
+
+/** A command that only looks, and has no answer yet. */
+interface Look {
+  id: number
+  command: string
+  answer: Promise<unknown>
 }
 
 const GREETING_MS = 5_000
@@ -43,6 +52,7 @@ export class QmpClient {
   readonly #greeting = Promise.withResolvers<QmpVersion>()
   #version: QmpVersion | null = null
   #lastId = 0
+  #look: Look | null = null
   #heard = performance.now()
   #end: VmapipeError | null = null
   #settleClosed: (error: Error | null) => void = () => {}
@@ -53,6 +63,7 @@ export class QmpClient {
     })
     this.#greeting.promise.catch(() => {})
     this.#transport = open({
+      sent: (id) => this.#sent(id),
       message: (message) => this.#received(message),
       failed: (id, error) => this.#take(id)?.reject(this.#named(error)),
       ended: (error) => this.#fail(error),
@@ -70,7 +81,7 @@ export class QmpClient {
   }
 
   /** By way of virsh, to a guest whose monitor is libvirt's. */
-  static async libvirt(domain: string, { timeout = GREETING_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
+  static async libvirt(domain: string, { timeout = COMMAND_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
     const client = new QmpClient((listener) => new VirshTransport(domain, listener))
     return client.#opened(signal, async () => {
       client.#version = parseVersion(await client.execute('query-version', undefined, { timeout }))
@@ -82,7 +93,7 @@ export class QmpClient {
     return this.#transport.name
   }
 
-  /** Events come by themselves; by way of virsh each look at anything is a process. */
+  /** Events come by themselves; by way of virsh somebody has to look again and again. */
   get hasEvents(): boolean {
     return this.#transport.hasEvents
   }
@@ -92,15 +103,14 @@ export class QmpClient {
   }
 
   /**
-   * What the command returns. FAILED with a QmpError as its cause where QEMU refuses; FAILED after `timeout` ms
-   * without an answer: then nobody knows whether it was, or will be, done.
+   * What the command returns. FAILED with a QmpError as its cause where QEMU refuses; FAILED if there is no answer `timeout` ms
+   * after it was sent: then nobody knows whether it was, or will be, done.
    */
   execute<T = any>(command: string, args?: object, { timeout = COMMAND_MS } = {}): Promise<T> {
     if (this.#end) return Promise.reject(this.#end)
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#giveUp(id, timeout), timeout)
-      this.#pending.set(id, { command, resolve, reject, timer })
+      this.#pending.set(id, { command, resolve, reject, timeout })
       this.#transport.send(id, { execute: command, ...(args !== undefined && { arguments: args }) })
     })
   }
@@ -112,7 +122,8 @@ export class QmpClient {
 
   /**
    * The next event of this name whose data matches. To be called before what causes it, and awaited after; where that
-   * fails, nobody needs to await this. FAILED after `timeout` ms, or when the connection ends.
+   * fails, nobody needs to await this. FAILED after `timeout` ms, or when the connection ends. By way of virsh the time
+   * counts from the first look after what was sent until now.
    */
   waitFor(event: string, matches: (data: any) => boolean = () => true, timeout = COMMAND_MS): Promise<QmpEvent> {
     if (this.#end) {
@@ -121,7 +132,8 @@ export class QmpClient {
       return over
     }
     const wait = this.#events.wait(event, matches, timeout)
-    if (!this.#transport.hasEvents) void pollFor(wait, (command) => this.execute(command))
+    if (this.#transport.hasEvents) wait.startClock()
+    else void pollFor(wait, (command) => this.#lookAt(command))
     return wait.promise
   }
 
@@ -150,6 +162,24 @@ export class QmpClient {
     return performance.now() - this.#heard
   }
 
+  /** Several who look at the same thing, with nothing asked for in between, look once. */
+  #lookAt(command: string): Promise<unknown> {
+    const look = this.#look
+    if (look?.command === command && look.id === this.#lastId) return look.answer
+    const answer = this.execute(command).finally(() => {
+      if (this.#look?.answer === answer) this.#look = null
+    })
+    this.#look = { id: this.#lastId, command, answer }
+    return answer
+  }
+
+  #sent(id: number): void {
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return
+    const { timeout } = pending
+    pending.timer = setTimeout(() => this.#giveUp(id, timeout), timeout)
+  }
+
   #received(message: QmpMessage): void {
     this.#heard = performance.now()
     if (message.kind === 'event') this.#events.emit(message.event)
@@ -172,6 +202,7 @@ export class QmpClient {
   #giveUp(id: number, timeout: number): void {
     const { command, reject } = this.#take(id)!
     this.#abandoned.add(id)
+    this.#transport.abandon?.(id)
     reject(new VmapipeError('FAILED', `${this.name}: no answer to ${command} within ${timeout / 1000} s`))
   }
 

@@ -12,6 +12,8 @@ export interface Wait {
   readonly promise: Promise<QmpEvent>
   /** Whether it is over, with or without the event. */
   readonly isOver: boolean
+  /** Its time limit begins; more than once is as once. */
+  startClock(): void
   offer(event: QmpEvent): void
   fail(error: unknown): void
 }
@@ -31,16 +33,20 @@ export class Events {
     for (const wait of [...this.#waits]) wait.offer(event)
   }
 
-  /** For the next event of this name whose data matches, `timeout` ms long. */
+  /** For the next event of this name whose data matches, `timeout` ms long once its clock was started. */
   wait(event: string, matches: (data: any) => boolean, timeout: number): Wait {
     const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>()
     promise.catch(() => {})
+    let timer: NodeJS.Timeout | undefined
     const waits = this.#waits
     const wait: Wait = {
       event,
       promise,
       get isOver() {
         return !waits.has(wait)
+      },
+      startClock: () => {
+        if (waits.has(wait)) timer ??= setTimeout(late, timeout)
       },
       offer: (offered) => offered.event === event && matches(offered.data) && end(() => resolve(offered)),
       fail: (error) => end(() => reject(error)),
@@ -51,7 +57,6 @@ export class Events {
       settle()
     }
     const late = () => wait.fail(new VmapipeError('FAILED', `QEMU did not report ${event} within ${timeout / 1000} s`))
-    const timer = setTimeout(late, timeout)
     waits.add(wait)
     return wait
   }

@@ -75,6 +75,8 @@ export async function pollFor(wait: Wait, ask: Ask): Promise<void> {
     while (!wait.isOver) {
       await sleep(INTERVAL)
       const after = new Map(polled.states(await ask(polled.command)))
+      // This look came after what was sent since the first one.
+      wait.startClock()
       for (const id of new Set([...before.keys(), ...after.keys()])) {
         const data = polled.told(id, before.get(id) ?? {}, after.get(id))
         if (data !== null) wait.offer({ event: wait.event, data, seconds: Date.now() / 1000 })

@@ -26,6 +26,7 @@ export class SocketTransport implements QmpTransport {
 
   send(id: number, command: QmpCommand): void {
     this.#socket.write(`${JSON.stringify({ ...command, id })}\n`)
+    this.#listener.sent(id)
   }
 
   close(): void {

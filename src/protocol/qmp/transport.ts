@@ -14,11 +14,15 @@ export interface QmpTransport {
   readonly hasEvents: boolean
   /** The answer comes as a message with the same id. */
   send(id: number, command: QmpCommand): void
+  /** Nobody waits for this command any more, which was sent and has no answer. */
+  abandon?(id: number): void
   /** Lets go of the server; nothing is reported any more. May be called more than once. */
   close(): void
 }
 
 export interface TransportListener {
+  /** From now on the server has the command: its time limit begins. */
+  sent(id: number): void
   message(message: QmpMessage): void
   /** The command did not get through, or its answer did not get back; others may. */
   failed(id: number, error: unknown): void

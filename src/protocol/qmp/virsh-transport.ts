@@ -1,92 +1,158 @@
 /**
- * QMP by way of libvirt, whose monitor is libvirt's alone: each command is one run of `virsh qemu-monitor-command`,
- * one after the other, so that they arrive in order. Events do not come this way.
+ * QMP by way of libvirt, whose monitor is libvirt's alone: one virsh runs all commands as `qemu-monitor-command`, one after
+ * the other. Events do not come this way.
+ *
+ * A virsh that ends, or that is killed because it does not answer, costs the one command that it was at: nobody knows
+ * whether that was done. Those behind it were not begun, and go to another virsh, as a guest may wait for its `cont`.
  */
 
-import { type ExecFileException, execFile } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { VmapipeError } from '../../core/errors.ts'
-import { MAX_LINE } from './lines.ts'
 import { parseMessage, violation } from './message.ts'
 import type { QmpCommand, QmpTransport, TransportListener } from './transport.ts'
+import { environment, isPlain, notInstalled, quoted, VirshShell, virshError } from './virsh-shell.ts'
 
-/** A virsh that hangs is killed; what it asked for may still be done. */
-const RUN_MS = 60_000
+/** Milliseconds for virsh to tell the UUID of a domain. */
+const UUID_MS = 30_000
+
+interface Query {
+  id: number
+  /** As virsh takes it, without the domain. */
+  words: string
+}
 
 export class VirshTransport implements QmpTransport {
   readonly name: string
   readonly hasEvents = false
-  readonly #domain: string
   readonly #listener: TransportListener
   readonly #stop = new AbortController()
-  #last: Promise<void> = Promise.resolve()
+  /** Not answered; the first is the one that virsh is at. */
+  readonly #queue: Query[] = []
+  /** What virsh is to call the domain; null until that is known. */
+  #domain: string | null
+  #shell: VirshShell | null = null
+  /** A virsh has ended, and none has answered since. */
+  #suspect = false
 
   constructor(domain: string, listener: TransportListener) {
     this.name = `libvirt domain ${domain}`
-    this.#domain = domain
     this.#listener = listener
+    this.#domain = isPlain(domain) ? domain : null
+    if (this.#domain === null) void this.#identify(domain)
   }
 
   send(id: number, command: QmpCommand): void {
-    this.#last = this.#last.then(() => this.#run(id, command))
+    const query = { id, words: `--cmd=${quoted(asciiJson(command))}` }
+    this.#queue.push(query)
+    if (this.#queue.length === 1) this.#listener.sent(id)
+    if (this.#domain === null) return
+    if (this.#shell === null) this.#start()
+    else this.#ask(query)
+  }
+
+  abandon(id: number): void {
+    if (this.#queue[0]?.id === id) this.#shell?.kill()
   }
 
   close(): void {
     this.#stop.abort()
+    this.#shell?.kill()
   }
 
-  async #run(id: number, command: QmpCommand): Promise<void> {
-    const { signal } = this.#stop
-    if (signal.aborted) return
+  #start(): void {
+    this.#shell = new VirshShell({
+      answered: (text) => this.#answered(text),
+      ended: (error) => this.#ended(error),
+    })
+    for (const query of this.#queue) this.#ask(query)
+  }
+
+  #ask({ words }: Query): void {
+    // With an equals sign a domain that begins with a dash is no option.
+    this.#shell!.ask(`qemu-monitor-command --domain=${quoted(this.#domain!)} ${words}`)
+  }
+
+  #answered(text: string): void {
+    if (this.#stop.signal.aborted) return
+    this.#suspect = false
+    const { id } = this.#queue.shift()!
     try {
-      const answer = parseMessage(await virsh(this.#domain, JSON.stringify(command), signal))
-      if (answer.kind !== 'return' && answer.kind !== 'error') throw violation(`an ${answer.kind} as an answer`)
+      const answer = answerIn(text)
       // libvirt numbers commands by itself.
-      if (!signal.aborted) this.#listener.message({ ...answer, id })
+      this.#listener.message({ ...answer, id })
     } catch (error) {
-      if (signal.aborted) return
       // A libvirtd that is being restarted is there again for the next command.
-      if (!isGone(error)) {
-        this.#listener.failed(id, error)
-        return
-      }
-      this.close()
-      this.#listener.ended(error)
+      if (isGone(error)) this.#giveUp(error)
+      else this.#listener.failed(id, error)
+    }
+    this.#next()
+  }
+
+  #ended(error: VmapipeError): void {
+    if (this.#stop.signal.aborted) return
+    this.#shell = null
+    const lost = this.#queue.shift()
+    if (lost === undefined) return
+    if (this.#suspect || isGone(error)) {
+      this.#giveUp(error)
+      return
+    }
+    this.#suspect = true
+    this.#listener.failed(lost.id, error)
+    if (this.#queue.length > 0) this.#start()
+    this.#next()
+  }
+
+  #next(): void {
+    if (!this.#stop.signal.aborted && this.#queue.length > 0) this.#listener.sent(this.#queue[0].id)
+  }
+
+  #giveUp(error: unknown): void {
+    this.close()
+    this.#listener.ended(error)
+  }
+
+  /** A name that virsh's line editor would not take as it is: by its UUID, which virsh is asked for by its arguments. */
+  async #identify(name: string): Promise<void> {
+    try {
+      this.#domain = await domainUuid(name, this.#stop.signal)
+      if (!this.#stop.signal.aborted && this.#queue.length > 0) this.#start()
+    } catch (error) {
+      if (!this.#stop.signal.aborted) this.#giveUp(error)
     }
   }
 }
 
-function virsh(domain: string, command: string, signal: AbortSignal): Promise<string> {
-  // With an equals sign a domain that begins with a dash is no option.
-  const args = ['qemu-monitor-command', `--domain=${domain}`, `--cmd=${command}`]
-  const env = { ...process.env, LC_ALL: 'C' }
+/** JSON of printable ASCII without single quotes: all of them can only be within its strings. */
+function asciiJson(value: unknown): string {
+  const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return JSON.stringify(value).replace(/[^\x20-\x7e]|'/g, escaped)
+}
+
+function answerIn(text: string) {
+  const line = text.split('\n').find((line) => line.startsWith('{'))
+  const error = line === undefined ? virshError(text) : null
+  if (error !== null) throw error
+  const answer = parseMessage(line ?? text)
+  if (answer.kind !== 'return' && answer.kind !== 'error') throw violation(`an ${answer.kind} as an answer`)
+  return answer
+}
+
+function domainUuid(name: string, signal: AbortSignal): Promise<string> {
+  const options = { env: environment(), signal, timeout: UUID_MS, killSignal: 'SIGKILL' } as const
   return new Promise((resolve, reject) => {
-    const options = { env, signal, timeout: RUN_MS, maxBuffer: MAX_LINE, killSignal: 'SIGKILL' } as const
-    const child = execFile('virsh', args, options, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout.trim())
-      else reject(explained(error, stderr))
+    if (name.includes('\0')) throw new VmapipeError('USAGE', 'no domain has a name with a NUL in it')
+    const child = execFile('virsh', ['domuuid', `--domain=${name}`], options, (error, stdout, stderr) => {
+      const uuid = stdout.trim()
+      if (/^[0-9a-f-]{36}$/.test(uuid)) resolve(uuid)
+      else if (error?.code === 'ENOENT') reject(notInstalled(error))
+      else reject(virshError(stderr) ?? new VmapipeError('FAILED', 'virsh does not tell the UUID of the domain'))
     })
     child.stdin?.end()
   })
 }
 
-function explained(cause: ExecFileException, stderr: string): VmapipeError {
-  if (cause.code === 'ENOENT') {
-    const hint = 'install libvirt-clients, or use --qmp SOCKET'
-    return new VmapipeError('FAILED', 'virsh is not installed', { cause, hint })
-  }
-  const message = cause.killed
-    ? `virsh did not end within ${RUN_MS / 1000} s`
-    : (said(stderr) ?? `virsh failed: ${cause.message.split('\n')[0]}`)
-  return new VmapipeError('FAILED', message, { cause })
-}
-
 /** libvirt's words for a guest that has ended. */
 function isGone(error: unknown): boolean {
   return /domain is not running|failed to get domain/.test(String((error as Error).message))
-}
-
-/** virsh's own first line: "error: failed to get domain 'x'". */
-function said(stderr: string): string | undefined {
-  const line = stderr.split('\n').find((text) => text.startsWith('error: '))
-  return line?.replace('error: ', 'virsh: ').slice(0, 200)
 }
