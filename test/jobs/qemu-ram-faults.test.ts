@@ -8,6 +8,7 @@ import { qemuBackup } from '../../src/jobs/qemu-backup.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { startCli, vmapipe } from '../cli/cli.ts'
 import { fileDrive, rawImages } from '../live/qemu/images.ts'
+import { qmpProxy } from '../live/qemu/qmp-proxy.ts'
 import { needsGuest } from '../support/guest/machine.ts'
 import { startQemu } from '../support/qemu.ts'
 import { NEWER } from '../support/qemu-builds.ts'
@@ -89,6 +90,28 @@ describe(`a guest whose memory goes into the backup goes on`, needsGuest(NEWER),
     assert.match(stderr, /^removed .*\nthe guest is paused; where nobody meant that, `cont` lets it go on\n$/)
     await it.monitor.execute('cont')
     await assertUnharmed(it)
+  })
+
+  test('when a backup is killed that has stopped it for its memory; detach lets it go on', { timeout }, async (t) => {
+    for (const moment of ['migrate', 'cont']) {
+      const reached = Promise.withResolvers<void>()
+      const proxy = await qmpProxy(t, it.qmp, async ({ execute }) => {
+        if (execute !== moment) return
+        reached.resolve()
+        await new Promise(() => {})
+      })
+      const child = startCli(['backup', '--qmp', proxy, '--with-ram', '-o', join(it.dir, 'killed.vma')])
+      t.after(() => child.kill('SIGKILL'))
+      const ended = once(child, 'close')
+      await Promise.race([reached.promise, ended.then(() => assert.fail('the backup ended early'))])
+      child.kill('SIGKILL')
+      await ended
+      assert.equal(await statusOf(it), 'paused', moment)
+      const { code, stderr } = await vmapipe(['detach', '--qmp', it.qmp])
+      assert.equal(code, 0, stderr)
+      assert.match(stderr, /\nthe guest stood still because of .* it goes on\n$/)
+      await assertUnharmed(it)
+    }
   })
 
   test('when the backup is refused, because its memory cannot be protected', { timeout }, async () => {

@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { footprintOf, namesIn } from '../../../src/live/qemu/footprint.ts'
+import { namesOf } from '../../../src/live/qemu/names.ts'
 import { QmpClient } from '../../../src/protocol/qmp/client.ts'
 import { type CliOptions, startCli, vmapipe } from '../../cli/cli.ts'
 import { makeGuestDisk } from '../../support/guest/disk.ts'
@@ -115,7 +116,7 @@ export async function startBackup(
   const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, log: () => log }))
   for (;;) {
     const { exports, jobs } = await footprintOf(monitor)
-    if (exports.length + jobs.length > 0) break
+    if (jobs.length > 0 || exports.some((id) => id === namesOf(0).snapshot)) break
     if (child.exitCode !== null) throw new Error(`the backup ended early: ${log}`)
     await sleep(10)
   }

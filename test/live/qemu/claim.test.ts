@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { Claim } from '../../../src/live/qemu/claim.ts'
-import { detach } from '../../../src/live/qemu/detach.ts'
+import { detach, detachAlone } from '../../../src/live/qemu/detach.ts'
 import { footprintOf, namesIn } from '../../../src/live/qemu/footprint.ts'
 import { addNote } from '../../../src/live/qemu/objects.ts'
 import { PushServer } from '../../../src/live/qemu/push-server.ts'
@@ -84,6 +84,23 @@ for (const build of QEMU_BUILDS) {
         assert.deepEqual(await namesOf(qmp), ['vmapipe-run1'])
         await qmp.execute('object-del', { id: 'vmapipe-run1' })
       }
+    })
+
+    test('of another user is not dead because its socket is that one', {
+      timeout,
+      skip: process.getuid?.() !== 0 && 'needs root: it becomes somebody else',
+    }, async (t) => {
+      const { qmp, other } = await start(t, build)
+      const claim = await Claim.take(qmp, await alive(t))
+      const NOBODY = 65534
+      process.seteuid!(NOBODY)
+      try {
+        await assert.rejects(detachAlone(other), { code: 'FAILED', message: /EACCES/, hint: /as root/ })
+      } finally {
+        process.seteuid!(0)
+      }
+      assert.deepEqual(await namesOf(qmp), [claim.id])
+      await assert.rejects(detachAlone(other), TAKEN)
     })
   })
 }
