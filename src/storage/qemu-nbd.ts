@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { asVmapipeError, printable, VmapipeError } from '../core/errors.ts'
 import { NbdClient, openExport } from '../protocol/nbd/client.ts'
 import type { ConnectionOptions } from '../protocol/nbd/connection.ts'
 import { findProgram, spawnTied } from './child.ts'
@@ -78,15 +78,18 @@ class Launcher {
 
   async launch({ signal }: ConnectionOptions) {
     const program = requireProgram('qemu-nbd')
-    // One that hangs still has the image's lock.
-    await this.server?.kill()
+    if (this.server !== null) {
+      // One that hangs still has the image's lock.
+      await this.server.kill()
+      if (this.#options.writable && NEEDS_REPAIR.includes(this.#format)) await this.#repair()
+    }
     const folder = await socketFolder()
     const socketPath = join(folder.path, 'nbd')
     const image = imageOptions(this.#format, this.#path, this.#options)
     const server = new ServerProcess(program, [`--socket=${socketPath}`, ...image])
     this.server = server
     try {
-      return await server.connect(socketPath, signal)
+      return await server.connect(socketPath, `qemu-nbd of '${printable(this.#path)}'`, signal)
     } catch (error) {
       await server.kill()
       const use = this.#options.writable ? 'write' : 'read'
@@ -95,7 +98,17 @@ class Launcher {
       await folder.remove()
     }
   }
+
+  /** As far as that goes: how far shows when it is opened. */
+  async #repair(): Promise<void> {
+    await runTool('qemu-img', ['check', '-q', '-r', 'all', '-f', this.#format, '--', fileName(this.#path)]).catch(
+      () => {},
+    )
+  }
 }
+
+/** Formats that QEMU opens for writing only when they were closed well, or repaired. All others it repairs as it opens them. */
+const NEEDS_REPAIR: readonly ImageFormat[] = ['parallels']
 
 /** A path that is never taken for a protocol ("nbd:...") or a JSON description of an image. */
 export function fileName(path: string): string {
@@ -155,13 +168,13 @@ class ServerProcess {
   }
 
   /** Connects as soon as the socket is there. It comes before the image is opened, which may fail then. */
-  async connect(socketPath: string, signal?: AbortSignal): ReturnType<typeof openExport> {
+  async connect(socketPath: string, name: string, signal?: AbortSignal): ReturnType<typeof openExport> {
     const deadline = performance.now() + START_MS
     for (;;) {
       signal?.throwIfAborted()
       if (await exists(socketPath)) {
         try {
-          return await openExport({ socketPath, exportName: '' }, { signal, connectTimeout: START_MS })
+          return await openExport({ socketPath, exportName: '' }, { name, signal, connectTimeout: START_MS })
         } catch (error) {
           if (signal?.aborted) throw error
           // Between bind and listen of the server nobody is let in; that is over in a moment.

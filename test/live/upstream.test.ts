@@ -176,30 +176,32 @@ function qemuNbds(pid: number): number[] {
   })
 }
 
-test('a qcow2 image whose qemu-nbd is killed loses nothing that its guest wrote', {
-  timeout,
-  ...needs('qemu-nbd', 'qemu-img'),
-}, async (t) => {
-  const image = join(tmpDir(t), 'disk.qcow2')
-  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', image, '16M'])
-  const serving = await serve(t, { a: `qcow2:${image}` })
-  const guest = await guestOf(t, serving)
-  for (let round = 1; round <= 3; round++) {
-    // Written, not flushed: in qemu-nbd's cache of tables.
-    for (let at = 0; at < 16; at++) await guest.write([Buffer.alloc(65536, round + at)], at * MiB)
-    const [pid, ...others] = qemuNbds(serving.child.pid!)
-    assert.equal(others.length, 0)
-    process.kill(pid, 'SIGKILL')
-    for (let at = 0; at < 16; at++) {
-      const into = Buffer.alloc(65536)
-      await guest.read(into, at * MiB)
-      assert.ok(into.every((byte) => byte === round + at))
+// QEMU opens one that was not closed well as it is, and the other one not before it is repaired.
+for (const format of ['qcow2', 'parallels'])
+  test(`a ${format} image whose qemu-nbd is killed loses nothing that its guest wrote`, {
+    timeout,
+    ...needs('qemu-nbd', 'qemu-img'),
+  }, async (t) => {
+    const image = join(tmpDir(t), `disk.${format}`)
+    execFileSync('qemu-img', ['create', '-q', '-f', format, image, '16M'])
+    const serving = await serve(t, { a: `${format}:${image}` })
+    const guest = await guestOf(t, serving)
+    for (let round = 1; round <= 2; round++) {
+      // Written, not flushed: in qemu-nbd's cache of tables.
+      for (let at = 0; at < 16; at++) await guest.write([Buffer.alloc(65536, round + at)], at * MiB)
+      const [pid, ...others] = qemuNbds(serving.child.pid!)
+      assert.equal(others.length, 0)
+      process.kill(pid, 'SIGKILL')
+      for (let at = 0; at < 16; at++) {
+        const into = Buffer.alloc(65536)
+        await guest.read(into, at * MiB)
+        assert.ok(into.every((byte) => byte === round + at))
+      }
     }
-  }
-  await guest.flush()
-  assert.equal(await serving.stop(), 0)
-  const raw = `${image}.raw`
-  execFileSync('qemu-img', ['convert', '-O', 'raw', image, raw])
-  const bytes = readFileSync(raw)
-  for (let at = 0; at < 16; at++) assert.equal(bytes[at * MiB], 3 + at)
-})
+    await guest.flush()
+    assert.equal(await serving.stop(), 0)
+    const raw = `${image}.raw`
+    execFileSync('qemu-img', ['convert', '-f', format, '-O', 'raw', image, raw])
+    const bytes = readFileSync(raw)
+    for (let at = 0; at < 16; at++) assert.equal(bytes[at * MiB], 2 + at)
+  })

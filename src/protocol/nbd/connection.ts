@@ -14,6 +14,8 @@ import { type Cookie, encodeRequest } from './requests.ts'
 import { formatNbdAddress, type NbdAddress } from './uri.ts'
 
 export interface ConnectionOptions {
+  /** What messages call the server; its address unless given. */
+  name?: string
   /** Ends the connection at any time. */
   signal?: AbortSignal
   /** How long connecting and the handshake may take together, in milliseconds. */
@@ -63,8 +65,8 @@ export class Connection {
   onEnd: (error: VmapipeError) => void = () => {}
   #forgetSignal = () => {}
 
-  private constructor(address: NbdAddress, { progressTimeout = 60_000 }: ConnectionOptions) {
-    this.#name = formatNbdAddress(address)
+  private constructor(address: NbdAddress, { progressTimeout = 60_000, name }: ConnectionOptions) {
+    this.#name = name ?? formatNbdAddress(address)
     this.#progressTimeout = progressTimeout
     this.#feeder = new Feeder(this.#session(address.exportName))
     const onread = { buffer: () => this.#feeder.target(), callback: (count: number) => this.#received(count) }
