@@ -1,6 +1,6 @@
 /** A backup of the guest of a stock QEMU, while it runs, by QMP. */
 
-import { VmapipeError } from '../core/errors.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
 import { refuseNames } from '../formats/vma/names.ts'
 import { DEFAULT_MAX_STALL } from '../live/live-backup.ts'
@@ -17,6 +17,7 @@ import { describeMachine, type MachineDescription, machineConfig } from '../live
 import { assertNotMigrating, watchForMigration } from '../live/qemu/migration.ts'
 import { chooseMode, type Mode } from '../live/qemu/mode.ts'
 import type { MonitorPlace } from '../live/qemu/monitor.ts'
+import { watchForOverlays, withOverlay } from '../live/qemu/overlays.ts'
 import { PlainPush } from '../live/qemu/plain-push.ts'
 import { PushBackup, type PushBackupStatus } from '../live/qemu/push-backup.ts'
 import { PushServer } from '../live/qemu/push-server.ts'
@@ -151,14 +152,24 @@ async function pushed(
   const watch = onGuest === undefined ? null : setInterval(() => onGuest(backup.status), LOOK_MS)
   // The memory is had by a migration of ours, and there is never more than one.
   const endWatch = ram === null ? watchForMigration(connection.qmp, (error) => backup.fail(error)) : null
+  const endOverlays = watchForOverlays(connection.qmp, () => void backup.lookForOverlays().catch(() => {}))
+  let done: QemuBackupResult | null = null
+  let failure: VmapipeError | null = null
   try {
     const signals = [backup.signal, ...(signal === undefined ? [] : [signal])]
     const result = await archive(backup, { ...options, signal: AbortSignal.any(signals) })
-    return { ...result, guest: backup.status }
+    done = { ...result, guest: backup.status }
+  } catch (error) {
+    failure = asVmapipeError(error)
   } finally {
     if (watch !== null) clearInterval(watch)
     endWatch?.()
+    endOverlays()
   }
+  // Whatever became of the backup: otherwise the guest does not start again, and nobody knows why.
+  if (backup.overlay !== null) throw withOverlay(failure, backup.overlay)
+  if (done === null) throw failure
+  return done
 }
 
 /** With the last of ours the claim goes, though the archive may still be written. */

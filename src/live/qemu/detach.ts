@@ -7,6 +7,7 @@ import { Claim, isClaim, refuseWhereAlive } from './claim.ts'
 import { type Footprint, footprintOf, namesIn } from './footprint.ts'
 import { letGoOn } from './guest-switch.ts'
 import { removeNote } from './objects.ts'
+import { type Overlay, OverlayError } from './overlays.ts'
 import { PushServer, removeSocketFolder } from './push-server.ts'
 import { disarmRam } from './ram-snapshot.ts'
 import { remove } from './removal.ts'
@@ -16,20 +17,22 @@ export interface Detached {
   removed: string[]
   /** The killed backup had made the guest stand still, and it goes on now. */
   continued: boolean
+  /** Made on what is not there any more; their headers have to be mended. */
+  overlays: Overlay[]
 }
 
 /** FAILED where a backup is still running, or something stays. `claim`: ours on this QEMU. */
 export async function detach(qmp: QmpClient, claim: Claim): Promise<Detached> {
   const footprint = await footprintOf(qmp)
   const removed = namesIn(footprint).filter((name) => name !== claim.id)
-  if (removed.length === 0) return { removed, continued: false }
+  if (removed.length === 0) return { removed, continued: false, overlays: footprint.overlays }
   const claims = footprint.notes.filter(({ id }) => isClaim(id) && id !== claim.id)
   const sockets = [...footprint.places.flatMap(socketOf), ...claims.flatMap(({ text }) => (text === '' ? [] : [text]))]
   await refuseWhereAlive(sockets)
   const continued = await setFree(qmp, footprint)
   for (const { id } of claims) await removeNote(qmp, id)
   for (const folder of new Set(sockets.map(dirname))) await removeSocketFolder(folder)
-  return { removed, continued }
+  return { removed, continued, overlays: [] }
 }
 
 /** For one who does nothing else with this QEMU. */
@@ -39,7 +42,9 @@ export async function detachAlone(qmp: QmpClient): Promise<Detached> {
   try {
     const claim = await Claim.take(qmp, server?.lifeSocket ?? '')
     try {
-      return await detach(qmp, claim)
+      const detached = await detach(qmp, claim)
+      if (detached.overlays.length > 0) throw new OverlayError(detached.overlays)
+      return detached
     } finally {
       await claim.release(qmp)
     }

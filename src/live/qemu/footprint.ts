@@ -4,6 +4,7 @@ import { type QmpClient, qmpErrorClass } from '../../protocol/qmp/client.ts'
 import { STEP_MS } from './commands.ts'
 import { isOurs } from './names.ts'
 import { type Note, notesIn } from './objects.ts'
+import { type BlockNode, type Graph, namesFilter, type Overlay, overlaysIn } from './overlays.ts'
 
 export interface Footprint {
   jobs: string[]
@@ -16,14 +17,10 @@ export interface Footprint {
   places: string[]
   /** Devices that use one of our filters, by their QOM path, and the node that is theirs. */
   swaps: { path: string; node: string }[]
+  /** What the owner of the guest put on our filters, or on those of backup jobs. */
+  overlays: Overlay[]
   /** Somebody else uses QEMU's NBD server. */
   hasForeignExports: boolean
-}
-
-interface BlockNode {
-  'node-name'?: string
-  drv: string
-  file: string
 }
 
 type Ask = <T>(command: string, args?: object) => Promise<T>
@@ -39,13 +36,17 @@ export async function footprintOf(qmp: QmpClient): Promise<Footprint> {
   const nodes = all.filter((node) => isOurs(node['node-name']))
   const ofDriver = (driver: string) => nodes.filter(({ drv }) => drv === driver).map((node) => node['node-name']!)
   const filters = ofDriver('copy-before-write')
+  const asksGraph = filters.length > 0 || all.some(namesFilter)
+  // Nothing but the block graph tells what a filter filters, and what stands on it.
+  const graph = asksGraph ? await ask<Graph>('x-debug-query-block-graph') : { nodes: [], edges: [] }
   return {
     jobs: jobs.map(({ id }) => id).filter(isOurs),
     exports: exports.map(({ id }) => id).filter(isOurs),
     ...{ filters, snapshots: ofDriver('snapshot-access'), targets: ofDriver('nbd') },
     notes,
     places: nodes.filter(({ drv }) => drv === 'nbd').map(({ file }) => file),
-    swaps: filters.length === 0 ? [] : await swapsOf(ask, filters),
+    swaps: filters.length === 0 ? [] : await swapsOf(ask, filters, graph),
+    overlays: overlaysIn(all, graph),
     hasForeignExports: exports.some(({ id }) => !isOurs(id)),
   }
 }
@@ -60,8 +61,8 @@ export function blockNamesIn({ jobs, exports, snapshots, filters, targets }: Foo
   return [...new Set([...jobs, ...exports, ...snapshots, ...filters, ...targets])]
 }
 
-async function swapsOf(ask: Ask, filters: readonly string[]): Promise<Footprint['swaps']> {
-  const below = await childrenOf(ask, filters)
+async function swapsOf(ask: Ask, filters: readonly string[], graph: Graph): Promise<Footprint['swaps']> {
+  const below = childrenOf(filters, graph)
   const blocks = await guestBlocks(ask)
   return blocks.flatMap(({ qdev, inserted }) => {
     const node = below.get(inserted?.['node-name'] ?? '')
@@ -85,12 +86,8 @@ async function guestBlocks(ask: Ask): Promise<Block[]> {
   }
 }
 
-/** What each filter filters. Nothing but the block graph tells it. */
-async function childrenOf(ask: Ask, filters: readonly string[]): Promise<Map<string, string>> {
-  const { nodes, edges } = await ask<{
-    nodes: { id: number; name: string }[]
-    edges: { parent: number; child: number; name: string }[]
-  }>('x-debug-query-block-graph')
+/** What each filter filters. */
+function childrenOf(filters: readonly string[], { nodes, edges }: Graph): Map<string, string> {
   const names = new Map(nodes.map(({ id, name }) => [id, name]))
   const files = edges.filter(({ name, parent }) => name === 'file' && filters.includes(names.get(parent) ?? ''))
   return new Map(files.map(({ parent, child }) => [names.get(parent)!, names.get(child)!]))

@@ -30,6 +30,16 @@ export function isHold(id: string): boolean {
   return id.startsWith(`${PREFIX}hold`)
 }
 
+/** The export that keeps the size of the drive below this filter. */
+export function holdOf(filter: string): string {
+  return filter.replace(`${PREFIX}cbw`, `${PREFIX}hold`)
+}
+
+/** What this filter pushes to. */
+export function targetOf(filter: string): string {
+  return filter.replace(`${PREFIX}cbw`, `${PREFIX}tgt`)
+}
+
 export function isOurs(name: unknown): name is string {
   return typeof name === 'string' && name.startsWith(PREFIX)
 }

@@ -22,6 +22,8 @@ import type { LiveBackupStatus } from '../live-backup.ts'
 import { Waiting } from '../waiting.ts'
 import type { Attachment, PushDrive } from './attachment.ts'
 import type { QemuConnection } from './connection.ts'
+import { footprintOf } from './footprint.ts'
+import { OverlayError } from './overlays.ts'
 import { explainPull } from './pull-errors.ts'
 import { type PushHost, PushTarget } from './push-target.ts'
 import { RAM_NAME, type RamSnapshot } from './ram-snapshot.ts'
@@ -66,6 +68,7 @@ export class PushBackup implements PushHost {
   #detached: Promise<void> | null = null
   #isOut: () => void = () => {}
   #ended = false
+  #overlay: OverlayError | null = null
   #since = 0
   #scanned = 0
   #pushed = 0
@@ -85,6 +88,17 @@ export class PushBackup implements PushHost {
   /** Aborted, with the reason, when the backup cannot go on. */
   get signal(): AbortSignal {
     return this.#controller.signal
+  }
+
+  /** What the owner of the guest has to be told, whatever becomes of the backup. */
+  get overlay(): OverlayError | null {
+    return this.#overlay
+  }
+
+  /** While QEMU can still be asked: it may end before our filters are taken out. */
+  async lookForOverlays(): Promise<void> {
+    const { overlays } = await footprintOf(this.#options.connection.qmp)
+    if (overlays.length > 0) this.#overlay ??= new OverlayError(overlays)
   }
 
   get status(): PushBackupStatus {
@@ -163,7 +177,13 @@ export class PushBackup implements PushHost {
     const clients = await this.#started.catch(() => null)
     await Promise.all((clients ?? []).map((client) => client.close()))
     const { connection, attachment } = this.#options
-    await connection.lastly((qmp) => attachment.remove(qmp))
+    try {
+      await connection.lastly((qmp) => attachment.remove(qmp))
+    } catch (error) {
+      // All went that could go; `detach` could do no more.
+      if (!(error instanceof OverlayError)) throw error
+      this.#overlay = error
+    }
     this.#isOut()
   }
 

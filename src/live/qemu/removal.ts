@@ -9,48 +9,57 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
 import { type Command, errorsOf, executeAll, STEP_MS } from './commands.ts'
 import { blockNamesIn, type Footprint, footprintOf } from './footprint.ts'
-import { isHold } from './names.ts'
+import { holdOf, isHold, targetOf } from './names.ts'
+import { OverlayError } from './overlays.ts'
 
 export interface RemoveOptions {
   /** QEMU's NBD server was started for this, and goes too, unless somebody else has exports there. */
   server: boolean
 }
 
-/** The names of what was there. Every step is tried, also when one before it has failed; FAILED where something is left. */
+/**
+ * The names of what was there. Every step is tried, also when one before it has failed; FAILED where something is left. A filter
+ * that an overlay of the guest's owner stands on stays, with what it needs, and is an OverlayError.
+ */
 export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise<string[]> {
   const footprint = await footprintOf(qmp)
-  const { jobs, exports, targets } = footprint
+  const { jobs, exports, targets, overlays } = footprint
+  const kept = new Set(
+    overlays.flatMap(({ filter }) => (filter === null ? [] : [filter, holdOf(filter), targetOf(filter)])),
+  )
   const errors: unknown[] = []
   // What hangs at our end lets go now. Not while a job pushes: the guest would get its errors.
   if (jobs.length === 0) await executeAll(qmp, targets.map(yank))
   else errors.push(...(await removeJobs(qmp, jobs)))
-  const holds = exports.filter(isHold)
+  const holds = exports.filter((id) => isHold(id) && !kept.has(id))
   errors.push(
     ...(await removeExports(
       qmp,
       exports.filter((id) => !isHold(id)),
     )),
   )
-  errors.push(...errorsOf(await executeAll(qmp, nodesAway(footprint))))
+  errors.push(...errorsOf(await executeAll(qmp, nodesAway(footprint, kept))))
   errors.push(...(await removeExports(qmp, holds)))
-  const stopsServer = server && !footprint.hasForeignExports
+  const stopsServer = server && !footprint.hasForeignExports && !exports.some((id) => kept.has(id))
   if (stopsServer) errors.push(...errorsOf(await executeAll(qmp, [['nbd-server-stop']])))
-  if (errors.length > 0) await checkGone(qmp, errors[0])
+  if (errors.length > 0) await checkGone(qmp, errors[0], kept)
+  if (overlays.length > 0) throw new OverlayError(overlays)
   return blockNamesIn(footprint)
 }
 
-function nodesAway({ snapshots, swaps, filters, targets }: Footprint): Command[] {
+function nodesAway({ snapshots, swaps, filters, targets }: Footprint, kept: Set<string>): Command[] {
+  const goes = (node: string) => !kept.has(node)
   return [
     ...snapshots.map(deletion),
     ...swaps.map(({ path, node }) => ['qom-set', { path, property: 'drive', value: node }] as const),
-    ...filters.map(deletion),
-    ...targets.map(deletion),
+    ...filters.filter(goes).map(deletion),
+    ...targets.filter(goes).map(deletion),
   ]
 }
 
 /** A step may fail because what it was for went away by itself, such as a device that was unplugged. */
-async function checkGone(qmp: QmpClient, first: unknown): Promise<void> {
-  const left = blockNamesIn(await footprintOf(qmp))
+async function checkGone(qmp: QmpClient, first: unknown, kept: Set<string>): Promise<void> {
+  const left = blockNamesIn(await footprintOf(qmp)).filter((name) => !kept.has(name))
   if (left.length === 0) return
   const message = `${left.join(', ')} could not be taken out of QEMU: ${asVmapipeError(first).message}`
   throw new VmapipeError('FAILED', message, { hint: 'the guest goes on; `vmapipe detach` tries again', cause: first })
