@@ -93,7 +93,10 @@ for (const build of QEMU_BUILDS) {
       await snapshot(it)
       const { code, stderr } = await cli.outcome
       assert.equal(code, 1)
-      assert.match(stderr, /^vmapipe: (the archive is whole, but )?a snapshot was made.*overlay\.qcow2 stands on a filter of the backup/)
+      assert.match(
+        stderr,
+        /^vmapipe: (the archive is whole, but )?a snapshot was made.*overlay\.qcow2 stands on a filter of the backup/,
+      )
       assert.match(stderr, /vmapipe-cbw0 has to stay in QEMU until the guest is switched off/)
 
       // It may have been read before, all of it.
