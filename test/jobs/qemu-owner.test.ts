@@ -1,212 +1,166 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { qemuBackup } from '../../src/jobs/qemu-backup.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { footprintOf, namesIn } from '../../src/live/qemu/footprint.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { startCli, vmapipe } from '../cli/cli.ts'
+import { qmpProxy } from '../live/qemu/qmp-proxy.ts'
 import { writeImage } from '../support/image.ts'
 import { startQemu } from '../support/qemu.ts'
 import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../support/qemu-builds.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { needs } from '../support/tools.ts'
 
 const timeout = 30_000
 
-const SIZE = (3 << 20) + 512
+const DRIVES = 3
 
-/** A machine with two drives of `-drive`, one with a name for a shell to stumble over, and a monitor for its owner. */
+/** A machine that runs, with some drives and two monitors besides the test's own. */
 async function start(t: TestContext, build: QemuBuild) {
   const dir = tmpDir(t)
-  const images = ['image 0', 'image1'].map((name) => join(dir, name))
-  for (const image of images) writeImage(image, SIZE, { noise: 300_000, text: 1 << 20, tail: 5000 })
-  const drives = images.flatMap((image, index) => [
-    ...['-drive', `if=none,id=drive${index},format=raw,file=${image}`],
-    ...['-device', `virtio-blk-pci,drive=drive${index},id=dev${index}`],
-  ])
-  const own = join(dir, 'own')
-  const { qmp, child } = await startQemu(t, [...drives, '-qmp', `unix:${own},server=on,wait=off`], build)
+  const images = Array.from({ length: DRIVES }, (_, index) => join(dir, `image${index}`))
+  const drives = images.flatMap((filename, index) => {
+    writeImage(filename, 4 << 20, { noise: 2 << 20, text: 1 << 20, tail: 5000 })
+    return [
+      ...['-blockdev', JSON.stringify({ driver: 'file', filename, 'node-name': `node${index}` })],
+      ...['-device', `virtio-blk-pci,drive=node${index},id=dev${index}`],
+    ]
+  })
+  const [own, second] = ['own', 'second'].map((name) => join(dir, name))
+  const monitors = [own, second].flatMap((path) => ['-qmp', `unix:${path},server=on,wait=off`])
+  const { qmp } = await startQemu(t, [...drives, ...monitors], build)
   const monitor = await QmpClient.connect(own)
   t.after(() => monitor.close())
-  return { dir, images, qmp, monitor, child, overlay: join(dir, 'overlay.qcow2'), archive: join(dir, 'vm.vma') }
+  await monitor.execute('cont')
+  return { dir, images, qmp, second, monitor, to: join(dir, 'x.vma') }
 }
 
 type Machine = Awaited<ReturnType<typeof start>>
 
-/** A backup with `-q` that takes some seconds, once its filters are in. */
-async function begin({ qmp, archive, monitor }: Machine, ...more: string[]) {
-  const rate = ['--bwlimit', '2M', '--compress', 'none']
-  const child = startCli(['backup', '--qmp', qmp, '-o', archive, '-q', ...rate, ...more])
-  let stderr = ''
-  child.stderr.on('data', (data) => {
-    stderr += data
-  })
-  const outcome = once(child, 'close').then(([code]) => ({ code, stderr }))
-  for (;;) {
-    if (child.exitCode !== null) assert.fail(`it has ended: ${(await outcome).stderr}`)
-    const nodes = await monitor.execute<{ drv: string }[]>('query-named-block-nodes', { flat: true })
-    if (nodes.some(({ drv }) => drv === 'copy-before-write')) return { child, outcome }
-    await sleep(10)
+async function assertAs({ monitor }: Machine, status: string): Promise<void> {
+  assert.deepEqual(namesIn(await footprintOf(monitor)), [])
+  assert.equal((await monitor.execute('query-status')).status, status)
+}
+
+async function assertWhole(t: TestContext, { images }: Machine, from: string): Promise<void> {
+  const into = join(tmpDir(t), 'restored')
+  await restore({ from, into })
+  for (const [index, image] of images.entries()) {
+    assert.ok(readFileSync(image).equals(readFileSync(join(into, `disk-drive-dev${index}.raw`))), image)
   }
 }
 
-function snapshot({ monitor, overlay }: Machine, file = overlay) {
-  return monitor.execute('blockdev-snapshot-sync', { device: 'drive0', 'snapshot-file': file, format: 'qcow2' })
-}
-
-/** The command that the owner is told. */
-function commandIn(line: string): string {
-  const [command] = /qemu-img rebase -u .*$/m.exec(line) ?? []
-  assert.ok(command, line)
-  return command
-}
-
-/** As a QEMU would that is started again: the overlay can be opened, and has what its backing file has. */
-function assertOpens({ overlay, images }: Machine, command: string): void {
-  assert.throws(() => execFileSync('qemu-img', ['convert', '-O', 'raw', overlay, `${overlay}.raw`], { stdio: 'pipe' }))
-  execFileSync('sh', ['-c', command])
-  execFileSync('qemu-img', ['convert', '-O', 'raw', overlay, `${overlay}.raw`])
-  assert.ok(readFileSync(`${overlay}.raw`).equals(readFileSync(images[0])))
-}
-
-async function assertWhole(t: TestContext, { archive, images }: Machine): Promise<void> {
-  const into = join(tmpDir(t), 'restored')
-  await restore({ from: archive, into })
-  for (const [index, image] of images.entries())
-    assert.ok(readFileSync(join(into, `disk-drive-dev${index}.raw`)).equals(readFileSync(image)))
+/** A backup that is killed when QEMU has done all before the first command of this name. */
+async function killedBefore(t: TestContext, { qmp, to }: Machine, name: string, ...args: string[]): Promise<void> {
+  const reached = Promise.withResolvers<void>()
+  const proxy = await qmpProxy(t, qmp, async ({ execute }) => {
+    if (execute !== name) return
+    reached.resolve()
+    await new Promise(() => {})
+  })
+  const child = startCli(['backup', '--qmp', proxy, '-o', to, '-q', ...args])
+  t.after(() => child.kill('SIGKILL'))
+  const ended = once(child, 'close')
+  await Promise.race([reached.promise, ended.then(() => assert.fail('the backup ended early'))])
+  child.kill('SIGKILL')
+  await ended
 }
 
 for (const build of QEMU_BUILDS) {
-  const here = { timeout: 120_000, ...needsQemu(build, 'qemu-system-x86_64') }
-  describe(`a snapshot that the owner makes in ${build.name} during a backup`, here, () => {
-    test('is an error with what to do, also with -q; the guest goes on', {
-      timeout,
-      ...needs('qemu-img'),
-    }, async (t) => {
+  describe(`the guest of ${build.name}`, needsQemu(build, 'qemu-system-x86_64'), () => {
+    test('that its owner pauses when a backup has just begun stays paused', { timeout }, async (t) => {
       const it = await start(t, build)
-      const cli = await begin(it)
-      await snapshot(it)
-      const { code, stderr } = await cli.outcome
-      assert.equal(code, 1)
-      assert.match(
-        stderr,
-        /^vmapipe: (the archive is whole, but )?a snapshot was made.*overlay\.qcow2 stands on a filter of the backup/,
-      )
-      assert.match(stderr, /vmapipe-cbw0 has to stay in QEMU until the guest is switched off/)
-
-      // It may have been read before, all of it.
-      assert.equal(existsSync(it.archive), stderr.includes('the archive is whole'))
-      if (existsSync(it.archive)) await assertWhole(t, it)
-
-      // What the overlay stands on stays; everything else is gone, also after `detach`, which says the same.
-      const kept = ['vmapipe-cbw0', 'vmapipe-hold0', 'vmapipe-tgt0']
-      assert.deepEqual(namesIn(await footprintOf(it.monitor)).sort(), kept)
-      const detached = await vmapipe(['detach', '--qmp', it.qmp])
-      assert.equal(detached.code, 1)
-      assert.equal(commandIn(detached.stderr), commandIn(stderr))
-      assert.deepEqual(namesIn(await footprintOf(it.monitor)).sort(), kept)
-      const io = await it.monitor.execute('human-monitor-command', {
-        'command-line': 'qemu-io drive0 "write -P 7 0 64k"',
+      const qmp = await qmpProxy(t, it.qmp, async ({ execute, arguments: args }) => {
+        if (execute === 'blockdev-add' && args['node-name'] === 'vmapipe-tgt1') await it.monitor.execute('stop')
       })
-      assert.doesNotMatch(io, /rror|failed/)
-
-      const again = await vmapipe(['backup', '--qmp', it.qmp, '-o', join(it.dir, 'again.vma'), '-q'])
-      assert.equal(again.code, 1)
-      assert.equal(commandIn(again.stderr), commandIn(stderr))
-      assert.equal(existsSync(join(it.dir, 'again.vma')), false)
-      await it.monitor.execute('human-monitor-command', { 'command-line': 'qemu-io drive0 "write -z 0 64k"' })
-      writeFileSync(it.images[0], Buffer.alloc(65536), { flag: 'r+' })
-      await it.monitor.execute('quit')
-      await sleep(500)
-      assertOpens(it, commandIn(stderr))
+      await qemuBackup({ qmp, to: it.to, mode: 'guarded' })
+      await assertAs(it, 'paused')
     })
 
-    test('is told of even if QEMU ends before the backup', { timeout, ...needs('qemu-img') }, async (t) => {
-      const it = await start(t, build)
-      const cli = await begin(it, '--bwlimit', '500K')
-      await snapshot(it)
-      await sleep(2000)
-      it.child.kill('SIGKILL')
-      const { code, stderr } = await cli.outcome
-      assert.equal(code, 1)
-      assert.match(stderr, /a snapshot was made.*; the backup failed: /)
-      assertOpens(it, commandIn(stderr))
-    })
-
-    test('is told of after a kill of the backup, by detach', { timeout, ...needs('qemu-img') }, async (t) => {
-      const it = await start(t, build)
-      const cli = await begin(it)
-      await snapshot(it)
-      cli.child.kill('SIGKILL')
-      await cli.outcome
-      const detached = await vmapipe(['detach', '--qmp', it.qmp])
-      assert.equal(detached.code, 1)
-      it.child.kill('SIGKILL')
-      await sleep(500)
-      assertOpens(it, commandIn(detached.stderr))
-    })
-
-    test('of a drive that is in the archive already costs no archive, and is an error all the same', {
+    test('that its owner lets go on when a backup has just begun is stopped for it, and goes on', {
       timeout,
-      ...needs('qemu-img'),
     }, async (t) => {
       const it = await start(t, build)
-      const { monitor, qmp, archive: to } = it
-      let made: Promise<unknown> | null = null
-      const onGuest = ({ clusters }: { clusters: { scanned: number } }) => {
-        if (clusters.scanned > SIZE / 65536 + 1) made ??= snapshot(it)
-      }
-      const error = await qemuBackup({ qmp, to, onGuest, bwlimit: '1500K', compress: 'none' }).catch((reason) => reason)
-      await made
-      assert.match(error.message, /^the archive is whole, but a snapshot was made/)
-      await assertWhole(t, it)
-      const names = namesIn(await footprintOf(monitor)).sort()
-      assert.deepEqual(names, ['vmapipe-cbw0', 'vmapipe-hold0', 'vmapipe-tgt0'])
-    })
-
-    test('that is committed again after the backup lets everything go', {
-      timeout,
-      ...needs('qemu-img'),
-    }, async (t) => {
-      const it = await start(t, build)
-      const cli = await begin(it)
-      await snapshot(it)
-      await cli.outcome
-      await it.monitor.execute('block-commit', { device: 'drive0', 'job-id': 'j', 'base-node': 'vmapipe-cbw0' })
-      for (;;) {
-        const [job] = await it.monitor.execute('query-block-jobs')
-        if (job === undefined) break
-        if (job.ready) await it.monitor.execute('block-job-complete', { device: 'j' }).catch(() => {})
-        await sleep(20)
-      }
-      const { code, stderr } = await vmapipe(['detach', '--qmp', it.qmp])
-      assert.equal(code, 0, stderr)
-      assert.deepEqual(namesIn(await footprintOf(it.monitor)), [])
-    })
-
-    test('under plain push is refused by QEMU, or told of', { timeout, ...needs('qemu-img') }, async (t) => {
-      const it = await start(t, build)
-      const cli = await begin(it, '--mode', 'push')
-      const refused = await snapshot(it).then(
-        () => null,
-        (error) => error,
+      await it.monitor.execute('stop')
+      const qmp = await qmpProxy(t, it.qmp, async ({ execute, arguments: args }) => {
+        if (execute === 'blockdev-add' && args['node-name'] === 'vmapipe-tgt1') await it.monitor.execute('cont')
+      })
+      const events: string[] = []
+      it.monitor.on(({ event }) => events.push(event))
+      await qemuBackup({ qmp, to: it.to, mode: 'guarded' })
+      assert.deepEqual(
+        events.filter((event) => /STOP|RESUME/.test(event)),
+        ['RESUME', 'STOP', 'RESUME'],
       )
-      const { code, stderr } = await cli.outcome
-      t.diagnostic(refused === null ? `made: ${stderr}` : String(refused))
-      assert.deepEqual(namesIn(await footprintOf(it.monitor)), [])
-      await assertWhole(t, it)
-      if (refused !== null) assert.equal(code, 0, stderr)
-      else {
-        assert.equal(code, 1)
-        it.child.kill('SIGKILL')
-        await sleep(500)
-        assertOpens(it, commandIn(stderr))
+      await assertAs(it, 'running')
+    })
+
+    test('goes on when a backup is killed that has just stopped it: by detach', { timeout }, async (t) => {
+      const it = await start(t, build)
+      for (const moment of ['nbd-server-start', 'qom-set', 'cont']) {
+        await killedBefore(t, it, moment)
+        assert.equal((await it.monitor.execute('query-status')).status, 'paused')
+        const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
+        assert.equal(code, 0, stderr)
+        assert.match(stderr, /^removed .*vmapipe-paused.*\nthe guest stood still because of .* it goes on\n$/)
+        await assertAs(it, 'running')
       }
     })
+
+    test('goes on when a backup is killed that has just stopped it: by the next backup', { timeout }, async (t) => {
+      const it = await start(t, build)
+      await killedBefore(t, it, 'blockdev-add')
+      await killedBefore(t, it, 'qom-set')
+      const warnings: string[] = []
+      await qemuBackup({ qmp: it.second, to: it.to, warn: (message) => warnings.push(message) })
+      assert.match(warnings.join('\n'), /had left .*\nthe guest stood still because of .* it goes on/)
+      await assertAs(it, 'running')
+      await assertWhole(t, it, it.to)
+    })
+
+    test('goes on when the connection is lost just then', { timeout }, async (t) => {
+      const it = await start(t, build)
+      let isOver = false
+      const qmp = await qmpProxy(t, it.qmp, async ({ execute }) => {
+        if (execute !== 'qom-set' || isOver) return
+        isOver = true
+        throw new Error('gone')
+      })
+      await assert.rejects(qemuBackup({ qmp, to: it.to, mode: 'guarded' }))
+      await assertAs(it, 'running')
+    })
+
+    test('that was paused before a backup was killed stays paused', { timeout }, async (t) => {
+      const it = await start(t, build)
+      await it.monitor.execute('stop')
+      await killedBefore(t, it, 'qom-set')
+      const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
+      assert.equal(code, 0, stderr)
+      assert.match(stderr, /\nthe guest is paused; where nobody meant that, `cont` lets it go on\n$/)
+      await assertAs(it, 'paused')
+    })
+
+    for (const modes of [['guarded', 'guarded'] as const, ['guarded', 'push'] as const, ['push', 'push'] as const]) {
+      test(`is backed up once by two backups that begin at once (${modes.join()}); the other takes nothing out`, {
+        timeout,
+      }, async (t) => {
+        const it = await start(t, build)
+        const archives = [it.to, join(it.dir, 'y.vma')]
+        const both = await Promise.allSettled(
+          [it.qmp, it.second].map((qmp, index) =>
+            qemuBackup({ qmp, to: archives[index], mode: modes[index], bwlimit: '8MiB/s' }),
+          ),
+        )
+        const won = both.findIndex(({ status }) => status === 'fulfilled')
+        const lost = both[1 - won]
+        assert.ok(won !== -1 && lost.status === 'rejected', JSON.stringify(both))
+        assert.match(lost.reason.message, /another vmapipe is backing up this guest/)
+        await assertAs(it, 'running')
+        await assertWhole(t, it, archives[won])
+      })
+    }
   })
 }
