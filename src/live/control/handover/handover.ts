@@ -103,7 +103,7 @@ class Handover implements SinkBody<ClusterItem> {
     }
     const length = run.byteLength
     const [block] = blocks
-    if (blocks.length === 1 && block.buffer === this.#memory.buffer) {
+    if (blocks.length === 1 && block.buffer === this.#memory.buffer && !isFragment(run)) {
       const offset = block.byteOffset - this.#memory.byteOffset
       this.#lent.set(this.#count, run)
       this.#count = (this.#count + 1) >>> 0
@@ -161,4 +161,14 @@ class Handover implements SinkBody<ClusterItem> {
       this.#wake = resolve
     })
   }
+}
+
+/**
+ * Whether the run holds much more memory than it has bytes: guests have been faster with its neighbours. The other process
+ * counts bytes, and a few such runs in an extent that it has not filled would keep all of the scan's memory for good.
+ */
+function isFragment(run: Run): boolean {
+  let held = 0
+  for (const { bytes } of run.leases) held += bytes
+  return held > 2 * run.byteLength
 }
