@@ -1,7 +1,6 @@
 /** Takes out of a QEMU what a backup that was killed has left there. */
 
 import { dirname } from 'node:path'
-import { parseNbdUri } from '../../protocol/nbd/uri.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
 import { Claim, isClaim, refuseWhereAlive } from './claim.ts'
 import { type Footprint, footprintOf, namesIn } from './footprint.ts'
@@ -73,8 +72,8 @@ export async function isPaused(qmp: QmpClient): Promise<boolean> {
   return status === 'paused'
 }
 
+/** QEMU writes the path as it is, with nothing escaped: nbd+unix:///NAME?socket=PATH */
 function socketOf(place: string): string[] {
-  if (!place.startsWith('nbd+unix:')) return []
-  const address = parseNbdUri(place)
-  return 'socketPath' in address ? [address.socketPath] : []
+  const [, path] = /^nbd\+unix:\/\/\/[^?]*\?socket=(.+)$/s.exec(place) ?? []
+  return path === undefined ? [] : [path]
 }

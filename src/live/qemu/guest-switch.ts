@@ -2,7 +2,7 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
-import { type Command, executeAll } from './commands.ts'
+import { type Command, errorsOf, executeAll, STEP_MS } from './commands.ts'
 import { assertNotMigrating, type MachineState } from './migration.ts'
 import { PREFIX } from './names.ts'
 import { addNote, notesIn, removeNote } from './objects.ts'
@@ -67,12 +67,23 @@ const CONTINUE: readonly Command[] = [['cont'], ['object-del', { id: MARK }]]
 async function stop(qmp: QmpClient): Promise<boolean> {
   const marked = isLive(qmp, await assertNotMigrating(qmp))
   if (marked) await addNote(qmp, { id: MARK, text: '' })
-  const [state, stopped] = await executeAll(qmp, [['query-status'], ['stop']])
+  let stops = 0
+  const forget = qmp.on(({ event }) => {
+    if (event === 'STOP') stops++
+  })
+  // What came before the answer was not of our `stop`.
+  const asked = qmp.execute<MachineState>('query-status', undefined, { timeout: STEP_MS }).then((answer) => {
+    stops = 0
+    return answer
+  })
+  const [state, stopped] = await Promise.allSettled([asked, qmp.execute('stop', undefined, { timeout: STEP_MS })])
+  forget()
   if (state.status === 'rejected' || stopped.status === 'rejected') {
     await letGoOn(qmp)
-    throw [state, stopped].find((result) => result.status === 'rejected')!.reason
+    throw errorsOf([state, stopped])[0]
   }
-  const ran = isLive(qmp, state.value as MachineState)
+  // Or it was let go on in between, and our `stop` has stopped it all the same.
+  const ran = isLive(qmp, state.value) || stops > 0
   if (ran && !marked) await addNote(qmp, { id: MARK, text: '' })
   if (!ran && marked) await removeNote(qmp, MARK)
   return ran
@@ -87,9 +98,11 @@ function isLive({ version }: QmpClient, { running, status }: MachineState): bool
 export async function letGoOn(qmp: QmpClient): Promise<boolean> {
   if (!(await notesIn(qmp)).some(({ id }) => id === MARK)) return false
   const { status } = await qmp.execute<MachineState>('query-status')
-  if (status === 'paused') await qmp.execute('cont')
+  // The second is what a reset makes of the first.
+  const stands = status === 'paused' || status === 'prelaunch'
+  if (stands) await qmp.execute('cont')
   await removeNote(qmp, MARK)
-  return status === 'paused'
+  return stands
 }
 
 function interfered(): VmapipeError {

@@ -4,7 +4,7 @@ import { constants } from 'node:fs'
 import { chmod, lchown, mkdir, mkdtemp, open, rmdir, unlink } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { asVmapipeError } from '../../core/errors.ts'
 import { NbdServer } from '../../protocol/nbd/server/server.ts'
 import { listenOnPath } from '../../protocol/nbd/server/socket-file.ts'
@@ -59,7 +59,9 @@ export class PushServer {
    * Makes the folder. Nobody but us may write to it, so that a QEMU of another user swaps nothing there; that user may enter it, by
    * names that are known, and has a folder in it.
    */
-  static async create({ parent = tmpdir(), owner }: PushServerOptions = {}): Promise<PushServer> {
+  static async create({ parent: named = tmpdir(), owner }: PushServerOptions = {}): Promise<PushServer> {
+    // QEMU has another current folder than we have.
+    const parent = resolve(named)
     await refuseShared(parent, [], 'name another folder by --socket-dir').catch((error) => {
       throw asVmapipeError(error, { file: parent })
     })

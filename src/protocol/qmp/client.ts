@@ -182,7 +182,8 @@ export class QmpClient {
 
   #received(message: QmpMessage): void {
     this.#heard = performance.now()
-    if (message.kind === 'event') this.#events.emit(message.event)
+    // In the order in which they came: what follows from an answer before it is done first.
+    if (message.kind === 'event') queueMicrotask(() => this.#events.emit(message.event))
     else if (message.kind === 'greeting') this.#greeting.resolve(message.version)
     else this.#answered(message)
   }

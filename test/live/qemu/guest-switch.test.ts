@@ -91,6 +91,22 @@ for (const build of QEMU_BUILDS) {
       assert.deepEqual(events, ['RESUME', 'STOP', 'RESUME'])
     })
 
+    test('is stopped, and goes on, if its owner lets it go on between our look and our stop', {
+      timeout,
+    }, async (t) => {
+      const { qmp, events, isRunning } = await start(t, build)
+      // Both are sent at once: what is sent before `stop` is sent between them.
+      const execute: QmpClient['execute'] = (command, ...rest) => {
+        if (command === 'stop') void qmp.execute('cont')
+        return qmp.execute(command, ...rest)
+      }
+      const went = { execute, on: qmp.on.bind(qmp), version: qmp.version } as unknown as QmpClient
+      const [state] = await realGuest.whileStill(went, [['query-status']])
+      assert.equal((state as PromiseFulfilledResult<{ running: boolean }>).value.running, false)
+      assert.equal(await isRunning(), true)
+      assert.deepEqual(events, ['RESUME', 'STOP', 'RESUME'])
+    })
+
     test('has no point in time if somebody lets it go on in the middle', { timeout }, async (t) => {
       const { qmp, isRunning } = await start(t, build)
       for (const running of [false, true]) {
@@ -113,6 +129,13 @@ for (const build of QEMU_BUILDS) {
       assert.equal(await isRunning(), true)
       await qmp.execute('object-add', { 'qom-type': 'secret', id: 'vmapipe-paused', data: '' })
       assert.equal(await letGoOn(qmp), false)
+      assert.equal(await isRunning(), true)
+      await qmp.execute('object-add', { 'qom-type': 'secret', id: 'vmapipe-paused', data: '' })
+      await qmp.execute('stop')
+      const reset = qmp.waitFor('RESET')
+      await qmp.execute('system_reset')
+      await reset
+      assert.equal(await letGoOn(qmp), true)
       assert.equal(await isRunning(), true)
     })
   })
