@@ -49,8 +49,10 @@ async function begin({ qmp, archive, monitor }: Machine, ...more: string[]) {
   const outcome = once(child, 'close').then(([code]) => ({ code, stderr }))
   for (;;) {
     if (child.exitCode !== null) assert.fail(`it has ended: ${(await outcome).stderr}`)
-    const nodes = await monitor.execute<{ drv: string }[]>('query-named-block-nodes', { flat: true })
-    if (nodes.some(({ drv }) => drv === 'copy-before-write')) return { child, outcome }
+    // The exports come last of all: the devices have their filters then. Backup jobs have theirs from the start.
+    const exports = await monitor.execute<{ id: string }[]>('query-block-exports')
+    const jobs = await monitor.execute<unknown[]>('query-jobs')
+    if (jobs.length > 0 || exports.some(({ id }) => id.startsWith('vmapipe-snap'))) return { child, outcome }
     await sleep(10)
   }
 }
