@@ -8,8 +8,9 @@ import type { Display, GuestStatus, Level } from './display.ts'
 import { formatDuration } from './duration.ts'
 import { timeStamp } from './time-stamp.ts'
 
-/** A line of progress comes when so much more of the whole is done … */
+/** A line of progress comes when so much more of the whole is done, but not more often than once in so many seconds … */
 const STEP_PERCENT = 10
+const STEP_SECONDS = 1
 /** … or after so many seconds, which become more as the run goes on. */
 const LEAST_SECONDS = 30
 const MOST_SECONDS = 300
@@ -29,6 +30,7 @@ export class PlainDisplay implements Display {
   readonly #stamped: boolean
   #nextPercent = STEP_PERCENT
   #nextSeconds = LEAST_SECONDS
+  #lastSeconds = 0
   #guest: GuestStatus | null = null
   #hasBegun = false
 
@@ -41,9 +43,11 @@ export class PlainDisplay implements Display {
 
   update(snapshot: Snapshot): void {
     const { elapsed, percent } = snapshot
-    const isDue = elapsed >= this.#nextSeconds || (percent !== null && percent >= this.#nextPercent)
+    const isStep = percent !== null && percent >= this.#nextPercent && elapsed >= this.#lastSeconds + STEP_SECONDS
+    const isDue = isStep || elapsed >= this.#nextSeconds
     // The summary tells of the end.
     if (!isDue || percent === 100) return
+    this.#lastSeconds = elapsed
     this.#nextSeconds = elapsed + Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, elapsed * GROWTH))
     if (percent !== null) this.#nextPercent = percent - (percent % STEP_PERCENT) + STEP_PERCENT
     this.note('info', `${progressLine(snapshot)}${this.#waits()}`)
