@@ -4,6 +4,7 @@
  * or its timeout, is that command's alone.
  */
 
+import { randomInt } from 'node:crypto'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { type EventListener, Events } from './events.ts'
 import { parseVersion, type QmpEvent, type QmpMessage, type QmpVersion, violation } from './message.ts'
@@ -51,7 +52,12 @@ export class QmpClient {
   readonly #abandoned = new Set<number>()
   readonly #greeting = Promise.withResolvers<QmpVersion>()
   #version: QmpVersion | null = null
-  #lastId = 0
+  /**
+   * QEMU gives a client the answer to what the one before it was asking when its connection was lost: it must not be taken for
+   * one of ours. So ours begin at a number that is nobody else's; and what comes before our first one is not looked at.
+   */
+  #lastId = randomInt(2 ** 47)
+  #isHeard = false
   #look: Look | null = null
   #heard = performance.now()
   #end: VmapipeError | null = null
@@ -192,10 +198,12 @@ export class QmpClient {
     const id = answer.id as number
     if (this.#abandoned.delete(id)) return
     const pending = this.#take(id)
+    if (pending === undefined && !this.#isHeard) return
     if (pending === undefined) {
       const what = answer.kind === 'error' ? `the error '${answer.desc}'` : 'an answer'
       throw violation(`${what} to a command that it was not given`)
     }
+    this.#isHeard = true
     if (answer.kind === 'return') pending.resolve(answer.value)
     else pending.reject(refusal(pending.command, answer.class, answer.desc))
   }
