@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { backup } from '../../src/jobs/backup.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { needs } from '../support/tools.ts'
+import { lacking, needs } from '../support/tools.ts'
 import { LAUNCHER, startCli, vmapipe } from './cli.ts'
 
 const timeout = 40_000
@@ -76,7 +76,7 @@ test('a mode that is none, or shuts the owner out, is refused', { timeout }, asy
 })
 
 test('a folder that may be written and not be listed does', { timeout, ...needs('setpriv') }, async (t) => {
-  if (process.getuid?.() !== 0) return t.skip('needs root to be somebody else')
+  if (process.getuid?.() !== 0) return lacking(t, 'needs root to be somebody else')
   const { dir, archive } = await made(t)
   chmodSync(dir, 0o755)
   for (const file of [archive, join(dir, 'disk.raw')]) chmodSync(file, 0o644)
