@@ -53,7 +53,8 @@ function refuseOtherTools(spec: string): void {
   if (scheme !== undefined) {
     throw usage(`${scheme}:// is not supported ('${spec}')`, ELSEWHERE[scheme.toLowerCase()] ?? known)
   }
-  const [, host, path] = /^((?:[^@/:\s]+@)?[^/:\s]+):(.+)$/s.exec(spec) ?? []
+  // A name with a time in it, such as vm-13:05.vma, is a file.
+  const [, host, path] = /^([^@/:\s]+@[^/:\s]+|[^@/:\s]+(?=:[/~])):(.+)$/s.exec(spec) ?? []
   if (host === undefined) return
   const place = path.startsWith('/') ? path : `/~/${path}`
   throw usage(`'${spec}' could be a host and a path, or a file`, `write ssh://${host}${place}, or ./${spec} for a file`)
