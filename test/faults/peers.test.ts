@@ -176,13 +176,17 @@ describe('an ssh connection that is cut', { timeout, ...needs('sshd', 'ssh', 'ss
   test('fails the restore that comes through it, and nothing is left', async (t) => {
     const sshd = await startSshd(t)
     const folder = tmpDir(t)
+    // Much more than ssh and pipes hold: the remote end is still sending, however late the cut comes.
+    const long = join(tmpDir(t), 'long.vma')
+    writeImage(`${long}.raw`, 48 * MIB, { noise: 48 * MIB })
+    await backup({ drives: { d: `${long}.raw` }, to: long })
     const error = await aftermath(folder, async () => {
-      const job = restore({ from: `ssh://${SSH_HOST}${archive}`, into: join(folder, 'out'), bwlimit: '4MiB/s' })
+      const job = restore({ from: `ssh://${SSH_HOST}${long}`, into: join(folder, 'out'), bwlimit: '4MiB/s' })
       await until(() => files(folder).length > 1, 'a temporary file')
       sshd.cut()
       await job
     })
-    assert.match(error.line, /^source: (ssh to .* ended with exit code 255|.* gave \d+ bytes of \d+$)/)
+    assert.match(error.line, /^source: ssh to .* ended with exit code 255/)
     await until(() => processesIn(sshd.home).length === 0, 'the end of the remote script')
   })
 })
