@@ -38,6 +38,12 @@ test('wrong usage is one line on standard error and exit code 2', limits, async 
     [['backup', '--dirve', 'x=y', '-o', 'a.vma'], /unknown option '--dirve'; did you mean --drive\?/],
     [['backup', '-d', 'x=y'], /required option '-o, --output <target>' not specified/],
     [['backup', '-o', 'a.vma'], /nothing to back up/],
+    [['backup'], /nothing to back up; name a drive \(-d drive-scsi0=disk\.raw\), or a running guest/],
+    [
+      ['backup', 'disk.raw', 'out.vma'],
+      /'disk\.raw' stands alone; drives and the target are options; such as: vmapipe/,
+    ],
+    [['backup', '-d', './disk.raw', '-o', 'a.vma'], /write it as drive-scsi0=\.\/disk\.raw/],
     [['backup', '-d', 'x', '-o', 'a.vma'], /write it as (drive-scsi0|x)=disk\.raw/],
     [['backup', '-d', 'x=', '-o', 'a.vma'], /write it as (drive-scsi0|x)=disk\.raw/],
     [['backup', '-d', 'x=a', '-d', 'x=b', '-o', 'a.vma'], /drive name 'x' is given twice/],

@@ -42,7 +42,8 @@ export function backupCommand(program: Command): void {
       milliseconds,
     )
     .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)
-    .requiredOption('-o, --output <target>', 'where the archive goes')
+    .option('-o, --output <target>', 'where the archive goes; must be given')
+    .allowExcessArguments()
     .option(
       '--compress <method>',
       'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by the name of TARGET unless given',
@@ -55,7 +56,7 @@ export function backupCommand(program: Command): void {
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .option('--verify', 'read the archive back when it is complete and check it; of a damaged one the exit code is 3')
-    .action(verified)
+    .action((flags: Given, { args }: Command) => verified(complete(flags, args)))
   qemuOptions(command)
   examples(
     limited(command, 'the drives'),
@@ -66,6 +67,26 @@ export function backupCommand(program: Command): void {
     'vmapipe backup -d drive-scsi0=disk.raw -o /mnt/nas/vm.vma.zst --verify',
     "vmapipe backup -d drive-scsi0=/dev/vg/vm-100 --compress zstd:9 -o - | ssh nas 'cat > vm.vma.zst'",
   )
+}
+
+type Given = Omit<Flags, 'output'> & { output?: string }
+
+/** USAGE, in the order in which people think: what is backed up, then where it goes. */
+function complete({ output, ...flags }: Given, words: readonly string[]): Flags {
+  const { drive, config, attach } = flags
+  if (words.length > 0) {
+    const hint = 'such as: vmapipe backup -d drive-scsi0=disk.raw -o vm.vma.zst'
+    throw new VmapipeError('USAGE', `'${words[0]}' stands alone; drives and the target are options`, { hint })
+  }
+  if ((drive ?? config ?? attach) === undefined && !isOfQemu(flags)) {
+    const hint = 'name a drive (-d drive-scsi0=disk.raw), or a running guest (--attach, --qmp or --libvirt)'
+    throw new VmapipeError('USAGE', 'nothing to back up', { hint })
+  }
+  if (output === undefined) {
+    const hint = 'say where the archive goes, such as -o vm.vma.zst'
+    throw new VmapipeError('USAGE', "required option '-o, --output <target>' not specified", { hint })
+  }
+  return { ...flags, output }
 }
 
 /** With --verify, what was written is read back once it has its name. */
@@ -102,7 +123,7 @@ async function run({ attach, forceShare, ...flags }: Flags): Promise<void> {
     })
   const bare = drive.find(([, source]) => source === '')
   if (bare !== undefined)
-    throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${bare[0]}=disk.raw` })
+    throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${example(bare[0])}` })
   const drives = driveRecord(drive)
   const configs = configRecord(config)
   const { backup } = await import('../../jobs/backup.ts')
@@ -157,6 +178,11 @@ async function runAttached(
       }),
     backupSummary,
   )
+}
+
+/** With the name that was given, if it is one: a path was meant to be the source. */
+function example(given: string): string {
+  return /[./]/.test(given) ? `drive-scsi0=${given}` : `${given}=disk.raw`
 }
 
 /** `NAME=SOURCE`, or `NAME` alone of a running guest. */

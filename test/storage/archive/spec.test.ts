@@ -42,7 +42,8 @@ test('places of other tools are refused with what can be written instead', () =>
     ['me@nas:vm.vma', /ssh:\/\/me@nas\/~\/vm\.vma/],
   ]
   for (const [spec, hint] of cases) assert.throws(() => parsePlace(spec), { code: 'USAGE', hint }, spec)
-  for (const path of ['./nas:/x', '/a:b', 'dir/a:b.vma', 'vm-2026-11-28T13:05:11.vma.zst', 'a:b']) assert.deepEqual(parsePlace(path), { kind: 'file', path })
+  for (const path of ['./nas:/x', '/a:b', 'dir/a:b.vma', 'vm-2026-11-28T13:05:11.vma.zst', 'a:b'])
+    assert.deepEqual(parsePlace(path), { kind: 'file', path })
 })
 
 test('what names no file is refused', () => {
