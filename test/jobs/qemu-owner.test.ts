@@ -121,6 +121,31 @@ for (const build of QEMU_BUILDS) {
       await assertWhole(t, it, it.to)
     })
 
+    test('has no NBD server left of a backup that was killed when it had started only that', { timeout }, async (t) => {
+      const it = await start(t, build)
+      await it.monitor.execute('stop')
+      await killedBefore(t, it, 'block-export-add')
+      const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
+      assert.equal(code, 0, stderr)
+      await assert.rejects(it.monitor.execute('nbd-server-stop'), { message: /not running/ })
+      await killedBefore(t, it, 'block-export-add')
+      await qemuBackup({ qmp: it.second, to: it.to, mode: 'guarded', warn: () => {} })
+      await assertAs(it, 'paused')
+    })
+
+    test('keeps the NBD server of its owner, which a backup that was killed had found running', {
+      timeout,
+    }, async (t) => {
+      const it = await start(t, build)
+      const addr = { type: 'unix', data: { path: join(it.dir, 'theirs') } }
+      await it.monitor.execute('nbd-server-start', { addr })
+      await killedBefore(t, it, 'block-export-add')
+      const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
+      assert.equal(code, 0, stderr)
+      await it.monitor.execute('nbd-server-stop')
+      await assertAs(it, 'running')
+    })
+
     test('goes on when the connection is lost just then', { timeout }, async (t) => {
       const it = await start(t, build)
       let isOver = false

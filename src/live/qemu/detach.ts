@@ -7,7 +7,7 @@ import { type Footprint, footprintOf, namesIn } from './footprint.ts'
 import { letGoOn } from './guest-switch.ts'
 import { removeNote } from './objects.ts'
 import { type Overlay, OverlayError } from './overlays.ts'
-import { PushServer, removeSocketFolder } from './push-server.ts'
+import { hasPullSocket, PushServer, removeSocketFolder } from './push-server.ts'
 import { disarmRam } from './ram-snapshot.ts'
 import { remove } from './removal.ts'
 
@@ -28,9 +28,10 @@ export async function detach(qmp: QmpClient, claim: Claim): Promise<Detached> {
   const claims = footprint.notes.filter(({ id }) => isClaim(id) && id !== claim.id)
   const sockets = [...footprint.places.flatMap(socketOf), ...claims.flatMap(({ text }) => (text === '' ? [] : [text]))]
   await refuseWhereAlive(sockets)
-  const continued = await setFree(qmp, footprint)
+  const folders = [...new Set(sockets.map(dirname))]
+  const continued = await setFree(qmp, footprint, folders)
   for (const { id } of claims) await removeNote(qmp, id)
-  for (const folder of new Set(sockets.map(dirname))) await removeSocketFolder(folder)
+  for (const folder of folders) await removeSocketFolder(folder)
   return { removed, continued, overlays: [] }
 }
 
@@ -53,15 +54,16 @@ export async function detachAlone(qmp: QmpClient): Promise<Detached> {
 }
 
 /** First of all it goes on, if it stands still because of us; but QEMU refuses that as long as it saves the memory. */
-async function setFree(qmp: QmpClient, { exports, filters }: Footprint): Promise<boolean> {
+async function setFree(qmp: QmpClient, { exports, filters }: Footprint, folders: readonly string[]): Promise<boolean> {
   let continued = false
   try {
     await disarmRam(qmp)
   } finally {
     continued = await letGoOn(qmp)
   }
-  // Only guarded push has QEMU serve something.
-  await remove(qmp, { server: exports.length + filters.length > 0 })
+  // Only guarded push has QEMU serve something. A run may have been killed when it had started the server and nothing else.
+  const server = exports.length + filters.length > 0 || (await Promise.all(folders.map(hasPullSocket))).includes(true)
+  await remove(qmp, { server })
   return continued
 }
 

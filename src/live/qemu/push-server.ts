@@ -1,7 +1,7 @@
 /** Our end of the push: an NBD server in a folder of its own, with an export for every drive. */
 
 import { constants } from 'node:fs'
-import { chmod, lchown, mkdir, mkdtemp, open, rmdir, unlink } from 'node:fs/promises'
+import { chmod, lchown, lstat, mkdir, mkdtemp, open, rmdir, unlink } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
@@ -16,8 +16,9 @@ import type { PushTarget } from './push-target.ts'
 const FOLDER = 'vmapipe-'
 /** The one folder in it that QEMU may write to. */
 const QEMUS = 'qemu'
+const PULL = 'pull'
 /** What there may be in them. */
-const SOCKETS = ['push', 'ram', join(QEMUS, 'pull'), 'life']
+const SOCKETS = ['push', 'ram', join(QEMUS, PULL), 'life']
 
 /** What QEMU may have in flight for one drive before the rest waits in its socket: requests, and bytes of them. */
 const MAX_REQUESTS = 64
@@ -122,6 +123,12 @@ export async function removeSocketFolder(folder: string): Promise<void> {
   } finally {
     await handle.close()
   }
+}
+
+/** Whether a QEMU whose NBD server the run of this folder started has that server still: it removes the socket when the server ends. */
+export async function hasPullSocket(folder: string): Promise<boolean> {
+  const found = await lstat(join(folder, QEMUS, PULL)).catch(() => null)
+  return found?.isSocket() ?? false
 }
 
 /** Known names alone are unlinked: what else QEMU has put into its folder stays, and with it the folder. */
