@@ -5,8 +5,9 @@
  */
 
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, readFileSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { familyOf, signalFamily } from './family.ts'
 
 export interface TiedOptions extends SpawnOptions {
   /** What the child gets when we are gone; KILL for a program that may overhear a TERM. */
@@ -93,28 +94,4 @@ function endChildren(): void {
 /** Ends all children and what they have started, whatever signals they ignore. */
 export function killChildren(): void {
   for (const { pid } of children) if (pid !== undefined) signalFamily(familyOf(pid), 'SIGKILL')
-}
-
-/** A process and all that it has started, parents first: a shell must not go on because its child has ended. */
-export function familyOf(pid: number): number[] {
-  const path = `/proc/${pid}/task/${pid}/children`
-  let started: string[] = []
-  try {
-    started = readFileSync(path, 'latin1')
-      .split(' ')
-      .filter((word) => word !== '')
-  } catch {
-    // It has ended, or this system does not tell.
-  }
-  return [pid, ...started.flatMap((child) => familyOf(Number(child)))]
-}
-
-export function signalFamily(pids: readonly number[], signal: NodeJS.Signals): void {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, signal)
-    } catch {
-      // It has ended by itself.
-    }
-  }
 }

@@ -5,7 +5,8 @@ import type { Readable, Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { familyOf, signalFamily, spawnTied } from '../child.ts'
+import { spawnTied } from '../child.ts'
+import { familyOf, guardFamily, signalFamily } from '../family.ts'
 
 /** How long a program may take to end by itself after it has closed its end of the pipe. */
 const GRACE_MS = 2000
@@ -45,7 +46,8 @@ export class Command {
     this.#name = name
     this.#warn = warn
     const stdio: StdioOptions = [stdin, stdout === 'stderr' ? 2 : 'pipe', 'pipe']
-    this.#child = spawnTied(program, args, { stdio })
+    const guard = guardFamily()
+    this.#child = spawnTied(program, args, { stdio, env: guard.env })
     this.#ended = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => resolve({ code, signal }))
       this.#child.once('error', (error) => {
@@ -55,6 +57,7 @@ export class Command {
     })
     void this.#ended.then(() => {
       this.#isOver = true
+      guard.release()
     })
     this.#child.stderr!.on('data', (data: Buffer) => this.#hear(data.toString()))
   }
