@@ -13,12 +13,12 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { bindStage } from '../src/config/registry.ts'
 import { CLUSTER_SIZE } from '../src/core/geometry.ts'
 import { type ClusterItem, Manifest, Run } from '../src/core/items.ts'
 import { definePipeline } from '../src/core/pipeline.ts'
 import { defineStage, z } from '../src/core/stage.ts'
 import { type RepackOptions, repack } from '../src/jobs/repack.ts'
-import { bindStage } from '../src/stages/registry.ts'
 import { Content, makeMixedImage, xorshift } from './images.ts'
 import { isInstalled } from './measure.ts'
 import type { Goal, Section, Settings } from './topic.ts'

@@ -8,15 +8,17 @@ const src = join(import.meta.dirname, '../src')
 /** From the ground up: a room may use those of lower or the same level. */
 const LEVELS: Record<string, number> = {
   core: 0,
-  formats: 1,
-  protocol: 1,
-  storage: 2,
-  stages: 3,
-  access: 4,
-  live: 5,
-  config: 6,
-  jobs: 6,
-  cli: 7,
+  system: 1,
+  formats: 2,
+  protocol: 2,
+  storage: 3,
+  codecs: 4,
+  stages: 5,
+  access: 6,
+  live: 7,
+  config: 8,
+  jobs: 8,
+  cli: 9,
 }
 
 const files = globSync('**/*.{ts,js}', { cwd: src })
@@ -30,7 +32,7 @@ const imports = files.flatMap((file) =>
 const room = (file: string) => file.split('/')[0]
 
 describe('the architecture', () => {
-  test('dependence goes one way: cli, jobs and config, live, access, stages, storage, formats and protocol, core', () => {
+  test('dependence goes one way: cli, jobs and config, live, access, stages, codecs, storage, formats and protocol, system, core', () => {
     const back = imports
       .filter(({ own, file, target }) => own && room(file) in LEVELS && room(target) in LEVELS)
       .filter(({ file, target }) => LEVELS[room(file)] < LEVELS[room(target)])
@@ -42,9 +44,16 @@ describe('the architecture', () => {
   test('formats and protocols know nothing of each other, nor stages of the command line', () => {
     const across = imports.filter(
       ({ own, file, target }) =>
-        own && room(file) !== room(target) && LEVELS[room(file)] === 1 && LEVELS[room(target)] === 1,
+        own &&
+        room(file) !== room(target) &&
+        LEVELS[room(file)] === LEVELS.formats &&
+        LEVELS[room(target)] === LEVELS.formats,
     )
     assert.deepEqual(across, [])
+  })
+
+  test('no files import each other in a ring', { todo: true }, () => {
+    assert.deepEqual(rings(imports.filter(({ own }) => own)), [])
   })
 
   test('core alone imports streamx and stream-chain', () => {
@@ -74,3 +83,26 @@ describe('the architecture', () => {
     assert.deepEqual(large, [])
   })
 })
+
+/** Sets of files of which each is reached from each other by imports, types too. */
+function rings(edges: readonly { file: string; target: string }[]): string[][] {
+  const targets = Map.groupBy(edges, ({ file }) => file)
+  const reached = (from: string) => {
+    const seen = new Set<string>()
+    const left = [from]
+    for (let file = left.pop(); file !== undefined; file = left.pop()) {
+      for (const { target } of targets.get(file) ?? []) {
+        if (seen.has(target)) continue
+        seen.add(target)
+        left.push(target)
+      }
+    }
+    return seen
+  }
+  const reach = new Map([...targets.keys()].map((file) => [file, reached(file)]))
+  const inRing = [...reach].filter(([file, seen]) => seen.has(file)).map(([file]) => file)
+  const groups = Map.groupBy(inRing, (file) =>
+    inRing.filter((other) => reach.get(file)!.has(other) && reach.get(other)!.has(file)).join(),
+  )
+  return [...groups.values()]
+}

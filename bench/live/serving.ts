@@ -17,7 +17,7 @@ import { rateLimit } from '../../src/stages/rate-limit.ts'
 import { sink } from '../../src/stages/sink.ts'
 import { vmaFramer } from '../../src/stages/vma-framer.ts'
 import { zeroElider } from '../../src/stages/zero-elider.ts'
-import { spawnTied } from '../../src/storage/child.ts'
+import { spawnTied } from '../../src/system/child.ts'
 import { vmapipe } from '../topic.ts'
 import type { Target } from './fio.ts'
 

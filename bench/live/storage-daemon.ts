@@ -6,7 +6,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
-import { spawnTied } from '../../src/storage/child.ts'
+import { spawnTied } from '../../src/system/child.ts'
 import { isListening } from '../../test/support/qemu.ts'
 import type { Target } from './fio.ts'
 

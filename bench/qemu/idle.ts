@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { spawnTied } from '../../src/storage/child.ts'
+import { spawnTied } from '../../src/system/child.ts'
 import { alternate, type Measured } from '../measure.ts'
 import { type Settings, vmapipe } from '../topic.ts'
 

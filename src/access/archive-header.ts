@@ -3,7 +3,7 @@
 import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 
 export interface ArchiveHeader {
   manifest: Manifest

@@ -4,7 +4,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import type { Manifest } from '../core/items.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../formats/vma/extent.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 
 /** The number of decoded headers that are kept, about 4 KiB each, and of headers as bytes, 512 bytes each. */

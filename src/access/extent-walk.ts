@@ -3,6 +3,7 @@
  * end of the archive, or at the first place that no extent begins at.
  */
 
+import { HopReader } from '../codecs/hop-reader.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import type { Manifest } from '../core/items.ts'
@@ -10,8 +11,7 @@ import { Turns } from '../core/turns.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../formats/vma/extent.ts'
 import type { RecordExtent } from '../formats/vma/records.ts'
 import { TableEncoder } from '../formats/vma/table.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
-import { HopReader } from './hop-reader.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 
 const EXTENT = 'an extent'

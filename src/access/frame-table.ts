@@ -8,7 +8,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { Turns } from '../core/turns.ts'
 import { decodeFooter, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import { VarintReader } from '../formats/varint.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { type MapBytes, MapInFile } from './map-bytes.ts'
 
 /** Pages of the map in the directory. If there are more, pairs of them are joined. */

@@ -1,14 +1,14 @@
 /** Reads a compressed archive whose frames are known. Frames are decoded when they are wanted, several at once, and kept in a cache. */
 
+import { declaredContent } from '../codecs/declared-content.ts'
+import { roomFor } from '../codecs/decoder.ts'
+import { decodeFrame } from '../codecs/random-access.ts'
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import { Turns } from '../core/turns.ts'
-import { roomFor } from '../stages/compression/decoder.ts'
+import type { ArchiveBytes, StreamRange } from '../storage/archive/archive-bytes.ts'
 import { checkBounds } from '../storage/bounds.ts'
-import type { ArchiveBytes, StreamRange } from './archive-bytes.ts'
-import { declaredContent } from './declared-content.ts'
-import { decodeFrame } from './frame-codecs.ts'
 import type { FrameTable, Place } from './frame-table.ts'
 import { type Load, PieceCache, type View } from './piece-cache.ts'
 

@@ -1,14 +1,14 @@
 /** Finds the frames and the index of an archive: in the archive itself, else in the sidecar, else by a pass over the archive. */
 
+import { walkFrames } from '../codecs/frame-walk.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { MAGIC_LIMIT, recognise } from '../formats/compression.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import type { ArchiveHeader } from './archive-header.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import { walkExtents } from './extent-walk.ts'
 import { FrameTable, readFrameTable } from './frame-table.ts'
-import { walkFrames } from './frame-walk.ts'
 import { buildIndex } from './index-builder.ts'
 import { mapInMemory } from './map-bytes.ts'
 import type { Sidecar } from './sidecar.ts'

@@ -3,7 +3,7 @@
 import { VmapipeError } from '../core/errors.ts'
 import { headerFor, pieceBytes, wrappedBytes } from '../formats/frame-map/container.ts'
 import type { Footer } from '../formats/frame-map/frame-map.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 
 export interface MapBytes {
   readonly size: number

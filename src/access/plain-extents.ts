@@ -6,7 +6,7 @@
 import { VmapipeError } from '../core/errors.ts'
 import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
 import { EXTENT_HEADER_SIZE, type ExtentHeader, MAX_EXTENT_SIZE } from '../formats/vma/extent.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
 import type { ExtentHeaders } from './extent-headers.ts'

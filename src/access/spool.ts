@@ -21,7 +21,7 @@ import { vmaDeframer } from '../stages/vma-deframer.ts'
 import { zeroExpander } from '../stages/zero-expander.ts'
 import { makeFolder } from '../storage/folder.ts'
 import { RawReader } from '../storage/raw-reader.ts'
-import { writeAll } from '../storage/write-all.ts'
+import { writeAll } from '../system/write-all.ts'
 import { type Archive, OpenArchive } from './archive.ts'
 import { SharedDrive } from './image-reader.ts'
 

@@ -6,7 +6,7 @@ import type { Manifest } from '../core/items.ts'
 import { type Closing, decodeClosing } from '../formats/vma/closing.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
 import { CLOSING, PAGE, RECORD_BYTES, type RecordExtent } from '../formats/vma/records.ts'
-import type { ArchiveBytes } from './archive-bytes.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 
 /** Pages that are read at once: 1 MiB. */

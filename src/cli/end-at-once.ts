@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { removeLeftBehind } from '../core/left-behind.ts'
-import { killChildren } from '../storage/child.ts'
+import { killChildren } from '../system/child.ts'
 
 /**
  * Takes away what would be left behind, as far as that can be done at once, a guest's QEMU first of all; ends all children, and then

@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { asVmapipeError, printable, VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ServiceStatus } from '../live/service.ts'
-import { syscalls } from '../storage/syscalls.ts'
+import { syscalls } from '../system/syscalls.ts'
 import { interruptible } from './signals.ts'
 
 export interface ServingFlags {

@@ -3,7 +3,7 @@
 import { styleText } from 'node:util'
 import { bytesOf } from '../core/byte-text.ts'
 import { printable } from '../core/errors.ts'
-import { refuseIfClosed } from '../storage/standard-streams.ts'
+import { refuseIfClosed } from '../system/standard-streams.ts'
 
 type Format = Parameters<typeof styleText>[0]
 

@@ -1,10 +1,10 @@
 /** What is said of an archive that was read to its end: lines for people, and an object for programs. */
 
 import { printable, type VmapipeError } from '../core/errors.ts'
+import type { Damage } from '../core/findings.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ArchiveReport, DriveVerdict } from '../jobs/archive-report.ts'
 import { rangeLines } from '../jobs/restore-notes.ts'
-import type { Damage } from '../stages/findings.ts'
 import { percent } from './summary.ts'
 import { columns, count } from './text.ts'
 

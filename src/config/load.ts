@@ -7,10 +7,10 @@ import { extname } from 'node:path'
 import { describe, VmapipeError } from '../core/errors.ts'
 import { definePipeline, type Pipeline } from '../core/pipeline.ts'
 import type { BoundStage } from '../core/stage.ts'
-import { stages as builtIn } from '../stages/registry.ts'
 import { readSmallFile } from '../storage/config-file.ts'
 import { loadModule } from './module.ts'
 import { readPipeline } from './read.ts'
+import { stages as builtIn } from './registry.ts'
 import type { Registry } from './schema.ts'
 
 export interface PipelineConfig {

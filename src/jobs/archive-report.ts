@@ -1,10 +1,10 @@
 /** What is to be said of an archive that was read to its end, and the error that a damaged one is. */
 
+import type { Behind } from '../core/behind.ts'
+import type { DriveReport } from '../core/census.ts'
 import { printable, VmapipeError } from '../core/errors.ts'
+import type { ByteRange, CompressionFindings, Damage, DriveFindings, Findings } from '../core/findings.ts'
 import type { Manifest } from '../core/items.ts'
-import type { Behind } from '../stages/behind.ts'
-import type { DriveReport } from '../stages/census.ts'
-import type { ByteRange, CompressionFindings, Damage, DriveFindings, Findings } from '../stages/findings.ts'
 
 /** So many ranges of a drive are listed: an archive may be damaged everywhere. */
 const LISTED = 1000

@@ -4,6 +4,8 @@
  */
 
 import { randomUUID } from 'node:crypto'
+import { bindStage } from '../config/registry.ts'
+import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
@@ -14,8 +16,6 @@ import { confirmation, feedSource } from '../live/control/handover/feed-source.t
 import { serviceSource } from '../live/control/service-source.ts'
 import { Watch } from '../live/control/watch.ts'
 import { type LiveBackupStatus, PIECE_CLUSTERS } from '../live/live-backup.ts'
-import { Census } from '../stages/census.ts'
-import { bindStage } from '../stages/registry.ts'
 import { readConfigFile } from '../storage/config-file.ts'
 import { announce, tellPointInTime } from './announce.ts'
 import { type BackupOptions, compressorFor, framerFor } from './backup.ts'

@@ -1,12 +1,12 @@
 /** Drives that nobody writes to, into one VMA archive. */
 
 import type { Writable } from 'node:stream'
+import { bindStage } from '../config/registry.ts'
+import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { atLeastOne, checkOptions, flag, placeOrStream, type Shape, text } from '../core/options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
-import { Census } from '../stages/census.ts'
 import { isDriveReader } from '../stages/cluster-source.ts'
-import { bindStage } from '../stages/registry.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { announce } from './announce.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'

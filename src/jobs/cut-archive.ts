@@ -5,8 +5,10 @@
  */
 
 import { type FileHandle, open, stat } from 'node:fs/promises'
+import { bindStage } from '../config/registry.ts'
 import { ByteQueue } from '../core/byte-queue.ts'
 import { VmapipeError } from '../core/errors.ts'
+import { Findings } from '../core/findings.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import { Chunk } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
@@ -20,8 +22,6 @@ import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts
 import { UUID } from '../formats/vma/extent-header.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { CLOSING } from '../formats/vma/records.ts'
-import { Findings } from '../stages/findings.ts'
-import { bindStage } from '../stages/registry.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import type { ReadOptions } from './restore.ts'
 

@@ -1,22 +1,22 @@
 /** An index for an archive that has none of its own, as a file beside it. */
 
 import { availableParallelism } from 'node:os'
-import type { ArchiveBytes } from '../access/archive-bytes.ts'
-import { ArchiveFile } from '../access/archive-file.ts'
 import { readHeader } from '../access/archive-header.ts'
 import { walkExtents } from '../access/extent-walk.ts'
 import { FrameTable } from '../access/frame-table.ts'
-import { notAlone, walkFrames } from '../access/frame-walk.ts'
 import { atOnceIn, Frames } from '../access/frames.ts'
 import { buildIndex } from '../access/index-builder.ts'
 import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
 import { mapInMemory } from '../access/map-bytes.ts'
 import { writeSidecar } from '../access/sidecar.ts'
+import { notAlone, walkFrames } from '../codecs/frame-walk.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkOptions, flag, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
+import { ArchiveFile } from '../storage/archive/archive-file.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 
 export interface IndexOptions extends RunOptions {

@@ -1,13 +1,13 @@
 /** What all jobs have in common: how they are told and what they answer. */
 
+import { bindStage } from '../config/registry.ts'
+import type { Census, DriveReport } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { atLeastOne, type Shape, text } from '../core/options.ts'
 import { definePipeline, type RunOptions, type RunResult } from '../core/pipeline.ts'
 import { runShape } from '../core/run.ts'
 import { type BoundStage, z } from '../core/stage.ts'
-import type { Census, DriveReport } from '../stages/census.ts'
-import { bindStage } from '../stages/registry.ts'
 
 export interface JobOptions extends RunOptions {
   /** Bytes a second that are read at most (from the drives in a backup, from the archive otherwise), or text such as `100MB/s`. */

@@ -4,7 +4,7 @@ import { open, stat } from 'node:fs/promises'
 import { VmapipeError } from '../core/errors.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
-import { syscalls } from '../storage/syscalls.ts'
+import { syscalls } from '../system/syscalls.ts'
 import { type VerifyResult, verify } from './verify.ts'
 
 /** Throws USAGE if `to` cannot be read back, such as a pipe. To be called before it is written. */

@@ -1,8 +1,8 @@
 /** What became of the drives of a damaged archive, in a line each. */
 
+import type { ByteRange } from '../core/findings.ts'
 import { formatBytes } from '../core/size.ts'
 import type { UnsoundDrive } from '../stages/cluster-writer.ts'
-import type { ByteRange } from '../stages/findings.ts'
 import type { ArchiveReport, DriveVerdict, Ranges } from './archive-report.ts'
 
 /** `unsound` are those drives that were restored and are not whole. */

@@ -1,13 +1,13 @@
 /** A VMA archive back into drives and config files. */
 
 import type { Readable } from 'node:stream'
+import { bindStage } from '../config/registry.ts'
+import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
+import { Findings } from '../core/findings.ts'
 import { checkOptions, flag, names, placeOrStream, type Shape, text } from '../core/options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
-import { Census } from '../stages/census.ts'
 import type { UnsoundDrive } from '../stages/cluster-writer.ts'
-import { Findings } from '../stages/findings.ts'
-import { bindStage } from '../stages/registry.ts'
 import { archiveReport, DamagedArchive } from './archive-report.ts'
 import { refuseIfCut } from './cut-archive.ts'
 import { type JobOptions, type JobResult, jobShape, limit, runJob } from './job.ts'

@@ -1,9 +1,9 @@
 /** Everything that a restore would check, without writing anything. */
 
+import { bindStage } from '../config/registry.ts'
+import { Findings } from '../core/findings.ts'
 import { checkOptions } from '../core/options.ts'
 import { definePipeline, type RunResult } from '../core/pipeline.ts'
-import { Findings } from '../stages/findings.ts'
-import { bindStage } from '../stages/registry.ts'
 import type { VerifyReport } from '../stages/verifier.ts'
 import { type ArchiveReport, archiveReport, DamagedArchive } from './archive-report.ts'
 import { type ReadOptions, reading, readShape } from './restore.ts'

@@ -2,8 +2,8 @@
 
 import { setImmediate as otherEvents } from 'node:timers/promises'
 import { Arena } from '../core/arena.ts'
-import { SharedMemory, type SharedPlace } from '../storage/shared-memory.ts'
-import { syscalls } from '../storage/syscalls.ts'
+import { SharedMemory, type SharedPlace } from '../system/shared-memory.ts'
+import { syscalls } from '../system/syscalls.ts'
 
 /** Bytes: it takes a fraction of a millisecond. */
 const FORGOTTEN_AT_ONCE = 2 << 20

@@ -5,11 +5,11 @@
  */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { Findings } from '../core/findings.ts'
 import type { Range, RangeItem } from '../core/items.ts'
 import { defineStage, type SinkBody, type StageContext, z } from '../core/stage.ts'
 import type { DriveWriter } from '../storage/drive.ts'
 import { Targets } from './cluster-writer/targets.ts'
-import { Findings } from './findings.ts'
 
 const options = z.strictObject({
   into: z

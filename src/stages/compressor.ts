@@ -4,17 +4,17 @@
  * its trailer have frames of their own, so that a reader that looks something up there reads nothing else.
  */
 
+import type { FrameEncoder } from '../codecs/encoder.ts'
+import { planFrames } from '../codecs/frames.ts'
+import { gzipEncoder } from '../codecs/gzip/encoder.ts'
+import { InOrder } from '../codecs/in-order.ts'
+import { lz4Encoder } from '../codecs/lz4/encoder.ts'
+import { zstdEncoder } from '../codecs/zstd/encoder.ts'
 import type { Budget, Slab } from '../core/budget.ts'
 import { Chunk } from '../core/items.ts'
 import { byteSize } from '../core/size.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
 import { FrameMapWriter } from '../formats/frame-map/frame-map.ts'
-import type { FrameEncoder } from './compression/encoder.ts'
-import { planFrames } from './compression/frames.ts'
-import { gzipEncoder } from './compression/gzip-encoder.ts'
-import { InOrder } from './compression/in-order.ts'
-import { lz4Encoder } from './compression/lz4-encoder.ts'
-import { zstdEncoder } from './compression/zstd-encoder.ts'
 
 const METHODS = {
   zstd: { level: 3, allowed: (level: number) => (level >= -7 && level <= -1) || (level >= 1 && level <= 19) },

@@ -4,18 +4,18 @@
  * error. If `findings` are given, it continues with the next frame behind damage, and passes on a gap.
  */
 
+import { ArchiveEnd } from '../codecs/archive-end.ts'
+import { decodeArchive } from '../codecs/decode.ts'
+import { type DecoderContext, type DecodingPlan, planDecoding } from '../codecs/decoder.ts'
+import { InOrder } from '../codecs/in-order.ts'
+import { Outlet } from '../codecs/outlet.ts'
+import { PullInput } from '../codecs/pull-input.ts'
+import { Recovery } from '../codecs/recovery.ts'
+import { StreamCheck } from '../codecs/stream-check.ts'
+import { behindText } from '../core/behind.ts'
+import { Findings, NoFindings } from '../core/findings.ts'
 import type { Chunk } from '../core/items.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
-import { behindText } from './behind.ts'
-import { ArchiveEnd } from './compression/archive-end.ts'
-import { decodeArchive } from './compression/decode.ts'
-import { type DecoderContext, type DecodingPlan, planDecoding } from './compression/decoder.ts'
-import { InOrder } from './compression/in-order.ts'
-import { Outlet } from './compression/outlet.ts'
-import { PullInput } from './compression/pull-input.ts'
-import { Recovery } from './compression/recovery.ts'
-import { StreamCheck } from './compression/stream-check.ts'
-import { Findings, NoFindings } from './findings.ts'
 
 export const decompressor = defineStage({
   name: 'decompressor',

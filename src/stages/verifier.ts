@@ -1,10 +1,10 @@
 /** Counts the clusters of each drive that the deframer accepted. It is the last stage of a pipeline that only checks. */
 
+import { Census, type DriveReport } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { defineStage, type SinkBody, z } from '../core/stage.ts'
 import { restoreNames } from '../formats/vma/names.ts'
-import { Census, type DriveReport } from './census.ts'
 
 export interface VerifyReport {
   manifest: Manifest

@@ -4,9 +4,11 @@
  * extent or a gap it searches for the next extent. An impossible cluster is left out.
  */
 
+import { behindText, goesOnBehind } from '../core/behind.ts'
 import { ByteQueue } from '../core/byte-queue.ts'
 import type { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
+import { type ClusterSpan, Findings, NoFindings } from '../core/findings.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import { type Chunk, type ClusterItem, type Gap, type Manifest, Run } from '../core/items.ts'
 import { defineStage, type StageContext, z } from '../core/stage.ts'
@@ -15,8 +17,6 @@ import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
 import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { TrailerCheck } from '../formats/vma/trailer-check.ts'
-import { behindText, goesOnBehind } from './behind.ts'
-import { type ClusterSpan, Findings, NoFindings } from './findings.ts'
 import { type Extent, ExtentReader } from './vma-deframer/extent-reader.ts'
 import { admit, clustersOf, keptBlocks, slotRuns, spanText, storedBytes } from './vma-deframer/slot-runs.ts'
 import { Unchecked } from './vma-deframer/unchecked.ts'

@@ -1,7 +1,7 @@
 import { constants, fstat, read } from 'node:fs'
 import { promisify } from 'node:util'
 import { VmapipeError } from '../core/errors.ts'
-import { closeFd, openFd, readPipe } from './archive/pipe-fd.ts'
+import { closeFd, openFd, readPipe } from '../system/pipe-fd.ts'
 import { openRaw } from './raw-reader.ts'
 
 /**

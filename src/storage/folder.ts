@@ -5,7 +5,7 @@ import { chmod, lstat, mkdir, open, stat } from 'node:fs/promises'
 import { dirname, normalize } from 'node:path'
 import { pathOf } from '../core/byte-text.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { fileCalls } from './file-calls.ts'
+import { fileCalls } from '../system/file-calls.ts'
 import { refuseAmongDevices } from './guard/dev-folder.ts'
 
 /** What is kept there is its owner's alone. */

@@ -3,8 +3,17 @@
 import { setImmediate } from 'node:timers/promises'
 import { VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE } from '../core/geometry.ts'
+import {
+  EINVAL,
+  ENXIO,
+  EOPNOTSUPP,
+  SEEK_DATA,
+  SEEK_END,
+  SEEK_HOLE,
+  type Syscalls,
+  syscalls,
+} from '../system/syscalls.ts'
 import type { DriveExtent } from './drive.ts'
-import { EINVAL, ENXIO, EOPNOTSUPP, SEEK_DATA, SEEK_END, SEEK_HOLE, type Syscalls, syscalls } from './syscalls.ts'
 
 /** Null in their place means that nobody can tell: all is data. */
 type SeekCalls = Pick<Syscalls, 'lseek' | 'lseekAsync'>

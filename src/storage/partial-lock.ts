@@ -10,8 +10,8 @@
 import { once } from 'node:events'
 import { type FileHandle, readFile, stat, statfs } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import { findProgram, spawnTied } from './child.ts'
-import { EAGAIN, fileCalls } from './file-calls.ts'
+import { findProgram, spawnTied } from '../system/child.ts'
+import { EAGAIN, fileCalls } from '../system/file-calls.ts'
 import { SHARED, UNLOCKED } from './partial-name.ts'
 
 /** statfs(2), "f_type" of filesystems on disks (and in the memory) of this machine alone. */

@@ -4,12 +4,12 @@ import { constants, fstatSync, readFileSync, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { pathOf } from '../core/byte-text.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { SEEK_END, SEEK_SET, syscalls } from '../system/syscalls.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveExtent, DriveReader } from './drive.ts'
 import { lockImage } from './guard/image-lock.ts'
 import { fileExtents } from './holes.ts'
 import { noteReading } from './in-use.ts'
-import { SEEK_END, SEEK_SET, syscalls } from './syscalls.ts'
 
 export class RawReader implements DriveReader {
   readonly size: number

@@ -2,12 +2,12 @@
 
 import type { FileHandle } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { writeAll } from '../system/write-all.ts'
 import { checkBounds } from './bounds.ts'
 import type { DriveWriter } from './drive.ts'
 import { type DeviceOptions, openDevice } from './guard/block-device.ts'
 import { lockImage } from './guard/image-lock.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
-import { writeAll } from './write-all.ts'
 import { zeroRange } from './zeroing.ts'
 
 class RawWriter implements DriveWriter {

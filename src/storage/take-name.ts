@@ -7,7 +7,7 @@ import type { Stats } from 'node:fs'
 import { link, lstat, rename } from 'node:fs/promises'
 import { getSystemErrorName } from 'node:util'
 import { pathOf } from '../core/byte-text.ts'
-import { fileCalls } from './file-calls.ts'
+import { fileCalls } from '../system/file-calls.ts'
 import { isSame } from './partial-entry.ts'
 
 /** What a filesystem without hard links says, or one of which the file has too many. */

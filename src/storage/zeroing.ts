@@ -1,8 +1,8 @@
 /** Makes ranges of files and block devices read as zeroes, without writing or allocating them where that is possible. */
 
 import type { FileHandle } from 'node:fs/promises'
-import { EIO, PUNCH_HOLE, type Syscalls, syscalls, ZERO_RANGE } from './syscalls.ts'
-import { writeAll } from './write-all.ts'
+import { EIO, PUNCH_HOLE, type Syscalls, syscalls, ZERO_RANGE } from '../system/syscalls.ts'
+import { writeAll } from '../system/write-all.ts'
 
 /** Devices zero whole logical blocks, of at most a page. */
 const ALIGNMENT = 4096

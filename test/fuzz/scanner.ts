@@ -1,9 +1,9 @@
 /** Reads archives past all damage, in a process of its own: the test runner's look at every promise would cost more than that. */
 
 import { VmapipeError } from '../../src/core/errors.ts'
+import { Findings } from '../../src/core/findings.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { decompressor } from '../../src/stages/decompressor.ts'
-import { Findings } from '../../src/stages/findings.ts'
 import { vmaDeframer } from '../../src/stages/vma-deframer.ts'
 import { chunksOf } from '../support/bytes.ts'
 import { cut } from '../support/content.ts'

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { footprintOf, namesIn } from '../../src/live/qemu/footprint.ts'
+import { footprintOf, namesIn } from '../../src/live/qemu/attachment/footprint.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { makeGuestDisk } from '../support/guest/disk.ts'
 import { type Guest, startGuest } from '../support/guest/guest.ts'

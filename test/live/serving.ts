@@ -10,7 +10,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlClient } from '../../src/live/control/client.ts'
 import type { BackupOutcome, ServiceStatus } from '../../src/live/service.ts'
-import { spawnTied } from '../../src/storage/child.ts'
+import { spawnTied } from '../../src/system/child.ts'
 import { LAUNCHER } from '../cli/cli.ts'
 import { tmpDir } from '../support/tmp.ts'
 

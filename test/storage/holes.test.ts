@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { constants } from 'node:os'
 import { describe, test } from 'node:test'
 import { extentsByStep, fileExtents } from '../../src/storage/holes.ts'
-import { SEEK_DATA, SEEK_END, SEEK_HOLE } from '../../src/storage/syscalls.ts'
+import { SEEK_DATA, SEEK_END, SEEK_HOLE } from '../../src/system/syscalls.ts'
 import { collect } from './contract.ts'
 
 /** Calls that answer alike whether they come from here or from a thread, and note which. */

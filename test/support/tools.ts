@@ -2,7 +2,7 @@
 
 import { delimiter } from 'node:path'
 import type { TestContext } from 'node:test'
-import { findProgram } from '../../src/storage/child.ts'
+import { findProgram } from '../../src/system/child.ts'
 
 /** Where `program` is on the PATH; /usr/sbin and /sbin count too (sshd lives there). */
 export function which(program: string): string | undefined {

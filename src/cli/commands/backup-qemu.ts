@@ -2,8 +2,8 @@
 
 import { type Command, Option } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
-import type { FsfreezeMode } from '../../live/qemu/fsfreeze.ts'
-import type { Mode } from '../../live/qemu/mode.ts'
+import type { FsfreezeMode } from '../../live/qemu/freeze/fsfreeze.ts'
+import type { Mode } from '../../live/qemu/inventory/mode.ts'
 import { configRecord, type JobFlags } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { backupSummary } from '../summary.ts'

@@ -24,7 +24,7 @@ export function detachCommand(program: Command): void {
 
 async function run(place: Flags): Promise<void> {
   const { openMonitor } = await import('../../live/qemu/monitor.ts')
-  const { detachAlone, isPaused } = await import('../../live/qemu/detach.ts')
+  const { detachAlone, isPaused } = await import('../../live/qemu/attachment/detach.ts')
   const { signal, dispose } = interruptible()
   const say = (line: string) => process.stderr.write(`${line}\n`)
   try {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { printable } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
-import type { GuestDrive, Inventory } from '../../live/qemu/discovery.ts'
+import type { GuestDrive, Inventory } from '../../live/qemu/inventory/discovery.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
 import { columns, noteLine, print, styled } from '../text.ts'
@@ -34,7 +34,7 @@ export function drivesCommand(program: Command): void {
 
 async function run({ json, ...place }: Flags): Promise<void> {
   const { openMonitor } = await import('../../live/qemu/monitor.ts')
-  const { discover } = await import('../../live/qemu/discovery.ts')
+  const { discover } = await import('../../live/qemu/inventory/discovery.ts')
   const { signal, dispose } = interruptible()
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
   try {

@@ -24,6 +24,6 @@ async function run(what: (typeof KINDS)[number]): Promise<void> {
     return
   }
   const { schemaText } = await import('../../config/schema-text.ts')
-  const { stages } = await import('../../stages/registry.ts')
+  const { stages } = await import('../../config/registry.ts')
   print(schemaText(stages).trimEnd())
 }

@@ -15,7 +15,7 @@ export function stagesCommand(program: Command): void {
 }
 
 async function run(name: string | undefined): Promise<void> {
-  const { stages } = await import('../../stages/registry.ts')
+  const { stages } = await import('../../config/registry.ts')
   if (name === undefined) {
     const rows = [...stages.values()].map(({ definition: d }) => [d.name, `${d.input} → ${d.output}`, d.summary])
     print(...columns(rows))

@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { VmapipeError } from '../../core/errors.ts'
-import { spawnTied } from '../../storage/child.ts'
+import { spawnTied } from '../../system/child.ts'
 
 /** From the sources and from the compiled package alike. */
 const LAUNCHER = fileURLToPath(new URL('../../../src/cli/vmapipe.js', import.meta.url))

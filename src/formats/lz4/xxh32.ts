@@ -3,7 +3,7 @@
  * fallback, if that cannot be loaded, is plain JavaScript, which is several times slower.
  */
 
-import { native, requireCompiled } from '../../core/native.ts'
+import { native, requireCompiled } from '../../system/native.ts'
 
 /** Computes the checksum of content that arrives in several buffers. */
 export interface Xxh32 {

@@ -6,7 +6,7 @@
 import type { Budget, Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
-import type { Parser } from '../../protocol/nbd/feeder.ts'
+import type { Parser } from '../../protocol/feeder.ts'
 import { pieceBytes } from '../../storage/archive/piece.ts'
 import { type Head, parseChunks, type Room } from './chunked.ts'
 import { Exchange, type Refusal } from './exchange.ts'

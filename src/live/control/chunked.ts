@@ -5,7 +5,7 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
-import { MAX_NEED, type Parser } from '../../protocol/nbd/feeder.ts'
+import { MAX_NEED, type Parser } from '../../protocol/feeder.ts'
 
 export interface Head {
   status: number

@@ -2,8 +2,8 @@
 
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { VmapipeError } from '../../core/errors.ts'
-import { isObject } from '../../protocol/qmp/json.ts'
-import { SharedMemory } from '../../storage/shared-memory.ts'
+import { isObject } from '../../protocol/json.ts'
+import { SharedMemory } from '../../system/shared-memory.ts'
 import type { ServiceStatus } from '../service.ts'
 import { ArchiveResponse } from './archive-response.ts'
 import { connectionError, type Refusal } from './exchange.ts'

@@ -2,7 +2,7 @@
 
 import { connect, type Socket } from 'node:net'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { Feeder, type Parser } from '../../protocol/nbd/feeder.ts'
+import { Feeder, type Parser } from '../../protocol/feeder.ts'
 import { type Head, parseHead, parseText } from './chunked.ts'
 
 /** The largest answer that is not what was asked for. */

@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { asVmapipeError } from '../../core/errors.ts'
 import { NbdServer } from '../../protocol/nbd/server/server.ts'
-import { listenOnPath } from '../../protocol/nbd/server/socket-file.ts'
+import { listenOnPath } from '../../protocol/socket-file.ts'
 import { refuseShared } from '../../storage/folder.ts'
-import { namesOf } from './names.ts'
+import { namesOf } from './attachment/names.ts'
 import type { PushTarget } from './push-target.ts'
 
 /** The folder's name begins so. */

@@ -6,8 +6,8 @@
 
 import { connect, type Socket } from 'node:net'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { Feeder, type Parser } from '../feeder.ts'
 import * as nbd from './constants.ts'
-import { Feeder, type Parser } from './feeder.ts'
 import { type Agreement, negotiate } from './handshake.ts'
 import { type Pending, parseReplies } from './replies.ts'
 import { type Cookie, encodeRequest } from './requests.ts'

@@ -4,8 +4,8 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
+import type { Parser } from '../feeder.ts'
 import * as nbd from './constants.ts'
-import type { Parser } from './feeder.ts'
 import { hex, violation } from './problem.ts'
 import { encodeGo, encodeMetaContext, encodeOption } from './requests.ts'
 

@@ -3,9 +3,9 @@
  * goes straight to the buffer of the request that it answers.
  */
 
+import { MAX_NEED, type Parser } from '../feeder.ts'
 import * as nbd from './constants.ts'
 import { Coverage } from './coverage.ts'
-import { MAX_NEED, type Parser } from './feeder.ts'
 import { hex, violation } from './problem.ts'
 import type { Cookie } from './requests.ts'
 

@@ -4,7 +4,7 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
-import { isObject, type Json, textOf } from './json.ts'
+import { isObject, type Json, textOf } from '../json.ts'
 
 export interface QmpVersion {
   major: number

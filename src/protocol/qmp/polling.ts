@@ -5,8 +5,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VmapipeError } from '../../core/errors.ts'
+import { type Json, objectsOf, textOf } from '../json.ts'
 import type { Wait } from './events.ts'
-import { type Json, objectsOf, textOf } from './json.ts'
 
 type Ask = (command: string) => Promise<unknown>
 

@@ -1,9 +1,9 @@
 /** Joins neighbouring slots of an extent to runs, and checks them against the clusters of the drives and those that have come. */
 
 import { VmapipeError } from '../../core/errors.ts'
+import type { ClusterSpan, DriveFindings, Findings } from '../../core/findings.ts'
 import { BLOCK_SIZE, clusterMask, popcount16 } from '../../core/geometry.ts'
 import type { Slot } from '../../formats/vma/extent.ts'
-import type { ClusterSpan, DriveFindings, Findings } from '../findings.ts'
 
 /** Slots whose clusters follow each other. */
 export function* slotRuns(slots: readonly Slot[]): Generator<Slot[]> {

@@ -1,6 +1,6 @@
 /** Keeps the last extents without a checksum, because a decoder may report only later that content it gave is in doubt. */
 
-import type { ClusterSpan, Findings } from '../findings.ts'
+import type { ClusterSpan, Findings } from '../../core/findings.ts'
 
 /** The number of extents that are kept. A doubt about earlier bytes applies to every drive. */
 const KEPT = 64

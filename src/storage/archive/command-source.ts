@@ -2,8 +2,8 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
+import { readStream } from '../../system/pipe-fd.ts'
 import type { Command } from './command.ts'
-import { readStream } from './pipe-fd.ts'
 import { PipeSource } from './pipe-source.ts'
 import type { ArchiveSource, SourceOptions } from './source.ts'
 

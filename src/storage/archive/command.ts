@@ -5,8 +5,8 @@ import type { Readable, Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { spawnTied } from '../child.ts'
-import { familyOf, guardFamily, signalFamily } from '../family.ts'
+import { spawnTied } from '../../system/child.ts'
+import { familyOf, guardFamily, signalFamily } from '../../system/family.ts'
 
 /** How long a program may take to end by itself after it has closed its end of the pipe. */
 const GRACE_MS = 2000

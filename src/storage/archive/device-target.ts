@@ -5,10 +5,10 @@ import { type FileHandle, open, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { asVmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
+import { descriptorFile, type WritableFile, writeAll } from '../../system/write-all.ts'
 import { openDevice } from '../guard/block-device.ts'
 import { refuseImageInUse } from '../guard/image-lock.ts'
 import { refuseIfRead } from '../in-use.ts'
-import { descriptorFile, type WritableFile, writeAll } from '../write-all.ts'
 import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 export class DeviceTarget implements ArchiveTarget {

@@ -5,9 +5,9 @@ import { promisify } from 'node:util'
 import type { Budget, Slab } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
+import { closeFd } from '../../system/pipe-fd.ts'
 import { noteReading } from '../in-use.ts'
 import { pieceBytes } from './piece.ts'
-import { closeFd } from './pipe-fd.ts'
 import type { ArchiveSource, SourceOptions } from './source.ts'
 
 const LARGEST_PIECE = 4 << 20

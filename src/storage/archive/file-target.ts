@@ -7,8 +7,8 @@ import { isUtf8 } from 'node:buffer'
 import { lstat, realpath } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
+import { writeAll } from '../../system/write-all.ts'
 import { PartialFile } from '../partial-file.ts'
-import { writeAll } from '../write-all.ts'
 import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 export class FileTarget implements ArchiveTarget {

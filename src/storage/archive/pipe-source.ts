@@ -4,8 +4,8 @@ import type { Readable } from 'node:stream'
 import type { Budget, Slab } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
+import type { Feed } from '../../system/pipe-fd.ts'
 import { pieceBytes } from './piece.ts'
-import type { Feed } from './pipe-fd.ts'
 import type { ArchiveSource, SourceOptions } from './source.ts'
 
 const LARGEST_PIECE = 1 << 20

@@ -7,10 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { promisify } from 'node:util'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { refuseIfClosed } from '../standard-streams.ts'
+import { closeFd, openFd, reopenPipe, writePipe } from '../../system/pipe-fd.ts'
+import { refuseIfClosed } from '../../system/standard-streams.ts'
 import { OpenFileTarget } from './device-target.ts'
 import { writeToStream } from './gather.ts'
-import { closeFd, openFd, reopenPipe, writePipe } from './pipe-fd.ts'
 import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 /** How often to look whether somebody reads a FIFO. */

@@ -8,7 +8,7 @@ import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { pathOf } from '../../core/byte-text.ts'
 import { VmapipeError } from '../../core/errors.ts'
-import { EACCES, EAGAIN, type Syscalls, syscalls } from '../syscalls.ts'
+import { EACCES, EAGAIN, type Syscalls, syscalls } from '../../system/syscalls.ts'
 import { holdersOf, isLockedBySomebody } from './lock-holders.ts'
 import { backingFile, loopDevicesOf } from './loop-devices.ts'
 

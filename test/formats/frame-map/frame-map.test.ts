@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
-import type { ArchiveBytes } from '../../../src/access/archive-bytes.ts'
 import { readFrameTable } from '../../../src/access/frame-table.ts'
 import { decodeFooter, type Frame, FrameMapWriter, TAIL_SIZE } from '../../../src/formats/frame-map/frame-map.ts'
+import type { ArchiveBytes } from '../../../src/storage/archive/archive-bytes.ts'
 import { framesIn } from '../../access/frame-maps.ts'
 
 const containers = ['skippable', 'gzip'] as const

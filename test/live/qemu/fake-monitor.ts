@@ -1,7 +1,7 @@
 /** A monitor whose answers a test makes up; what it was not told, it does not know. */
 
 import { VmapipeError } from '../../../src/core/errors.ts'
-import type { Monitor } from '../../../src/live/qemu/qom.ts'
+import type { Monitor } from '../../../src/live/qemu/inventory/qom.ts'
 import { QmpError } from '../../../src/protocol/qmp/client.ts'
 
 /** Properties of QOM objects as `PATH PROPERTY`. */

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { footprintOf, namesIn } from '../../../src/live/qemu/footprint.ts'
+import { footprintOf, namesIn } from '../../../src/live/qemu/attachment/footprint.ts'
 import {
   assertBoots,
   assertOneInstant,

@@ -7,8 +7,8 @@ import { type Budget, Lease, type Slab } from '../../../core/budget.ts'
 import { VmapipeError } from '../../../core/errors.ts'
 import { type ClusterItem, type Manifest, Run } from '../../../core/items.ts'
 import { decodeHeader, MAX_HEADER_SIZE } from '../../../formats/vma/header.ts'
-import type { Parser } from '../../../protocol/nbd/feeder.ts'
-import type { SharedMemory } from '../../../storage/shared-memory.ts'
+import type { Parser } from '../../../protocol/feeder.ts'
+import type { SharedMemory } from '../../../system/shared-memory.ts'
 import { Exchange, type Refusal } from '../exchange.ts'
 import {
   bytesOf,

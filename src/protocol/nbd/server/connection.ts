@@ -4,8 +4,8 @@
  */
 
 import type { Socket } from 'node:net'
-import { Feeder, type Parser } from '../feeder.ts'
-import { adopt, unsentBytes } from './adopt.ts'
+import { adopt, unsentBytes } from '../../adopt.ts'
+import { Feeder, type Parser } from '../../feeder.ts'
 import type { PayloadBuffers } from './buffers.ts'
 import type { Exports } from './export.ts'
 import { Negotiation } from './negotiation.ts'

@@ -3,8 +3,8 @@
  * A client may ask much before it decides, but neither without end nor at any length.
  */
 
+import { MAX_NEED, type Parser } from '../../feeder.ts'
 import * as nbd from '../constants.ts'
-import { MAX_NEED, type Parser } from '../feeder.ts'
 import { type Exports, type NbdExport, transmissionFlags } from './export.ts'
 import * as options from './options.ts'
 import { ClientFault, drain } from './parsing.ts'

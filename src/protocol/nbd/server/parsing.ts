@@ -1,4 +1,4 @@
-import type { Parser } from '../feeder.ts'
+import type { Parser } from '../../feeder.ts'
 
 /** A client that does not keep to the protocol so that nothing it says later can be made sense of: the connection ends. */
 export class ClientFault extends Error {}

@@ -5,10 +5,10 @@
 
 import { createServer, type Server, type Socket } from 'node:net'
 import { asVmapipeError } from '../../../core/errors.ts'
+import { listenOnPath, type SocketFile, type SocketFileOptions } from '../../socket-file.ts'
 import { PayloadBuffers } from './buffers.ts'
 import { type ConnectionContext, ServerConnection } from './connection.ts'
 import { Exports, type NbdExport } from './export.ts'
-import { listenOnPath, type SocketFile, type SocketFileOptions } from './socket-file.ts'
 import { ServerStats } from './stats.ts'
 import type { DiskFailure } from './transmission.ts'
 import { SharedRoom } from './window.ts'

@@ -4,8 +4,8 @@
  * has taken its reply. Long payload goes in pieces, which bounds the memory of all clients together.
  */
 
+import type { Parser } from '../../feeder.ts'
 import * as nbd from '../constants.ts'
-import type { Parser } from '../feeder.ts'
 import { Backlog } from './backlog.ts'
 import { type PayloadBuffers, roomFor } from './buffers.ts'
 import { errnoOf } from './errno.ts'

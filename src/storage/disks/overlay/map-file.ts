@@ -15,9 +15,9 @@ import { constants } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
+import { writeAll } from '../../../system/write-all.ts'
 import { fileExtents } from '../../holes.ts'
 import { openRaw } from '../../raw-reader.ts'
-import { writeAll } from '../../write-all.ts'
 import { type BlockMap, type ChangedPages, PAGE_BLOCKS } from './block-map.ts'
 
 /** Bytes of a block: a guest's usual write has whole ones. */

@@ -8,7 +8,7 @@ import { type ClusterItem, Manifest, type Run } from '../../../../src/core/items
 import { encodeHeader } from '../../../../src/formats/vma/header.ts'
 import { ClusterFeed } from '../../../../src/live/control/handover/cluster-feed.ts'
 import { encodeMessage, Kind, MESSAGE_BYTES, type Message } from '../../../../src/live/control/handover/messages.ts'
-import { SharedMemory } from '../../../../src/storage/shared-memory.ts'
+import { SharedMemory } from '../../../../src/system/shared-memory.ts'
 import { tmpDir } from '../../../support/tmp.ts'
 
 const timeout = 20_000

@@ -1,0 +1,105 @@
+/** Decodes an archive of any compression to the bytes of the VMA archive within. The compression is recognised by the bytes. */
+
+import { goesOnBehind, hex } from '../core/behind.ts'
+import { VmapipeError } from '../core/errors.ts'
+import { Chunk } from '../core/items.ts'
+import { couldBecome, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
+import { START, type Start } from './archive-end.ts'
+import type { DecoderContext } from './decoder.ts'
+import { Frames } from './frame-row.ts'
+import { GzipMembers } from './gzip/decoder.ts'
+import { LzopMembers } from './lzop/decoder.ts'
+import type { PullInput } from './pull-input.ts'
+import type { Row } from './row.ts'
+import { WholeStream } from './whole-stream.ts'
+
+/** Decodes to the end of the input, and checks that the archive ends there. */
+export async function decodeArchive(context: DecoderContext): Promise<void> {
+  const start = await context.input.peek(MAGIC_LIMIT)
+  const format = recognise(start)
+  if (format === undefined) throw unknown(start)
+  context.onFormat(format)
+  if (format === 'vma') await passThrough(context)
+  else if (format === 'gzip') await decodeRow(context, new GzipMembers())
+  else if (format === 'lzop') await decodeRow(context, new LzopMembers())
+  else if (format === 'bzip2' || format === 'xz') await decodeRow(context, new WholeStream(format))
+  else await decodeRow(context, new Frames())
+  await context.order.drain()
+}
+
+/** Bytes that are shown of a file that is no archive. */
+const SHOWN = 9
+
+function unknown(start: Buffer): VmapipeError {
+  if (start.length === 0) return new VmapipeError('INCOMPLETE', 'the archive is empty', { offset: 0 })
+  if (couldBecome(start)) {
+    return new VmapipeError('INCOMPLETE', `the archive ends after ${start.length} bytes`, { offset: start.length })
+  }
+  return new VmapipeError(
+    'DAMAGED',
+    `this is not a VMA archive, compressed or not: it begins with ${hex(start, SHOWN)}`,
+    {
+      offset: 0,
+      hint: 'it may be vma, or vma compressed with zstd, lz4, gzip, lzop, bzip2 or xz',
+    },
+  )
+}
+
+/** Passes the chunks of an uncompressed archive on as they are. */
+async function passThrough({ input, order }: DecoderContext): Promise<void> {
+  for (let taken = await input.take(); taken !== null; taken = await input.take()) {
+    await order.pass(new Chunk(taken.buffers, taken.leases))
+  }
+}
+
+/** Decodes a row of frames or members. Other bytes between or behind them are behind the end of the archive, or damage. */
+async function decodeRow(context: DecoderContext, row: Row): Promise<void> {
+  const { input, order, recovery, end } = context
+  for (;;) {
+    const start: Start = { offset: input.position, bytes: await input.peek(START) }
+    if (start.bytes.length === 0) break
+    const part = row.next(start.bytes)
+    if (part === null || !part.isEmpty) order.afterwards(() => void end.judge(start))
+    // Whether this still belongs to the archive is known when everything before it has been passed on.
+    if (part === null) await order.drain()
+    if (part === null && row.padded && !end.isArchive && (await passZeroes(input))) continue
+    if (!end.isOver) {
+      const decode = async () => {
+        if (part === null) throw noPart(row, start)
+        await part.decode(context)
+      }
+      await recovery.attempt(input, start, decode, row.start)
+    }
+    if (end.isOver) return passOver(context)
+  }
+  if (row.last === undefined) throw input.endsWithin('skippable frames')
+}
+
+/** Skips zeroes. Returns whether there were any. */
+async function passZeroes(input: PullInput): Promise<boolean> {
+  const before = input.position
+  for (let view = await input.view(); view !== null; view = await input.view()) {
+    const [bytes] = view.buffers
+    const zeroes = bytes.findIndex((byte) => byte !== 0)
+    await input.skip(zeroes < 0 ? bytes.length : zeroes)
+    for (const lease of view.leases) lease.release()
+    if (zeroes >= 0) break
+  }
+  return input.position > before
+}
+
+function noPart({ last, formats, part }: Row, { offset, bytes }: Start): VmapipeError {
+  if (!couldBecome(bytes, formats)) return goesOnBehind(last ?? 'skippable frame', offset, bytes)
+  return new VmapipeError('INCOMPLETE', `the archive ends within ${part}`, { offset: offset + bytes.length })
+}
+
+/** Skips the bytes behind the end of the archive, and reports them. */
+async function passOver({ input, end, order, recovery, onBehind }: DecoderContext): Promise<void> {
+  await order.drain()
+  await input.skipAll()
+  const { offset, bytes } = end.behind
+  if (bytes.length === 0) return
+  const damage = end.damage(input.position)
+  if (damage === null) onBehind(offset, bytes)
+  else recovery.report(damage)
+}

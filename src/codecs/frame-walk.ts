@@ -1,0 +1,207 @@
+/**
+ * Finds the frames of a compressed archive without a map, by a pass from one to the next. It helps only if each frame can be decoded
+ * by itself, in memory. Frames of pzstd can be, and ours.
+ */
+
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { Turns } from '../core/turns.ts'
+import { type Format, recognise } from '../formats/compression.ts'
+import { wrapperLength } from '../formats/frame-map/container.ts'
+import { type Frame, FrameMapEntries, footerOf, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
+import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberLength } from '../formats/gzip/member.ts'
+import {
+  decodeLz4Header,
+  END_MARK,
+  LZ4_HEADER_LIMIT,
+  lz4HeaderLength,
+  OUR_BLOCK_SIZE,
+  STORED,
+} from '../formats/lz4/frame.ts'
+import {
+  decodeZstdBlock,
+  decodeZstdHeader,
+  ZSTD_BLOCK_HEADER_SIZE,
+  ZSTD_CHECKSUM_SIZE,
+  ZSTD_HEADER_LIMIT,
+  zstdHeaderLength,
+} from '../formats/zstd/frame.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
+import { HopReader } from './hop-reader.ts'
+import { zstdContentBytes } from './random-access.ts'
+
+/** The largest frame that is useful, and its largest content (32 MiB). */
+const FRAME_LIMIT = 32 << 20
+/** The most bytes of the map in memory (64 MiB), which is about ten million frames. */
+const MOST_MAP = 64 << 20
+
+export interface WalkedFrames {
+  /** Encoded as at the end of an archive (formats/frame-map/README.md). */
+  map: Buffer
+  /** The reason why the pass ended before the end of the file, or null. */
+  problem: VmapipeError | null
+}
+
+export interface WalkOptions {
+  /** Decode frames that do not declare their content size, to find it. */
+  decode?: boolean
+  /** The most bytes of the map. */
+  most?: number
+  signal?: AbortSignal | undefined
+}
+
+/** Finds the frames. Throws USAGE if some cannot be decoded by themselves, or if there are too many. */
+export async function walkFrames(
+  file: ArchiveBytes,
+  { decode = false, most = MOST_MAP, signal }: WalkOptions = {},
+): Promise<WalkedFrames> {
+  const walk = new FrameWalk(file, decode)
+  const frames = new FrameMapEntries()
+  const turns = new Turns()
+  let problem: VmapipeError | null = null
+  try {
+    for (let offset = 0; offset < file.size; ) {
+      await turns.take()
+      signal?.throwIfAborted()
+      const frame = await walk.frameAt(offset)
+      if (Math.max(frame.bytes, frame.contentBytes) > FRAME_LIMIT && frame.contentBytes > 0) throw notAlone()
+      if (offset + frame.bytes > file.size) throw cut(file)
+      frames.add(frame.bytes, frame.contentBytes)
+      if (frames.length > most) throw tooMany(frames.count)
+      offset += frame.bytes
+      // Bytes behind the footer do not belong to the archive (stages/behind.ts).
+      if (frame.contentBytes === 0 && frame.bytes <= TAIL_SIZE && (await walk.isFooted(offset))) break
+    }
+  } catch (error) {
+    problem = asVmapipeError(error)
+    if (problem.code !== 'DAMAGED' && problem.code !== 'INCOMPLETE') throw problem
+  }
+  return { map: Buffer.concat(frames.finish()), problem }
+}
+
+class FrameWalk {
+  readonly #file: ArchiveBytes
+  readonly #decode: boolean
+  readonly #reader: HopReader
+
+  constructor(file: ArchiveBytes, decode: boolean) {
+    this.#file = file
+    this.#decode = decode
+    this.#reader = new HopReader(file)
+  }
+
+  async frameAt(offset: number): Promise<Frame> {
+    const start = await this.#start(offset, 4)
+    const kinds: Partial<Record<Format, () => Promise<Frame>>> = {
+      zstd: () => this.#zstd(offset),
+      lz4: () => this.#lz4(offset),
+      gzip: () => this.#gzip(offset),
+      skippable: () => this.#skippable(offset),
+    }
+    const format = recognise(start)
+    const kind = format && kinds[format]
+    if (kind !== undefined) return kind()
+    if (format !== undefined || offset === 0) throw notAlone()
+    throw new VmapipeError('DAMAGED', 'no compressed frame begins here', { offset })
+  }
+
+  /** The first bytes of a frame; fewer than `length` at the end of the file. */
+  #start(offset: number, length: number): Promise<Buffer> {
+    return this.#read(offset, Math.min(length, this.#file.size - offset))
+  }
+
+  #read(offset: number, length: number): Promise<Buffer> {
+    return this.#reader.read(offset, length, 'a frame')
+  }
+
+  /** Whether a footer ends at byte `end`, with its map and all its frames before it. */
+  async isFooted(end: number): Promise<boolean> {
+    const length = Math.min(TAIL_SIZE, end)
+    const footer = footerOf(await this.#read(end - length, length))
+    return footer !== null && footer.frameBytes + footer.wrappedBytes + footer.length === end
+  }
+
+  /** RFC 8878, section 3.1.2. */
+  async #skippable(offset: number): Promise<Frame> {
+    const header = await this.#read(offset, 8)
+    return { bytes: 8 + header.readUInt32LE(4), contentBytes: 0 }
+  }
+
+  async #zstd(offset: number): Promise<Frame> {
+    const start = await this.#start(offset, ZSTD_HEADER_LIMIT)
+    const headerLength = start.length > 4 ? zstdHeaderLength(start[4]) : ZSTD_HEADER_LIMIT
+    const { length, contentSize, checksum } = decodeZstdHeader(await this.#read(offset, headerLength), offset)
+    if ((contentSize ?? 0) > FRAME_LIMIT) throw notAlone()
+    let at = offset + length
+    for (let last = false; !last; ) {
+      const block = decodeZstdBlock(await this.#read(at, ZSTD_BLOCK_HEADER_SIZE), at)
+      at += block.length
+      last = block.last
+      if (at - offset > FRAME_LIMIT) throw notAlone()
+    }
+    const bytes = at - offset + (checksum ? ZSTD_CHECKSUM_SIZE : 0)
+    return { bytes, contentBytes: contentSize ?? (await this.#measure(offset, bytes)) }
+  }
+
+  async #measure(offset: number, length: number): Promise<number> {
+    if (!this.#decode) throw notAlone()
+    if (offset + length > this.#file.size) throw cut(this.#file)
+    const frame = Buffer.allocUnsafeSlow(length)
+    await this.#file.read(frame, offset)
+    return zstdContentBytes(frame, FRAME_LIMIT, offset)
+  }
+
+  /** A frame as we write it. */
+  async #lz4(offset: number): Promise<Frame> {
+    const start = await this.#start(offset, LZ4_HEADER_LIMIT)
+    const headerLength = start.length > 4 ? lz4HeaderLength(start) : LZ4_HEADER_LIMIT
+    const header = decodeLz4Header(Buffer.from(await this.#read(offset, headerLength)), offset)
+    const { contentSize, independent, blockSize, blockChecksums, contentChecksum } = header
+    if (contentSize === undefined || !independent || blockSize > OUR_BLOCK_SIZE || blockChecksums || !contentChecksum)
+      throw notAlone()
+    let at = offset + header.length
+    for (;;) {
+      const word = (await this.#read(at, 4)).readUInt32LE()
+      at += 4
+      if (word === END_MARK) return { bytes: at + 4 - offset, contentBytes: contentSize }
+      at += word >= STORED ? word - STORED : word
+      if (at - offset > FRAME_LIMIT) throw notAlone()
+    }
+  }
+
+  async #gzip(offset: number): Promise<Frame> {
+    const start = await this.#start(offset, MEMBER_HEADER_SIZE)
+    const wrapper = wrapperLength(start)
+    if (wrapper !== undefined) return { bytes: wrapper, contentBytes: 0 }
+    const bytes = memberLength(start, offset)
+    if (bytes === undefined) throw notAlone()
+    const trailer = await this.#read(offset + bytes - MEMBER_TRAILER_SIZE, MEMBER_TRAILER_SIZE)
+    return { bytes, contentBytes: trailer.readUInt32LE(4) }
+  }
+}
+
+function cut(file: ArchiveBytes): VmapipeError {
+  return new VmapipeError('INCOMPLETE', 'the archive ends within a frame', { offset: file.size })
+}
+
+function tooMany(frames: number): VmapipeError {
+  return new VmapipeError(
+    'USAGE',
+    `this compressed archive has no map of its frames, and more than ${frames} of them`,
+    {
+      hint: UNPACK,
+    },
+  )
+}
+
+const UNPACK =
+  'commands that read it unpack it first, into the folder of --spool; or make another archive of it with `vmapipe repack`'
+
+export function notAlone(): VmapipeError {
+  return new VmapipeError(
+    'USAGE',
+    'this compressed archive does not consist of small frames: it can only be read from front to back',
+    {
+      hint: UNPACK,
+    },
+  )
+}

@@ -1,0 +1,146 @@
+/** Decodes one whole frame from memory to memory. The content must be exactly as long as the map says. */
+
+import { promisify } from 'node:util'
+import { gunzip, zstdDecompress } from 'node:zlib'
+import { discard } from '../core/budget.ts'
+import { VmapipeError } from '../core/errors.ts'
+import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
+import {
+  decodeLz4Header,
+  END_MARK,
+  LZ4_HEADER_LIMIT,
+  lz4HeaderLength,
+  OUR_BLOCK_SIZE,
+  STORED,
+} from '../formats/lz4/frame.ts'
+import { xxh32 } from '../formats/lz4/xxh32.ts'
+import {
+  decodeZstdBlock,
+  decodeZstdHeader,
+  ZSTD_BLOCK_HEADER_SIZE,
+  ZSTD_CHECKSUM_SIZE,
+  zstdHeaderLength,
+} from '../formats/zstd/frame.ts'
+import { damagedFrame } from './engine.ts'
+import { decodeBlock, free, type Lz4Block } from './lz4/block.ts'
+import { PREFIX } from './lz4/codec.ts'
+import { zstdFrames } from './zstd/frames.ts'
+
+/** Decodes into `content` and returns the length of the frame's content, which may be more than fits. */
+type FrameCodec = (frame: Buffer, content: Buffer, offset: number) => Promise<number>
+
+const CODECS: Partial<Record<Format, { name: string; decode: FrameCodec }>> = {
+  zstd: { name: 'zstd', decode: decodeZstd },
+  lz4: { name: 'LZ4', decode: decodeLz4 },
+  gzip: { name: 'gzip', decode: decodeGzip },
+}
+
+/**
+ * Decodes a frame of any format. `content` has the length that the map gives; `frame` may be overwritten. `offset` is the frame's
+ * place, for errors. Throws DAMAGED.
+ */
+export async function decodeFrame(frame: Buffer, content: Buffer, offset: number): Promise<void> {
+  const codec = CODECS[recognise(frame.subarray(0, MAGIC_LIMIT)) ?? 'vma']
+  if (codec === undefined) throw new VmapipeError('DAMAGED', 'no compressed frame begins here', { offset })
+  let length: number
+  try {
+    length = await codec.decode(frame, content, offset)
+  } catch (error) {
+    throw damagedFrame(codec.name, error, offset)
+  }
+  if (length !== content.length)
+    throw damaged(codec.name, `should hold ${content.length} bytes and holds ${length}`, offset)
+}
+
+function damaged(format: string, what: string, offset: number): VmapipeError {
+  return new VmapipeError('DAMAGED', `a ${format} frame ${what}`, { offset })
+}
+
+/** Content of up to 128 KiB is decoded in the calling thread: that takes less time than a switch to another thread. */
+const SMALL = 128 << 10
+
+const unzstd = promisify(zstdDecompress)
+const ungzip = promisify(gunzip)
+
+async function decodeZstd(frame: Buffer, content: Buffer, offset: number): Promise<number> {
+  if (zstdFrameLength(frame, offset) !== frame.length)
+    throw damaged('zstd', 'does not end where the next begins', offset)
+  const { decode, decodeNow } = zstdFrames()
+  return content.length <= SMALL ? decodeNow(frame, content) : decode(frame, content)
+}
+
+/** Decodes a zstd frame that does not state its content size, to find it. The content may have at most `limit` bytes. */
+export async function zstdContentBytes(frame: Buffer, limit: number, offset: number): Promise<number> {
+  try {
+    const content = await unzstd(frame, { chunkSize: 1 << 20, maxOutputLength: limit })
+    return content.length
+  } catch (error) {
+    throw damagedFrame('zstd', error, offset)
+  }
+}
+
+/** The length of a zstd frame (RFC 8878, section 3.1.1: header, blocks, checksum). The codec does not notice a missing end. */
+function zstdFrameLength(frame: Buffer, offset: number): number {
+  const ends = () => damaged('zstd', 'is cut short', offset)
+  if (frame.length < 5 || frame.length < zstdHeaderLength(frame[4])) throw ends()
+  const { length, checksum } = decodeZstdHeader(frame, offset)
+  for (let at = length; at + ZSTD_BLOCK_HEADER_SIZE <= frame.length; ) {
+    const block = decodeZstdBlock(frame.subarray(at, at + ZSTD_BLOCK_HEADER_SIZE), offset + at)
+    at += block.length
+    if (block.last) return at + (checksum ? ZSTD_CHECKSUM_SIZE : 0)
+  }
+  throw ends()
+}
+
+async function decodeGzip(member: Buffer, content: Buffer): Promise<number> {
+  // One byte more than needed, so that zlib does not allocate a second buffer.
+  const settings = { chunkSize: Math.max(64, content.length + 1), maxOutputLength: Math.max(1, content.length) }
+  const bytes = await ungzip(member, settings)
+  const { length } = bytes
+  bytes.copy(content)
+  discard(bytes)
+  return length
+}
+
+/** Blocks that are in libuv's thread pool at once. */
+const AT_ONCE = 16
+
+/** Decodes a frame of independent blocks of at most 64 KiB, as we write them. */
+async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promise<number> {
+  if (frame.length < LZ4_HEADER_LIMIT) throw damaged('LZ4', 'is cut short', offset)
+  const header = decodeLz4Header(frame.subarray(0, lz4HeaderLength(frame)), offset)
+  if (!header.independent || header.blockSize > OUR_BLOCK_SIZE || header.blockChecksums || !header.contentChecksum)
+    throw damaged('LZ4', 'is not of the kind that its map is for', offset)
+  const blocks = lz4Blocks(frame, header.length, offset)
+  let filled = 0
+  for (let first = 0; first < blocks.length; first += AT_ONCE) {
+    // Waits for all of them before it throws an error, because `frame` may be reused then.
+    const parts = await Promise.allSettled(blocks.slice(first, first + AT_ONCE).map(decodeBlock))
+    for (const [at, part] of parts.entries()) {
+      if (part.status === 'rejected') throw part.reason
+      part.value.copy(content, Math.min(filled, content.length))
+      filled += part.value.length
+      if (!blocks[first + at].stored) free(part.value)
+    }
+  }
+  if (filled === content.length && xxh32(content) !== frame.readUInt32LE(frame.length - 4))
+    throw damaged('LZ4', 'does not match its checksum', offset)
+  return filled
+}
+
+/** The blocks of a frame (lz4_Frame_format.md, "Data Blocks") up to the end mark. Only the checksum follows it. */
+function lz4Blocks(frame: Buffer, from: number, offset: number): Lz4Block[] {
+  const blocks: Lz4Block[] = []
+  const end = frame.length - 8
+  for (let at = from; at <= end; ) {
+    const word = frame.readUInt32LE(at)
+    if (word === END_MARK && at === end) return blocks
+    const stored = word >= STORED
+    const length = stored ? word - STORED : word
+    if (length === 0 || length > OUR_BLOCK_SIZE || at + PREFIX + length > end) break
+    frame.writeUInt32LE(OUR_BLOCK_SIZE, at)
+    blocks.push({ bytes: frame.subarray(at, at + PREFIX + length), stored, offset: offset + at })
+    at += PREFIX + length
+  }
+  throw damaged('LZ4', 'is cut short', offset)
+}

@@ -1,0 +1,49 @@
+/** Lists the stages of vmapipe, by their names in a pipeline config. */
+
+import { VmapipeError } from '../core/errors.ts'
+import type { BoundStage, StageFactory } from '../core/stage.ts'
+import { clusterSource } from '../stages/cluster-source.ts'
+import { clusterWriter } from '../stages/cluster-writer.ts'
+import { compressor } from '../stages/compressor.ts'
+import { decompressor } from '../stages/decompressor.ts'
+import { driveFilter } from '../stages/drive-filter.ts'
+import { rateLimit } from '../stages/rate-limit.ts'
+import { sink } from '../stages/sink.ts'
+import { source } from '../stages/source.ts'
+import { verifier } from '../stages/verifier.ts'
+import { vmaDeframer } from '../stages/vma-deframer.ts'
+import { vmaFramer } from '../stages/vma-framer.ts'
+import { writeInterceptor } from '../stages/write-interceptor.ts'
+import { zeroElider } from '../stages/zero-elider.ts'
+import { zeroExpander } from '../stages/zero-expander.ts'
+
+/** In the order of a backup, then of a restore. */
+const ALL = [
+  clusterSource,
+  writeInterceptor,
+  zeroElider,
+  vmaFramer,
+  compressor,
+  sink,
+  source,
+  decompressor,
+  vmaDeframer,
+  zeroExpander,
+  clusterWriter,
+  verifier,
+  driveFilter,
+  rateLimit,
+] as unknown as StageFactory[]
+
+export const stages: ReadonlyMap<string, StageFactory> = new Map(ALL.map((stage) => [stage.definition.name, stage]))
+
+/** Makes the stage of this name with these options. Throws USAGE if there is no such stage or an option is wrong. */
+export function bindStage(name: string, options?: unknown): BoundStage {
+  const stage = stages.get(name)
+  if (stage === undefined) {
+    throw new VmapipeError('USAGE', `there is no stage '${name}'`, {
+      hint: `there are ${[...stages.keys()].join(', ')}`,
+    })
+  }
+  return stage(options)
+}

@@ -1,0 +1,32 @@
+/** How a QEMU is made to push old data to us: by filters (guarded push) or by backup jobs (plain push). */
+
+import type { VmapipeError } from '../../../core/errors.ts'
+import type { NbdClient } from '../../../protocol/nbd/client.ts'
+import type { QmpClient } from '../../../protocol/qmp/client.ts'
+
+/** A drive of the guest as it takes part in a backup. */
+export interface PushDrive {
+  /** In the archive. */
+  name: string
+  /** The node that its device uses. */
+  node: string
+  /** QOM path of the device. */
+  device: string
+  /** Bytes. */
+  size: number
+}
+
+export interface PushEvents {
+  failed(error: VmapipeError): void
+  /** Nothing more will be pushed. */
+  done(): void
+}
+
+export interface Attachment {
+  /** The point in time. Where it fails, `remove` takes out what was put in. */
+  insert(qmp: QmpClient, events: PushEvents): Promise<void>
+  /** After `insert`: where the scan reads each drive at the point in time; null where everything is pushed to us. */
+  pull(): Promise<NbdClient[]> | null
+  /** May be called at any time, and more than once. FAILED where something is left. */
+  remove(qmp: QmpClient): Promise<void>
+}

@@ -1,0 +1,81 @@
+/** Takes out of a QEMU what a backup that was killed has left there. */
+
+import { dirname } from 'node:path'
+import type { QmpClient } from '../../../protocol/qmp/client.ts'
+import { hasPullSocket, PushServer, removeSocketFolder } from '../push-server.ts'
+import { disarmRam } from '../ram/ram-snapshot.ts'
+import { Claim, isClaim, refuseWhereAlive } from './claim.ts'
+import { type Footprint, footprintOf, namesIn } from './footprint.ts'
+import { letGoOn } from './guest-switch.ts'
+import { removeNote } from './notes.ts'
+import { type Overlay, OverlayError } from './overlays.ts'
+import { remove } from './removal.ts'
+
+export interface Detached {
+  /** By name; nothing where there was nothing. */
+  removed: string[]
+  /** The killed backup had made the guest stand still, and it goes on now. */
+  continued: boolean
+  /** Made on what is not there any more; their headers have to be mended. */
+  overlays: Overlay[]
+}
+
+/** FAILED where a backup is still running, or something stays. `claim`: ours on this QEMU. */
+export async function detach(qmp: QmpClient, claim: Claim): Promise<Detached> {
+  const footprint = await footprintOf(qmp)
+  const removed = namesIn(footprint).filter((name) => name !== claim.id)
+  if (removed.length === 0) return { removed, continued: false, overlays: footprint.overlays }
+  const claims = footprint.notes.filter(({ id }) => isClaim(id) && id !== claim.id)
+  const sockets = [...footprint.places.flatMap(socketOf), ...claims.flatMap(({ text }) => (text === '' ? [] : [text]))]
+  await refuseWhereAlive(sockets)
+  const folders = [...new Set(sockets.map(dirname))]
+  const continued = await setFree(qmp, footprint, folders)
+  for (const { id } of claims) await removeNote(qmp, id)
+  for (const folder of folders) await removeSocketFolder(folder)
+  return { removed, continued, overlays: [] }
+}
+
+/** For one who does nothing else with this QEMU. */
+export async function detachAlone(qmp: QmpClient): Promise<Detached> {
+  // Where no folder can be made it goes without a sign of life: a guest is not kept waiting for a full disk.
+  const server = await PushServer.create().catch(() => null)
+  try {
+    const claim = await Claim.take(qmp, server?.lifeSocket ?? '')
+    try {
+      const detached = await detach(qmp, claim)
+      if (detached.overlays.length > 0) throw new OverlayError(detached.overlays)
+      return detached
+    } finally {
+      await claim.release(qmp)
+    }
+  } finally {
+    await server?.close()
+  }
+}
+
+/** First of all it goes on, if it stands still because of us; but QEMU refuses that as long as it saves the memory. */
+async function setFree(qmp: QmpClient, { exports, filters }: Footprint, folders: readonly string[]): Promise<boolean> {
+  let continued = false
+  try {
+    await disarmRam(qmp)
+  } finally {
+    continued = await letGoOn(qmp)
+  }
+  // Only guarded push has QEMU serve something. A run may have been killed when it had started the server and nothing else.
+  const server = exports.length + filters.length > 0 || (await Promise.all(folders.map(hasPullSocket))).includes(true)
+  await remove(qmp, { server })
+  return continued
+}
+
+/** Whether the guest stands still. An older vmapipe that was killed just while it took the point in time left no word of it. */
+export async function isPaused(qmp: QmpClient): Promise<boolean> {
+  // qemu-storage-daemon has no guest.
+  const { status } = await qmp.execute<{ status?: string }>('query-status').catch(() => ({ status: undefined }))
+  return status === 'paused'
+}
+
+/** QEMU writes the path as it is, with nothing escaped: nbd+unix:///NAME?socket=PATH */
+function socketOf(place: string): string[] {
+  const [, path] = /^nbd\+unix:\/\/\/[^?]*\?socket=(.+)$/s.exec(place) ?? []
+  return path === undefined ? [] : [path]
+}

@@ -1,0 +1,168 @@
+/**
+ * Guarded push: each device of the guest gets a copy-before-write filter above its node, which pushes old data to us
+ * before it is overwritten, and gives the point in time up rather than the guest's write. What nobody overwrites we read
+ * from the point in time, by QEMU's own NBD server.
+ *
+ *     device -> vmapipe-cbwN -> the drive's node
+ *                    |-> vmapipe-tgtN  NBD, to us: the push
+ *     vmapipe-snapN on vmapipe-cbwN, exported: the pull
+ */
+
+import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
+import { NbdClient } from '../../../protocol/nbd/client.ts'
+import { type QmpClient, qmpErrorClass } from '../../../protocol/qmp/client.ts'
+import type { RamSnapshot } from '../ram/ram-snapshot.ts'
+import type { Attachment, PushDrive } from './attachment.ts'
+import { type Command, wasRefused } from './commands.ts'
+import { type GuestSwitch, type Hold, letGoOn } from './guest-switch.ts'
+import { namesOf } from './names.ts'
+import { addTargets } from './push-nodes.ts'
+import { remove } from './removal.ts'
+
+export interface GuardedPushOptions {
+  drives: readonly PushDrive[]
+  guest: GuestSwitch
+  /** Our socket, where there is an export for every drive, and the one that QEMU is to make. */
+  pushSocket: string
+  pullSocket: string
+  /** Seconds after which QEMU gives the point in time up rather than let a write wait. */
+  timeout: number
+  /** The guest's memory is part of the point in time. */
+  ram?: RamSnapshot | null
+  /** Runs the switch of the devices, with whatever has to be before and after it. */
+  around?: (insert: () => Promise<void>) => Promise<void>
+}
+
+/**
+ * Bytes of one READ: a guest's write to what is being read waits for the read, so no more than speed asks for (with
+ * 64 KiB it is half, with 1 MiB the same). Before QEMU 8.0 a READ of several clusters may return newer data for those
+ * that were pushed before, in place of the old; these are never taken from a READ.
+ */
+const REQUEST_BYTES = 262144
+/** QEMU's server does no more at once for one client. */
+const DEPTH = 16
+
+export class GuardedPush implements Attachment {
+  readonly #options: GuardedPushOptions
+  /** QEMU may have its NBD server from us. */
+  #server = false
+
+  constructor(options: GuardedPushOptions) {
+    this.#options = options
+  }
+
+  async insert(qmp: QmpClient): Promise<void> {
+    const { drives, pushSocket, ram, around = (insert) => insert() } = this.#options
+    await addTargets(qmp, drives.length, pushSocket)
+    await ram?.arm(qmp)
+    await around(() => this.#switch(qmp))
+  }
+
+  pull(): Promise<NbdClient[]> {
+    return connectAll(this.#options.drives, this.#options.pullSocket)
+  }
+
+  async remove(qmp: QmpClient): Promise<void> {
+    try {
+      // Where the connection was lost just while it stood still.
+      await letGoOn(qmp)
+      await this.#options.ram?.remove(qmp)
+    } finally {
+      await remove(qmp, { server: this.#server })
+    }
+  }
+
+  /**
+   * All commands at once: the guest stands still for as short as can be. Filter, switch, snapshot and export belong into one
+   * pause: to put them in while an iothread works on the node aborts QEMU 7.2.
+   */
+  async #switch(qmp: QmpClient): Promise<void> {
+    const { drives, guest, ram } = this.#options
+    const commands = [...this.#insertion(), ...(ram ? [ram.start] : [])]
+    const hold: Hold | undefined = ram ? (results) => ifAll(results, () => ram.saved(qmp)) : undefined
+    this.#server = true
+    const results = await guest.whileStill(qmp, commands, hold)
+    this.#server = !wasRefused(results[commands.findIndex(([name]) => name === 'nbd-server-start')])
+    const failed = results.findIndex((result) => result.status === 'rejected')
+    if (failed !== -1) throw explained(commands[failed], (results[failed] as PromiseRejectedResult).reason, drives)
+  }
+
+  #insertion(): Command[] {
+    const { drives, guest, pullSocket } = this.#options
+    const named = drives.map((drive, index) => ({ ...drive, ...namesOf(index) }))
+    return [
+      ['nbd-server-start', { addr: { type: 'unix', data: { path: pullSocket } } }],
+      ...named.map(({ hold, node }) => sizeHold(hold, node)),
+      ...named.map((_, index) => this.#filter(index)),
+      ...named.map(({ device, filter }) => guest.attach(device, filter)),
+      ...named.map(({ snapshot, filter }) => snapshotNode(snapshot, filter)),
+      ...named.map(({ snapshot }) => snapshotExport(snapshot)),
+    ]
+  }
+
+  #filter(index: number): Command {
+    const { filter, target } = namesOf(index)
+    const { drives, timeout } = this.#options
+    const guard = { 'on-cbw-error': 'break-snapshot', 'cbw-timeout': timeout }
+    return [
+      'blockdev-add',
+      { driver: 'copy-before-write', 'node-name': filter, file: drives[index].node, target, ...guard },
+    ]
+  }
+}
+
+async function ifAll(results: readonly PromiseSettledResult<unknown>[], action: () => Promise<void>): Promise<void> {
+  if (results.every(({ status }) => status === 'fulfilled')) await action()
+}
+
+/** discard: without it a TRIM of what we have does nothing. */
+function snapshotNode(snapshot: string, filter: string): Command {
+  return ['blockdev-add', { driver: 'snapshot-access', 'node-name': snapshot, file: filter, discard: 'unmap' }]
+}
+
+function snapshotExport(snapshot: string): Command {
+  return ['block-export-add', { type: 'nbd', id: snapshot, 'node-name': snapshot, writable: true }]
+}
+
+/**
+ * An export that nobody connects to: QEMU lets nobody resize a node while it is exported, nor what is above it. A filter alone
+ * has no such lock, and QEMU aborts if the drive below it becomes smaller. So it comes before the filter and goes after it.
+ */
+function sizeHold(hold: string, node: string): Command {
+  return ['block-export-add', { type: 'nbd', id: hold, name: hold, 'node-name': node, writable: false }]
+}
+
+async function connectAll(drives: readonly PushDrive[], socketPath: string): Promise<NbdClient[]> {
+  const clients: NbdClient[] = []
+  try {
+    for (const [index, { name, size }] of drives.entries()) {
+      const exportName = namesOf(index).snapshot
+      const client = await NbdClient.connect({ socketPath, exportName }, { requestSize: REQUEST_BYTES, depth: DEPTH })
+      clients.push(client)
+      if (client.size !== size) {
+        const message = `the drive has ${client.size} bytes now, it had ${size} a moment ago`
+        throw new VmapipeError('FAILED', message, { drive: name })
+      }
+    }
+    return clients
+  } catch (error) {
+    await Promise.all(clients.map((client) => client.close()))
+    throw error
+  }
+}
+
+function explained([command, args]: Command, error: unknown, drives: readonly PushDrive[]): VmapipeError {
+  const { message, code } = asVmapipeError(error)
+  if (qmpErrorClass(error) === undefined) return asVmapipeError(error)
+  if (command === 'migrate')
+    return new VmapipeError(code, `the guest's memory cannot be had: ${message}`, { cause: error })
+  if (command === 'nbd-server-start') {
+    const hint =
+      'QEMU has one NBD server, and it runs already: end it with nbd-server-stop if nobody needs it, or use --mode push'
+    return new VmapipeError(code, message, { cause: error, hint })
+  }
+  const about = args as { path?: string; file?: string } | undefined
+  const drive = drives.find(({ device, node }) => device === about?.path || node === about?.file)?.name
+  const hint = 'the filter that guards the guest cannot be put in; --mode push does without it'
+  return new VmapipeError(code, message, { cause: error, drive, hint })
+}

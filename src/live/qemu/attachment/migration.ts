@@ -1,0 +1,65 @@
+/**
+ * A guest that is being migrated, and a backup of it, are in each other's way: QEMU (7.2, 10.0) takes the migration on,
+ * moves all of the guest's memory, and only then finds that drives with exports or jobs cannot be handed over. So the
+ * backup gives way, whichever of the two was first.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { VmapipeError } from '../../../core/errors.ts'
+import type { QmpClient } from '../../../protocol/qmp/client.ts'
+
+/** Of the machine, and of its migration. */
+const STATES = ['inmigrate', 'postmigrate', 'finish-migrate', 'colo', 'save-vm', 'restore-vm']
+const UNDER_WAY = ['setup', 'active', 'pre-switchover', 'device', 'postcopy-active', 'postcopy-paused', 'wait-unplug']
+
+/** QEMU tells of a migration by itself only where somebody has asked for these events. The second: by way of virsh. */
+const LOOK_MS = [250, 1000]
+
+/** What QEMU says of its machine. */
+export interface MachineState {
+  running: boolean
+  status: string
+}
+
+/** What the machine does. FAILED while it belongs to a migration: a guest that has gone must not be started again here. */
+export async function assertNotMigrating(qmp: QmpClient): Promise<MachineState> {
+  const state = await qmp.execute<MachineState>('query-status')
+  if (STATES.includes(state.status)) throw migrating(state.status)
+  const migration = await migrationStatus(qmp)
+  if (UNDER_WAY.includes(migration)) throw migrating(migration)
+  return state
+}
+
+/** Calls `failed` once when a migration begins; returns how to end that. */
+export function watchForMigration(qmp: QmpClient, failed: (error: VmapipeError) => void): () => void {
+  const end = new AbortController()
+  const look = (status: unknown) => {
+    if (end.signal.aborted || !UNDER_WAY.includes(String(status))) return
+    end.abort()
+    failed(migrating(String(status)))
+  }
+  const forget = qmp.on(({ event, data }) => event === 'MIGRATION' && look((data as { status?: unknown })?.status))
+  end.signal.addEventListener('abort', forget)
+  void keepLooking(qmp, look, end.signal)
+  return () => end.abort()
+}
+
+/** Where QEMU answers no more, others notice, and say it better. */
+async function keepLooking(qmp: QmpClient, look: (status: unknown) => void, end: AbortSignal): Promise<void> {
+  const pause = LOOK_MS[qmp.hasEvents ? 0 : 1]
+  while (!end.aborted) {
+    await migrationStatus(qmp).then(look, () => {})
+    await sleep(pause, undefined, { signal: end, ref: false }).catch(() => {})
+  }
+}
+
+async function migrationStatus(qmp: QmpClient): Promise<string> {
+  const { status = 'none' } = await qmp.execute<{ status?: string }>('query-migrate')
+  return status
+}
+
+function migrating(status: string): VmapipeError {
+  return new VmapipeError('FAILED', `the guest is being migrated (${status}), and cannot be backed up meanwhile`, {
+    hint: 'back it up when it has arrived',
+  })
+}

@@ -1,0 +1,99 @@
+/**
+ * Takes out of a QEMU what is ours there among nodes, jobs and exports. What that is, QEMU tells: so it does not matter how far a backup had come, whether
+ * it was this one, or how often this is tried. In particular no device is ever given the node that it has already,
+ * which aborts QEMU 10.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
+import type { QmpClient } from '../../../protocol/qmp/client.ts'
+import { type Command, errorsOf, executeAll, STEP_MS } from './commands.ts'
+import { blockNamesIn, type Footprint, footprintOf } from './footprint.ts'
+import { holdOf, isHold, targetOf } from './names.ts'
+import { OverlayError } from './overlays.ts'
+
+export interface RemoveOptions {
+  /** QEMU's NBD server was started for this, and goes too, unless somebody else has exports there. */
+  server: boolean
+}
+
+/**
+ * The names of what was there. Every step is tried, also when one before it has failed; FAILED where something is left. A filter
+ * that an overlay of the guest's owner stands on stays, with what it needs, and is an OverlayError.
+ */
+export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise<string[]> {
+  const footprint = await footprintOf(qmp)
+  const { jobs, exports, targets, overlays } = footprint
+  const kept = new Set(
+    overlays.flatMap(({ filter }) => (filter === null ? [] : [filter, holdOf(filter), targetOf(filter)])),
+  )
+  const errors: unknown[] = []
+  // What hangs at our end lets go now. Not while a job pushes: the guest would get its errors.
+  if (jobs.length === 0) await executeAll(qmp, targets.map(yank))
+  else errors.push(...(await removeJobs(qmp, jobs)))
+  const holds = exports.filter((id) => isHold(id) && !kept.has(id))
+  errors.push(
+    ...(await removeExports(
+      qmp,
+      exports.filter((id) => !isHold(id)),
+    )),
+  )
+  errors.push(...errorsOf(await executeAll(qmp, nodesAway(footprint, kept))))
+  errors.push(...(await removeExports(qmp, holds)))
+  const stopsServer = server && !footprint.hasForeignExports && !exports.some((id) => kept.has(id))
+  if (stopsServer) errors.push(...errorsOf(await executeAll(qmp, [['nbd-server-stop']])))
+  if (errors.length > 0) await checkGone(qmp, errors[0], kept)
+  if (overlays.length > 0) throw new OverlayError(overlays)
+  return blockNamesIn(footprint)
+}
+
+function nodesAway({ snapshots, swaps, filters, targets }: Footprint, kept: Set<string>): Command[] {
+  const goes = (node: string) => !kept.has(node)
+  return [
+    ...snapshots.map(deletion),
+    ...swaps.map(({ path, node }) => ['qom-set', { path, property: 'drive', value: node }] as const),
+    ...filters.filter(goes).map(deletion),
+    ...targets.filter(goes).map(deletion),
+  ]
+}
+
+/** A step may fail because what it was for went away by itself, such as a device that was unplugged. */
+async function checkGone(qmp: QmpClient, first: unknown, kept: Set<string>): Promise<void> {
+  const left = blockNamesIn(await footprintOf(qmp)).filter((name) => !kept.has(name))
+  if (left.length === 0) return
+  const message = `${left.join(', ')} could not be taken out of QEMU: ${asVmapipeError(first).message}`
+  throw new VmapipeError('FAILED', message, { hint: 'the guest goes on; `vmapipe detach` tries again', cause: first })
+}
+
+function yank(node: string): Command {
+  return ['yank', { instances: [{ type: 'block-node', 'node-name': node }] }]
+}
+
+function deletion(node: string): Command {
+  return ['blockdev-del', { 'node-name': node }]
+}
+
+/** An export is gone, and its node free, when QEMU says so by an event. */
+async function removeExports(qmp: QmpClient, ids: readonly string[]): Promise<unknown[]> {
+  const gone = ids.map((id) => qmp.waitFor('BLOCK_EXPORT_DELETED', (data) => data?.id === id, STEP_MS))
+  const commands = ids.map((id) => ['block-export-del', { id, mode: 'hard' }] as const)
+  const results = await executeAll(qmp, commands)
+  const under = gone.filter((_, index) => results[index].status === 'fulfilled')
+  return [...errorsOf(results), ...errorsOf(await Promise.allSettled(under))]
+}
+
+async function removeJobs(qmp: QmpClient, ids: readonly string[]): Promise<unknown[]> {
+  const commands = ids.map((device) => ['block-job-cancel', { device, force: true }] as const)
+  const errors = errorsOf(await executeAll(qmp, commands))
+  for (const end = performance.now() + STEP_MS; performance.now() < end; await sleep(20)) {
+    const jobs = await qmp.execute<{ id: string; status: string }[]>('query-jobs', undefined, { timeout: STEP_MS })
+    const left = jobs.filter(({ id }) => ids.includes(id))
+    if (left.length === 0) return []
+    const concluded = left.filter(({ status }) => status === 'concluded')
+    await executeAll(
+      qmp,
+      concluded.map(({ id }) => ['job-dismiss', { id }]),
+    )
+  }
+  return [...errors, new VmapipeError('FAILED', `the jobs ${ids.join(', ')} do not end`)]
+}

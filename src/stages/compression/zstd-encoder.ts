@@ -1,8 +1,0 @@
-/** Makes zstd frames (RFC 8878) that declare the size of their content and have its checksum. */
-
-import type { FrameEncoder } from './encoder.ts'
-import { zstdBound, zstdFrames } from './zstd-frames.ts'
-
-export function zstdEncoder(level: number): FrameEncoder {
-  return { bound: zstdBound, ...zstdFrames().encoder(level) }
-}
