@@ -1,5 +1,6 @@
 /** Makes stages of the items under `stages:`: `- name`, `- name: {options}`, or a stage made in code. */
 
+import { misplacedStages } from '../core/pipeline.ts'
 import { type Path, type Problem, problemsOf } from '../core/problems.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
 import { didYouMean } from '../core/suggest.ts'
@@ -21,6 +22,9 @@ export function bindItems(items: readonly unknown[], registry: Registry, texts: 
     if (Array.isArray(result)) bound.problems.push(...result)
     else bound.stages.push(result)
   }
+  if (bound.problems.length > 0) return bound
+  for (const { index, stage, ...problem } of misplacedStages(bound.stages))
+    bound.problems.push({ path: ['stages', index, stage], ...problem })
   return bound
 }
 

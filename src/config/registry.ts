@@ -2,6 +2,7 @@
 
 import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
+import { guestSource } from '../live/guest/guest-source.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { clusterWriter } from '../stages/cluster-writer.ts'
 import { compressor } from '../stages/compressor.ts'
@@ -20,6 +21,7 @@ import { zeroExpander } from '../stages/zero-expander.ts'
 /** In the order of a backup, then of a restore. */
 const ALL = [
   clusterSource,
+  guestSource,
   writeInterceptor,
   zeroElider,
   vmaFramer,

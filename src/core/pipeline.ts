@@ -3,7 +3,7 @@
 import { VmapipeError } from './errors.ts'
 import type { Kind } from './items.ts'
 import { type RunOptions, type RunResult, runStages } from './run.ts'
-import type { BoundStage } from './stage.ts'
+import type { BoundStage, Misplacement } from './stage.ts'
 
 export type { RunOptions, RunResult } from './run.ts'
 
@@ -21,6 +21,8 @@ export interface Pipeline {
  */
 export function definePipeline<const Stages extends readonly BoundStage[]>(stages: Stages & Fitting<Stages>): Pipeline {
   const { input, output } = checkNeighbours(stages)
+  const [wrong] = misplacedStages(stages)
+  if (wrong !== undefined) throw new VmapipeError('USAGE', wrong.message, { stage: wrong.stage, hint: wrong.hint })
   return {
     stages,
     input,
@@ -30,9 +32,30 @@ export function definePipeline<const Stages extends readonly BoundStage[]>(stage
         const [what, wanted] = input !== 'nothing' ? ['begin', `a source of ${input}`] : ['end', `a sink of ${output}`]
         throw new VmapipeError('USAGE', `the pipeline does not ${what} with ${wanted}`)
       }
-      return runStages(stages, options)
+      return runSurrounded(stages, options)
     },
   }
+}
+
+/** The stages that say that they cannot be where they are, in the order of the pipeline. */
+export function misplacedStages(stages: readonly BoundStage[]): (Misplacement & { index: number; stage: string })[] {
+  return stages.flatMap(({ definition, options }, index) => {
+    const problem = definition.misplaced?.(options as never, stages, index)
+    return problem ? [{ ...problem, index, stage: definition.name }] : []
+  })
+}
+
+/** Runs the stages, or has the stage that surrounds them do so. */
+function runSurrounded(stages: readonly BoundStage[], options: RunOptions = {}): Promise<RunResult> {
+  const index = stages.findIndex(({ definition }) => definition.around !== undefined)
+  if (index < 0) return runStages(stages, options)
+  const { definition, options: own } = stages[index]
+  const { signal, warn = () => {}, inform = () => {} } = options
+  return definition.around!<RunResult>(own as never, {
+    ...{ stages, index, signal, inform },
+    warn: (message) => warn(message),
+    run: (other, signal) => runStages(other, { ...options, signal }),
+  })
 }
 
 /**

@@ -106,6 +106,31 @@ export interface StageDefinition<
   output: Out
   options: Schema
   create(options: z.output<Schema>, context: StageContext): BodyOf<In, Out>
+  /** Says what is wrong with the stage's place in a pipeline, if anything is: it is at `index` of `stages`. */
+  misplaced?(options: z.output<Schema>, stages: readonly BoundStage[], index: number): Misplacement | null
+  /**
+   * Runs the whole pipeline. For a stage that works with something that must be there before any stage is opened, and until
+   * the last one is closed, such as a running guest. `create` of such a stage is not called unless it calls it.
+   */
+  around?<Result>(options: z.output<Schema>, run: SurroundedRun<Result>): Promise<Result>
+}
+
+export interface Misplacement {
+  message: string
+  hint?: string
+}
+
+/** The run of a pipeline for the stage that surrounds it. */
+export interface SurroundedRun<Result> {
+  readonly stages: readonly BoundStage[]
+  /** Where among them the stage is. */
+  readonly index: number
+  /** Aborted if the caller aborts the run. */
+  readonly signal: AbortSignal | undefined
+  readonly warn: (message: string) => void
+  readonly inform: (message: string, fields?: object) => void
+  /** Runs these stages instead of the pipeline's, until `signal` is aborted. */
+  readonly run: (stages: readonly BoundStage[], signal: AbortSignal | undefined) => Promise<Result>
 }
 
 /** A definition whose types the compiler does not know, such as one that a config names. */
@@ -120,6 +145,8 @@ export interface AnyStageDefinition<
   readonly output: Out
   readonly options: z.ZodType
   create(options: never, context: StageContext): StageBody
+  misplaced?(options: never, stages: readonly BoundStage[], index: number): Misplacement | null
+  around?<Result>(options: never, run: SurroundedRun<Result>): Promise<Result>
 }
 
 /** A stage with its checked options, for use in a pipeline. */

@@ -7,19 +7,17 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { basename } from 'node:path'
 import type { Budget, Slab } from '../core/budget.ts'
 import type { ClusterRange } from '../core/cluster-set.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
-import { type ClusterItem, type ConfigFile, type DriveInfo, Manifest, Run } from '../core/items.ts'
+import { type ClusterItem, type DriveInfo, Manifest, Run } from '../core/items.ts'
 import { defineStage, type SourceBody, type StageContext, z } from '../core/stage.ts'
-import { MAX_CONFIG_SIZE } from '../formats/vma/header.ts'
 import { refuseNames } from '../formats/vma/names.ts'
-import { readConfigFile } from '../storage/config-file.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { openDriveReader } from '../storage/open.ts'
 import { type ClusterClaims, claimsOf, UNCLAIMED } from './cluster-source/claims.ts'
+import { configFiles, namedConfigs, readConfigs } from './cluster-source/config-files.ts'
 import { type ScanPart, scanParts } from './cluster-source/scan-parts.ts'
 
 const options = z.strictObject({
@@ -27,13 +25,7 @@ const options = z.strictObject({
     .record(z.string().min(1), z.union([z.string().min(1), z.custom<DriveReader>(isDriveReader)]))
     .default({})
     .describe('names of drives, such as drive-scsi0, and the place to read each from'),
-  configs: z
-    .union([
-      z.array(z.union([z.string(), z.custom<ConfigFile>(isConfig)])),
-      z.record(z.string().min(1), z.union([z.string(), z.instanceof(Uint8Array)])),
-    ])
-    .default([])
-    .describe('config files for the archive: their paths, or names and paths (in code, also their bytes)'),
+  configs: configFiles(),
   anyNames: z
     .custom<boolean>((value) => typeof value === 'boolean')
     .optional()
@@ -252,25 +244,6 @@ async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
   } finally {
     for (const { plan } of all) await plan.return(undefined)
   }
-}
-
-type NamedConfig = readonly [name: string, from: string | Uint8Array]
-
-function namedConfigs(configs: Options['configs']): NamedConfig[] {
-  if (!Array.isArray(configs)) return Object.entries(configs)
-  return configs.map((from) => (typeof from === 'string' ? [basename(from), from] : [from.name, from.data]))
-}
-
-function isConfig(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'name' in value && 'data' in value
-}
-
-function readConfigs(configs: readonly NamedConfig[], signal: AbortSignal): Promise<ConfigFile[]> {
-  return Promise.all(
-    configs.map(async ([name, from]) => {
-      return { name, data: typeof from === 'string' ? await readConfigFile(from, MAX_CONFIG_SIZE, signal) : from }
-    }),
-  )
 }
 
 function located(error: unknown, drive: string, offset: number): unknown {

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { type LoadOptions, loadPipeline } from '../../src/config/load.ts'
 import { stages } from '../../src/config/registry.ts'
 import { VmapipeError } from '../../src/core/errors.ts'
+import { definePipeline } from '../../src/core/pipeline.ts'
 import { writeInterceptor } from '../../src/stages/write-interceptor.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { registry } from './fakes.ts'
@@ -114,22 +115,57 @@ test('a FIFO and a folder are not waited for, as text or as a module', { timeout
   }
 })
 
+const around = (first: string, ...middle: string[]) =>
+  ['stages:', first, ...middle, 'vma-framer', 'sink: {to: y}'].join('\n  - ')
+
 test('a write interceptor without a guest is a wrong config, in a file and in code', async (t) => {
   const load = loader(t)
   const noGuest = /needs a running guest/
-  const text = (stage: string) =>
-    `stages:\n  - cluster-source: {drives: {a: x}}\n  - ${stage}\n  - vma-framer\n  - sink: {to: y}\n`
   for (const stage of [
     'write-interceptor',
     'write-interceptor: {}',
     'write-interceptor: {guest: null}',
     'write-interceptor: {guest: vm1}',
   ]) {
-    assert.match(await fault(load('a.yaml', text(stage), { registry: stages })), noGuest)
+    const text = around('cluster-source: {drives: {a: x}}', stage)
+    const told = await fault(load('a.yaml', text, { registry: stages }))
+    assert.match(told, noGuest)
+    assert.match(told, /a\.yaml:3:\d+: stages\[1\]\.write-interceptor/)
   }
   const module = `export default { stages: [{ 'write-interceptor': {} }] }`
   assert.match(await fault(load('a.js', module, { registry: stages })), noGuest)
   for (const options of [undefined, {}, { guest: undefined }, { guest: {} }]) {
-    assert.throws(() => writeInterceptor(options as never), { code: 'USAGE', message: noGuest })
+    assert.throws(() => definePipeline([writeInterceptor(options as never)]), { code: 'USAGE', message: noGuest })
+  }
+})
+
+test('a guest is a source with a write interceptor, and nothing but limits between them', async (t) => {
+  const load = loader(t)
+  const guest = 'guest-source: {attach: /run/vm1.ctl}'
+  const good = await load('good.yaml', around(guest, 'rate-limit: {rate: 1M}', 'write-interceptor', 'zero-elider'), {
+    registry: stages,
+  })
+  assert.equal(good.pipeline.stages.length, 6)
+  const cases: [string[], RegExp][] = [
+    [[guest], /stages\[0\]\.guest-source: needs a write-interceptor behind it.*; put write-interceptor behind/],
+    [[guest, 'zero-elider', 'write-interceptor'], /zero-elider is between it and write-interceptor/],
+    [[guest, 'write-interceptor', 'write-interceptor'], /stages\[2\].*there is one for this guest already/],
+    [['guest-source', 'write-interceptor'], /name one guest, by qmp, libvirt or attach/],
+    [['guest-source: {qmp: a, attach: b}', 'write-interceptor'], /guest-source\.attach: name one guest/],
+    [['guest-source: {attach: a, mode: push}', 'write-interceptor'], /\.mode: is for the guest of a QEMU/],
+    [['guest-source: {attach: a, drives: {b: c}}', 'write-interceptor'], /drive b is the running guest's/],
+    [['guest-source: {qmp: a, connect: c}', 'write-interceptor'], /\.connect: is for a guest of libvirt/],
+    [['guest-source: {qmp: a, with-ram: true, mode: push}', 'write-interceptor'], /guarded push only/],
+    [['guest-source: {qmp: a, with-ram: true, fsfreeze: "on"}', 'write-interceptor'], /filesystems frozen/],
+    [['guest-source: {qmp: a, socket-dri: b}', 'write-interceptor'], /no option 'socket-dri'; did you mean socket-dir/],
+    [
+      [guest, 'write-interceptor: {max-stall: 1ms}'],
+      /max-stall: expected a time such as 10s, from 100ms to 60m, got "1ms"/,
+    ],
+    [[guest, 'write-interceptor: {buffer: 1M}'], /at least 16\.0 MiB/],
+  ]
+  for (const [before, told] of cases) {
+    const [first, ...middle] = before
+    assert.match(await fault(load('a.yaml', around(first, ...middle), { registry: stages })), told)
   }
 })

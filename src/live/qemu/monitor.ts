@@ -8,6 +8,8 @@ export interface MonitorPlace {
   qmp?: string
   /** Name of a libvirt domain. */
   libvirt?: string
+  /** URI of its libvirt; virsh's own choice by default. */
+  connect?: string
 }
 
 export interface MonitorOptions {
@@ -16,7 +18,10 @@ export interface MonitorOptions {
 }
 
 /** USAGE where not exactly one place is named. */
-export async function openMonitor({ qmp, libvirt }: MonitorPlace, options: MonitorOptions = {}): Promise<QmpClient> {
+export async function openMonitor(
+  { qmp, libvirt, connect }: MonitorPlace,
+  options: MonitorOptions = {},
+): Promise<QmpClient> {
   const { signal, warn } = options
   if ((qmp === undefined) === (libvirt === undefined)) {
     throw new VmapipeError('USAGE', 'nothing says where the guest is', {
@@ -24,7 +29,7 @@ export async function openMonitor({ qmp, libvirt }: MonitorPlace, options: Monit
     })
   }
   if (qmp !== undefined) return QmpClient.connect(qmp, { signal })
-  const client = await QmpClient.libvirt(libvirt!, { signal })
+  const client = await QmpClient.libvirt(libvirt!, { signal, connect })
   warn?.(`libvirt marks the domain ${libvirt} as tainted (custom-monitor) from now on, until it is started again`)
   return client
 }

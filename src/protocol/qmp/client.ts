@@ -86,9 +86,12 @@ export class QmpClient {
     })
   }
 
-  /** By way of virsh, to a guest whose monitor is libvirt's. */
-  static async libvirt(domain: string, { timeout = COMMAND_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
-    const client = new QmpClient((listener) => new VirshTransport(domain, listener))
+  /** By way of virsh, to a guest whose monitor is libvirt's. `connect` is the URI of that libvirt; virsh's own choice by default. */
+  static async libvirt(
+    domain: string,
+    { timeout = COMMAND_MS, signal, connect }: QmpOptions & { connect?: string } = {},
+  ): Promise<QmpClient> {
+    const client = new QmpClient((listener) => new VirshTransport(domain, listener, connect))
     return client.#opened(signal, async () => {
       client.#version = parseVersion(await client.execute('query-version', undefined, { timeout }))
     })

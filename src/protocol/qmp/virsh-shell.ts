@@ -43,10 +43,11 @@ export class VirshShell {
   #text = ''
   #failure: VmapipeError | null = null
 
-  constructor(listener: ShellListener) {
+  /** `uri` is that of the libvirt; virsh's own choice by default. */
+  constructor(listener: ShellListener, uri?: string) {
     this.#listener = listener
     // In a session of its own: Ctrl-C is for us, and we still need virsh then.
-    this.#child = spawn('sh', ['-c', SCRIPT], { env: environment(), detached: true })
+    this.#child = spawn('sh', ['-c', SCRIPT], { env: environment(uri), detached: true })
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => this.#received(text))
     // Its end says all.
     this.#child.stdin.on('error', () => {})
@@ -110,8 +111,9 @@ export function virshError(text: string): VmapipeError | null {
 }
 
 /** Errors in English; no key bindings of the user's, and nothing of this goes into the history of the user's virsh. */
-export function environment(): NodeJS.ProcessEnv {
-  return { ...process.env, LC_ALL: 'C', TERM: 'dumb', INPUTRC: '/dev/null', XDG_CACHE_HOME: '/dev/null' }
+export function environment(uri?: string): NodeJS.ProcessEnv {
+  const plain = { LC_ALL: 'C', TERM: 'dumb', INPUTRC: '/dev/null', XDG_CACHE_HOME: '/dev/null' }
+  return { ...process.env, ...plain, ...(uri !== undefined && { VIRSH_DEFAULT_CONNECT_URI: uri }) }
 }
 
 export function notInstalled(cause?: unknown): VmapipeError {

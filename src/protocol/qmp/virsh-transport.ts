@@ -25,6 +25,7 @@ export class VirshTransport implements QmpTransport {
   readonly name: string
   readonly hasEvents = false
   readonly #listener: TransportListener
+  readonly #uri: string | undefined
   readonly #stop = new AbortController()
   /** Not answered; the first is the one that virsh is at. */
   readonly #queue: Query[] = []
@@ -34,7 +35,8 @@ export class VirshTransport implements QmpTransport {
   /** A virsh has ended, and none has answered since. */
   #suspect = false
 
-  constructor(domain: string, listener: TransportListener) {
+  constructor(domain: string, listener: TransportListener, uri?: string) {
+    this.#uri = uri
     this.name = `libvirt domain ${domain}`
     this.#listener = listener
     this.#domain = isPlain(domain) ? domain : null
@@ -60,10 +62,10 @@ export class VirshTransport implements QmpTransport {
   }
 
   #start(): void {
-    this.#shell = new VirshShell({
-      answered: (text) => this.#answered(text),
-      ended: (error) => this.#ended(error),
-    })
+    this.#shell = new VirshShell(
+      { answered: (text) => this.#answered(text), ended: (error) => this.#ended(error) },
+      this.#uri,
+    )
     for (const query of this.#queue) this.#ask(query)
   }
 
@@ -115,7 +117,7 @@ export class VirshTransport implements QmpTransport {
   /** A name that virsh's line editor would not take as it is: by its UUID, which virsh is asked for by its arguments. */
   async #identify(name: string): Promise<void> {
     try {
-      this.#domain = await domainUuid(name, this.#stop.signal)
+      this.#domain = await domainUuid(name, this.#stop.signal, this.#uri)
       if (!this.#stop.signal.aborted && this.#queue.length > 0) this.#start()
     } catch (error) {
       if (!this.#stop.signal.aborted) this.#giveUp(error)
@@ -138,8 +140,8 @@ function answerIn(text: string) {
   return answer
 }
 
-function domainUuid(name: string, signal: AbortSignal): Promise<string> {
-  const options = { env: environment(), signal, timeout: UUID_MS, killSignal: 'SIGKILL' } as const
+function domainUuid(name: string, signal: AbortSignal, uri?: string): Promise<string> {
+  const options = { env: environment(uri), signal, timeout: UUID_MS, killSignal: 'SIGKILL' } as const
   return new Promise((resolve, reject) => {
     if (name.includes('\0')) throw new VmapipeError('USAGE', 'no domain has a name with a NUL in it')
     const child = execFile('virsh', ['domuuid', `--domain=${name}`], options, (error, stdout, stderr) => {

@@ -1,7 +1,7 @@
 /** The beginning of a backup of a running guest whose service lets us look into its memory, and what has to come before its end. */
 
 import { CLUSTER_SIZE } from '../../../core/geometry.ts'
-import type { Chunk, ClusterItem } from '../../../core/items.ts'
+import type { ClusterItem } from '../../../core/items.ts'
 import { defineStage, type SourceBody, type TransformBody, z } from '../../../core/stage.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 
@@ -43,11 +43,11 @@ export const feedSource = defineStage({
 export const confirmation = defineStage({
   name: 'confirmation',
   summary: 'waits until the service says that all was whole',
-  input: 'bytes',
-  output: 'bytes',
+  input: 'any',
+  output: 'same',
   options,
-  create: ({ feed }): TransformBody<Chunk, Chunk> => ({
-    transform: (chunk, push) => push(chunk),
+  create: ({ feed }): TransformBody => ({
+    transform: (item, push) => push(item),
     flush: () => feed.confirmed(),
   }),
 })

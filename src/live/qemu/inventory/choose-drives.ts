@@ -9,9 +9,21 @@ export type DriveWish = readonly [name: string, node: string]
 /**
  * The drives that a backup is about, with their names in the archive. Without wishes, all that discovery did not
  * leave out. A drive is found by its default name, device id, node, block backend or QOM path. USAGE where a wish
- * finds nothing, or two find the same; FAILED where the guest has nothing to back up.
+ * finds nothing, or two find the same; FAILED where the guest has nothing to back up. Drives that are found by `exclude`
+ * are left out.
  */
-export function chooseDrives(inventory: Inventory, wishes: readonly DriveWish[] = []): GuestDrive[] {
+export function chooseDrives(
+  inventory: Inventory,
+  wishes: readonly DriveWish[] = [],
+  exclude: readonly string[] = [],
+): GuestDrive[] {
+  const excluded = new Set(exclude.map((name) => find(inventory, name).qomPath))
+  const chosen = wanted(inventory, wishes).filter(({ qomPath }) => !excluded.has(qomPath))
+  if (chosen.length === 0) throw new VmapipeError('USAGE', 'every drive of the guest is left out')
+  return chosen
+}
+
+function wanted(inventory: Inventory, wishes: readonly DriveWish[]): GuestDrive[] {
   if (wishes.length === 0) {
     if (inventory.drives.length > 0) return inventory.drives
     const hint = inventory.leftOut.map(({ name, reason }) => `${name} ${reason}`).join(', ')

@@ -1,0 +1,52 @@
+/**
+ * A running guest as the source of a pipeline: its drives at one point in time. What the guest is about to overwrite enters
+ * the pipeline at `write-interceptor`, which is one of the next stages.
+ *
+ * The guest must be there before any stage is opened, and until every stage is closed. So this stage surrounds the run: it
+ * connects to the guest, runs the pipeline with stages for this guest in the place of these two, and leaves the guest as it was.
+ */
+
+import { VmapipeError } from '../../core/errors.ts'
+import { defineStage } from '../../core/stage.ts'
+import { rateLimit } from '../../stages/rate-limit.ts'
+import { GUEST_SOURCE, type InterceptorOptions, isInterceptor } from '../../stages/write-interceptor.ts'
+import { runAttached } from './attached.ts'
+import { guestOptions } from './options.ts'
+import { partsOf } from './parts.ts'
+import { runWithQemu } from './qemu.ts'
+
+/** The only stage that can be between the two: it limits the scan and gives what it takes. */
+const RATE_LIMIT = rateLimit.definition.name
+
+export const guestSource = defineStage({
+  name: GUEST_SOURCE,
+  summary: 'gives the drives of a running guest, at one point in time',
+  input: 'nothing',
+  output: 'clusters',
+  options: guestOptions,
+  misplaced: (_, stages, index) => {
+    const at = stages.findIndex(isInterceptor)
+    if (at < 0)
+      return {
+        message: 'needs a write-interceptor behind it: without one the old data of what the guest overwrites is lost',
+        hint: 'put write-interceptor behind guest-source',
+      }
+    if ((stages[at].options as InterceptorOptions).guest !== undefined)
+      return { message: 'the write-interceptor behind it has another guest' }
+    const between = stages.slice(index + 1, at).find(({ definition }) => definition.name !== RATE_LIMIT)
+    if (between === undefined) return null
+    const { name } = between.definition
+    const message = `${name} is between it and write-interceptor, where only ${RATE_LIMIT} can be: it would miss what the guest overwrites`
+    return { message, hint: `put ${name} behind write-interceptor` }
+  },
+  create() {
+    throw new VmapipeError(
+      'USAGE',
+      'a running guest can only be the source of a whole pipeline, not of a branch of one',
+    )
+  },
+  async around(given, run) {
+    const parts = partsOf(run.stages, run.index)
+    return given.attach === undefined ? runWithQemu(given, parts, run) : runAttached(given.attach, given, parts, run)
+  },
+})

@@ -1,0 +1,96 @@
+/** What can be said of a running guest that is to be backed up: the options of guest-source. */
+
+import { z } from '../../core/stage.ts'
+import { configFiles } from '../../stages/cluster-source/config-files.ts'
+import type { LiveBackupStatus } from '../live-backup.ts'
+
+export const MODES = ['auto', 'guarded', 'push'] as const
+export const FSFREEZE_MODES = ['auto', 'on', 'off'] as const
+
+/** How the guest of a backup is doing, whichever way it is backed up. */
+export type GuestStatus = Omit<LiveBackupStatus, 'uuid'>
+
+/** What the code that runs the pipeline is told of the guest. */
+export interface GuestListener {
+  /** In words, such as "guest web01 (QEMU at /run/vm1.qmp)", before the first item flows. */
+  name?(text: string): void
+  /** About every second. */
+  status?(status: GuestStatus): void
+  /** At the end of a successful run; null if the service that serves the guest's disk is gone and cannot tell. */
+  end?(status: GuestStatus | null): void
+}
+
+const text = z.string().min(1)
+
+export const guestOptions = z
+  .strictObject({
+    qmp: text.optional().describe("QMP socket of the guest's QEMU"),
+    libvirt: text.optional().describe('the guest by its name in libvirt, through virsh'),
+    connect: text.optional().describe("with libvirt: URI of the libvirt to connect to; virsh's own choice by default"),
+    attach: text.optional().describe("control socket of the `vmapipe serve` that serves the guest's disk"),
+    drives: z
+      .union([z.array(text), z.record(text, z.union([z.string(), z.null()]))])
+      .optional()
+      .describe('names of the drives, or a map: with qmp, the name that each gets in the archive and its QEMU node'),
+    exclude: z.array(text).default([]).describe('names of drives that are left out'),
+    configs: configFiles(),
+    mode: z
+      .enum(MODES)
+      .optional()
+      .describe(
+        'with qmp: guarded push (the guest is safe if this process is killed), plain push (backup jobs), or auto: guarded if possible',
+      ),
+    agent: text.optional().describe("with qmp: socket of the guest's agent"),
+    fsfreeze: z
+      .enum(FSFREEZE_MODES)
+      .optional()
+      .describe("with agent: freeze the guest's filesystems for the point in time; auto goes on if that fails"),
+    'with-ram': z
+      .boolean()
+      .default(false)
+      .describe("with qmp (QEMU 10 or later): the guest's memory too, as the drive vmstate"),
+    'socket-dir': text.optional().describe('with qmp: folder for the sockets between QEMU and this process'),
+    uuid: z.guid().optional().describe('uuid of the archive; a new one by default'),
+    ctime: z
+      .int()
+      .min(0)
+      .optional()
+      .describe('with qmp: time of the archive in seconds since the epoch; now by default'),
+    listener: z
+      .custom<GuestListener>((value) => typeof value === 'object' && value !== null)
+      .optional()
+      .describe('in code: is told how the guest is doing'),
+  })
+  .superRefine((given, context) => {
+    const [message, key] = conflict(given) ?? []
+    if (message !== undefined) context.addIssue({ code: 'custom', message, path: key === undefined ? [] : [key] })
+  })
+
+export type GuestOptions = z.output<typeof guestOptions>
+
+/** What cannot be together: in words, and the option that is wrong. */
+function conflict(given: GuestOptions): [message: string, key?: string] | null {
+  const places = (['qmp', 'libvirt', 'attach'] as const).filter((key) => given[key] !== undefined)
+  if (places.length !== 1) return ['name one guest, by qmp, libvirt or attach', places.at(1)]
+  if (given.connect !== undefined && given.libvirt === undefined) return ['is for a guest of libvirt', 'connect']
+  if (given.attach !== undefined) return conflictWithAttach(given)
+  if (given['with-ram'] && given.mode === 'push')
+    return ['the memory of the guest can be had with guarded push only', 'mode']
+  if (given['with-ram'] && given.fsfreeze === 'on')
+    return [
+      'with its memory the guest would come back with its filesystems frozen; leave fsfreeze out: what is not on the drives yet is in the memory',
+      'fsfreeze',
+    ]
+  return null
+}
+
+function conflictWithAttach(given: GuestOptions): [message: string, key: string] | null {
+  for (const key of ['mode', 'agent', 'fsfreeze', 'socket-dir', 'ctime'] as const)
+    if (given[key] !== undefined) return ['is for the guest of a QEMU (qmp or libvirt)', key]
+  if (given['with-ram']) return ['is for the guest of a QEMU (qmp or libvirt)', 'with-ram']
+  const { drives = [] } = given
+  const named = Array.isArray(drives) ? undefined : Object.entries(drives).find(([, node]) => node)
+  return named === undefined
+    ? null
+    : [`drive ${named[0]} is the running guest's and keeps its name; write only the name`, 'drives']
+}

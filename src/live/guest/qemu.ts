@@ -1,0 +1,174 @@
+/** Runs a pipeline with the guest of a stock QEMU, by QMP. The guest goes on in every case. */
+
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import type { BoundStage, SurroundedRun } from '../../core/stage.ts'
+import { refuseNames } from '../../formats/vma/names.ts'
+import { namedConfigs } from '../../stages/cluster-source/config-files.ts'
+import { clusterSource } from '../../stages/cluster-source.ts'
+import { writeInterceptor } from '../../stages/write-interceptor.ts'
+import { tellPointInTime } from '../point-in-time.ts'
+import type { Attachment } from '../qemu/attachment/attachment.ts'
+import { Claim } from '../qemu/attachment/claim.ts'
+import { detach } from '../qemu/attachment/detach.ts'
+import { watchForMigration } from '../qemu/attachment/migration.ts'
+import { watchForOverlays, withOverlay } from '../qemu/attachment/overlays.ts'
+import { QemuConnection } from '../qemu/connection.ts'
+import { chooseDrives, type DriveWish } from '../qemu/inventory/choose-drives.ts'
+import { discover, type GuestDrive } from '../qemu/inventory/discovery.ts'
+import { describeMachine, type MachineDescription, machineConfig } from '../qemu/inventory/machine.ts'
+import type { MonitorPlace } from '../qemu/monitor.ts'
+import { PushBackup } from '../qemu/push-backup.ts'
+import { PushServer } from '../qemu/push-server.ts'
+import { RAM_NAME } from '../qemu/ram/ram-snapshot.ts'
+import { socketOwner } from '../qemu/socket-owner.ts'
+import { attachmentFor } from './attachment-for.ts'
+import type { GuestOptions } from './options.ts'
+import type { GuestParts } from './parts.ts'
+
+const LOOK_MS = 1000
+
+interface Job<Result> {
+  options: GuestOptions
+  parts: GuestParts
+  run: SurroundedRun<Result>
+  connection: QemuConnection
+  server: PushServer
+  claim: Claim
+}
+
+type Configs = Record<string, string | Uint8Array<ArrayBuffer>>
+
+export async function runWithQemu<Result>(
+  options: GuestOptions,
+  parts: GuestParts,
+  run: SurroundedRun<Result>,
+): Promise<Result> {
+  const { signal, warn } = run
+  const { qmp, libvirt, connect } = options
+  const place: MonitorPlace = { qmp, libvirt, connect }
+  if (parts.interceptor.buffer !== undefined)
+    throw new VmapipeError('USAGE', "old data of a QEMU's guest waits in the memory of the pipeline", {
+      stage: 'write-interceptor',
+      hint: 'give buffer to the whole pipeline, not to the write-interceptor',
+    })
+  const connection = await QemuConnection.open(place, { signal, warn })
+  try {
+    const server = await PushServer.create({ parent: options['socket-dir'], owner: await socketOwner(place) })
+    try {
+      const claim = await Claim.take(connection.qmp, server.lifeSocket)
+      try {
+        return await claimed({ options, parts, run, connection, server, claim })
+      } finally {
+        // As long as anything of ours may be in QEMU nobody else's turn begins. If QEMU cannot be reached any more,
+        // the user has been told what is left there.
+        if (!claim.isReleased) await connection.lastly((qmp) => claim.release(qmp)).catch(() => {})
+      }
+    } finally {
+      await server.close()
+    }
+  } finally {
+    connection.qmp.close()
+  }
+}
+
+async function claimed<Result>(job: Job<Result>): Promise<Result> {
+  const { options, connection, claim } = job
+  const { qmp } = connection
+  const { warn } = job.run
+  const { removed, continued } = await detach(qmp, claim)
+  if (removed.length > 0) warn(`a backup that was killed had left ${removed.join(', ')} in QEMU: removed`)
+  if (continued) warn('the guest stood still because of the backup that was killed: it goes on')
+  const inventory = await discover(qmp)
+  const drives = chooseDrives(inventory, wishes(options), options.exclude)
+  if (options['with-ram'] && drives.some(({ name }) => name === RAM_NAME))
+    throw new VmapipeError('USAGE', `a drive is called ${RAM_NAME}, as the memory of the guest is to be`)
+  for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn(`${name} ${reason}: left out`)
+  const machine = await describeMachine(qmp, inventory.drives)
+  const configs = withMachine(machine, options)
+  const names = [...drives.map(({ name }) => name), ...(options['with-ram'] ? [RAM_NAME] : [])]
+  refuseNames({ drives: names, configs: Object.keys(configs) })
+  options.listener?.name?.(guestName(machine, options))
+  return pushed(job, drives, configs)
+}
+
+/** Drives with the nodes that they are found by; none for all drives. */
+function wishes({ drives }: GuestOptions): DriveWish[] | undefined {
+  if (drives === undefined || Array.isArray(drives)) return drives?.map((name) => [name, ''])
+  return Object.entries(drives).map(([name, node]) => [name, node ?? ''])
+}
+
+/** In the words of the log: "guest web01 (QEMU at /run/vm1.qmp)". */
+function guestName({ name }: MachineDescription, { qmp, libvirt }: MonitorPlace): string {
+  const place = qmp === undefined ? `libvirt domain ${libvirt}` : `QEMU at ${qmp}`
+  return name === undefined || name === libvirt ? `guest of ${place}` : `guest ${name} (${place})`
+}
+
+/** What QMP tells of the machine goes in too, unless the user has a file of that name. */
+function withMachine(machine: MachineDescription, options: GuestOptions): Configs {
+  const { name, data } = machineConfig(machine)
+  return { [name]: new Uint8Array(data), ...(Object.fromEntries(namedConfigs(options.configs)) as Configs) }
+}
+
+async function pushed<Result>(job: Job<Result>, chosen: readonly GuestDrive[], configs: Configs): Promise<Result> {
+  const { options, parts, run, connection, server, claim } = job
+  const { listener } = options
+  const drives = chosen.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))
+  const { attachment, ...way } = await attachmentFor({
+    ...{ qmp: connection.qmp, chosen, drives, server, options, parts, run },
+  })
+  const onPointInTime = (since: number) => tellPointInTime(run.inform, since)
+  const backup = new PushBackup({
+    drives,
+    connection,
+    attachment: underClaim(attachment, claim),
+    onPointInTime,
+    ...way,
+  })
+  await server.offer(backup.targets)
+  const { ram } = backup
+  if (ram !== null) await server.takeRam((connection) => ram.accept(connection))
+  const watch = listener?.status && setInterval(() => listener.status?.(backup.status), LOOK_MS)
+  // The memory comes by a migration of ours, and there is never more than one.
+  const endWatch = ram === null ? watchForMigration(connection.qmp, (error) => backup.fail(error)) : null
+  const endOverlays = watchForOverlays(connection.qmp, () => void backup.lookForOverlays().catch(() => {}))
+  let done: { result: Result } | null = null
+  let failure: VmapipeError | null = null
+  try {
+    const signals = [backup.signal, ...(run.signal === undefined ? [] : [run.signal])]
+    done = { result: await run.run(stagesOf(backup, job, configs), AbortSignal.any(signals)) }
+    listener?.end?.(backup.status)
+  } catch (error) {
+    failure = asVmapipeError(error)
+  } finally {
+    clearInterval(watch)
+    endWatch?.()
+    endOverlays()
+  }
+  // Whatever became of the backup: otherwise the guest does not start again, and nobody knows why.
+  if (backup.overlay !== null) throw withOverlay(failure, backup.overlay)
+  if (done === null) throw failure
+  return done.result
+}
+
+function stagesOf<Result>(backup: PushBackup, { options, parts }: Job<Result>, configs: Configs): BoundStage[] {
+  const { uuid, ctime } = options
+  const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
+  return [
+    clusterSource({ drives: backup.readers, configs, ...identity }),
+    ...parts.between,
+    writeInterceptor({ guest: backup.guest }),
+    ...parts.rest,
+  ]
+}
+
+/** With the last of ours in QEMU the claim goes, though the archive may still be written. */
+function underClaim(attachment: Attachment, claim: Claim): Attachment {
+  return {
+    insert: (qmp, events) => attachment.insert(qmp, events),
+    pull: () => attachment.pull(),
+    async remove(qmp) {
+      await attachment.remove(qmp)
+      await claim.release(qmp)
+    },
+  }
+}
