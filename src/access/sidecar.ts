@@ -5,7 +5,7 @@ import { type FileHandle, stat } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { PartialFile, type PartialFileOptions } from '../storage/partial-file.ts'
-import { openRaw } from '../storage/raw-reader.ts'
+import { openRaw } from '../storage/raw-file.ts'
 import { writeAll } from '../system/write-all.ts'
 import { FrameTable } from './frame-table.ts'
 import { INDEX_LIMIT } from './index-builder.ts'
@@ -59,7 +59,6 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
   const file = await PartialFile.create(path, options)
   try {
     await writeAll(file.handle, [header, sidecar.table, mapBytes], 0)
-    await file.handle.sync()
     await file.publish()
   } catch (error) {
     throw asVmapipeError(error, { file: path })

@@ -20,7 +20,7 @@ import { source } from '../stages/source.ts'
 import { vmaDeframer } from '../stages/vma-deframer.ts'
 import { zeroExpander } from '../stages/zero-expander.ts'
 import { makeFolder } from '../storage/folder.ts'
-import { RawReader } from '../storage/raw-reader.ts'
+import { RawReader } from '../storage/raw-drive.ts'
 import { writeAll } from '../system/write-all.ts'
 import { type Archive, OpenArchive } from './archive.ts'
 import { SharedDrive } from './image-reader.ts'
@@ -60,7 +60,10 @@ export async function spoolArchive(from: string | Readable, options: SpoolOption
     const drives = new Map<number, RawReader>()
     for (const [id, { file, size }] of spool.files) drives.set(id, new RawReader(folder, file, size, await file.stat()))
     const open = ({ id }: DriveInfo) => new SharedDrive(drives.get(id)!, budget)
-    return new OpenArchive(spool.manifest, open, () => spool.close())
+    return new OpenArchive(spool.manifest, open, async () => {
+      for (const drive of drives.values()) await drive.close()
+      await spool.close()
+    })
   } catch (error) {
     await spool.close()
     throw error

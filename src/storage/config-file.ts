@@ -2,7 +2,7 @@ import { constants, fstat, read } from 'node:fs'
 import { promisify } from 'node:util'
 import { VmapipeError } from '../core/errors.ts'
 import { closeFd, openFd, readPipe } from '../system/pipe-fd.ts'
-import { openRaw } from './raw-reader.ts'
+import { openRaw } from './raw-file.ts'
 
 /**
  * The bytes of a file, or of a pipe such as `<(command)`, that has at most `most` of them. Throws USAGE for what has more, for

@@ -1,76 +1,56 @@
 /**
- * Images of QEMU's formats as drives, by way of a qemu-nbd of our own.
+ * Images of QEMU's formats as drives and as disks. A qemu-nbd of our own serves them.
  *
  * An image may name other files: a qcow2's backing file or data file, a VMDK's extents. They are read as by every QEMU
  * tool, because a linked clone is nothing without its base. So an image of unknown origin can make its reader read
- * any file that it may open: such an image is to be looked at with `qemu-img info` first.
+ * any file that it may open: look at such an image with `qemu-img info` first.
  */
 
-import type { Stats } from 'node:fs'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import type { Disk } from './disk.ts'
+import { checkTargetSize, DiskWriter } from './disk-writer.ts'
+import { NbdDisk } from './disks/nbd-disk.ts'
 import type { DriveReader, DriveWriter } from './drive.ts'
 import { noteReading } from './in-use.ts'
-import { NbdReader, NbdWriter } from './nbd-drive.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
 import { fileName, QemuNbd, requireProgram, runTool } from './qemu-nbd.ts'
-import { openRaw, type SharedReading } from './raw-reader.ts'
-import { checkTargetSize } from './raw-writer.ts'
+import type { SharedReading } from './raw-drive.ts'
+import { openRaw } from './raw-file.ts'
 import type { ImageFormat } from './spec.ts'
-
-class ImageReader extends NbdReader {
-  readonly #server: QemuNbd
-  readonly #release: () => void
-
-  constructor(server: QemuNbd, stats: Stats) {
-    super(server.client)
-    this.#server = server
-    this.#release = noteReading(stats)
-  }
-
-  override async close(): Promise<void> {
-    this.#release()
-    await this.#server.close()
-  }
-}
-
-class ImageWriter extends NbdWriter {
-  readonly #server: QemuNbd
-  readonly #partial: PartialFile
-
-  constructor(server: QemuNbd, size: number, partial: PartialFile) {
-    super(server.client, size, true)
-    this.#server = server
-    this.#partial = partial
-  }
-
-  /** A format may write its last tables when it is closed, so qemu-nbd must have ended first. */
-  override async publish(suffix?: string): Promise<string> {
-    await this.#server.finish()
-    await this.#partial.handle.sync()
-    return this.#partial.publish(suffix)
-  }
-
-  override async close(): Promise<void> {
-    try {
-      await this.#server.close()
-    } finally {
-      await this.#partial.close()
-    }
-  }
-}
 
 export async function openImageReader(
   format: ImageFormat,
   path: string,
   options: SharedReading & { signal?: AbortSignal } = {},
 ): Promise<DriveReader> {
-  // What is not there, or not a file, gets the same clear error as a raw image does.
-  const { file, stats } = await openRaw(path, 0)
-  await file.close()
-  return new ImageReader(await QemuNbd.start(format, path, options), stats)
+  const stats = await statImage(path)
+  const server = await QemuNbd.start(format, path, options)
+  const release = noteReading(stats)
+  const close = async () => {
+    release()
+    await server.close()
+  }
+  return new NbdDisk(server.client, { readOnly: true, close })
 }
 
-/** A new image for a drive of `size` bytes; formats that count in larger units make it a little larger. */
+export interface ImageDiskOptions {
+  readOnly?: boolean
+  signal?: AbortSignal
+}
+
+/** Opens an image for a running guest. */
+export async function openImageDisk(
+  format: ImageFormat,
+  path: string,
+  { readOnly = false, signal }: ImageDiskOptions = {},
+): Promise<Disk> {
+  await statImage(path)
+  const server = await QemuNbd.start(format, path, { writable: !readOnly, lasting: true, signal })
+  // qemu-nbd writes the format's last tables when it ends.
+  return new NbdDisk(server.client, { readOnly, close: () => server.finish() })
+}
+
+/** Creates an image for a drive of `size` bytes. Formats that count in larger units make it a little larger. */
 export async function createImage(
   format: ImageFormat,
   path: string,
@@ -80,6 +60,13 @@ export async function createImage(
   requireProgram('qemu-nbd')
   const partial = await PartialFile.create(path, options, { inFolder: true })
   let server: QemuNbd | undefined
+  const close = async () => {
+    try {
+      await server?.close()
+    } finally {
+      await partial.close()
+    }
+  }
   try {
     // Otherwise a VHD's size is rounded to cylinders.
     const exact = format === 'vpc' ? ['-o', 'force_size=on'] : []
@@ -88,13 +75,25 @@ export async function createImage(
       ['create', '-q', '-f', format, ...exact, '--', fileName(partial.path), String(size)],
       signal,
     )
-    server = await QemuNbd.start(format, partial.path, { writable: true, signal })
-    checkTargetSize(path, server.client.size, size)
-    return new ImageWriter(server, size, partial)
+    const started = await QemuNbd.start(format, partial.path, { writable: true, signal })
+    server = started
+    checkTargetSize(path, started.client.size, size)
+    const publish = async (suffix?: string) => {
+      // A format may write its last tables when it is closed, so qemu-nbd must have ended first.
+      await started.finish()
+      return partial.publish(suffix)
+    }
+    return new DiskWriter(new NbdDisk(started.client, { close }), { size, isZero: true, publish })
   } catch (error) {
-    await server?.close()
-    await partial.close()
+    await close()
     const { code, message, hint, cause } = asVmapipeError(error)
     throw new VmapipeError(code, message, { file: path, hint, cause })
   }
+}
+
+/** Gives a file that does not exist, or is no file, the same clear error as a raw image. */
+async function statImage(path: string) {
+  const { file, stats } = await openRaw(path, 0)
+  await file.close()
+  return stats
 }

@@ -1,9 +1,9 @@
 /** Opens a disk by what people call it; see spec.ts. */
 
 import type { Disk } from './disk.ts'
-import { openImageDisk } from './disks/image-disk.ts'
 import { openNbdDisk } from './disks/nbd-disk.ts'
 import { openRawDisk } from './disks/raw-disk.ts'
+import { openImageDisk } from './image-drive.ts'
 import { parseDriveSpec } from './spec.ts'
 
 export interface DiskOptions {

@@ -3,8 +3,7 @@
 import { stat } from 'node:fs/promises'
 import type { DriveReader, DriveWriter } from './drive.ts'
 import type { PartialFileOptions } from './partial-file.ts'
-import { openRawReader, type SharedReading } from './raw-reader.ts'
-import { createRawFile, openDeviceWriter } from './raw-writer.ts'
+import { createRawFile, openDeviceWriter, openRawReader, type SharedReading } from './raw-drive.ts'
 import { parseDriveSpec } from './spec.ts'
 
 export interface OpenOptions {

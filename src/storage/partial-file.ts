@@ -95,13 +95,14 @@ export class PartialFile {
   }
 
   /**
-   * Gives the file its final name, durably, and returns it; it is closed then. Its content must have been synced before. With a
-   * suffix nothing is ever replaced: a number follows if the name is taken.
+   * Makes the content durable, gives the file its final name, closes it, and returns the name. With a suffix nothing is ever
+   * replaced: a number follows if the name is taken.
    */
   async publish(suffix = ''): Promise<string> {
     if (!this.#open) return this.#target + suffix
     try {
       await this.#checkInPlace()
+      await this.handle.sync()
       await this.#setMode()
       const path = await this.#takeName(suffix)
       // It is there: if its old name stays too, that is no failure.

@@ -9,7 +9,7 @@ import fc from 'fast-check'
 import { VmapipeError } from '../../src/core/errors.ts'
 import { type PartitionTable, partitionsOf } from '../../src/jobs/partitions.ts'
 import type { DriveReader } from '../../src/storage/drive.ts'
-import { openRawReader } from '../../src/storage/raw-reader.ts'
+import { openRawReader } from '../../src/storage/raw-drive.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs, which } from '../support/tools.ts'
 

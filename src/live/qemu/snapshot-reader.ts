@@ -3,8 +3,8 @@
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
 import type { ClaimedReader, ClusterClaims } from '../../stages/cluster-source/claims.ts'
+import { nbdExtents } from '../../storage/disks/nbd-disk.ts'
 import type { DriveExtent } from '../../storage/drive.ts'
-import { NbdReader } from '../../storage/nbd-drive.ts'
 import type { PushTarget } from './push-target.ts'
 
 export interface SnapshotHost {
@@ -38,7 +38,7 @@ export class SnapshotReader implements ClaimedReader {
   async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
     this.#client = await this.#host.pull()
     if (this.#client === null) yield { offset, length, zero: false }
-    else yield* this.#explained(new NbdReader(this.#client).map(offset, length))
+    else yield* this.#explained(nbdExtents(this.#client, offset, length))
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {

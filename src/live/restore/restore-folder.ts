@@ -20,7 +20,7 @@ import { folderMode, OWNERS_ALONE } from '../../storage/file-mode.ts'
 import { makeDurableFolder, refuseShared, syncFolder } from '../../storage/folder.ts'
 import { within } from '../../storage/partial-entry.ts'
 import { type PartialFileOptions, refuseToReplace, replaceUnused } from '../../storage/partial-file.ts'
-import { createRawFile } from '../../storage/raw-writer.ts'
+import { createRawFile } from '../../storage/raw-drive.ts'
 import { takeNewName } from '../../storage/take-name.ts'
 
 interface ImagePlace {

@@ -13,7 +13,7 @@ import { makeDurableFolder } from '../../storage/folder.ts'
 import { refuseOneDiskTwice } from '../../storage/guard/same-disk.ts'
 import { openDriveWriter } from '../../storage/open.ts'
 import { NAME_MAX } from '../../storage/partial-name.ts'
-import { createRawFile } from '../../storage/raw-writer.ts'
+import { createRawFile } from '../../storage/raw-drive.ts'
 
 export interface TargetOptions {
   into?: string | undefined

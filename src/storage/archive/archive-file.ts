@@ -11,7 +11,7 @@ import { EAGAIN, syscalls } from '../../system/syscalls.ts'
 import { checkBounds } from '../bounds.ts'
 import { TransferError, transferRest } from '../disks/transfer.ts'
 import { noteReading } from '../in-use.ts'
-import { deviceSize, openRaw } from '../raw-reader.ts'
+import { openRaw, sizeOf } from '../raw-file.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 
 /** The most bytes that are read in the calling thread (128 KiB): copying more takes longer than the switch to another thread. */
@@ -41,7 +41,7 @@ export class ArchiveFile implements ArchiveBytes {
   static async open(path: string, counters?: Counters): Promise<ArchiveFile> {
     const { file, stats } = await openRaw(path, constants.O_RDONLY)
     try {
-      return new ArchiveFile(path, file, stats.isFile() ? stats.size : deviceSize(path, file), stats, counters)
+      return new ArchiveFile(path, file, sizeOf(path, file, stats), stats, counters)
     } catch (error) {
       await file.close()
       throw error

@@ -38,7 +38,6 @@ export class FileTarget implements ArchiveTarget {
   }
 
   async finish(): Promise<void> {
-    await this.#file!.handle.sync()
     await this.#file!.publish()
     await this.abort()
   }

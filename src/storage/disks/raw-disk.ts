@@ -1,13 +1,14 @@
 /**
  * A raw file or block device as a disk. Data goes through the page cache, so a flush is what makes it durable.
  *
- * What is in the page cache is read at once, in the calling thread, which costs a twentieth of a trip to libuv's pool;
- * the kernel is asked for only what it has. Nothing here ever waits for storage in the calling thread.
+ * What is in the page cache is read at once in the calling thread, which costs a twentieth of a switch to libuv's pool.
+ * Nothing here ever waits for storage in the calling thread: there the kernel is asked only for what its cache has.
  */
 
 import { read, write } from 'node:fs'
 import { constants, type FileHandle, open, statfs } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { totalLength } from '../../core/items.ts'
 import { EAGAIN, syscalls } from '../../system/syscalls.ts'
 import { writeAll } from '../../system/write-all.ts'
 import { checkBounds } from '../bounds.ts'
@@ -16,38 +17,42 @@ import type { DriveExtent } from '../drive.ts'
 import { openUnused } from '../guard/block-device.ts'
 import { lockImage } from '../guard/image-lock.ts'
 import { extentsByStep, fileExtents, isRemote } from '../holes.ts'
-import { deviceSize, openRaw } from '../raw-reader.ts'
+import { openRaw, sizeOf } from '../raw-file.ts'
 import { discardRange, zeroRange } from '../zeroing.ts'
 import { FlushGate } from './flush-gate.ts'
 import { HoleLook } from './hole-look.ts'
 import { type Transfer, TransferError, transferRest } from './transfer.ts'
 
-/** What is read in the calling thread at most: copying more takes longer than the trip that it saves. */
+/** The most bytes that are read in the calling thread (128 KiB): copying more takes longer than the switch to another thread. */
 const MAX_CACHED_READ = 128 * 1024
 
 /** Errors of a durable write after which what was written before is still safe. */
 const HARMLESS = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EINVAL'])
 
-interface RawImage {
+export interface RawImage {
   path: string
   file: FileHandle
-  /** The same file again, where each write is durable when it is done; null where that is not to be had. */
-  durable: FileHandle | null
   size: number
-  isDevice: boolean
+  isDevice?: boolean
+  readOnly?: boolean
+  /** Nobody else writes to it meanwhile, so looking for holes may keep the file to itself. */
+  atRest?: boolean
   /** Every call may take as long as a network does. */
-  isRemote: boolean
-  readOnly: boolean
+  isRemote?: boolean
+  /** The same file opened with O_DSYNC: a write is durable when it is done. Null if it cannot be opened so. */
+  durable?: FileHandle | null
+  /** What closes the disk, if that is more than closing the file. Called when nothing is in flight. */
+  close?: () => Promise<void>
 }
 
-class RawDisk implements Disk {
+export class RawDisk implements Disk {
   readonly size: number
   readonly readOnly: boolean
   readonly #image: RawImage
   readonly #fd: number
   readonly #gate: FlushGate
   readonly #holes: HoleLook
-  /** Null where it is no use: not to be had, or the filesystem cannot say what it has. */
+  /** Null if it is no use: there are no such calls, or the filesystem cannot say what the page cache has. */
   #cache = syscalls()
   #busy = 0
   #idle: () => void = () => {}
@@ -57,9 +62,9 @@ class RawDisk implements Disk {
     this.#image = image
     this.#fd = image.file.fd
     this.#gate = new FlushGate(() => image.file.datasync())
-    this.#holes = new HoleLook(image.file.fd, image.isRemote)
+    this.#holes = new HoleLook(image.file.fd, image.isRemote ?? false)
     this.size = image.size
-    this.readOnly = image.readOnly
+    this.readOnly = image.readOnly ?? false
   }
 
   read(buffer: Uint8Array, offset: number): Done {
@@ -69,9 +74,7 @@ class RawDisk implements Disk {
   }
 
   write(buffers: readonly Uint8Array[], offset: number, { fua = false }: WriteOptions = {}): Done {
-    let length = 0
-    for (const { byteLength } of buffers) length += byteLength
-    this.#check(offset, length)
+    this.#check(offset, totalLength(buffers))
     if (fua) return this.#run(offset, () => this.#writeDurably(buffers, offset))
     if (buffers.length === 1) return this.#transfer(write, buffers[0], 0, offset)
     return this.#run(offset, () => writeAll(this.#image.file, buffers, offset))
@@ -79,7 +82,7 @@ class RawDisk implements Disk {
 
   zero(offset: number, length: number, { fua = false, ...options }: ZeroOptions = {}): Done {
     this.#check(offset, length)
-    const { file, isDevice } = this.#image
+    const { file, isDevice = false } = this.#image
     return this.#run(offset, async () => {
       await this.#holes.duringZeroing(() => zeroRange(file, isDevice, offset, length, syscalls(), options))
       if (fua) await this.#gate.flush()
@@ -107,9 +110,9 @@ class RawDisk implements Disk {
   }
 
   map(offset: number, length: number): AsyncGenerator<DriveExtent> {
-    const remote = this.#image.isRemote
+    const { atRest = false, isRemote } = this.#image
     return this.#extents(offset, length, () =>
-      fileExtents(this.#fd, offset, length, undefined, { politely: true, remote }),
+      fileExtents(this.#fd, offset, length, undefined, { politely: !atRest, remote: isRemote }),
     )
   }
 
@@ -168,8 +171,9 @@ class RawDisk implements Disk {
         this.#idle = resolve
       })
     }
-    await this.#image.durable?.close()
-    await this.#image.file.close()
+    const { file, durable, close = () => file.close() } = this.#image
+    await durable?.close()
+    await close()
   }
 
   #check(offset: number, length: number): void {
@@ -200,7 +204,7 @@ class RawDisk implements Disk {
 
   async #writeDurably(buffers: readonly Uint8Array[], offset: number): Promise<void> {
     const { file, durable } = this.#image
-    if (durable === null) {
+    if (!durable) {
       await writeAll(file, buffers, offset)
       await this.#gate.flush()
       return
@@ -232,7 +236,9 @@ class RawDisk implements Disk {
   #explain(error: unknown, offset?: number): VmapipeError {
     const file = this.#image.path
     if (error instanceof TransferError) return asVmapipeError(error.cause, { file, offset: error.position })
-    return asVmapipeError(error, { file, offset })
+    const failure = asVmapipeError(error, { file, offset })
+    failure.where.file ??= file
+    return failure
   }
 }
 
@@ -240,23 +246,22 @@ export interface RawDiskOptions {
   readOnly?: boolean
 }
 
-/** What exists and is a file or a block device, and nobody else's at the same time. */
+/** Opens an existing file or block device for a running guest. Throws FAILED if another program uses it. */
 export async function openRawDisk(path: string, { readOnly = false }: RawDiskOptions = {}): Promise<Disk> {
   const { file, stats } = readOnly ? await openRaw(path, constants.O_RDONLY) : await openUnused(path)
   try {
     await lockImage(file, path, readOnly ? 'read' : 'write')
-    const isDevice = !stats.isFile()
-    const size = isDevice ? deviceSize(path, file) : stats.size
+    const size = sizeOf(path, file, stats)
     const durable = readOnly ? null : await openDurable(file)
     const { type } = await statfs(path)
-    return new RawDisk({ path, file, durable, size, isDevice, isRemote: isRemote(type), readOnly })
+    return new RawDisk({ path, file, durable, size, isDevice: !stats.isFile(), isRemote: isRemote(type), readOnly })
   } catch (error) {
     await file.close()
     throw error
   }
 }
 
-/** The very file that is open, whatever has its name now. */
+/** Opens the same file once more, even if another one has its name now. */
 function openDurable(file: FileHandle): Promise<FileHandle | null> {
   return open(`/proc/self/fd/${file.fd}`, constants.O_RDWR | constants.O_DSYNC).catch(() => null)
 }

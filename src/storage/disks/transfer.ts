@@ -39,7 +39,7 @@ export function transferRest(
       filled += count
       if (filled === buffer.byteLength) resolve()
       else if (count > 0) next()
-      else reject(new TransferError(offset + filled, new Error('the file ends here')))
+      else reject(new TransferError(offset + filled, new Error('the file ends here, it has shrunk')))
     }
     next()
   })

@@ -7,7 +7,7 @@ import { constants, type Stats } from 'node:fs'
 import { type FileHandle, readdir, readFile, stat } from 'node:fs/promises'
 import { VmapipeError } from '../../core/errors.ts'
 import { refuseIfRead } from '../in-use.ts'
-import { deviceSize, openRaw } from '../raw-reader.ts'
+import { openRaw, sizeOf } from '../raw-file.ts'
 import { lockImage } from './image-lock.ts'
 import { splitDevice } from './lock-holders.ts'
 import { findContent } from './signatures.ts'
@@ -27,7 +27,7 @@ export async function openDevice(
     refuseIfRead(stats, path)
     await refuseIfHeld(stats, path)
     await lockImage(file, path, 'overwrite')
-    const size = deviceSize(path, file)
+    const size = sizeOf(path, file, stats)
     if (!force) await refuseIfNotEmpty(file, size, path)
     return { file, size }
   } catch (error) {

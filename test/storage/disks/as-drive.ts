@@ -1,6 +1,7 @@
 /** A disk as a reader and as a writer of drives, so that it has to keep to their contracts. */
 
 import type { Disk } from '../../../src/storage/disk.ts'
+import { DiskWriter } from '../../../src/storage/disk-writer.ts'
 import type { DriveReader, DriveWriter } from '../../../src/storage/drive.ts'
 
 export function asReader(disk: Disk): DriveReader {
@@ -13,13 +14,5 @@ export function asReader(disk: Disk): DriveReader {
 }
 
 export function asWriter(disk: Disk): DriveWriter {
-  return {
-    size: disk.size,
-    isZero: false,
-    write: async (buffers, offset) => disk.write(buffers, offset),
-    zero: async (offset, length) => disk.zero(offset, length),
-    flush: async () => disk.flush(),
-    publish: async () => null,
-    close: () => disk.close(),
-  }
+  return new DiskWriter(disk, { size: disk.size, isZero: false })
 }

@@ -17,7 +17,7 @@ import { crc32 } from 'node:zlib'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { writeAll } from '../../../system/write-all.ts'
 import { fileExtents } from '../../holes.ts'
-import { openRaw } from '../../raw-reader.ts'
+import { openRaw } from '../../raw-file.ts'
 import { type BlockMap, type ChangedPages, PAGE_BLOCKS } from './block-map.ts'
 
 /** Bytes of a block: a guest's usual write has whole ones. */

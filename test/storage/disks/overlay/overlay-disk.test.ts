@@ -8,7 +8,7 @@ import { openOverlay } from '../../../../src/storage/disks/overlay/open-overlay.
 import { OverlayDisk } from '../../../../src/storage/disks/overlay/overlay-disk.ts'
 import { OverlayMap } from '../../../../src/storage/disks/overlay/overlay-map.ts'
 import type { DriveReader } from '../../../../src/storage/drive.ts'
-import { openRawReader } from '../../../../src/storage/raw-reader.ts'
+import { openRawReader } from '../../../../src/storage/raw-drive.ts'
 import { seed, seeded } from '../../../support/random.ts'
 import { tmpDir } from '../../../support/tmp.ts'
 import { checkExtents, collect, readerContract, sampleImage, writerContract } from '../../contract.ts'

@@ -6,7 +6,7 @@ import type { OverlayIdentity } from '../../../../src/storage/disks/overlay/map-
 import { openOverlay } from '../../../../src/storage/disks/overlay/open-overlay.ts'
 import { OverlayDisk } from '../../../../src/storage/disks/overlay/overlay-disk.ts'
 import type { DriveReader } from '../../../../src/storage/drive.ts'
-import { openRawReader } from '../../../../src/storage/raw-reader.ts'
+import { openRawReader } from '../../../../src/storage/raw-drive.ts'
 import { writeSparse } from '../../contract.ts'
 
 export function identityOf(size: number, more: Partial<OverlayIdentity> = {}): OverlayIdentity {
