@@ -8,7 +8,6 @@ import { randomInt } from 'node:crypto'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { type EventListener, Events } from './events.ts'
 import { parseVersion, type QmpEvent, type QmpMessage, type QmpVersion, violation } from './message.ts'
-import { pollFor } from './polling.ts'
 import { QmpError } from './qmp-error.ts'
 import { SocketTransport } from './socket-transport.ts'
 import type { QmpTransport, TransportListener } from './transport.ts'
@@ -33,13 +32,6 @@ interface Pending {
   timer?: NodeJS.Timeout
 }
 
-/** A command that only looks, and has no answer yet. */
-interface Look {
-  id: number
-  command: string
-  answer: Promise<unknown>
-}
-
 const GREETING_MS = 5_000
 const COMMAND_MS = 30_000
 
@@ -58,7 +50,6 @@ export class QmpClient {
    */
   #lastId = randomInt(2 ** 47)
   #isHeard = false
-  #look: Look | null = null
   #heard = performance.now()
   #end: VmapipeError | null = null
   #settleClosed: (error: Error | null) => void = () => {}
@@ -102,7 +93,7 @@ export class QmpClient {
     return this.#transport.name
   }
 
-  /** Events come by themselves; by way of virsh somebody has to look again and again. */
+  /** Whether QEMU's events come. By way of virsh they do not: a caller asks for the state again and again. */
   get hasEvents(): boolean {
     return this.#transport.hasEvents
   }
@@ -130,20 +121,16 @@ export class QmpClient {
   }
 
   /**
-   * The next event of this name whose data matches. To be called before what causes it, and awaited after; where that
-   * fails, nobody needs to await this. FAILED after `timeout` ms, or when the connection ends. By way of virsh the time
-   * counts from the first look after what was sent until now.
+   * Resolves with the next event of this name whose data matches. To be called before the command that causes it, and awaited
+   * after it; if that command fails, nobody needs to await this. FAILED after `timeout` ms, if the connection ends, or at once
+   * if no events come this way.
    */
   waitFor(event: string, matches: (data: any) => boolean = () => true, timeout = COMMAND_MS): Promise<QmpEvent> {
-    if (this.#end) {
-      const over = Promise.reject(this.#end)
-      over.catch(() => {})
-      return over
-    }
-    const wait = this.#events.wait(event, matches, timeout)
-    if (this.#transport.hasEvents) wait.startClock()
-    else void pollFor(wait, (command) => this.#lookAt(command))
-    return wait.promise
+    const error = this.#end ?? (this.hasEvents ? null : noEvents(this.name, event))
+    if (error === null) return this.#events.wait(event, matches, timeout)
+    const failed = Promise.reject(error)
+    failed.catch(() => {})
+    return failed
   }
 
   /** Lets go of the server; commands in flight fail. May be called more than once. */
@@ -169,17 +156,6 @@ export class QmpClient {
   /** Milliseconds since QEMU said anything. */
   get silence(): number {
     return performance.now() - this.#heard
-  }
-
-  /** Several who look at the same thing, with nothing asked for in between, look once. */
-  #lookAt(command: string): Promise<unknown> {
-    const look = this.#look
-    if (look?.command === command && look.id === this.#lastId) return look.answer
-    const answer = this.execute(command).finally(() => {
-      if (this.#look?.answer === answer) this.#look = null
-    })
-    this.#look = { id: this.#lastId, command, answer }
-    return answer
   }
 
   #sent(id: number): void {
@@ -257,6 +233,10 @@ function noGreeting(timeout: number): VmapipeError {
   return new VmapipeError('FAILED', `no QMP greeting within ${timeout / 1000} s`, {
     hint: 'a QMP socket takes one client at a time: somebody else is probably connected; give the guest a second -qmp socket',
   })
+}
+
+function noEvents(name: string, event: string): VmapipeError {
+  return new VmapipeError('FAILED', `${name}: ${event} cannot be seen by way of libvirt`)
 }
 
 function refusal(command: string, kind: string, desc: string): VmapipeError {

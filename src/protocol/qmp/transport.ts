@@ -10,7 +10,7 @@ export interface QmpCommand {
 export interface QmpTransport {
   /** Names the server in error messages. */
   readonly name: string
-  /** Events come by themselves. Where they do not, somebody has to look again and again. */
+  /** Whether QEMU's events come. If not, a caller asks for the state again and again. */
   readonly hasEvents: boolean
   /** The answer comes as a message with the same id. */
   send(id: number, command: QmpCommand): void

@@ -12,6 +12,9 @@ import { blockNamesIn, type Footprint, footprintOf } from './footprint.ts'
 import { holdOf, isHold, targetOf } from './names.ts'
 import { OverlayError } from './overlays.ts'
 
+/** Milliseconds between two questions whether an export is gone; each costs virsh a command. */
+const ASK_MS = 100
+
 export interface RemoveOptions {
   /** QEMU's NBD server was started for this, and goes too, unless somebody else has exports there. */
   server: boolean
@@ -73,13 +76,28 @@ function deletion(node: string): Command {
   return ['blockdev-del', { 'node-name': node }]
 }
 
-/** An export is gone, and its node free, when QEMU says so by an event. */
+/** Resolves when the exports are gone and their nodes free, which takes as long as their clients' requests. */
 async function removeExports(qmp: QmpClient, ids: readonly string[]): Promise<unknown[]> {
-  const gone = ids.map((id) => qmp.waitFor('BLOCK_EXPORT_DELETED', (data) => data?.id === id, STEP_MS))
+  const gone = ids.map((id) => exportGone(qmp, id))
   const commands = ids.map((id) => ['block-export-del', { id, mode: 'hard' }] as const)
   const results = await executeAll(qmp, commands)
   const under = gone.filter((_, index) => results[index].status === 'fulfilled')
-  return [...errorsOf(results), ...errorsOf(await Promise.allSettled(under))]
+  return [...errorsOf(results), ...errorsOf(await Promise.allSettled(under.map((wait) => wait())))]
+}
+
+/** To be called before the export is deleted; what it returns, after. QEMU tells by an event, or has to be asked. */
+function exportGone(qmp: QmpClient, id: string): () => Promise<unknown> {
+  if (!qmp.hasEvents) return () => askUntilGone(qmp, id)
+  const event = qmp.waitFor('BLOCK_EXPORT_DELETED', (data) => data?.id === id, STEP_MS)
+  return () => event
+}
+
+async function askUntilGone(qmp: QmpClient, id: string): Promise<void> {
+  for (const end = performance.now() + STEP_MS; performance.now() < end; await sleep(ASK_MS)) {
+    const exports = await qmp.execute<{ id: string }[]>('query-block-exports', undefined, { timeout: STEP_MS })
+    if (!exports.some((left) => left.id === id)) return
+  }
+  throw new VmapipeError('FAILED', `the export ${id} is still there after ${STEP_MS / 1000} s`)
 }
 
 async function removeJobs(qmp: QmpClient, ids: readonly string[]): Promise<unknown[]> {
