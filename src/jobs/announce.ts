@@ -4,9 +4,9 @@ import type { Manifest } from '../core/items.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { formatBytes } from '../core/size.ts'
 import { uuidText } from '../formats/vma/uuid.ts'
-import { type BackupOptions, compressionFor } from './backup.ts'
+import { compressionFor, type WritingOptions } from './write-archive.ts'
 
-export interface Announcement extends Pick<RunOptions, 'inform'>, Pick<BackupOptions, 'to' | 'compress'> {
+export interface Announcement extends Pick<RunOptions, 'inform'>, Pick<WritingOptions, 'to' | 'compress'> {
   /** The guest in words, such as "guest web01 (QEMU at /run/vm1.qmp)"; null for drives at rest. */
   guest: string | null
   /** Where each drive is read from, by its name, if that is known. */

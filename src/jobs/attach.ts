@@ -18,8 +18,9 @@ import { Watch } from '../live/control/watch.ts'
 import { type LiveBackupStatus, PIECE_CLUSTERS } from '../live/live-backup.ts'
 import { readConfigFile } from '../storage/config-file.ts'
 import { announce, tellPointInTime } from './announce.ts'
-import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
+import type { BackupOptions } from './backup.ts'
 import { type JobResult, runJob } from './job.ts'
+import { compressorFor, framerFor } from './write-archive.ts'
 
 export interface AttachOptions
   extends Omit<BackupOptions, 'drives' | 'bwlimit' | 'buffer' | 'uuid' | 'ctime' | 'forceShare'> {

@@ -1,52 +1,23 @@
 /** Drives that nobody writes to, into one VMA archive. */
 
-import type { Writable } from 'node:stream'
 import { bindStage } from '../config/registry.ts'
 import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { atLeastOne, checkOptions, flag, placeOrStream, type Shape, text } from '../core/options.ts'
+import { checkOptions, flag, type Shape, text } from '../core/options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
 import { isDriveReader } from '../stages/cluster-source.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { announce } from './announce.ts'
-import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
 import { type JobOptions, type JobResult, jobShape, limit, runJob } from './job.ts'
+import { compressorFor, framerFor, type WritingOptions, writingShape } from './write-archive.ts'
 
-export interface BackupOptions extends JobOptions {
+export interface BackupOptions extends JobOptions, WritingOptions {
   /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI; or an open drive, which is closed at the end. */
   drives?: Record<string, string | DriveReader>
   /** Paths of files that are carried unchanged, by their name in the archive. */
   configs?: Record<string, string>
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
-  to: string | Writable
-  /** `zstd`, `zstd:19`, `lz4`, `gzip:6`, `none`, or the same as an object; by the name of the archive where left out. */
-  compress?: string | Compression
-  /** Replace an archive that exists. */
-  force?: boolean
-  /** Read images also while a guest or another program has them open for writing; what is read may be torn. */
+  /** Reads images also while a guest or another program has them open for writing; what is read may be torn. */
   forceShare?: boolean
-  /** Of the archive; a new one unless given. */
-  uuid?: string
-  /** Time of the archive in seconds since the epoch; now unless given. */
-  ctime?: number
-  /** A checksum of the data in every extent, and an end that says what the archive has; true unless given. */
-  checksums?: boolean
-  /** Where every cluster is, at the end of the archive; true unless given. */
-  index?: boolean
-}
-
-/** How an archive is written. */
-export const writingShape = {
-  to: placeOrStream,
-  compress: z.union([
-    text,
-    z.strictObject({ method: z.enum(METHODS), level: z.int().optional(), frame: atLeastOne.optional() }),
-  ]),
-  force: flag,
-  uuid: z.guid(),
-  ctime: z.int().min(0),
-  checksums: flag,
-  index: flag,
 }
 
 const shape = {
@@ -80,26 +51,4 @@ function backupStages(options: BackupOptions, census: Census): BoundStage[] {
     ...compressorFor(options),
     bindStage('sink', { to, ...(force && { force }) }),
   ]
-}
-
-/** The framer, with all that makes an archive one to trust and to find things in unless that is not wanted. */
-export function framerFor(
-  { checksums = true, index = true }: Pick<BackupOptions, 'checksums' | 'index'>,
-  slots?: number,
-): BoundStage {
-  return bindStage('vma-framer', { checksums, index, ...(slots !== undefined && { slots }) })
-}
-
-type CompressorOptions = Pick<BackupOptions, 'compress' | 'to' | 'index'>
-
-/** The compression that is wanted, or told by the archive's name. */
-export function compressionFor({ compress, to }: Pick<BackupOptions, 'compress' | 'to'>): Compression {
-  const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
-  return typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
-}
-
-/** Its compressor; none if that is `none`. */
-export function compressorFor({ index = true, ...options }: CompressorOptions): BoundStage[] {
-  const chosen = compressionFor(options)
-  return chosen.method === 'none' ? [] : [bindStage('compressor', { ...chosen, map: index })]
 }

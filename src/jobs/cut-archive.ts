@@ -23,7 +23,7 @@ import { UUID } from '../formats/vma/extent-header.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { CLOSING } from '../formats/vma/records.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
-import type { ReadOptions } from './restore.ts'
+import type { ReadOptions } from './read-archive.ts'
 
 /** Bytes of the header that tell its size. */
 const HEADER_START_SIZE = 60

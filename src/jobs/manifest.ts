@@ -5,7 +5,7 @@ import type { ClusterItem, Manifest } from '../core/items.ts'
 import { checkOptions } from '../core/options.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { defineStage, z } from '../core/stage.ts'
-import { type ReadOptions, reading, readShape } from './restore.ts'
+import { type ReadOptions, reading, readShape } from './read-archive.ts'
 
 /** Reads no further than the header, then lets go of the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function readManifest(options: ReadOptions): Promise<Manifest> {

@@ -30,8 +30,9 @@ import type { QmpClient } from '../protocol/qmp/client.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { writeInterceptor } from '../stages/write-interceptor.ts'
 import { announce, tellPointInTime } from './announce.ts'
-import { type BackupOptions, compressorFor, framerFor } from './backup.ts'
+import type { BackupOptions } from './backup.ts'
 import { type JobResult, limit, runJob } from './job.ts'
+import { compressorFor, framerFor } from './write-archive.ts'
 
 export interface QemuBackupOptions extends Omit<BackupOptions, 'drives' | 'forceShare'>, MonitorPlace {
   /** Which drives, and under which names; all that are worth it unless given. */

@@ -1,24 +1,21 @@
 /** An archive into another one: in the order of its drives' clusters, otherwise compressed, with fewer drives, with checksums. */
 
-import type { Readable } from 'node:stream'
 import { openArchive } from '../access/open-archive.ts'
 import { bindStage } from '../config/registry.ts'
 import { Budget } from '../core/budget.ts'
 import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { type ClusterItem, Manifest } from '../core/items.ts'
-import { checkOptions, flag, names, placeOrStream, type Shape, text } from '../core/options.ts'
+import { checkOptions, flag, names, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { driveFilter, filtered } from '../stages/drive-filter.ts'
-import { type BackupOptions, compressorFor, framerFor, writingShape } from './backup.ts'
-import { type JobResult, jobShape, limit, runJob } from './job.ts'
-import { reading } from './restore.ts'
+import { type JobResult, limit, runJob } from './job.ts'
+import { type ReadOptions, reading, readShape } from './read-archive.ts'
+import { compressorFor, framerFor, type WritingOptions, writingShape } from './write-archive.ts'
 
-export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs' | 'forceShare'> {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
-  from: string | Readable
+export interface RepackOptions extends ReadOptions, WritingOptions {
   /** Clusters stay in the order in which they are: nothing has to be found, nor unpacked to be put in order. */
   keepOrder?: boolean
   /** A folder for what is unpacked to be put in order, of an archive that can only be read once. */
@@ -29,9 +26,8 @@ export interface RepackOptions extends Omit<BackupOptions, 'drives' | 'configs' 
 }
 
 const shape = {
-  ...jobShape,
+  ...readShape,
   ...writingShape,
-  from: placeOrStream,
   keepOrder: flag,
   spool: text,
   keep: names,

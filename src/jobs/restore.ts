@@ -1,22 +1,17 @@
 /** A VMA archive back into drives and config files. */
 
-import type { Readable } from 'node:stream'
 import { bindStage } from '../config/registry.ts'
 import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { Findings } from '../core/findings.ts'
-import { checkOptions, flag, names, placeOrStream, type Shape, text } from '../core/options.ts'
-import { type BoundStage, z } from '../core/stage.ts'
+import { checkOptions, flag, names, type Shape, text } from '../core/options.ts'
+import { z } from '../core/stage.ts'
 import type { UnsoundDrive } from '../stages/cluster-writer.ts'
 import { archiveReport, DamagedArchive } from './archive-report.ts'
 import { refuseIfCut } from './cut-archive.ts'
-import { type JobOptions, type JobResult, jobShape, limit, runJob } from './job.ts'
+import { type JobResult, runJob } from './job.ts'
+import { type ReadOptions, reading, readShape } from './read-archive.ts'
 import { restoreNotes } from './restore-notes.ts'
-
-export interface ReadOptions extends JobOptions {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
-  from: string | Readable
-}
 
 export interface RestoreOptions extends ReadOptions {
   /** A folder for `disk-NAME.raw` of every drive and the config files. Either this or `drives`. */
@@ -32,8 +27,6 @@ export interface RestoreOptions extends ReadOptions {
   /** Of a damaged archive, drives that are not whole get their names too; otherwise they end with `.damaged`. */
   salvage?: boolean
 }
-
-export const readShape = { ...jobShape, from: placeOrStream } satisfies Shape<ReadOptions>
 
 const shape = {
   ...readShape,
@@ -90,14 +83,4 @@ export async function restore(given: RestoreOptions): Promise<JobResult> {
     throw first
   }
   return result
-}
-
-/** The stages from an archive to its clusters. Damage ends the run, unless there are `findings` to take it. */
-export function reading({ from, bwlimit }: ReadOptions, findings?: Findings): BoundStage[] {
-  return [
-    bindStage('source', { from }),
-    ...limit(bwlimit),
-    bindStage('decompressor', { findings }),
-    bindStage('vma-deframer', { findings }),
-  ]
 }

@@ -6,7 +6,7 @@ import { checkOptions } from '../core/options.ts'
 import { definePipeline, type RunResult } from '../core/pipeline.ts'
 import type { VerifyReport } from '../stages/verifier.ts'
 import { type ArchiveReport, archiveReport, DamagedArchive } from './archive-report.ts'
-import { type ReadOptions, reading, readShape } from './restore.ts'
+import { type ReadOptions, reading, readShape } from './read-archive.ts'
 
 export interface VerifyResult extends RunResult, ArchiveReport {}
 

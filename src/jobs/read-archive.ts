@@ -1,0 +1,25 @@
+/** How a job reads an archive from its beginning to its end: its options, and the stages that give its clusters. */
+
+import type { Readable } from 'node:stream'
+import { bindStage } from '../config/registry.ts'
+import type { Findings } from '../core/findings.ts'
+import { placeOrStream, type Shape } from '../core/options.ts'
+import type { BoundStage } from '../core/stage.ts'
+import { type JobOptions, jobShape, limit } from './job.ts'
+
+export interface ReadOptions extends JobOptions {
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
+  from: string | Readable
+}
+
+export const readShape = { ...jobShape, from: placeOrStream } satisfies Shape<ReadOptions>
+
+/** The stages from an archive to its clusters. Damage ends the run, unless there are `findings` to take it. */
+export function reading({ from, bwlimit }: ReadOptions, findings?: Findings): BoundStage[] {
+  return [
+    bindStage('source', { from }),
+    ...limit(bwlimit),
+    bindStage('decompressor', { findings }),
+    bindStage('vma-deframer', { findings }),
+  ]
+}
