@@ -2,9 +2,10 @@
 
 import { once } from 'node:events'
 import type { Transform } from 'node:stream'
-import { type Budget, discard, type Lease } from '../core/budget.ts'
+import type { Budget, Lease } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { Chunk } from '../core/items.ts'
+import { discard } from '../core/memory.ts'
 import { type DecoderContext, fitted, moved } from './decoder.ts'
 
 /** Writes to the engine. Resolves when it has used the bytes, with the number of bytes left over if its stream ended before. */

@@ -2,9 +2,9 @@
 
 import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
-import { discard } from '../core/budget.ts'
 import { printable, VmapipeError } from '../core/errors.ts'
 import { Chunk } from '../core/items.ts'
+import { discard } from '../core/memory.ts'
 import { spawnTied } from '../system/child.ts'
 import type { DecoderContext } from './decoder.ts'
 

@@ -2,8 +2,8 @@
 
 import { promisify } from 'node:util'
 import { gunzip, zstdDecompress } from 'node:zlib'
-import { discard } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
+import { discard } from '../core/memory.ts'
 import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
 import {
   decodeLz4Header,

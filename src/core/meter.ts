@@ -78,8 +78,8 @@ export class Meter {
   }
 }
 
-/** Milliseconds between two calls of `onProgress`. */
-const LOOK_MS = 250
+/** Milliseconds between two calls of `onProgress`, and of `onStats`. */
+export const LOOK_MS = 250
 
 /**
  * Calls `onProgress` four times a second with the progress, until the returned function is called. That function returns the

@@ -23,9 +23,11 @@ export function toNodeStream(pipeline: Pipeline, options: RunOptions = {}): Dupl
 
 function chainOfSteps({ stages, input, output }: Pipeline, options: RunOptions): Duplex | null {
   if (input === 'nothing' || output === 'nothing') return null
-  const parts = createParts(stages, new PipelineRun(options))
+  const parts = createParts(stages, new PipelineRun(stages.length, options))
   if (!parts.every(({ body }) => typeof body === 'function')) return null
-  const steps: AnyStep[] = parts.map(({ name, body }) => guarded(body as AnyStep, (error) => blame(name, error)))
+  const steps: AnyStep[] = parts.map(({ name, body, gauge }) =>
+    guarded({ step: body as AnyStep, blame: (error) => blame(name, error), gauge }),
+  )
   if (input === 'bytes') steps.unshift((data: Uint8Array) => new Chunk([data]))
   if (output === 'bytes') steps.push((chunk: Chunk) => many(unleased(chunk)))
   return chain(steps as never, {

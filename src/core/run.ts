@@ -10,9 +10,13 @@ import { Arena } from './arena.ts'
 import { Budget } from './budget.ts'
 import { Counters } from './counters.ts'
 import { VmapipeError } from './errors.ts'
-import { type Snapshot, watchProgress } from './meter.ts'
+import type { Gauge } from './gauge.ts'
+import { Gauges } from './gauges.ts'
+import { LOOK_MS, type Snapshot, watchProgress } from './meter.ts'
 import { abortSignal, atLeastOne, callback, type Shape } from './options.ts'
 import type { BoundStage, StageBody, StageContext } from './stage.ts'
+import { STALL_SECONDS, watchStalls } from './stall.ts'
+import { type RunStats, statsOf } from './stats.ts'
 import { type AnyStep, fuse } from './steps.ts'
 import { blame, toStream } from './streams.ts'
 
@@ -34,6 +38,13 @@ export interface RunOptions {
   inform?: (message: string, fields?: object) => void
   /** Called four times a second with the progress of the run. */
   onProgress?: (snapshot: Snapshot) => void
+  /**
+   * Called four times a second, and once at the end, with what each stage did with its time. It is called by each pipeline of a job
+   * that runs several. Times are taken only if this is given, which costs less than a microsecond for an item and stage.
+   */
+  onStats?: (stats: RunStats) => void
+  /** Seconds after which a run in which nothing moves is warned about, with the stage that is the cause; 30 by default. */
+  stallSeconds?: number
 }
 
 export const runShape = {
@@ -45,6 +56,8 @@ export const runShape = {
   warn: callback,
   inform: callback,
   onProgress: callback,
+  onStats: callback,
+  stallSeconds: z.number().positive(),
 } satisfies Shape<RunOptions>
 
 export interface RunResult {
@@ -59,11 +72,12 @@ export interface RunResult {
 interface Part {
   name: string
   body: StageBody
+  gauge: Gauge
 }
 
 export async function runStages(stages: readonly BoundStage[], options: RunOptions = {}): Promise<RunResult> {
   const started = performance.now()
-  const run = new PipelineRun(options)
+  const run = new PipelineRun(stages.length, options)
   const { counters, budget } = run
   const endWatch = options.onProgress && watchProgress(counters, options.onProgress)
   try {
@@ -83,10 +97,12 @@ export async function runStages(stages: readonly BoundStage[], options: RunOptio
 
 /** Makes the parts of a pipeline, not yet opened. If one fails, `parts` has those that were made before it. */
 export function createParts(stages: readonly BoundStage[], run: PipelineRun, parts: Part[] = []): Part[] {
-  for (const { definition, options } of stages) {
+  for (const stage of stages) {
+    const { definition, options } = stage
     const { name } = definition
     try {
-      parts.push({ name, body: definition.create(options as never, run.context(name)) })
+      const gauge = run.gauges.add(stage)
+      parts.push({ name, gauge, body: definition.create(options as never, run.context(gauge)) })
     } catch (error) {
       throw blame(name, error)
     }
@@ -98,24 +114,32 @@ export function createParts(stages: readonly BoundStage[], run: PipelineRun, par
 export class PipelineRun {
   readonly budget: Budget
   readonly counters: Counters
+  readonly gauges: Gauges
   readonly #threads: number
-  readonly #warn: (message: string, stage: string) => void
+  readonly #stallSeconds: number
+  readonly #onStats: RunOptions['onStats']
+  readonly #warn: (message: string, stage?: string) => void
   readonly #controller = new AbortController()
   readonly #endHooks: (() => void)[] = []
   #failure: VmapipeError | null = null
 
-  constructor(options: RunOptions) {
+  /** For a pipeline of `count` stages. */
+  constructor(count: number, options: RunOptions) {
     const { buffer = DEFAULT_BUDGET, arena, threads = availableParallelism(), counters, warn = () => {} } = options
+    this.gauges = new Gauges(count, options.onStats !== undefined)
+    this.#stallSeconds = options.stallSeconds ?? STALL_SECONDS
+    this.#onStats = options.onStats
     this.budget = new Budget(buffer, undefined, arena)
     this.counters = counters ?? new Counters()
     this.#threads = threads
     this.#warn = warn
   }
 
-  context(name: string): StageContext {
+  context(gauge: Gauge): StageContext {
+    const { name } = gauge
     return {
       name,
-      budget: this.budget,
+      budget: Budget.of(this.budget, gauge),
       counters: this.counters,
       signal: this.#controller.signal,
       threads: this.#threads,
@@ -191,17 +215,41 @@ export class PipelineRun {
       for (const stream of streams) stream.destroy(signal.reason)
     }
     signal.addEventListener('abort', destroy, { once: true })
+    const endWatch = this.#watch()
     connect(streams as never, () => {})
-    await Promise.all(closed)
+    try {
+      await Promise.all(closed)
+    } finally {
+      endWatch()
+    }
+  }
+
+  /** Looks for stalls and tells statistics, until the returned function is called. */
+  #watch(): () => void {
+    const { gauges, budget } = this
+    const began = performance.now()
+    for (const { gauge, group } of gauges.stages) for (const timed of [gauge, group?.whole]) timed?.start(began)
+    const endStalls = watchStalls({ gauges, budget, seconds: this.#stallSeconds, warn: (text) => this.#warn(text) })
+    const onStats = this.#onStats
+    const timer = onStats && setInterval(() => onStats(statsOf(gauges.stages, began, false)), LOOK_MS)
+    return () => {
+      endStalls()
+      clearInterval(timer)
+      onStats?.(statsOf(gauges.stages, began, true))
+    }
   }
 
   #stream(group: Part[]): Stream {
-    const [{ name, body }] = group
-    const steps = group.map((part) => ({
-      step: part.body as AnyStep,
-      blame: (error: unknown) => this.fail(part.name, error),
-    }))
-    const stream = toStream(typeof body === 'function' ? fuse(steps) : body, (error) => this.fail(name, error))
+    const [{ name, body, gauge }] = group
+    const isStep = typeof body === 'function'
+    const steps = () =>
+      group.map((part) => ({
+        step: part.body as AnyStep,
+        blame: (error: unknown) => this.fail(part.name, error),
+        gauge: part.gauge,
+      }))
+    const watching = isStep ? this.gauges.join(group.map((part) => part.gauge)) : gauge
+    const stream = toStream(isStep ? fuse(steps()) : body, (error) => this.fail(name, error), watching)
     stream.on('error', (error) => this.fail(name, error))
     return stream
   }

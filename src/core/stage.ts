@@ -105,6 +105,10 @@ export interface StageDefinition<
   input: In
   output: Out
   options: Schema
+  /** True for a stage that holds items back on purpose, such as a rate limit: it is never told to have stalled. */
+  readonly paces?: boolean
+  /** What the stage reads from or writes to, in a word or two, such as "ssh": statistics and stall messages name it. */
+  medium?(options: z.output<Schema>): string | undefined
   create(options: z.output<Schema>, context: StageContext): BodyOf<In, Out>
   /** Says what is wrong with the stage's place in a pipeline, if anything is: it is at `index` of `stages`. */
   misplaced?(options: z.output<Schema>, stages: readonly BoundStage[], index: number): Misplacement | null
@@ -144,6 +148,10 @@ export interface AnyStageDefinition<
   readonly input: In
   readonly output: Out
   readonly options: z.ZodType
+  /** True for a stage that holds items back on purpose, such as a rate limit: it is never told to have stalled. */
+  readonly paces?: boolean
+  /** What the stage reads from or writes to, in a word or two, such as "ssh": statistics and stall messages name it. */
+  medium?(options: never): string | undefined
   create(options: never, context: StageContext): StageBody
   misplaced?(options: never, stages: readonly BoundStage[], index: number): Misplacement | null
   around?<Result>(options: never, run: SurroundedRun<Result>): Promise<Result>

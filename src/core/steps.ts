@@ -2,6 +2,7 @@
 
 import * as chain from 'stream-chain'
 import fun from 'stream-chain/fun.js'
+import type { Gauge } from './gauge.ts'
 import type { Step, StepResult, TransformBody } from './stage.ts'
 
 // These are our own types: stream-chain's do not compile under every user's compiler options.
@@ -28,13 +29,22 @@ export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => StepRes
 /** A step whose types the compiler does not know. */
 export type AnyStep = (item: never) => unknown
 
-/** Makes one body of neighbouring steps. `blame` adds the stage's name to an error that its step throws. */
-export function fuse(steps: { step: AnyStep; blame: (error: unknown) => Error }[]): TransformBody<unknown, unknown> {
-  const run = fun(...(steps.map(({ step, blame }) => guarded(step, blame)) as never[])) as unknown as (
-    item: unknown,
-  ) => unknown
+export interface GuardedStep {
+  step: AnyStep
+  /** Adds the stage's name to an error that its step throws. */
+  blame: (error: unknown) => Error
+  gauge: Gauge
+}
+
+/** Makes one body of neighbouring steps. */
+export function fuse(steps: readonly GuardedStep[]): TransformBody<unknown, unknown> {
+  const run = fun(...(steps.map(guarded) as never[])) as unknown as (item: unknown) => unknown
+  const last = steps.at(-1)!.gauge
   const emit = (result: unknown, push: (item: unknown) => void) => {
-    for (const item of manyValues(result)) push(item)
+    for (const item of manyValues(result)) {
+      last.give(item)
+      push(item)
+    }
   }
   const pass = (item: unknown, push: (item: unknown) => void) => {
     const result = run(item)
@@ -50,19 +60,23 @@ function manyValues(result: unknown): readonly unknown[] {
   return chain.isMany(result as never) ? (result as { values: unknown[] }).values : [result]
 }
 
-/** The same step with `blame` applied to its errors, also to those from a promise or a generator. */
-export function guarded(step: AnyStep, blame: (error: unknown) => Error): AnyStep {
+/** The same step, watched by its gauge, with `blame` applied to its errors, also to those from a promise or a generator. */
+export function guarded({ step, blame, gauge }: GuardedStep): AnyStep {
   const rethrow = (error: unknown): never => {
+    gauge.end()
     throw blame(error)
   }
-  const watch = (result: unknown): unknown => {
-    if (result instanceof Promise) return result.then(watch, rethrow)
-    if (isIterator(result)) return watchIterator(result, rethrow)
-    return result
+  const end = (result: unknown): unknown => {
+    gauge.end()
+    return isIterator(result) ? watchIterator(result, gauge, rethrow) : result
   }
-  const guard: AnyStep = (item) => {
+  const guard = (item: unknown) => {
+    gauge.begin()
+    // stream-chain asks a step for its last items by `none`.
+    if (item !== none) gauge.take(item)
     try {
-      return watch(step(item))
+      const result = step(item as never)
+      return result instanceof Promise ? result.then(end, rethrow) : end(result)
     } catch (error) {
       return rethrow(error)
     }
@@ -79,11 +93,16 @@ function isIterator(value: unknown): value is AnyIterator {
   return typeof (value as AnyIterator | null)?.next === 'function'
 }
 
-function watchIterator(iterator: AnyIterator, rethrow: (error: unknown) => never): AnyIterator {
+function watchIterator(iterator: AnyIterator, gauge: Gauge, rethrow: (error: unknown) => never): AnyIterator {
+  const end = (result: unknown) => {
+    gauge.end()
+    return result
+  }
   const guard = (call: () => unknown) => {
+    gauge.begin()
     try {
       const result = call()
-      return result instanceof Promise ? result.catch(rethrow) : result
+      return result instanceof Promise ? result.then(end, rethrow) : end(result)
     } catch (error) {
       return rethrow(error)
     }

@@ -5,6 +5,7 @@
 
 import { Readable, type Stream, Transform, Writable } from 'streamx'
 import { asVmapipeError, type VmapipeError } from './errors.ts'
+import type { Gauge } from './gauge.ts'
 import type { SinkBody, SourceBody, StageBody, TransformBody } from './stage.ts'
 
 /** Bytes of items that may wait between two stages (1 MiB). A larger item may wait alone. */
@@ -21,46 +22,86 @@ type Callback = (error?: Error | null) => void
 /** Gives an error the stage's name. It tells the runner at once, before other stages report errors that follow from this one. */
 export type Fail = (error: unknown) => VmapipeError
 
-export function toStream(body: Exclude<StageBody, (item: never) => unknown>, fail: Fail): Stream {
+export function toStream(body: Exclude<StageBody, (item: never) => unknown>, fail: Fail, gauge: Gauge): Stream {
   if ('pipe' in body && typeof body.pipe === 'function') return body as unknown as Stream
-  if ('transform' in body) return toTransform(body as TransformBody<unknown, unknown>, fail)
-  if ('write' in body) return toWritable(body as SinkBody<unknown>, fail)
-  if ('read' in body) return toReadable(body as SourceBody<unknown>, fail)
-  return toReadable(fromIterable(body as AsyncIterable<unknown>), fail)
+  if ('transform' in body) return toTransform(body as TransformBody<unknown, unknown>, fail, gauge)
+  if ('write' in body) return toWritable(body as SinkBody<unknown>, fail, gauge)
+  if ('read' in body) return toReadable(body as SourceBody<unknown>, fail, gauge)
+  return toReadable(fromIterable(body as AsyncIterable<unknown>), fail, gauge)
 }
 
-function toReadable(body: SourceBody<unknown>, fail: Fail): Stream {
+function toReadable(body: SourceBody<unknown>, fail: Fail, gauge: Gauge): Stream {
+  gauge.rests('next')
+  const next = async (stream: Readable) => {
+    const item = await body.read()
+    if (item === null) gauge.rests('ended')
+    else gauge.give(item)
+    stream.push(item)
+  }
   return new Readable({
     ...queue,
     read(this: Readable, done: Callback) {
-      settle(async () => this.push(await body.read()), done, fail)
+      settle(() => next(this), done, fail, gauge)
     },
     predestroy: () => {},
     destroy: closer(body, fail),
   } as never)
 }
 
-function toTransform(body: TransformBody<unknown, unknown>, fail: Fail): Stream {
-  return new Transform({
-    ...queue,
-    transform(this: Transform, item: unknown, done: Callback) {
-      settle(() => body.transform(item, (out) => this.push(out)), done, fail)
-    },
-    flush(this: Transform, done: Callback) {
-      settle(() => body.flush?.((out) => this.push(out)), done, fail)
-    },
-    destroy: closer(body, fail),
-  } as never)
+/** A Transform that tells its gauge what it waits for: an item that has come waits for room in the queue behind it. */
+class GaugedTransform extends Transform {
+  readonly gauge: Gauge
+
+  constructor(options: object, gauge: Gauge) {
+    super(options as never)
+    this.gauge = gauge
+  }
+
+  override _write(item: unknown, done: (error: Error | null) => void): void {
+    const { buffered, highWaterMark } = (this as unknown as { _readableState: Queue })._readableState
+    if (buffered >= highWaterMark) this.gauge.rests('next')
+    super._write(item, done)
+  }
 }
 
-function toWritable(body: SinkBody<unknown>, fail: Fail): Stream {
+interface Queue {
+  buffered: number
+  highWaterMark: number
+}
+
+function toTransform(body: TransformBody<unknown, unknown>, fail: Fail, gauge: Gauge): Stream {
+  gauge.rests('input')
+  const give = (stream: Transform, item: unknown) => {
+    gauge.give(item)
+    stream.push(item)
+  }
+  const options = {
+    ...queue,
+    transform(this: Transform, item: unknown, done: Callback) {
+      gauge.rests('input')
+      gauge.take(item)
+      settle(() => body.transform(item, (out) => give(this, out)), done, fail, gauge)
+    },
+    flush(this: Transform, done: Callback) {
+      gauge.rests('ended')
+      settle(() => body.flush?.((out) => give(this, out)), done, fail, gauge)
+    },
+    destroy: closer(body, fail),
+  }
+  return new GaugedTransform(options, gauge)
+}
+
+function toWritable(body: SinkBody<unknown>, fail: Fail, gauge: Gauge): Stream {
+  gauge.rests('input')
   return new Writable({
     ...queue,
     write(item: unknown, done: Callback) {
-      settle(() => body.write(item), done, fail)
+      gauge.take(item)
+      settle(() => body.write(item), done, fail, gauge)
     },
     final(done: Callback) {
-      settle(() => body.final?.(), done, fail)
+      gauge.rests('ended')
+      settle(() => body.final?.(), done, fail, gauge)
     },
     destroy: closer(body, fail),
   } as never)
@@ -80,21 +121,26 @@ function fromIterable(items: AsyncIterable<unknown>): SourceBody<unknown> {
 }
 
 /** Runs a hook that may throw, reject, resolve or simply return, and calls back once. */
-function settle(hook: () => unknown, done: Callback, fail: Fail): void {
+function settle(hook: () => unknown, done: Callback, fail: Fail, gauge?: Gauge): void {
+  const end = (error: VmapipeError | null) => {
+    gauge?.end()
+    done(error)
+  }
+  gauge?.begin()
   let result: unknown
   try {
     result = hook()
   } catch (error) {
-    done(fail(error))
+    end(fail(error))
     return
   }
   if (result instanceof Promise) {
     result.then(
-      () => done(null),
-      (error) => done(fail(error)),
+      () => end(null),
+      (error) => end(fail(error)),
     )
   } else {
-    done(null)
+    end(null)
   }
 }
 

@@ -21,6 +21,7 @@ export const courtesy = defineStage({
   summary: "lets a guest's requests go first",
   input: 'clusters',
   output: 'clusters',
+  paces: true,
   options: z.strictObject({
     requests: z
       .custom<() => number>((value) => typeof value === 'function')

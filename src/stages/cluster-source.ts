@@ -52,6 +52,7 @@ export const clusterSource = defineStage({
   input: 'nothing',
   output: 'clusters',
   options,
+  medium: () => 'drives',
   create: (options, context) => new ClusterSource(options, context),
 })
 

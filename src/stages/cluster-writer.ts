@@ -56,6 +56,7 @@ export const clusterWriter = defineStage({
   input: 'ranges',
   output: 'nothing',
   options,
+  medium: () => 'drives',
   create(options, context) {
     if (options.into === undefined && Object.keys(options.drives).length === 0) {
       throw new VmapipeError('USAGE', 'there is no target to restore to', { hint: 'give a folder, or drives' })

@@ -16,6 +16,7 @@ export const rateLimit = defineStage({
   summary: 'limits the bytes per second',
   input: 'any',
   output: 'same',
+  paces: true,
   options: z.strictObject({ rate: byteRate().describe('bytes a second, such as 50MiB/s') }),
   create({ rate }, { signal }) {
     // The time at which the bytes that have passed are within the rate.

@@ -3,6 +3,7 @@
 import { Readable } from 'node:stream'
 import { defineStage, z } from '../core/stage.ts'
 import { archiveSource } from '../storage/archive/source.ts'
+import { mediumOf } from '../storage/archive/spec.ts'
 
 /**
  * The least memory, 4 MiB. Bytes of an uncompressed archive stay in this memory until their extent is complete. Pieces have a
@@ -24,6 +25,7 @@ export const source = defineStage({
         'a path, "-" for standard input, ssh://[user@]host[:port]/path, exec:COMMAND, or a readable Node stream',
       ),
   }),
+  medium: ({ from }) => mediumOf(from),
   create({ from }, { budget, counters, signal, warn, atEnd }) {
     const archive = archiveSource(from, { budget, signal, warn, atEnd })
     return {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setImmediate as tick } from 'node:timers/promises'
-import { Budget, discard } from '../../src/core/budget.ts'
+import { Budget } from '../../src/core/budget.ts'
+import { discard } from '../../src/core/memory.ts'
 
 const timeout = 5_000
 

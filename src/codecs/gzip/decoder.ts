@@ -2,9 +2,10 @@
 
 import { promisify } from 'node:util'
 import { crc32, createGunzip, createInflateRaw, gunzip, inflateRaw } from 'node:zlib'
-import { discard, type Slab } from '../../core/budget.ts'
+import type { Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
+import { discard } from '../../core/memory.ts'
 import { startsWrapper } from '../../formats/frame-map/container.ts'
 import {
   GZIP_MAGIC,

@@ -2,7 +2,7 @@
 
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
-import { discard } from '../../core/budget.ts'
+import { discard } from '../../core/memory.ts'
 import { encodeMemberHeader, MEMBER_HEADER_SIZE } from '../../formats/gzip/member.ts'
 import type { FrameEncoder } from '../encoder.ts'
 

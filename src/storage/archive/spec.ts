@@ -20,6 +20,14 @@ export type ArchivePlace =
   | { kind: 'exec'; command: string }
   | SshPlace
 
+/** The kind of a place in a word or two, for statistics. A place that is no text is a stream. */
+export function mediumOf(place: unknown): string {
+  if (typeof place !== 'string') return 'a stream'
+  if (place === '-') return 'a pipe'
+  if (place.startsWith('exec:')) return 'a command'
+  return place.startsWith('ssh:') ? 'ssh' : 'a file'
+}
+
 /** Throws USAGE for what cannot be meant. */
 export function parsePlace(spec: string): ArchivePlace {
   if (spec === '-') return { kind: 'stdio' }

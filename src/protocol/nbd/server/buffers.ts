@@ -3,7 +3,7 @@
  * every 4 KiB. All connections of a server share them.
  */
 
-import { discard } from '../../../core/budget.ts'
+import { discard } from '../../../core/memory.ts'
 import { HEADROOM } from './reply.ts'
 
 const SMALLEST = 4096

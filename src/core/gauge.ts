@@ -1,0 +1,117 @@
+/**
+ * Watches one stage: what it took and gave, which leases it holds, and what it does right now. The counts are always made, as they cost
+ * some nanoseconds. The times are taken only if statistics were asked for.
+ */
+
+import type { Holder, Lease } from './lease.ts'
+
+/**
+ * What a stage does right now:
+ *
+ *   input    it waits for an item
+ *   work     one of its hooks runs
+ *   memory   one of its hooks runs, and waits for memory that other stages hold
+ *   next     it waits until the next stage takes something
+ *   ended    nothing more: it has not begun, or it is done
+ */
+export type Phase = 'input' | 'work' | 'memory' | 'next' | 'ended'
+
+interface Flowing {
+  readonly byteLength?: number
+  readonly leases?: readonly Lease[]
+}
+
+export class Gauge implements Holder {
+  readonly name: string
+  readonly index: number
+  readonly #isTimed: boolean
+  /** The stage behind this one: it holds what is given to it, even while that waits in the queue. */
+  following: Gauge | null = null
+  held = 0
+  mostHeld = 0
+  itemsIn = 0
+  bytesIn = 0
+  itemsOut = 0
+  bytesOut = 0
+  /** Milliseconds. */
+  readonly times: Record<Phase, number> = { input: 0, work: 0, memory: 0, next: 0, ended: 0 }
+  #hooks = 0
+  #memoryWaits = 0
+  #rest: Phase = 'ended'
+  #phase: Phase = 'ended'
+  #since = 0
+
+  constructor(name: string, index: number, isTimed: boolean) {
+    this.name = name
+    this.index = index
+    this.#isTimed = isTimed
+  }
+
+  get phase(): Phase {
+    return this.#phase
+  }
+
+  /** The stage has this item now. */
+  take(item: unknown): void {
+    this.itemsIn++
+    this.bytesIn += (item as Flowing | null)?.byteLength ?? 0
+    moveLeases(item, this)
+  }
+
+  /** The stage has given this item to the next one. */
+  give(item: unknown): void {
+    this.itemsOut++
+    this.bytesOut += (item as Flowing | null)?.byteLength ?? 0
+    if (this.following !== null) moveLeases(item, this.following)
+  }
+
+  /** A hook of the stage begins … */
+  begin(): void {
+    if (++this.#hooks === 1) this.#turn()
+  }
+
+  /** … and has ended, also by an error. */
+  end(): void {
+    if (--this.#hooks === 0) this.#turn()
+  }
+
+  /** What the stage does between its hooks. */
+  rests(phase: Phase): void {
+    this.#rest = phase
+    this.#turn()
+  }
+
+  waitForMemory(): void {
+    if (++this.#memoryWaits === 1) this.#turn()
+  }
+
+  hasMemory(): void {
+    if (--this.#memoryWaits === 0) this.#turn()
+  }
+
+  /** Begins to measure the time. */
+  start(now: number): void {
+    this.#since = now
+  }
+
+  /** Adds the time up to now to that of the present phase. */
+  settle(): void {
+    const now = performance.now()
+    this.times[this.#phase] += now - this.#since
+    this.#since = now
+  }
+
+  #turn(): void {
+    const phase = this.#hooks === 0 ? this.#rest : this.#memoryWaits > 0 ? 'memory' : 'work'
+    if (phase === this.#phase) return
+    if (this.#isTimed) this.settle()
+    this.#phase = phase
+  }
+}
+
+/** Most items have one lease or none. */
+function moveLeases(item: unknown, holder: Holder): void {
+  const leases = (item as Flowing | null)?.leases
+  if (leases === undefined) return
+  for (let i = 0; i < leases.length; i++) leases[i].moveTo(holder)
+}

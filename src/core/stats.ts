@@ -1,0 +1,88 @@
+/** What each stage of a run did with its time, so that a user sees what held the run back. */
+
+import { type Gauged, type Role, timesOf } from './gauges.ts'
+
+/** Times are in seconds, amounts in bytes. */
+export interface StageStats {
+  /** The name of the stage. */
+  name: string
+  /** What it reads from or writes to, such as "ssh"; null for other stages. */
+  medium: string | null
+  /** Items that it took, or gave if it is a source. */
+  items: number
+  /** Bytes of the items that it took. Clusters that are zero count for about the memory of their item. */
+  bytesIn: number
+  /** Bytes of the items that it gave. */
+  bytesOut: number
+  /** Time in which it worked, which includes waiting for its disk, its network or its own threads. */
+  working: number
+  /** Time in which it waited for an item. */
+  waitingForInput: number
+  /** Time in which it waited for the stages behind it: for room in the next queue, or for memory that others hold. */
+  waitingForNext: number
+  /** Memory that it holds now, and the most that it ever held. An item in the queue before a stage counts for that stage. */
+  held: number
+  mostHeld: number
+}
+
+/** The stage that worked the largest part of the time. */
+export interface Bottleneck {
+  stage: string
+  medium: string | null
+  /** `source` and `target` are the ends of the pipeline, `processor` is a stage between, `limit` one that delays on purpose. */
+  kind: 'source' | 'processor' | 'target' | 'limit'
+  /** Its part of the time, 0 to 1. */
+  share: number
+}
+
+export interface RunStats {
+  /** Seconds since the first item could flow. */
+  elapsed: number
+  /** Whether the run is over, successfully or not. */
+  ended: boolean
+  stages: StageStats[]
+  /** Null until any stage has worked. */
+  bottleneck: Bottleneck | null
+}
+
+/** The statistics up to now. `began` is by `performance.now()`. */
+export function statsOf(stages: readonly Gauged[], began: number, ended: boolean): RunStats {
+  const elapsed = (performance.now() - began) / 1000
+  const figures = stages.map((stage, index) => figuresOf(stage, stages[index + 1]))
+  return { elapsed, ended, stages: figures, bottleneck: bottleneckOf(figures, stages, elapsed) }
+}
+
+function figuresOf(stage: Gauged, following: Gauged | undefined): StageStats {
+  const { gauge, role, medium = null, group } = stage
+  const { input, work, next } = timesOf(stage)
+  const seconds = (ms: number) => ms / 1000
+  // Only the last of several fused steps gives its items to a queue. The others give theirs to the next step.
+  const given = group !== null && following?.group?.whole === group.whole ? following.gauge : null
+  return {
+    name: gauge.name,
+    medium,
+    items: role === 'source' ? gauge.itemsOut : gauge.itemsIn,
+    bytesIn: gauge.bytesIn,
+    bytesOut: given?.bytesIn ?? gauge.bytesOut,
+    working: seconds(work),
+    waitingForInput: seconds(input),
+    waitingForNext: seconds(next),
+    held: gauge.held,
+    mostHeld: gauge.mostHeld,
+  }
+}
+
+const KINDS: Record<Role, Bottleneck['kind']> = {
+  source: 'source',
+  stage: 'processor',
+  limit: 'limit',
+  target: 'target',
+}
+
+function bottleneckOf(figures: StageStats[], stages: readonly Gauged[], elapsed: number): Bottleneck | null {
+  let slowest = 0
+  for (const [index, { working }] of figures.entries()) if (working > figures[slowest].working) slowest = index
+  const { name, medium, working } = figures[slowest]
+  if (working === 0) return null
+  return { stage: name, medium, kind: KINDS[stages[slowest].role], share: Math.min(1, working / elapsed) }
+}
