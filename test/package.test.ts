@@ -92,7 +92,7 @@ describe('the package', { timeout: 120_000, ...needs('npm', 'tar') }, () => {
   test('has types that a strict compiler takes, and that refuse what is wrong', () => {
     const strict = ['--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--skipLibCheck', 'false']
     const flags = ['--noEmit', ...strict, '--module', 'nodenext', '--target', 'es2024', '--types', 'node']
-    const { status, stdout } = run([join(MODULES, 'typescript/bin/tsc'), ...flags, 'use.ts'])
+    const { status, stdout } = run([join(MODULES, '@typescript/native/bin/tsc'), ...flags, 'use.ts'])
     assert.equal(status, 0, stdout)
   })
 
