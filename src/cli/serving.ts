@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { type Command, InvalidArgumentError } from 'commander'
 import { asVmapipeError, printable, VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
-import type { ServiceStatus } from '../live/service.ts'
+import type { ServiceStatus } from '../live/control/controlled-service.ts'
 import { syscalls } from '../system/syscalls.ts'
 import { interruptible } from './signals.ts'
 

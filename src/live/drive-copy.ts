@@ -10,7 +10,6 @@ import { EMPTY_RUN_BYTES, Run } from '../core/items.ts'
 import type { ClusterClaims } from '../stages/cluster-source/claims.ts'
 import type { Done } from '../storage/disk.ts'
 import { Gate } from './gate.ts'
-import type { GuestDrive, Modification } from './guest-drive.ts'
 import type { Wait } from './waiting.ts'
 
 /** Clusters that are copied with one read at most. */
@@ -18,6 +17,21 @@ const COPY_CLUSTERS = 16
 
 /** Clusters of a long zero or trim that are copied at a time. */
 const LONG_CLUSTERS = 64
+
+/** A write that was given to the disk and is not done. */
+export interface Modification {
+  first: number
+  last: number
+  gate: Gate
+}
+
+/** What a copy needs of the drive: the data that its guest has not overwritten yet. */
+export interface OldData {
+  readonly size: number
+  /** Whether it reads as zeroes alone. */
+  oldIsHole(offset: number, length: number): boolean | Promise<boolean>
+  readOld(buffer: Uint8Array, offset: number): Done
+}
 
 /** What a copy needs of the backup that it belongs to. */
 export interface CopyHost {
@@ -36,7 +50,7 @@ export interface CopyHost {
 }
 
 export class DriveCopy implements ClusterClaims {
-  readonly #disk: GuestDrive
+  readonly #disk: OldData
   readonly #drive: number
   readonly #host: CopyHost
   readonly #clusters: number
@@ -50,7 +64,7 @@ export class DriveCopy implements ClusterClaims {
   #over = false
 
   /** `drive`: dev_id of the archive. */
-  constructor(disk: GuestDrive, drive: number, host: CopyHost) {
+  constructor(disk: OldData, drive: number, host: CopyHost) {
     this.#disk = disk
     this.#drive = drive
     this.#host = host

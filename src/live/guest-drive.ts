@@ -8,7 +8,7 @@ import type { LongWrite, ServedDisk } from '../protocol/nbd/server/export.ts'
 import type { Disk, Done, ReadOptions, WriteOptions, ZeroOptions } from '../storage/disk.ts'
 import { isOnePiece, type Piece, piecesOf } from '../storage/disks/pieces.ts'
 import type { DriveExtent } from '../storage/drive.ts'
-import type { DriveCopy } from './drive-copy.ts'
+import type { DriveCopy, Modification, OldData } from './drive-copy.ts'
 import { Gate } from './gate.ts'
 import { Patience } from './patience.ts'
 import type { Wait } from './waiting.ts'
@@ -18,11 +18,7 @@ interface Known {
   since?: number
 }
 
-/** A write that was given to the disk and is not done. */
-export interface Modification {
-  first: number
-  last: number
-  gate: Gate
+interface OpenModification extends Modification {
   /** It comes in pieces, and belongs to this point in time although not all of them have come. */
   before?: DriveCopy
 }
@@ -33,14 +29,14 @@ interface Begun extends Known {
   /** The backup of which that is. */
   owner?: DriveCopy
   /** What the change is a piece of. */
-  whole?: Modification
+  whole?: OpenModification
 }
 
-export class GuestDrive implements Disk, ServedDisk {
+export class GuestDrive implements Disk, ServedDisk, OldData {
   /** As far as the disk below can do it. */
   readonly prefetch?: Disk['prefetch']
   readonly #disk: Disk
-  readonly #modifications = new Set<Modification>()
+  readonly #modifications = new Set<OpenModification>()
   #copy: DriveCopy | null = null
   #requests = 0
 
@@ -123,7 +119,7 @@ export class GuestDrive implements Disk, ServedDisk {
 
   /** Its pieces all belong to a point in time, or none. */
   beginWrite(offset: number, length: number): LongWrite {
-    const modification: Modification = { ...clustersOf({ offset, length }), gate: new Gate() }
+    const modification: OpenModification = { ...clustersOf({ offset, length }), gate: new Gate() }
     this.#modifications.add(modification)
     return {
       write: (buffers, at, options) => this.#write(buffers, at, options, modification),
@@ -164,18 +160,23 @@ export class GuestDrive implements Disk, ServedDisk {
     return true
   }
 
-  #write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions & Known, whole?: Modification): Done {
+  #write(
+    buffers: readonly Uint8Array[],
+    offset: number,
+    options?: WriteOptions & Known,
+    whole?: OpenModification,
+  ): Done {
     let length = 0
     for (const { byteLength } of buffers) length += byteLength
     return this.#modify(offset, length, () => this.#disk.write(buffers, offset, options), options?.since, whole)
   }
 
   /** The backup that what belongs to this has to wait for. */
-  #copyFor(whole: Modification | undefined): DriveCopy | null {
+  #copyFor(whole: OpenModification | undefined): DriveCopy | null {
     return this.#copy === whole?.before ? null : this.#copy
   }
 
-  #modify(offset: number, length: number, act: () => Done, since?: number, whole?: Modification): Done {
+  #modify(offset: number, length: number, act: () => Done, since?: number, whole?: OpenModification): Done {
     this.#requests++
     if (length === 0) return act()
     const { first, last } = clustersOf({ offset, length })

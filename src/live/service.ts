@@ -10,17 +10,16 @@ import { DEFAULT_BUDGET } from '../core/run.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { refuseNames } from '../formats/vma/names.ts'
-import type { UpstreamEvent, UpstreamStatus } from '../protocol/nbd/lasting-connection.ts'
+import type { UpstreamEvent } from '../protocol/nbd/lasting-connection.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
-import type { ServerStats } from '../protocol/nbd/server/stats.ts'
 import type { Disk } from '../storage/disk.ts'
 import { refuseOneDiskTwice } from '../storage/guard/same-disk.ts'
 import { openDisk } from '../storage/open-disk.ts'
-import type { SharedPlace } from '../system/shared-memory.ts'
 import { BackupMemory } from './backup-memory.ts'
+import type { BackupOutcome, BackupRequest, ControlledService, ServiceStatus } from './control/controlled-service.ts'
 import { ControlServer } from './control/server.ts'
 import { GuestDrive } from './guest-drive.ts'
-import { LiveBackup, type LiveBackupOptions, type LiveBackupStatus } from './live-backup.ts'
+import { LiveBackup, type LiveBackupOptions } from './live-backup.ts'
 import { rehearse } from './rehearsal.ts'
 
 export interface ServiceOptions {
@@ -43,41 +42,13 @@ export interface ServiceOptions {
   rehearsed?: boolean
 }
 
-export interface BackupOutcome {
-  /** Seconds since the epoch. */
-  ended: number
-  complete: boolean
-  /** One line, where it is not complete. */
-  error: string | null
-  status: LiveBackupStatus
-}
-
-export interface ServiceStatus {
-  pid: number
-  /** Seconds since the epoch. */
-  started: number
-  /** `upstream`: of the server that a drive is on, such as another NBD server or the qemu-nbd of an image. */
-  drives: { name: string; size: number; readOnly: boolean; upstream?: UpstreamStatus }[]
-  nbd: ServerStats
-  /** Where another process may look at the old data of backups; null where it cannot. */
-  memory: SharedPlace | null
-  /** The backup that runs, and the last one that ended. */
-  backup: LiveBackupStatus | null
-  last: BackupOutcome | null
-}
-
-export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to' | 'arena'> & {
-  /** Names of the drives; all unless given. */
-  drives?: string[]
-}
-
 /**
  * Payload in memory of one client and of all, for changes and for the rest. While a backup holds changes, more of them are
  * taken in (protocol/nbd/server/window.ts).
  */
 const PAYLOAD = { maxBytes: 8 << 20, maxTotalBytes: 8 << 20 }
 
-export class Service {
+export class Service implements ControlledService {
   readonly #options: ServiceOptions
   readonly #drives = new Map<string, GuestDrive>()
   readonly #started = Date.now() / 1000

@@ -1,7 +1,7 @@
 /** The status of a service as Prometheus wants it. */
 
 import { Counter, Gauge, Registry } from 'prom-client'
-import type { ServiceStatus } from '../service.ts'
+import type { ServiceStatus } from './controlled-service.ts'
 
 export async function metricsOf(status: ServiceStatus): Promise<{ contentType: string; text: string }> {
   const registry = new Registry()

@@ -16,7 +16,7 @@ import { LEAST_BUDGET } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { byteRate, byteSize } from '../../core/size.ts'
 import { z } from '../../core/stage.ts'
-import type { BackupRequest } from '../service.ts'
+import type { BackupRequest } from './controlled-service.ts'
 
 /** A little more than what fits into an archive's header, as base64. */
 const MAX_BODY = 1 << 20

@@ -14,7 +14,7 @@ import type { Duplex, Writable } from 'node:stream'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { BoundStage } from '../../core/stage.ts'
 import { listenOnPath, type SocketFile } from '../../protocol/socket-file.ts'
-import type { BackupRequest, Service } from '../service.ts'
+import type { BackupRequest, ControlledService } from './controlled-service.ts'
 import { handover } from './handover/handover.ts'
 import { Upgrade, wantsHandover } from './handover/upgrade.ts'
 import { metricsOf } from './metrics.ts'
@@ -29,7 +29,7 @@ const MAX_CONNECTIONS = 100
 type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 
 export class ControlServer {
-  readonly #service: Service
+  readonly #service: ControlledService
   readonly #server: Server
   /** Connections that the HTTP server does not know any more, but waits for. */
   readonly #upgraded = new Set<Duplex>()
@@ -44,7 +44,7 @@ export class ControlServer {
     },
   }
 
-  constructor(service: Service) {
+  constructor(service: ControlledService) {
     this.#service = service
     this.#server = createServer({ shouldUpgradeCallback: wantsHandover }, (request, response) =>
       this.#handle(request, response),

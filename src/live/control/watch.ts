@@ -6,8 +6,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VmapipeError } from '../../core/errors.ts'
 import type { LiveBackupStatus } from '../live-backup.ts'
-import type { BackupOutcome, ServiceStatus } from '../service.ts'
 import type { ControlClient } from './client.ts'
+import type { BackupOutcome, ServiceStatus } from './controlled-service.ts'
 
 const LOOK_MS = 1000
 

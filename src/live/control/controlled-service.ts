@@ -1,0 +1,49 @@
+/** What the control socket needs of a service: its status, and backups. The service itself is in live/service.ts. */
+
+import type { Writable } from 'node:stream'
+import type { BoundStage } from '../../core/stage.ts'
+import type { UpstreamStatus } from '../../protocol/nbd/lasting-connection.ts'
+import type { ServerStats } from '../../protocol/nbd/server/stats.ts'
+import type { SharedPlace } from '../../system/shared-memory.ts'
+import type { BackupMemory } from '../backup-memory.ts'
+import type { LiveBackupOptions, LiveBackupStatus } from '../live-backup.ts'
+
+export interface ControlledService {
+  readonly status: ServiceStatus
+  /** The memory of its backups. */
+  readonly memory: BackupMemory
+  /** Throws USAGE for what cannot be archived, and FAILED while another backup runs. */
+  checkBackup(request: BackupRequest): void
+  /** Resolves when the archive is whole and `to` has ended; otherwise rejects. */
+  backUp(request: BackupRequest, to: Writable | BoundStage): Promise<void>
+  /** Gives up the backup that runs, and waits until it has ended. False if none runs. */
+  abortBackup(reason: string): Promise<boolean>
+}
+
+export interface BackupOutcome {
+  /** Seconds since the epoch. */
+  ended: number
+  complete: boolean
+  /** One line, where it is not complete. */
+  error: string | null
+  status: LiveBackupStatus
+}
+
+export interface ServiceStatus {
+  pid: number
+  /** Seconds since the epoch. */
+  started: number
+  /** `upstream`: of the server that a drive is on, such as another NBD server or the qemu-nbd of an image. */
+  drives: { name: string; size: number; readOnly: boolean; upstream?: UpstreamStatus }[]
+  nbd: ServerStats
+  /** Where another process may look at the old data of backups; null where it cannot. */
+  memory: SharedPlace | null
+  /** The backup that runs, and the last one that ended. */
+  backup: LiveBackupStatus | null
+  last: BackupOutcome | null
+}
+
+export type BackupRequest = Omit<LiveBackupOptions, 'drives' | 'to' | 'arena'> & {
+  /** Names of the drives; all unless given. */
+  drives?: string[]
+}
