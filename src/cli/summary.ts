@@ -3,7 +3,7 @@
 import type { Snapshot } from '../core/meter.ts'
 import { formatBytes, formatRate } from '../core/size.ts'
 import type { JobResult } from '../jobs/job.ts'
-import type { GuestStatus } from './progress/display.ts'
+import type { GuestStatus } from '../live/guest-figures.ts'
 import { formatDuration } from './progress/duration.ts'
 import { count } from './text.ts'
 

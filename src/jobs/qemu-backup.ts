@@ -5,6 +5,7 @@ import { Census } from '../core/census.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
 import { refuseNames } from '../formats/vma/names.ts'
+import type { GuestStatus } from '../live/guest-figures.ts'
 import { DEFAULT_MAX_STALL } from '../live/live-backup.ts'
 import type { Attachment } from '../live/qemu/attachment/attachment.ts'
 import { Claim } from '../live/qemu/attachment/claim.ts'
@@ -22,7 +23,7 @@ import { describeMachine, type MachineDescription, machineConfig } from '../live
 import { chooseMode, type Mode } from '../live/qemu/inventory/mode.ts'
 import { copyTimeout, pushLimit, stallIsCut } from '../live/qemu/inventory/versions.ts'
 import type { MonitorPlace } from '../live/qemu/monitor.ts'
-import { PushBackup, type PushBackupStatus } from '../live/qemu/push-backup.ts'
+import { PushBackup } from '../live/qemu/push-backup.ts'
 import { PushServer } from '../live/qemu/push-server.ts'
 import { RAM_NAME, RamSnapshot } from '../live/qemu/ram/ram-snapshot.ts'
 import { socketOwner } from '../live/qemu/socket-owner.ts'
@@ -49,12 +50,12 @@ export interface QemuBackupOptions extends Omit<BackupOptions, 'drives' | 'force
   /** Folder for the two sockets between QEMU and us; the system's for temporary files unless given. */
   socketDir?: string
   /** Is told how the guest is doing, about every second. */
-  onGuest?: (status: PushBackupStatus) => void
+  onGuest?: (status: GuestStatus) => void
 }
 
 export interface QemuBackupResult extends JobResult {
   /** How the guest did. */
-  guest: PushBackupStatus
+  guest: GuestStatus
 }
 
 const LOOK_MS = 1000

@@ -10,7 +10,7 @@ import type { Arena } from '../core/arena.ts'
 import type { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
+import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { Run } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
@@ -25,8 +25,9 @@ import { zeroElider } from '../stages/zero-elider.ts'
 import { courtesy } from './courtesy.ts'
 import { type CopyHost, DriveCopy } from './drive-copy.ts'
 import type { GuestDrive } from './guest-drive.ts'
+import { GuestFigures, type GuestStatus } from './guest-figures.ts'
 import { Progress } from './progress.ts'
-import { type Wait, Waiting, type WaitingFigures } from './waiting.ts'
+import type { Wait } from './waiting.ts'
 
 export const DEFAULT_MAX_STALL = 10_000
 
@@ -65,44 +66,34 @@ export interface LiveBackupOptions {
   signal?: AbortSignal
 }
 
-export interface LiveBackupStatus {
-  /** Of the archive. */
-  uuid: string
-  /** Seconds since the epoch: the point in time. */
-  since: number
-  /** Clusters of all drives: in all, archived by the scan, and by copies before a guest's write. */
-  clusters: { total: number; scanned: number; copied: number }
-  /** What the copies took: reads of old data, pieces of it given to the archive, and requests of the guest that waited. */
-  copies: { reads: number; archived: number; requests: number }
-  waiting: WaitingFigures
-  /** Bytes of old data in memory, how many there may be, and since when it was full first (seconds since the epoch), if it was. */
-  buffer: { used: number; size: number; highest: number; full: number | null }
-  counters: Record<string, number>
-}
+/** With the uuid of the archive. */
+export type LiveBackupStatus = GuestStatus & { uuid: string }
 
 export class LiveBackup implements CopyHost {
   readonly maxStall: number
   readonly #uuid: string
   readonly #options: LiveBackupOptions
   readonly #counters = new Counters()
-  readonly #waiting = new Waiting()
-  /** What was taken of it. Copies for the guest do not count: they are made as long as there is room. */
-  readonly #progress = new Progress(() => this.#scanned + (this.#budget?.returned ?? 0) + this.#counters.get('written'))
+  readonly #figures: GuestFigures
+  /** What was taken of the archive. Copies for the guest do not count: they are made as long as there is room. */
+  readonly #progress = new Progress(
+    () => this.#figures.scanned + (this.#budget?.returned ?? 0) + this.#counters.get('written'),
+  )
   readonly #controller = new AbortController()
   readonly #copies: { drive: GuestDrive; copy: DriveCopy }[]
   #budget: Budget | null = null
   #emit: (run: Run) => void = () => {}
-  #since = 0
-  #scanned = 0
-  #copied = 0
-  #reads = 0
-  #archived = 0
 
   constructor(options: LiveBackupOptions) {
     this.#options = options
     this.#uuid = options.uuid ?? randomUUID()
     this.maxStall = options.maxStall ?? DEFAULT_MAX_STALL
-    this.#copies = Object.values(options.drives).map((drive, index) => ({
+    const drives = Object.values(options.drives)
+    this.#figures = new GuestFigures(
+      drives.map(({ size }) => size),
+      this.#counters,
+    )
+    this.#copies = drives.map((drive, index) => ({
       drive,
       copy: new DriveCopy(drive, index + 1, this),
     }))
@@ -139,22 +130,7 @@ export class LiveBackup implements CopyHost {
   }
 
   get status(): LiveBackupStatus {
-    const { budget, figures } = { budget: this.#budget, figures: this.#waiting.figures }
-    const total = Object.values(this.#options.drives).reduce((sum, { size }) => sum + clusterCount(size), 0)
-    return {
-      uuid: this.#uuid,
-      since: this.#since,
-      clusters: { total, scanned: this.#scanned, copied: this.#copied },
-      copies: { reads: this.#reads, archived: this.#archived, requests: figures.count },
-      waiting: figures,
-      buffer: {
-        used: budget?.used ?? 0,
-        size: budget?.total ?? 0,
-        highest: budget?.highWater ?? 0,
-        full: budget?.fullSince ?? null,
-      },
-      counters: this.#counters.toJSON(),
-    }
+    return { uuid: this.#uuid, ...this.#figures.status }
   }
 
   /** As the interceptor sees it. */
@@ -168,14 +144,15 @@ export class LiveBackup implements CopyHost {
     }
   }
 
-  #begin({ budget }: StageContext, emit: (run: Run) => void): void {
+  #begin({ budget, counters }: StageContext, emit: (run: Run) => void): void {
     this.#budget = budget
     this.#emit = emit
-    this.#since = Date.now() / 1000
+    this.#figures.begin({ budget, counters })
+    this.#figures.since = Date.now() / 1000
     // The point in time: nothing can come between these, as nothing here waits.
     const before = this.#copies.map(({ drive, copy }) => drive.intercept(copy))
     for (const [index, { copy }] of this.#copies.entries()) copy.waitFor(before[index])
-    this.#waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
+    this.#figures.waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
     this.#progress.watch(this.#maxHang, (milliseconds) => this.#hangs(milliseconds))
   }
 
@@ -186,7 +163,7 @@ export class LiveBackup implements CopyHost {
   }
 
   #end(): void {
-    this.#waiting.unwatch()
+    this.#figures.waiting.unwatch()
     this.#progress.unwatch()
     for (const { drive, copy } of this.#copies) {
       drive.release()
@@ -203,26 +180,16 @@ export class LiveBackup implements CopyHost {
     return lent > Math.max(capacity / 4, EXTENT_HOLDS)
   }
 
-  /** How far it came. */
-  get #reached(): string {
-    const { clusters } = this.status
-    return `${clusters.scanned + clusters.copied} of ${clusters.total} clusters were archived`
-  }
-
   #hangs(milliseconds: number): void {
-    const message = `nothing of the archive has been taken for ${Math.round(milliseconds / 1000)} s: the backup was given up (${this.#reached})`
+    const message = `nothing of the archive has been taken for ${Math.round(milliseconds / 1000)} s: the backup was given up (${this.#figures.reached})`
     this.fail(
       new VmapipeError('FAILED', message, { hint: 'see why its target or reader hangs, or allow a longer --max-hang' }),
     )
   }
 
   #giveUp(waited: number): void {
-    const { buffer } = this.status
-    const done = this.#reached
-    const message = `a guest's write has waited ${Math.round(waited)} ms for the archive, ${this.maxStall} are allowed: the backup was given up (${done}, ${buffer.used} of ${buffer.size} bytes of the buffer were full)`
-    this.fail(
-      new VmapipeError('FAILED', message, { hint: 'a faster target, a larger --buffer or a larger --max-stall' }),
-    )
+    const hint = 'a faster target, a larger --buffer or a larger --max-stall'
+    this.fail(this.#figures.stalled(waited, this.maxStall, hint))
   }
 
   // What the copies of drives need
@@ -232,8 +199,7 @@ export class LiveBackup implements CopyHost {
   }
 
   emit(run: Run): void {
-    this.#counters.add('done', run.count * CLUSTER_SIZE)
-    this.#archived++
+    this.#figures.countArchived(run)
     this.#emit(run)
   }
 
@@ -250,20 +216,19 @@ export class LiveBackup implements CopyHost {
   }
 
   waits(since?: number): Wait {
-    return this.#waiting.begin(since)
+    return this.#figures.waiting.begin(since)
   }
 
   get isHolding(): boolean {
-    return this.#waiting.now > 0
+    return this.#figures.waiting.now > 0
   }
 
   copied(clusters: number, read: boolean): void {
-    this.#copied += clusters
-    if (read) this.#reads++
+    this.#figures.countCopied(clusters, read ? 1 : 0)
   }
 
   scanned(clusters: number): void {
-    this.#scanned += clusters
+    this.#figures.countScanned(clusters)
   }
 }
 

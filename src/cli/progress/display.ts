@@ -2,15 +2,12 @@
 
 import { fstatSync } from 'node:fs'
 import type { Snapshot } from '../../core/meter.ts'
-import type { LiveBackupStatus } from '../../live/live-backup.ts'
+import type { GuestStatus } from '../../live/guest-figures.ts'
 import { BarDisplay } from './bar.ts'
 import { JsonDisplay } from './json.ts'
 import { PlainDisplay, progressLine } from './plain.ts'
 
 export type Level = 'info' | 'warning'
-
-/** How the guest of a live backup is doing, whichever way it is backed up. */
-export type GuestStatus = Omit<LiveBackupStatus, 'uuid'>
 
 export interface Display {
   /** How far the run is, several times a second. */

@@ -6,8 +6,9 @@
 import type { VmapipeError } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
 import { DamagedArchive } from '../../jobs/archive-report.ts'
+import type { GuestStatus } from '../../live/guest-figures.ts'
 import { verdictJson } from '../verdict.ts'
-import type { Display, GuestStatus, Level } from './display.ts'
+import type { Display, Level } from './display.ts'
 
 /** Fields may be added within a version; none changes its meaning. */
 export const RECORD_VERSION = 1

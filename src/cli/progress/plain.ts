@@ -3,8 +3,9 @@
 import { EXIT_CODES } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
 import { formatBytes, formatRate } from '../../core/size.ts'
+import type { GuestStatus } from '../../live/guest-figures.ts'
 import { noteLine } from '../text.ts'
-import type { Display, GuestStatus, Level } from './display.ts'
+import type { Display, Level } from './display.ts'
 import { formatDuration } from './duration.ts'
 import { timeStamp } from './time-stamp.ts'
 

@@ -2,13 +2,10 @@
 
 import { z } from '../../core/stage.ts'
 import { configFiles } from '../../stages/cluster-source/config-files.ts'
-import type { LiveBackupStatus } from '../live-backup.ts'
+import type { GuestStatus } from '../guest-figures.ts'
 
 export const MODES = ['auto', 'guarded', 'push'] as const
 export const FSFREEZE_MODES = ['auto', 'on', 'off'] as const
-
-/** How the guest of a backup is doing, whichever way it is backed up. */
-export type GuestStatus = Omit<LiveBackupStatus, 'uuid'>
 
 /** What the code that runs the pipeline is told of the guest. */
 export interface GuestListener {

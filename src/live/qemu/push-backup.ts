@@ -9,17 +9,15 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Budget } from '../../core/budget.ts'
-import { Counters } from '../../core/counters.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { CLUSTER_SIZE, clusterCount } from '../../core/geometry.ts'
+import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { Run } from '../../core/items.ts'
 import { mayBeLeft } from '../../core/left-behind.ts'
 import type { StageContext } from '../../core/stage.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
 import type { ClaimedReader } from '../../stages/cluster-source/claims.ts'
 import type { Guest } from '../../stages/write-interceptor.ts'
-import type { LiveBackupStatus } from '../live-backup.ts'
-import { Waiting } from '../waiting.ts'
+import { GuestFigures, type GuestStatus } from '../guest-figures.ts'
 import type { Attachment, PushDrive } from './attachment/attachment.ts'
 import { footprintOf } from './attachment/footprint.ts'
 import { OverlayError } from './attachment/overlays.ts'
@@ -29,9 +27,6 @@ import { type PushHost, PushTarget } from './push-target.ts'
 import { RAM_NAME, type RamSnapshot } from './ram/ram-snapshot.ts'
 import { RamStream } from './ram/ram-stream.ts'
 import { SnapshotReader } from './snapshot-reader.ts'
-
-/** As of a disk that we serve. `copied`: pushed by QEMU before a write of the guest. */
-export type PushBackupStatus = Omit<LiveBackupStatus, 'uuid'>
 
 /** How long a QEMU that answers may take to be rid of us when the process is to end, and how long one may be silent. */
 const PATIENCE_MS = 10_000
@@ -59,7 +54,8 @@ export class PushBackup implements PushHost {
   readonly targets: readonly PushTarget[]
   readonly ram: RamStream | null
   readonly #options: PushBackupOptions
-  readonly #waiting = new Waiting()
+  /** Copied is what QEMU has pushed before a write of the guest. */
+  readonly #figures: GuestFigures
   readonly #controller = new AbortController()
   readonly #over = Promise.withResolvers<void>()
   #context: StageContext | null = null
@@ -69,10 +65,6 @@ export class PushBackup implements PushHost {
   #isOut: () => void = () => {}
   #ended = false
   #overlay: OverlayError | null = null
-  #since = 0
-  #scanned = 0
-  #pushed = 0
-  #pushes = 0
 
   constructor(options: PushBackupOptions) {
     this.#options = options
@@ -83,6 +75,7 @@ export class PushBackup implements PushHost {
       this.targets.map((target, index) => [drives[index].name, new SnapshotReader(target, this.#puller(index))]),
     )
     if (this.ram !== null) this.readers[RAM_NAME] = this.ram.reader
+    this.#figures = new GuestFigures(this.#parts.map(({ size }) => size))
   }
 
   /** Aborted, with the reason, when the backup cannot go on. */
@@ -101,23 +94,8 @@ export class PushBackup implements PushHost {
     if (overlays.length > 0) this.#overlay ??= new OverlayError(overlays)
   }
 
-  get status(): PushBackupStatus {
-    const budget = this.#context?.budget
-    const { figures } = this.#waiting
-    const total = this.#parts.reduce((sum, { size }) => sum + clusterCount(size), 0)
-    return {
-      since: this.#since,
-      clusters: { total, scanned: this.#scanned, copied: this.#pushed },
-      copies: { reads: 0, archived: this.#pushes, requests: figures.count },
-      waiting: figures,
-      buffer: {
-        used: budget?.used ?? 0,
-        size: budget?.total ?? 0,
-        highest: budget?.highWater ?? 0,
-        full: budget?.fullSince ?? null,
-      },
-      counters: (this.#context?.counters ?? new Counters()).toJSON(),
-    }
+  get status(): GuestStatus {
+    return this.#figures.status
   }
 
   /** As the interceptor sees it. */
@@ -136,6 +114,7 @@ export class PushBackup implements PushHost {
   #begin(context: StageContext, emit: (run: Run) => void): void {
     this.#context = context
     this.#emit = emit
+    this.#figures.begin(context)
     this.ram?.begin(context.budget)
     context.signal.addEventListener('abort', () => this.#letGo(), { once: true })
     void this.#options.connection.gone.then((error) => this.#ended || this.fail(error))
@@ -163,7 +142,7 @@ export class PushBackup implements PushHost {
   #letGo(): void {
     this.#ended = true
     for (const part of this.#parts) part.end()
-    this.#waiting.unwatch()
+    this.#figures.waiting.unwatch()
     this.#over.resolve()
   }
 
@@ -229,12 +208,12 @@ export class PushBackup implements PushHost {
       remove,
       patience: PATIENCE_MS,
     })
-    this.#waiting.watch(maxStall, (waited) => this.#giveUp(waited))
+    this.#figures.waiting.watch(maxStall, (waited) => this.#giveUp(waited))
     try {
       const failed = async (error: VmapipeError) => this.fail(await explainPull(error, connection))
       await attachment.insert(connection.qmp, { failed, done: () => this.#pushedAll() })
-      this.#since = Date.now() / 1000
-      this.#options.onPointInTime?.(this.#since)
+      this.#figures.since = Date.now() / 1000
+      this.#options.onPointInTime?.(this.#figures.since)
       return await attachment.pull()
     } catch (error) {
       throw asVmapipeError(await explainPull(error, connection))
@@ -250,14 +229,11 @@ export class PushBackup implements PushHost {
   }
 
   #giveUp(waited: number): void {
-    const { clusters, buffer } = this.status
-    const done = `${clusters.scanned + clusters.copied} of ${clusters.total} clusters were archived`
-    const message = `a guest's write has waited ${Math.round(waited)} ms for the archive, ${this.#options.maxStall} are allowed: the backup was given up (${done}, ${buffer.used} of ${buffer.size} bytes of the buffer were full)`
-    const { cut } = this.#options
+    const { cut, maxStall } = this.#options
     const hint = cut
       ? `a faster target or a larger --buffer; ${cut}`
       : 'a faster target, a larger --buffer or a larger --max-stall'
-    this.fail(new VmapipeError('FAILED', message, { hint }))
+    this.fail(this.#figures.stalled(waited, maxStall, hint))
   }
 
   // What the targets need
@@ -267,10 +243,8 @@ export class PushBackup implements PushHost {
   }
 
   emit(run: Run): void {
-    const { counters } = this.#context!
-    counters.add('done', run.count * CLUSTER_SIZE)
-    counters.add(run.isZero ? 'zero' : 'read', run.isZero ? run.count * CLUSTER_SIZE : run.byteLength)
-    this.#pushes++
+    this.#figures.countArchived(run)
+    this.#context!.counters.add(run.isZero ? 'zero' : 'read', run.isZero ? run.count * CLUSTER_SIZE : run.byteLength)
     this.#emit(run)
   }
 
@@ -281,15 +255,15 @@ export class PushBackup implements PushHost {
   }
 
   waits(): () => void {
-    const wait = this.#waiting.begin()
+    const wait = this.#figures.waiting.begin()
     return () => wait.end()
   }
 
   pushed(clusters: number): void {
-    this.#pushed += clusters
+    this.#figures.countCopied(clusters)
   }
 
   scanned(clusters: number): void {
-    this.#scanned += clusters
+    this.#figures.countScanned(clusters)
   }
 }
