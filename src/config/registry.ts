@@ -7,7 +7,9 @@ import { clusterSource } from '../stages/cluster-source.ts'
 import { clusterWriter } from '../stages/cluster-writer.ts'
 import { compressor } from '../stages/compressor.ts'
 import { decompressor } from '../stages/decompressor.ts'
+import { delay } from '../stages/delay.ts'
 import { driveFilter } from '../stages/drive-filter.ts'
+import { fault } from '../stages/fault.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
 import { sink } from '../stages/sink.ts'
 import { source } from '../stages/source.ts'
@@ -35,6 +37,8 @@ const ALL = [
   verifier,
   driveFilter,
   rateLimit,
+  delay,
+  fault,
 ] as unknown as StageFactory[]
 
 export const stages: ReadonlyMap<string, StageFactory> = new Map(ALL.map((stage) => [stage.definition.name, stage]))

@@ -1,7 +1,11 @@
-/** Writes pipelines/pipeline.schema.json, for editors, from the stages' own definitions: npm run schema. */
+/** Writes what is made from the stages' own definitions: pipelines/pipeline.schema.json, for editors, and the table in pipelines/README.md. */
 
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { stages } from './registry.ts'
 import { schemaText } from './schema-text.ts'
+import { withStageTable } from './stage-table.ts'
 
-writeFileSync(new URL('../../pipelines/pipeline.schema.json', import.meta.url), schemaText(stages))
+const pipelines = new URL('../../pipelines/', import.meta.url)
+const readme = new URL('README.md', pipelines)
+writeFileSync(new URL('pipeline.schema.json', pipelines), schemaText(stages))
+writeFileSync(readme, withStageTable(readFileSync(readme, 'utf8'), stages))

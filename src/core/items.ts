@@ -164,5 +164,13 @@ export function totalLength(buffers: readonly Uint8Array[]): number {
   return sum
 }
 
+/** The bytes of data in an item. The manifest, holes and zeroes count as none. */
+export function dataLength(item: Item): number {
+  if (item.kind === 'chunk') return item.byteLength
+  if (item.kind === 'run') return item.isZero ? 0 : item.byteLength
+  if (item.kind === 'range') return item.data === null ? 0 : item.length
+  return 0
+}
+
 /** The kinds of items that flow into and out of stages. */
 export type Kind = 'nothing' | 'clusters' | 'ranges' | 'bytes'

@@ -38,3 +38,10 @@ test('the committed schema is that of the stages as they are (npm run schema wri
   const committed = new URL('../../pipelines/pipeline.schema.json', import.meta.url)
   assert.equal(readFileSync(committed, 'utf8'), schemaText(stages))
 })
+
+test('the table of stages in pipelines/README.md is that of the stages as they are (npm run schema writes it)', async () => {
+  const { stages } = await import('../../src/config/registry.ts')
+  const { withStageTable } = await import('../../src/config/stage-table.ts')
+  const page = readFileSync(new URL('../../pipelines/README.md', import.meta.url), 'utf8')
+  assert.equal(page, withStageTable(page, stages))
+})

@@ -65,6 +65,8 @@ const cases: Record<string, ContractCase> = {
   },
   verifier: { stage: () => make('verifier'), input: clusters, empty: 'INCOMPLETE' },
   'rate-limit': { stage: () => make('rate-limit', { rate: '10G/s' }), input: chunks },
+  delay: { stage: () => make('delay', { ms: 0.01 }), input: chunks },
+  fault: { stage: () => make('fault', { 'at-byte': '1T' }), input: chunks },
 }
 
 test('every stage is under contract', () => {
