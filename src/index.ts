@@ -49,6 +49,8 @@ export {
   defineStage,
   type Input,
   type ItemsByKind,
+  type Many,
+  type None,
   type Output,
   type Push,
   type SinkBody,
@@ -62,7 +64,7 @@ export {
   type TransformBody,
   z,
 } from './core/stage.ts'
-export { type Many, many, type None, none, stepWithFlush } from './core/steps.ts'
+export { many, none, stepWithFlush } from './core/steps.ts'
 export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } from './jobs/archive-report.ts'
 export { type BackupOptions, backup } from './jobs/backup.ts'
 export { type CatOptions, cat } from './jobs/cat.ts'

@@ -5,7 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LEAST_BUDGET } from '../core/budget.ts'
 import { formatBytes, parseBytes } from '../core/size.ts'
 import { namedOnce } from '../jobs/names.ts'
-import { PROGRESS_MODES, type ProgressMode } from './progress/display.ts'
+import { PROGRESS_MODES, type ProgressMode } from './progress/make-display.ts'
 
 export interface CommonFlags {
   progress: ProgressMode

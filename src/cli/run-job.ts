@@ -5,7 +5,8 @@ import { Meter, type Snapshot, watchProgress } from '../core/meter.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import type { GuestStatus } from '../live/guest-figures.ts'
 import type { RunFlags } from './flags.ts'
-import { type Display, makeDisplay } from './progress/display.ts'
+import type { Display } from './progress/display.ts'
+import { makeDisplay } from './progress/make-display.ts'
 import { interruptible } from './signals.ts'
 
 /** What the job has to say at its end: lines for people, not shown in JSON, which has the numbers. */

@@ -29,14 +29,6 @@ export interface LoadOptions {
   registry?: Registry
 }
 
-/** The values of a config, before its stages are joined to a pipeline. */
-export interface PipelineParts {
-  name?: string
-  buffer?: number
-  threads?: number
-  stages: readonly BoundStage[]
-}
-
 /** The largest config. No person writes a larger one, and the YAML parser's time grows with the square of the number of keys. */
 const MAX_CONFIG_BYTES = 64 << 10
 

@@ -12,8 +12,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { formatBytes, parseBytes } from '../core/size.ts'
 import { bindItems } from './bind.ts'
 import { pathText } from './document.ts'
-import type { PipelineParts } from './load.ts'
-import type { Registry } from './schema.ts'
+import type { PipelineParts, Registry } from './schema.ts'
 
 export async function loadModule(
   file: string,

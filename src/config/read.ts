@@ -6,9 +6,8 @@ import { didYouMean } from '../core/suggest.ts'
 import { bindItems } from './bind.ts'
 import { parseWithTexts } from './coerce.ts'
 import { type ConfigDocument, parseConfig, pathText } from './document.ts'
-import type { PipelineParts } from './load.ts'
 import { type Lookup, lookup, type Parameter, ReferenceProblem, type Substituted, substitute } from './parameters.ts'
-import { paramsSchema, pipelineSchema, type Registry } from './schema.ts'
+import { type PipelineParts, paramsSchema, pipelineSchema, type Registry } from './schema.ts'
 
 export interface ReadContext {
   set: Record<string, string>

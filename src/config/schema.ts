@@ -2,9 +2,17 @@
 
 import { LEAST_BUDGET } from '../core/budget.ts'
 import { byteSize } from '../core/size.ts'
-import { type StageFactory, z } from '../core/stage.ts'
+import { type BoundStage, type StageFactory, z } from '../core/stage.ts'
 
 export type Registry = ReadonlyMap<string, StageFactory>
+
+/** The values of a config, before its stages are joined to a pipeline. */
+export interface PipelineParts {
+  name?: string
+  buffer?: number
+  threads?: number
+  stages: readonly BoundStage[]
+}
 
 const parameter = z
   .strictObject({

@@ -19,7 +19,6 @@ import type { Counters } from './counters.ts'
 import { VmapipeError } from './errors.ts'
 import type { Chunk, ClusterItem, Item, Kind, RangeItem } from './items.ts'
 import { problemsOf } from './problems.ts'
-import type { Many, None } from './steps.ts'
 
 export interface StageContext {
   /** The stage's name in this pipeline. */
@@ -48,6 +47,17 @@ interface Lifecycle {
 /** What a step returns: an item, several (`many`), none (`none`), a promise of one of these, or a generator of items. */
 export type StepResult<Out> = Given<Out> | Promise<Given<Out>> | Generator<Out> | AsyncGenerator<Out>
 type Given<Out> = Out | Many<Out> | None | undefined
+
+// None and Many are our own types: stream-chain's do not compile under every user's compiler options.
+declare const isNone: unique symbol
+
+/** What a step returns if it gives no item: the value `none`. */
+export type None = symbol & { readonly [isNone]?: true }
+
+/** What a step returns if it gives several items: made by `many`. */
+export interface Many<Out> {
+  readonly values: readonly Out[]
+}
 
 export type Step<In = Item, Out = Item> = (item: In) => StepResult<Out>
 export interface SourceBody<Out = Item> extends Lifecycle {

@@ -3,15 +3,7 @@
 import * as chain from 'stream-chain'
 import fun from 'stream-chain/fun.js'
 import type { Gauge } from './gauge.ts'
-import type { Step, StepResult, TransformBody } from './stage.ts'
-
-// These are our own types: stream-chain's do not compile under every user's compiler options.
-declare const isNone: unique symbol
-export type None = symbol & { readonly [isNone]?: true }
-
-export interface Many<Out> {
-  readonly values: readonly Out[]
-}
+import type { Many, None, Step, StepResult, TransformBody } from './stage.ts'
 
 /** A step returns this if it gives no item. */
 export const none: None = chain.none as None

@@ -1,11 +1,7 @@
 /** What a run shows and says: always on standard error, so that standard output stays pure. */
 
-import { fstatSync } from 'node:fs'
 import type { Snapshot } from '../../core/meter.ts'
 import type { GuestStatus } from '../../live/guest-figures.ts'
-import { BarDisplay } from './bar.ts'
-import { JsonDisplay } from './json.ts'
-import { PlainDisplay, progressLine } from './plain.ts'
 
 export type Level = 'info' | 'warning'
 
@@ -24,39 +20,4 @@ export interface Display {
   exit(code: number, seconds: number): void
   /** Nothing is redrawn any more. */
   close(): void
-}
-
-export const PROGRESS_MODES = ['auto', 'bar', 'plain', 'json', 'none'] as const
-export type ProgressMode = (typeof PROGRESS_MODES)[number]
-
-export interface DisplayOptions {
-  progress: ProgressMode
-  quiet?: boolean
-}
-
-/** `auto` is a bar on a terminal and lines elsewhere; `none` is warnings and the summary; `quiet` is errors alone. */
-export function makeDisplay(title: string, { progress, quiet }: DisplayOptions, stream = process.stderr): Display {
-  const mode = progress === 'auto' ? (stream.isTTY ? 'bar' : 'plain') : progress
-  const write = (line: string) => void stream.write(`${line}\n`)
-  if (quiet) return { ...SILENT, asked: (snapshot) => write(progressLine(snapshot)) }
-  if (mode === 'json') return new JsonDisplay(title, write)
-  if (mode === 'bar' && stream.isTTY) return new BarDisplay(title, stream)
-  return new PlainDisplay(title, write, {
-    everything: mode !== 'none',
-    stamped: !stream.isTTY && !isJournal(stream.fd),
-  })
-}
-
-const SILENT = { update() {}, guest() {}, note() {}, summary() {}, exit() {}, close() {} }
-
-/** The journal stamps every line by itself; systemd tells a service which stream is the journal's (systemd.exec(5), JOURNAL_STREAM). */
-function isJournal(fd: number): boolean {
-  const told = process.env.JOURNAL_STREAM
-  if (told === undefined) return false
-  try {
-    const { dev, ino } = fstatSync(fd)
-    return told === `${dev}:${ino}`
-  } catch {
-    return false
-  }
 }

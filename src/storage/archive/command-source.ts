@@ -4,8 +4,8 @@ import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
 import { readStream } from '../../system/pipe-fd.ts'
 import type { Command } from './command.ts'
+import type { ArchiveSource, SourceOptions } from './endpoint.ts'
 import { PipeSource } from './pipe-source.ts'
-import type { ArchiveSource, SourceOptions } from './source.ts'
 
 /** A program that was started. */
 export interface Started {

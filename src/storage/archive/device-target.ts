@@ -9,7 +9,7 @@ import { descriptorFile, type WritableFile, writeAll } from '../../system/write-
 import { openDevice } from '../guard/block-device.ts'
 import { refuseImageInUse } from '../guard/image-lock.ts'
 import { refuseIfRead } from '../in-use.ts'
-import type { ArchiveTarget, TargetOptions } from './target.ts'
+import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 
 export class DeviceTarget implements ArchiveTarget {
   readonly #path: string

@@ -7,9 +7,8 @@
 import { VmapipeError } from '../../core/errors.ts'
 import { Command } from './command.ts'
 import { CommandSource } from './command-source.ts'
+import type { ArchiveTarget, SourceOptions, TargetOptions } from './endpoint.ts'
 import { writeToStream } from './gather.ts'
-import type { SourceOptions } from './source.ts'
-import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 export class ExecTarget implements ArchiveTarget {
   readonly #line: string

@@ -7,8 +7,8 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import { closeFd } from '../../system/pipe-fd.ts'
 import { noteReading } from '../in-use.ts'
+import type { ArchiveSource, SourceOptions } from './endpoint.ts'
 import { pieceBytes } from './piece.ts'
-import type { ArchiveSource, SourceOptions } from './source.ts'
 
 const LARGEST_PIECE = 4 << 20
 

@@ -9,7 +9,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
 import { writeAll } from '../../system/write-all.ts'
 import { PartialFile } from '../partial-file.ts'
-import type { ArchiveTarget, TargetOptions } from './target.ts'
+import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 
 export class FileTarget implements ArchiveTarget {
   readonly #path: string

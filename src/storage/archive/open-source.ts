@@ -7,9 +7,9 @@ import { promisify } from 'node:util'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { closeFd, openFd, readPipe, reopenPipe } from '../../system/pipe-fd.ts'
 import { refuseIfClosed } from '../../system/standard-streams.ts'
+import type { ArchiveSource, SourceOptions } from './endpoint.ts'
 import { FileSource } from './file-source.ts'
 import { PipeSource } from './pipe-source.ts'
-import type { ArchiveSource, SourceOptions } from './source.ts'
 
 /** O_NONBLOCK: to open a FIFO must not wait for its writer, a thread that waits there could not be called back. */
 export async function openPath(path: string, options: SourceOptions): Promise<ArchiveSource> {

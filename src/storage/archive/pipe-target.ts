@@ -10,8 +10,8 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { closeFd, openFd, reopenPipe, writePipe } from '../../system/pipe-fd.ts'
 import { refuseIfClosed } from '../../system/standard-streams.ts'
 import { OpenFileTarget } from './device-target.ts'
+import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 import { writeToStream } from './gather.ts'
-import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 /** How often to look whether somebody reads a FIFO. */
 const READER_POLL_MS = 50

@@ -1,38 +1,14 @@
-/**
- * Where an archive comes from: one interface for files, devices, pipes, a remote machine and commands. It is read once,
- * in order, into memory that the budget lends.
- */
+/** Opens an archive to read, as the user names it: each kind of place has a source of its own. */
 
 import { Readable } from 'node:stream'
-import type { Budget } from '../../core/budget.ts'
 import type { Chunk } from '../../core/items.ts'
 import { readStream } from '../../system/pipe-fd.ts'
+import type { ArchiveSource, SourceOptions } from './endpoint.ts'
 import { execSource } from './exec.ts'
 import { openPath, openStdin } from './open-source.ts'
 import { PipeSource } from './pipe-source.ts'
 import { parsePlace } from './spec.ts'
 import { sshSource } from './ssh-source.ts'
-
-export interface ArchiveSource {
-  open(): Promise<void>
-  /** Bytes from here to the end, where that is known; valid after open. */
-  readonly size: number | undefined
-  /** The next bytes, or null when all were given and the other side said that they were all. The caller releases them. */
-  read(): Promise<Chunk | null>
-  /** Releases everything. May be called at any time, and again. */
-  close(): Promise<void>
-}
-
-export interface SourceOptions {
-  /** Lends the memory for what is read. */
-  budget: Budget
-  /** Ends a read that waits for somebody else. */
-  signal?: AbortSignal
-  /** One line for the user that is not an error. */
-  warn?: (message: string) => void
-  /** Takes what is to be called when nothing more is written either: until then the archive must not be replaced. */
-  atEnd?: (hook: () => void) => void
-}
 
 /** The source that `from` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
 export function archiveSource(from: string | Readable, options: SourceOptions): ArchiveSource {

@@ -2,8 +2,8 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import { CommandSource, type Started } from './command-source.ts'
+import type { SourceOptions } from './endpoint.ts'
 import { readCommand } from './remote-script.ts'
-import type { SourceOptions } from './source.ts'
 import { remoteName, type SshPlace } from './spec.ts'
 import { startSession, whyNotBegun } from './ssh.ts'
 

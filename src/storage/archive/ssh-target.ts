@@ -3,11 +3,11 @@
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import { cutName, partialName, SHARED, UNLOCKED } from '../partial-name.ts'
+import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 import { writeToStream } from './gather.ts'
 import { writeCommand } from './remote-script.ts'
 import { remoteName, type SshPlace } from './spec.ts'
 import { type Session, startSession, whyNotBegun } from './ssh.ts'
-import type { ArchiveTarget, TargetOptions } from './target.ts'
 
 export class SshTarget implements ArchiveTarget {
   readonly #place: SshPlace

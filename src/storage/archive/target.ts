@@ -1,7 +1,4 @@
-/**
- * Where an archive goes: one interface for files, devices, pipes, a remote machine and commands. Bytes come in order,
- * one write at a time. Only `finish` makes an archive of them that anybody can take for whole.
- */
+/** Opens an archive to write, as the user names it: each kind of place has a target of its own. */
 
 import { WriteStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
@@ -9,31 +6,12 @@ import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { VmapipeError } from '../../core/errors.ts'
 import { DeviceTarget } from './device-target.ts'
+import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 import { ExecTarget } from './exec.ts'
 import { FileTarget } from './file-target.ts'
 import { openFifo, openStdout, PipeTarget } from './pipe-target.ts'
 import { parsePlace } from './spec.ts'
 import { SshTarget } from './ssh-target.ts'
-
-export interface ArchiveTarget {
-  /** Refuses what must not or cannot be written, before there is anything to write. */
-  open(): Promise<void>
-  /** Writes the buffers one after the other; they may be reused once it resolves. */
-  write(buffers: readonly Uint8Array[]): Promise<void>
-  /** All was written: makes it durable, and publishes it under its name. */
-  finish(): Promise<void>
-  /** Releases everything, and what is not finished never appears under its name. May be called at any time, and again. */
-  abort(): Promise<void>
-}
-
-export interface TargetOptions {
-  /** Replaces what is there already, once the new archive is complete. */
-  force?: boolean
-  /** Ends a write that waits for somebody else. */
-  signal?: AbortSignal
-  /** One line for the user that is not an error. */
-  warn?: (message: string) => void
-}
 
 /** The target that `to` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
 export function archiveTarget(to: string | Writable, options: TargetOptions = {}): ArchiveTarget {

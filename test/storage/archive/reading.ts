@@ -1,4 +1,4 @@
-import type { ArchiveSource } from '../../../src/storage/archive/source.ts'
+import type { ArchiveSource } from '../../../src/storage/archive/endpoint.ts'
 
 /** Bytes in which every place looks different from its neighbours, so that an exchange shows. */
 export function numbered(bytes: number): Buffer {
