@@ -61,6 +61,11 @@ console.log(made.manifest.drives[0]?.size)
 await verify({ from: 5 }).catch((error: unknown) => console.log(error instanceof VmapipeError && error.code))
 `
 
+/** A declaration without its comments and texts. */
+function typesIn(declaration: string): string {
+  return declaration.replace(/\/\*[\s\S]*?\*\/|\/\/.*|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`]*`/g, '')
+}
+
 describe('the package', { timeout: 120_000, ...needs('npm', 'tar') }, () => {
   const app = tmpDir({ after })
   const installed = join(app, 'node_modules/vmapipe')
@@ -94,6 +99,14 @@ describe('the package', { timeout: 120_000, ...needs('npm', 'tar') }, () => {
     const flags = ['--noEmit', ...strict, '--module', 'nodenext', '--target', 'es2024', '--types', 'node']
     const { status, stdout } = run([join(MODULES, '@typescript/native/bin/tsc'), ...flags, 'use.ts'])
     assert.equal(status, 0, stdout)
+  })
+
+  test('ships no declaration that takes or gives anything unchecked', () => {
+    const dist = join(installed, 'dist')
+    const names = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.d.ts'))
+    assert.ok(names.includes('index.d.ts'))
+    const loose = names.filter((name) => /\bany\b(?!:)/.test(typesIn(readFileSync(join(dist, name), 'utf8'))))
+    assert.deepEqual(loose, [])
   })
 
   test('works as a library', () => {

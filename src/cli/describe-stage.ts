@@ -1,13 +1,13 @@
 /** A stage and its options for people, out of the schema of the options. */
 
-import { optionsJsonSchema } from '../config/schema.ts'
+import { type JsonSchema, optionsJsonSchema } from '../config/schema.ts'
 import type { StageFactory } from '../core/stage.ts'
 import { columns, styled } from './text.ts'
 
 export function describeStage(stage: StageFactory): string[] {
   const { name, input, output, summary } = stage.definition
   const { properties = {}, required = [] } = optionsJsonSchema(stage)
-  const rows = Object.entries<any>(properties).map(([option, schema]) => [
+  const rows = Object.entries(properties).map(([option, schema]) => [
     `  ${option}`,
     typeText(schema),
     required.includes(option) ? 'required' : schema.default === undefined ? '' : `default ${valueText(schema.default)}`,
@@ -18,8 +18,8 @@ export function describeStage(stage: StageFactory): string[] {
 }
 
 /** "zstd | lz4", "whole number -7..19", "text", "list of text": a JSON Schema in a few words. */
-function typeText(schema: any): string {
-  if (schema.anyOf) return [...new Set<string>(schema.anyOf.map(typeText))].join(' | ')
+function typeText(schema: JsonSchema): string {
+  if (schema.anyOf) return [...new Set(schema.anyOf.map(typeText))].join(' | ')
   if (schema.enum) return schema.enum.map(valueText).join(' | ')
   if ('const' in schema) return valueText(schema.const)
   switch (schema.type) {
@@ -31,10 +31,15 @@ function typeText(schema: any): string {
     case 'array':
       return `list of ${typeText(schema.items ?? {})}`
     case 'object':
-      return `map of names to ${typeText(schema.additionalProperties || {})}`
+      return `map of names to ${typeText(valuesOf(schema))}`
     default:
       return schema.pattern?.includes('[kKmM') ? 'size' : 'text'
   }
+}
+
+/** The schema of a map's values. */
+function valuesOf({ additionalProperties }: JsonSchema): JsonSchema {
+  return typeof additionalProperties === 'object' ? additionalProperties : {}
 }
 
 function rangeText({ minimum, maximum }: { minimum?: number; maximum?: number }): string {

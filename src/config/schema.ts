@@ -45,14 +45,35 @@ export const pipelineSchema = z.strictObject({
   stages: z.array(z.unknown()).min(1).describe('the stages in the order of the data'),
 })
 
-type Json = Record<string, any>
+/** A JSON Schema, as far as we read and change it. */
+export interface JsonSchema {
+  type?: string
+  description?: string
+  default?: unknown
+  const?: unknown
+  enum?: unknown[]
+  pattern?: string
+  minimum?: number
+  maximum?: number
+  anyOf?: JsonSchema[]
+  properties?: Record<string, JsonSchema>
+  required?: string[]
+  items?: JsonSchema
+  additionalProperties?: JsonSchema | boolean
+  $ref?: string
+  [keyword: string]: unknown
+}
 
 /** JSON Schema (draft 2020-12) of a config with the stages of `registry`. */
-export function jsonSchema(registry: Registry): Json {
+export function jsonSchema(registry: Registry): JsonSchema {
   const schema = toJson(pipelineSchema)
-  const properties = { ...schema.properties, buffer: orReference(schema.properties.buffer) }
-  properties.threads = orReference(properties.threads)
-  properties.stages = { ...properties.stages, items: { anyOf: stageItems(registry) } }
+  const { buffer, threads, stages, ...others } = schema.properties!
+  const properties = {
+    ...others,
+    buffer: orReference(buffer),
+    threads: orReference(threads),
+    stages: { ...stages, items: { anyOf: stageItems(registry) } },
+  }
   return {
     $schema: schema.$schema,
     title: 'vmapipe pipeline',
@@ -63,17 +84,17 @@ export function jsonSchema(registry: Registry): Json {
 }
 
 /** JSON Schema of a stage's options. */
-export function optionsJsonSchema(stage: StageFactory): Json {
+export function optionsJsonSchema(stage: StageFactory): JsonSchema {
   const { $schema: _, ...schema } = toJson(stage.definition.options)
   return tidy(schema)
 }
 
-function toJson(schema: z.ZodType): Json {
-  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Json
+function toJson(schema: z.ZodType): JsonSchema {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema
 }
 
 /** A plain name if a stage needs no options, or a map with the stage's name as its only key. */
-function stageItems(registry: Registry): Json[] {
+function stageItems(registry: Registry): JsonSchema[] {
   const all = [...registry.values()].map((stage) => ({ ...stage.definition, schema: optionsJsonSchema(stage) }))
   const bare = all.filter(({ schema }) => (schema.required ?? []).length === 0).map(({ name }) => name)
   return [
@@ -88,13 +109,13 @@ function stageItems(registry: Registry): Json[] {
 }
 
 /** Adds text with `${NAME}` to the type of each option. */
-function withReferences(schema: Json): Json {
+function withReferences(schema: JsonSchema): JsonSchema {
   if (schema.properties === undefined) return schema
-  const properties = Object.entries<Json>(schema.properties).map(([name, option]) => [name, orReference(option)])
+  const properties = Object.entries(schema.properties).map(([name, option]) => [name, orReference(option)])
   return { ...schema, properties: Object.fromEntries(properties) }
 }
 
-function orReference(schema: Json): Json {
+function orReference(schema: JsonSchema): JsonSchema {
   const free = schema.type === 'string' && schema.pattern === undefined && schema.enum === undefined
   const structured = schema.type === 'object' || schema.type === 'array'
   if (free || structured) return schema
@@ -108,9 +129,9 @@ function orReference(schema: Json): Json {
 }
 
 /** Leaves out options that only code can give (streams, functions). */
-function tidy(schema: Json): Json {
+function tidy(schema: JsonSchema): JsonSchema {
   if (schema.properties === undefined) return schema
-  const kept = Object.entries<Json>(schema.properties).flatMap(([name, option]) => {
+  const kept = Object.entries(schema.properties).flatMap(([name, option]) => {
     const choices = option.anyOf?.filter(hasForm)
     if (choices?.length === 1) return [[name, { ...option, ...choices[0], anyOf: undefined }]]
     if (choices !== undefined) return [[name, { ...option, anyOf: choices }]]
@@ -119,6 +140,6 @@ function tidy(schema: Json): Json {
   return JSON.parse(JSON.stringify({ ...schema, properties: Object.fromEntries(kept) }))
 }
 
-function hasForm(schema: Json): boolean {
+function hasForm(schema: JsonSchema): boolean {
   return ['type', 'enum', 'const', 'anyOf', 'allOf', 'oneOf', '$ref'].some((keyword) => keyword in schema)
 }

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { jsonSchema, optionsJsonSchema } from '../../src/config/schema.ts'
 import { registry } from './fakes.ts'
 
-const schema = jsonSchema(registry)
+const schema: any = jsonSchema(registry)
 const itemOf = (name: string) => schema.properties.stages.items.anyOf.find((item: any) => item.properties?.[name])
 
 test('each stage is a map with one key, and its options are described', () => {
@@ -29,7 +29,7 @@ test('a number or a choice may also be a parameter', () => {
 
 test('what only code can give is not offered', () => {
   const source = registry.get('source')!
-  assert.deepEqual(Object.keys(optionsJsonSchema(source).properties), ['from'])
+  assert.deepEqual(Object.keys(optionsJsonSchema(source).properties!), ['from'])
 })
 
 test('the committed schema is that of the stages as they are (npm run schema writes it)', async () => {

@@ -96,7 +96,7 @@ for (const build of QEMU_BUILDS) {
         to,
         [0, 1, 2, 3].map((index) => `drive-dev${index}`),
       )
-      assert.equal((await it.monitor.execute('query-status')).running, false)
+      assert.equal((await it.monitor.execute<any>('query-status')).running, false)
       await assertUntouched(it)
       const { machine: type, drives } = JSON.parse(readFileSync(join(into, 'vm.json'), 'utf8'))
       assert.match(type, /^pc/)
@@ -148,7 +148,7 @@ for (const build of QEMU_BUILDS) {
       await it.monitor.execute('block-export-add', { type: 'nbd', id: 'theirs', 'node-name': 'node0' })
       const { to } = await backUp(it, { mode: 'push' })
       await assertRestores(t, it, to, ['drive-dev0', 'drive-dev1'])
-      assert.equal((await it.monitor.execute('query-block-exports')).length, 1)
+      assert.equal((await it.monitor.execute<any>('query-block-exports')).length, 1)
     })
 
     test('says it if QEMU lets the guest wait for less than --max-stall', { timeout }, async (t) => {

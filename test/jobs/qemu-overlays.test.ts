@@ -112,7 +112,7 @@ for (const build of QEMU_BUILDS) {
       assert.equal(detached.code, 1)
       assert.equal(commandIn(detached.stderr), commandIn(stderr))
       assert.deepEqual(namesIn(await footprintOf(it.monitor)).sort(), kept)
-      const io = await it.monitor.execute('human-monitor-command', {
+      const io = await it.monitor.execute<string>('human-monitor-command', {
         'command-line': 'qemu-io drive0 "write -P 7 0 64k"',
       })
       assert.doesNotMatch(io, /rror|failed/)
@@ -181,7 +181,7 @@ for (const build of QEMU_BUILDS) {
       await cli.outcome
       await it.monitor.execute('block-commit', { device: 'drive0', 'job-id': 'j', 'base-node': 'vmapipe-cbw0' })
       for (;;) {
-        const [job] = await it.monitor.execute('query-block-jobs')
+        const [job] = await it.monitor.execute<any>('query-block-jobs')
         if (job === undefined) break
         if (job.ready) await it.monitor.execute('block-job-complete', { device: 'j' }).catch(() => {})
         await sleep(20)

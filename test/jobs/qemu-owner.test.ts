@@ -42,7 +42,7 @@ type Machine = Awaited<ReturnType<typeof start>>
 
 async function assertAs({ monitor }: Machine, status: string): Promise<void> {
   assert.deepEqual(namesIn(await footprintOf(monitor)), [])
-  assert.equal((await monitor.execute('query-status')).status, status)
+  assert.equal((await monitor.execute<any>('query-status')).status, status)
 }
 
 async function assertWhole(t: TestContext, { images }: Machine, from: string): Promise<void> {
@@ -102,7 +102,7 @@ for (const build of QEMU_BUILDS) {
       const it = await start(t, build)
       for (const moment of ['nbd-server-start', 'qom-set', 'cont']) {
         await killedBefore(t, it, moment)
-        assert.equal((await it.monitor.execute('query-status')).status, 'paused')
+        assert.equal((await it.monitor.execute<any>('query-status')).status, 'paused')
         const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
         assert.equal(code, 0, stderr)
         assert.match(stderr, /^removed .*vmapipe-paused.*\nthe guest stood still because of .* it goes on\n$/)

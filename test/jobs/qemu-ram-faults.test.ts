@@ -40,11 +40,11 @@ async function startStuck(t: TestContext, { monitor, qmp }: RamGuest, args: read
 /** A QEMU that writes to protected memory itself does not answer until the page is saved. */
 async function isSaving(monitor: QmpClient): Promise<boolean> {
   const silent = { status: 'active' }
-  const { status } = await monitor.execute('query-migrate', undefined, { timeout: 1000 }).catch(() => silent)
+  const { status } = await monitor.execute<any>('query-migrate', undefined, { timeout: 1000 }).catch(() => silent)
   if (status !== 'active') return false
   // It stands still until its memory is protected, and who is killed before that cannot let it go on.
   const { running } = await monitor
-    .execute('query-status', undefined, { timeout: 1000 })
+    .execute<any>('query-status', undefined, { timeout: 1000 })
     .catch(() => ({ running: true }))
   return running
 }

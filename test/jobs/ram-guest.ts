@@ -66,7 +66,7 @@ async function connected(path: string, guest: Guest): Promise<QmpClient> {
 }
 
 export async function statusOf({ monitor }: RamGuest): Promise<string> {
-  return (await monitor.execute('query-status')).status
+  return (await monitor.execute<any>('query-status')).status
 }
 
 /** The guest goes on without one error, and nothing of ours is left in QEMU. */

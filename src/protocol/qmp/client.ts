@@ -1,14 +1,14 @@
 /**
- * A QMP client: commands with their answers, several at once, and events. Whatever goes wrong with the connection
- * ends it and fails every command with the one error that came first; only an error that QEMU reports for a command,
- * or its timeout, is that command's alone.
+ * A QMP client: commands with their answers, several at once, and events. An error of the connection ends it and fails every
+ * command with the same error, the first one. An error that QEMU reports for a command, or its timeout, fails that command alone.
  */
 
 import { randomInt } from 'node:crypto'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import type { Json } from '../json.ts'
 import { type EventListener, Events } from './events.ts'
 import { parseVersion, type QmpEvent, type QmpMessage, type QmpVersion, violation } from './message.ts'
-import { QmpError } from './qmp-error.ts'
+import { refused } from './qmp-error.ts'
 import { SocketTransport } from './socket-transport.ts'
 import type { QmpTransport, TransportListener } from './transport.ts'
 import { VirshTransport } from './virsh-transport.ts'
@@ -17,17 +17,18 @@ export type { QmpEvent, QmpVersion } from './message.ts'
 export { QmpError, qmpErrorClass } from './qmp-error.ts'
 
 export interface QmpOptions {
-  /** Milliseconds until there must have been a greeting. */
+  /** Milliseconds to wait for the greeting. */
   timeout?: number
   /** Ends the wait for a connection. One that is open stays open: cleaning up needs it. */
   signal?: AbortSignal
 }
 
-interface Pending {
+/** A command that was sent, or waits for the transport, and has no answer. */
+interface OpenCommand {
   command: string
-  resolve(value: any): void
+  resolve(value: unknown): void
   reject(error: Error): void
-  /** Milliseconds from when it is sent. */
+  /** Milliseconds to wait for the answer, from when the command is sent. */
   timeout: number
   timer?: NodeJS.Timeout
 }
@@ -39,14 +40,14 @@ export class QmpClient {
   readonly closed: Promise<Error | null>
   readonly #transport: QmpTransport
   readonly #events = new Events()
-  readonly #pending = new Map<number, Pending>()
+  readonly #open = new Map<number, OpenCommand>()
   /** Commands whose answers nobody waits for any more. */
   readonly #abandoned = new Set<number>()
   readonly #greeting = Promise.withResolvers<QmpVersion>()
   #version: QmpVersion | null = null
   /**
-   * QEMU gives a client the answer to what the one before it was asking when its connection was lost: it must not be taken for
-   * one of ours. So ours begin at a number that is nobody else's; and what comes before our first one is not looked at.
+   * Our numbers begin at a random one, and answers before our first one are ignored. For QEMU gives a client the answer to a command
+   * of the client before it, if that lost its connection meanwhile.
    */
   #lastId = randomInt(2 ** 47)
   #isHeard = false
@@ -77,7 +78,7 @@ export class QmpClient {
     })
   }
 
-  /** By way of virsh, to a guest whose monitor is libvirt's. `connect` is the URI of that libvirt; virsh's own choice by default. */
+  /** Connects by way of virsh to a guest whose monitor is libvirt's. `connect`: the URI of that libvirt; virsh chooses by default. */
   static async libvirt(
     domain: string,
     { timeout = COMMAND_MS, signal, connect }: QmpOptions & { connect?: string } = {},
@@ -103,19 +104,19 @@ export class QmpClient {
   }
 
   /**
-   * What the command returns. FAILED with a QmpError as its cause where QEMU refuses; FAILED if there is no answer `timeout` ms
-   * after it was sent: then nobody knows whether it was, or will be, done.
+   * Resolves with what the command returns, unchecked. FAILED with a QmpError as its cause if QEMU refuses. FAILED if there is no
+   * answer `timeout` ms after it was sent: then nobody knows whether the command was, or will be, carried out.
    */
-  execute<T = any>(command: string, args?: object, { timeout = COMMAND_MS } = {}): Promise<T> {
+  execute<T = unknown>(command: string, args?: object, { timeout = COMMAND_MS } = {}): Promise<T> {
     if (this.#end) return Promise.reject(this.#end)
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { command, resolve, reject, timeout })
+      this.#open.set(id, { command, resolve: resolve as (value: unknown) => void, reject, timeout })
       this.#transport.send(id, { execute: command, ...(args !== undefined && { arguments: args }) })
     })
   }
 
-  /** Calls `listener` for every event from now on; returns how to stop that. */
+  /** Calls `listener` for every event from now on. Returns a function that stops it. */
   on(listener: EventListener): () => void {
     return this.#events.on(listener)
   }
@@ -125,7 +126,7 @@ export class QmpClient {
    * after it; if that command fails, nobody needs to await this. FAILED after `timeout` ms, if the connection ends, or at once
    * if no events come this way.
    */
-  waitFor(event: string, matches: (data: any) => boolean = () => true, timeout = COMMAND_MS): Promise<QmpEvent> {
+  waitFor(event: string, matches: (data: Json) => boolean = () => true, timeout = COMMAND_MS): Promise<QmpEvent> {
     const error = this.#end ?? (this.hasEvents ? null : noEvents(this.name, event))
     if (error === null) return this.#events.wait(event, matches, timeout)
     const failed = Promise.reject(error)
@@ -133,7 +134,7 @@ export class QmpClient {
     return failed
   }
 
-  /** Lets go of the server; commands in flight fail. May be called more than once. */
+  /** Ends the connection. Commands in flight fail. May be called more than once. */
   close(): void {
     this.#finish(new VmapipeError('FAILED', `${this.name}: the QMP connection was closed`), null)
   }
@@ -159,15 +160,15 @@ export class QmpClient {
   }
 
   #sent(id: number): void {
-    const pending = this.#pending.get(id)
-    if (pending === undefined) return
-    const { timeout } = pending
-    pending.timer = setTimeout(() => this.#giveUp(id, timeout), timeout)
+    const waiting = this.#open.get(id)
+    if (waiting === undefined) return
+    const { timeout } = waiting
+    waiting.timer = setTimeout(() => this.#giveUp(id, timeout), timeout)
   }
 
   #received(message: QmpMessage): void {
     this.#heard = performance.now()
-    // In the order in which they came: what follows from an answer before it is done first.
+    // Later in this turn, so that what follows from the answer before the event is done first.
     if (message.kind === 'event') queueMicrotask(() => this.#events.emit(message.event))
     else if (message.kind === 'greeting') this.#greeting.resolve(message.version)
     else this.#answered(message)
@@ -176,15 +177,15 @@ export class QmpClient {
   #answered(answer: QmpMessage & { kind: 'return' | 'error' }): void {
     const id = answer.id as number
     if (this.#abandoned.delete(id)) return
-    const pending = this.#take(id)
-    if (pending === undefined && !this.#isHeard) return
-    if (pending === undefined) {
+    const waiting = this.#take(id)
+    if (waiting === undefined && !this.#isHeard) return
+    if (waiting === undefined) {
       const what = answer.kind === 'error' ? `the error '${answer.desc}'` : 'an answer'
       throw violation(`${what} to a command that it was not given`)
     }
     this.#isHeard = true
-    if (answer.kind === 'return') pending.resolve(answer.value)
-    else pending.reject(refusal(pending.command, answer.class, answer.desc))
+    if (answer.kind === 'return') waiting.resolve(answer.value)
+    else waiting.reject(refused('QEMU', waiting.command, answer.class, answer.desc))
   }
 
   #giveUp(id: number, timeout: number): void {
@@ -194,12 +195,12 @@ export class QmpClient {
     reject(new VmapipeError('FAILED', `${this.name}: no answer to ${command} within ${timeout / 1000} s`))
   }
 
-  /** The command is in flight no longer. */
-  #take(id: number): Pending | undefined {
-    const pending = this.#pending.get(id)
-    this.#pending.delete(id)
-    clearTimeout(pending?.timer)
-    return pending
+  /** Takes the command out of those without an answer. */
+  #take(id: number): OpenCommand | undefined {
+    const waiting = this.#open.get(id)
+    this.#open.delete(id)
+    clearTimeout(waiting?.timer)
+    return waiting
   }
 
   #fail(cause: unknown): void {
@@ -218,11 +219,11 @@ export class QmpClient {
     if (this.#end) return
     this.#end = error
     this.#transport.close()
-    for (const { reject, timer } of this.#pending.values()) {
+    for (const { reject, timer } of this.#open.values()) {
       clearTimeout(timer)
       reject(error)
     }
-    this.#pending.clear()
+    this.#open.clear()
     this.#greeting.reject(error)
     this.#events.end(error)
     this.#settleClosed(told)
@@ -237,10 +238,4 @@ function noGreeting(timeout: number): VmapipeError {
 
 function noEvents(name: string, event: string): VmapipeError {
   return new VmapipeError('FAILED', `${name}: ${event} cannot be seen by way of libvirt`)
-}
-
-function refusal(command: string, kind: string, desc: string): VmapipeError {
-  return new VmapipeError('FAILED', `QEMU refuses ${command}: ${desc}`, {
-    cause: new QmpError(command, kind, desc),
-  })
 }

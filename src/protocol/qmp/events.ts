@@ -1,6 +1,7 @@
 /** The events of one QMP connection: callers listen to all of them, or wait for one. */
 
 import { VmapipeError } from '../../core/errors.ts'
+import type { Json } from '../json.ts'
 import type { QmpEvent } from './message.ts'
 
 export type EventListener = (event: QmpEvent) => void
@@ -30,7 +31,7 @@ export class Events {
    * Resolves with the next event of this name whose data matches; FAILED after `timeout` milliseconds. A caller whose command
    * fails need not await the promise: its rejection is never unhandled.
    */
-  wait(event: string, matches: (data: any) => boolean, timeout: number): Promise<QmpEvent> {
+  wait(event: string, matches: (data: Json) => boolean, timeout: number): Promise<QmpEvent> {
     const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>()
     promise.catch(() => {})
     const wait: Wait = {

@@ -1,23 +1,23 @@
 /**
- * What a QMP server says, one JSON object a line (QEMU's "QEMU Machine Protocol Specification", section 2: greeting,
- * success, error, event). Checked as far as the protocol goes; what a command returns is its caller's to check.
+ * Messages of a QMP server, one JSON object a line ("QEMU Machine Protocol Specification", section 2: greeting, success, error,
+ * event). They are checked as far as the protocol goes. The caller of a command checks what it returns.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
-import { isObject, type Json, textOf } from '../json.ts'
+import { isCount, isObject, type Json, textOf } from '../json.ts'
 
 export interface QmpVersion {
   major: number
   minor: number
   micro: number
-  /** What a distribution calls its build; may be empty. */
+  /** The distribution's name of its build. It may be empty. */
   package: string
 }
 
 export interface QmpEvent {
   event: string
-  data: any
-  /** When it happened: seconds since 1970, by the server's clock; -1 where it does not know. */
+  data: Json
+  /** When it happened: seconds since 1970, by the server's clock; -1 if the server does not know. */
   seconds: number
 }
 
@@ -27,10 +27,10 @@ export type QmpMessage =
   | { kind: 'error'; id: unknown; class: string; desc: string }
   | { kind: 'event'; event: QmpEvent }
 
-/** How much of a message that is none is quoted. */
+/** Characters of a wrong message that an error quotes. */
 const QUOTED = 60
 
-/** Throws FAILED where the line is no message of the protocol. */
+/** Throws FAILED if the line is no message of the protocol. */
 export function parseMessage(line: string): QmpMessage {
   const message = parseJson(line)
   if ('return' in message) return { kind: 'return', id: message.id, value: message.return }
@@ -46,7 +46,7 @@ export function parseMessage(line: string): QmpMessage {
   throw violation(`'${line.slice(0, QUOTED)}' is neither greeting, answer nor event`)
 }
 
-/** Of the greeting, and of what `query-version` returns. */
+/** Parses the version of a greeting, or what `query-version` returns. */
 export function parseVersion(value: unknown): QmpVersion {
   const { qemu, package: build } = isObject(value) ? value : {}
   const { major, minor, micro } = isObject(qemu) ? qemu : {}
@@ -54,7 +54,7 @@ export function parseVersion(value: unknown): QmpVersion {
   return { major, minor, micro, package: textOf(build)?.trim() ?? '' }
 }
 
-/** A peer that does not keep to the protocol, or is not a QMP server at all. */
+/** The error of a peer that does not keep to the protocol, or is not a QMP server at all. */
 export function violation(message: string): VmapipeError {
   return new VmapipeError('FAILED', `the QMP server does not keep to the protocol: ${message}`)
 }
@@ -77,8 +77,4 @@ function seconds(timestamp: unknown): number {
   const { seconds = -1, microseconds = 0 } = isObject(timestamp) ? timestamp : {}
   if (typeof seconds !== 'number' || typeof microseconds !== 'number' || seconds < 0) return -1
   return seconds + Math.max(microseconds, 0) / 1e6
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 0
 }

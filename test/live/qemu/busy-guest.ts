@@ -74,7 +74,7 @@ export async function assertUnharmed({ guest, monitor }: BusyGuest): Promise<voi
   await guest.waitFor(`ACK ${acked + 20}`)
   assert.deepEqual(guest.console.diskErrors, [])
   assert.deepEqual(namesIn(await footprintOf(monitor)), [])
-  assert.equal((await monitor.execute('query-status')).status, 'running')
+  assert.equal((await monitor.execute<any>('query-status')).status, 'running')
 }
 
 /** The guest of a machine that was reset has started again, and writes; it counts its records anew. */

@@ -66,7 +66,7 @@ describe('the channel to a guest agent', () => {
     const answers = [channel.execute('a', 2000), channel.execute('b', 2000)]
     await refused
     assert.equal(await answers[0], 'first')
-    const error = await answers[1].catch((reason) => reason)
+    const error: any = await answers[1].catch((reason) => reason)
     assert.equal(error.message, 'the guest agent refuses b: not now')
     assert.equal(qmpErrorClass(error), 'GenericError')
   })

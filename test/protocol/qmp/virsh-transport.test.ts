@@ -25,11 +25,11 @@ describe('QMP by way of virsh', () => {
     const node = { driver: 'null-co', 'node-name': 'n', size: 1 << 20 }
     const [added, nodes] = await Promise.all([
       client.execute('blockdev-add', node),
-      client.execute('query-named-block-nodes', { flat: true }),
+      client.execute<any>('query-named-block-nodes', { flat: true }),
     ])
     assert.deepEqual(added, {})
     assert.equal(nodes[0]['node-name'], 'n')
-    const error = await client.execute('blockdev-del', { 'node-name': 'none' }).catch((reason) => reason)
+    const error = await client.execute<any>('blockdev-del', { 'node-name': 'none' }).catch((reason) => reason)
     assert.match(error.line, /^QEMU refuses blockdev-del: /)
     assert.equal(qmpErrorClass(error), 'GenericError')
     client.close()
@@ -181,7 +181,7 @@ describe('QMP by way of virsh', () => {
     )
     const client = await QmpClient.libvirt('vmü')
     const odd = { a: `'; quit; "\\`, b: 'ü\u2028\x7f\t\n\0😀', c: '{'.repeat(20_000) }
-    const { qemu, ...back } = await client.execute('query-version', odd)
+    const { qemu, ...back } = await client.execute<any>('query-version', odd)
     assert.deepEqual(back, odd)
     assert.match(runs()[1], /--domain=00000000-0000-4000-8000-000000000000 /)
     client.close()

@@ -65,7 +65,7 @@ export class GuestAgent {
   /** Returns how many filesystems are frozen now. Where it fails they may be, or may become, frozen: thaw. */
   async freeze(): Promise<number> {
     const frozen = await this.#channel.execute('guest-fsfreeze-freeze', this.#freeze)
-    if (Number.isInteger(frozen)) return frozen
+    if (Number.isInteger(frozen)) return frozen as number
     throw new VmapipeError('FAILED', `guest agent ${this.path}: no number of frozen filesystems`)
   }
 

@@ -4,7 +4,7 @@
  */
 
 import { VmapipeError } from '../../../core/errors.ts'
-import { textOf } from '../../../protocol/json.ts'
+import { isCount, isObject, type Json, textOf } from '../../../protocol/json.ts'
 
 /** The medium, and the nodes that make it. */
 export interface Inserted {
@@ -38,18 +38,21 @@ const FILTERS = new Set([
 /** Throws FAILED where the answer makes no sense. */
 export function parseBlockInfos(answer: unknown): BlockInfo[] {
   if (!Array.isArray(answer)) throw senseless('no list')
-  return answer.map((info) => ({
-    backend: textOf(info?.device) ?? '',
-    qdev: textOf(info?.qdev) ?? null,
-    inserted: info?.inserted == null ? null : parseInserted(info.inserted),
-  }))
+  return answer.map((info: unknown) => {
+    const { device, qdev, inserted = null } = isObject(info) ? info : {}
+    return {
+      backend: textOf(device) ?? '',
+      qdev: textOf(qdev) ?? null,
+      inserted: inserted === null ? null : parseInserted(isObject(inserted) ? inserted : {}),
+    }
+  })
 }
 
-function parseInserted(inserted: any): Inserted {
+function parseInserted(inserted: Json): Inserted {
   const node = textOf(inserted['node-name'])
-  const size = inserted.image?.['virtual-size']
+  const size = isObject(inserted.image) ? inserted.image['virtual-size'] : undefined
   if (node === undefined) throw senseless('a drive without a node')
-  if (!Number.isSafeInteger(size) || size < 0) throw senseless(`a size of ${JSON.stringify(size)} of the node ${node}`)
+  if (!isCount(size)) throw senseless(`a size of ${JSON.stringify(size)} of the node ${node}`)
   const driver = textOf(inserted.drv) ?? 'unknown'
   return {
     node,
@@ -63,9 +66,9 @@ function parseInserted(inserted: any): Inserted {
 }
 
 /** Of a filter QEMU tells what it filters as its `backing-image`. */
-function formatOf(image: any, driver: string): string {
+function formatOf(image: unknown, driver: string): string {
   let format = driver
-  for (let below = image; FILTERS.has(format) && below != null; below = below['backing-image']) {
+  for (let below = image; FILTERS.has(format) && isObject(below); below = below['backing-image']) {
     format = textOf(below.format) ?? format
   }
   return format

@@ -5,7 +5,7 @@
  */
 
 import type { ConfigFile } from '../../../core/items.ts'
-import { objectsOf, textOf } from '../../../protocol/json.ts'
+import { isObject, type Json, objectsOf, textOf } from '../../../protocol/json.ts'
 import type { QmpClient } from '../../../protocol/qmp/client.ts'
 import type { GuestDrive } from './discovery.ts'
 import { type Monitor, qomChildren, qomGet, refusedAsUndefined } from './qom.ts'
@@ -51,7 +51,10 @@ export async function describeMachine(
   monitor: Pick<QmpClient, 'execute' | 'version'>,
   drives: readonly GuestDrive[],
 ): Promise<MachineDescription> {
-  const ask = (command: string): Promise<any> => refusedAsUndefined(monitor.execute(command))
+  const ask = async (command: string): Promise<Json | undefined> => {
+    const answer = await refusedAsUndefined(monitor.execute(command))
+    return isObject(answer) ? answer : undefined
+  }
   const [name, uuid, status, target, kvm] = await Promise.all(
     ['query-name', 'query-uuid', 'query-status', 'query-target', 'query-kvm'].map(ask),
   )
@@ -59,7 +62,7 @@ export async function describeMachine(
     qomGet(monitor, '/machine', 'type'),
     describeCpus(monitor),
     ask('query-memory-size-summary'),
-    ask('query-iothreads'),
+    refusedAsUndefined(monitor.execute('query-iothreads')),
     describeDevices(monitor),
   ])
   const { major, minor, micro, package: build } = monitor.version

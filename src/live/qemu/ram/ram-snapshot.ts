@@ -25,6 +25,12 @@ const LOOK_MS = 2
 /** In these nothing of a migration is going on. */
 const OVER = [undefined, 'none', 'completed', 'failed', 'cancelled']
 
+/** Bytes. */
+interface MemorySummary {
+  'base-memory': number
+  'plugged-memory'?: number
+}
+
 interface Migration {
   status?: string
   ram?: { normal: number; duplicate: number }
@@ -54,7 +60,8 @@ export class RamSnapshot {
       const message = `QEMU ${major}.${minor} may hang the guest for good when a snapshot of its memory fails`
       throw new VmapipeError('FAILED', message, { hint: `--with-ram needs QEMU ${SAFE_SINCE} or later` })
     }
-    const { 'base-memory': base, 'plugged-memory': plugged = 0 } = await qmp.execute('query-memory-size-summary')
+    const summary = await qmp.execute<MemorySummary>('query-memory-size-summary')
+    const { 'base-memory': base, 'plugged-memory': plugged = 0 } = summary
     // 8 bytes go before each page of 4 KiB, and some around each of the parts that they are sent in.
     const memory = (base + plugged) * (1 + 1 / 256)
     const snapshot = new RamSnapshot(roundUp(memory + SLACK, CLUSTER_SIZE), socket, patience)

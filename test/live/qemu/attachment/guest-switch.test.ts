@@ -20,7 +20,7 @@ async function start(t: TestContext, build: QemuBuild) {
     ...{ qmp, events },
     async isRunning(): Promise<boolean> {
       assert.deepEqual(namesIn(await footprintOf(qmp)), [])
-      return (await qmp.execute('query-status')).running
+      return (await qmp.execute<any>('query-status')).running
     },
   }
 }
@@ -59,7 +59,7 @@ for (const build of QEMU_BUILDS) {
       const { qmp, isRunning } = await start(t, build)
       await qmp.execute('cont')
       const held: boolean[] = []
-      const hold = async () => void held.push((await qmp.execute('query-status')).running)
+      const hold = async () => void held.push((await qmp.execute<any>('query-status')).running)
       await realGuest.whileStill(qmp, [], hold)
       assert.equal(await isRunning(), true)
       const failed = realGuest.whileStill(qmp, [], () => hold().then(() => Promise.reject(new Error('no'))))

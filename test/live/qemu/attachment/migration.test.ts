@@ -76,7 +76,7 @@ for (const build of QEMU_BUILDS) {
       await go()
       await reached('completed')
       await assert.rejects(qemuBackup({ qmp, to: join(dir, 'x.vma') }), /the guest is being migrated \(postmigrate\)/)
-      assert.equal((await monitor.execute('query-status')).status, 'postmigrate')
+      assert.equal((await monitor.execute<any>('query-status')).status, 'postmigrate')
     })
   })
 }
