@@ -1,0 +1,20 @@
+import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { EVERYTHING, LONG, QUICK } from './rooms.ts'
+
+test('every room is in the quick tests or is left out with a reason, and each that is named has tests', () => {
+  const found = globSync('**/*.test.ts', { cwd: import.meta.dirname }).map((file) => file.split('/')[0])
+  assert.deepEqual([...EVERYTHING].sort(), [...new Set(found)].sort())
+  for (const [room, reason] of Object.entries(LONG)) {
+    assert.ok(!QUICK.includes(room), room)
+    assert.match(reason, /\w+ \w+/, room)
+  }
+})
+
+test('npm test runs all rooms, and npm run test:quick the quick ones, each after the check', () => {
+  const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
+  assert.equal(scripts.test, 'npm run check && node test/run.ts')
+  assert.equal(scripts['test:quick'], 'npm run check && node test/run.ts --quick')
+})

@@ -1,0 +1,33 @@
+/** The rooms of the tests, in the order in which they begin: those that take longest first, so that the suite does not end with one of them alone. */
+
+/** What `npm run test:quick` leaves out, and why: it is for between two edits, and takes less than a minute. */
+export const LONG: Record<string, string> = {
+  faults: 'kills hundreds of processes, and fills disks',
+  live: 'guests write and wait, and some boot',
+  jobs: 'whole archives are made, several with a QEMU',
+  fuzz: 'every property goes on for two seconds',
+  cli: 'each test starts the command line as a process',
+  storage: 'mounts filesystems, and starts sshd and qemu-nbd',
+  access: 'whole archives are made first',
+  system: 'waits for processes to end',
+  support: 'boots a guest',
+  'package.test.ts': 'packs and installs the package',
+  'docs.test.ts': 'makes the API pages',
+  'readme.test.ts': 'runs the examples',
+}
+
+/** What a contributor runs between edits: no guest, few processes. */
+export const QUICK: readonly string[] = [
+  'stages',
+  'protocol',
+  'codecs',
+  'formats',
+  'pipelines',
+  'config',
+  'core',
+  'architecture.test.ts',
+  'rooms.test.ts',
+]
+
+/** All rooms. */
+export const EVERYTHING: readonly string[] = [...Object.keys(LONG), ...QUICK]
