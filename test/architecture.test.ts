@@ -56,6 +56,11 @@ describe('the architecture', () => {
     assert.deepEqual(rings(imports.filter(({ own }) => own)), [])
   })
 
+  test('access reads archives without a pipeline: it imports no stages', () => {
+    const found = imports.filter(({ own, file, target }) => own && room(file) === 'access' && room(target) === 'stages')
+    assert.deepEqual(found, [])
+  })
+
   test('core alone imports streamx and stream-chain', () => {
     const others = imports.filter(({ file, target }) => /^(streamx|stream-chain)/.test(target) && room(file) !== 'core')
     assert.deepEqual(others, [])

@@ -1,7 +1,6 @@
 /** One drive of an archive as a raw image, in order. */
 
 import type { Readable, Writable } from 'node:stream'
-import { openArchive } from '../access/open-archive.ts'
 import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -10,6 +9,7 @@ import { bytes, checkOptions, placeOrStream, type Shape, text } from '../core/op
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
+import { openArchive } from './open-archive.ts'
 
 export interface CatOptions extends RunOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */

@@ -1,7 +1,7 @@
 /** The drives of an archive as NBD exports: read-only, or writable where changes go to an overlay of their own. */
 
 import { join } from 'node:path'
-import { type Archive, openArchive } from '../access/open-archive.ts'
+import type { Archive } from '../access/archive.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, typableName, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
@@ -16,6 +16,7 @@ import { openOverlay } from '../storage/disks/overlay/open-overlay.ts'
 import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
 import { ReaderDisk } from '../storage/disks/reader-disk.ts'
 import { makeDurableFolder } from '../storage/folder.ts'
+import { openArchive } from './open-archive.ts'
 
 export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */

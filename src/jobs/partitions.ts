@@ -1,6 +1,5 @@
 /** The partition table of a drive in an archive: MBR with logical partitions, or GPT. Nothing else of the drive is read. */
 
-import { openArchive } from '../access/open-archive.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { roundUp } from '../core/geometry.ts'
 import { abortSignal, callback, checkOptions, type Shape, text } from '../core/options.ts'
@@ -13,6 +12,7 @@ import {
 } from '../formats/partitions/gpt.ts'
 import { decodeMbr, isExtended, MBR_BYTES, type MbrEntry, mbrTypeName, PROTECTIVE } from '../formats/partitions/mbr.ts'
 import type { DriveReader } from '../storage/drive.ts'
+import { openArchive } from './open-archive.ts'
 
 export interface Partition {
   /** As Linux numbers them: logical ones from 5 on. */

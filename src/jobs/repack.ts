@@ -1,6 +1,5 @@
 /** An archive into another one: in the order of its drives' clusters, otherwise compressed, with fewer drives, with checksums. */
 
-import { openArchive } from '../access/open-archive.ts'
 import { bindStage } from '../config/registry.ts'
 import { Budget } from '../core/budget.ts'
 import { Census } from '../core/census.ts'
@@ -12,6 +11,7 @@ import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { driveFilter, filtered } from '../stages/drive-filter.ts'
 import { type JobResult, limit, runJob } from './job.ts'
+import { openArchive } from './open-archive.ts'
 import { type ReadOptions, reading, readShape } from './read-archive.ts'
 import { compressorFor, framerFor, type WritingOptions, writingShape } from './write-archive.ts'
 

@@ -2,9 +2,10 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Archive, type OpenArchiveOptions, openArchive } from '../../src/access/open-archive.ts'
+import type { Archive } from '../../src/access/archive.ts'
 import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE, clusterCount } from '../../src/core/geometry.ts'
 import { type Manifest, Run } from '../../src/core/items.ts'
+import { type OpenArchiveOptions, openArchive } from '../../src/jobs/open-archive.ts'
 import { compressor } from '../../src/stages/compressor.ts'
 import { vmaFramer } from '../../src/stages/vma-framer.ts'
 import { bytesThrough, manifestOf } from '../support/flow.ts'

@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { printable, VmapipeError } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
-import type { LiveRestore } from '../../live/restore/live-restore.ts'
+import type { LiveRestore } from '../../jobs/live-restore.ts'
 import type { JobFlags } from '../flags.ts'
 import { checkServing, guestFlags, type Say, type ServingFlags, serveUntilStopped, speaker } from '../serving.ts'
 import { noteLine } from '../text.ts'
@@ -54,7 +54,7 @@ export async function runLive(
   }
   checkServing(flags)
   const { socket, listen, control, force, mode, buffer, bwlimit, threads, spool } = flags
-  const { LiveRestore } = await import('../../live/restore/live-restore.ts')
+  const { LiveRestore } = await import('../../jobs/live-restore.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
   const common = { from, into, socket, listen, control, force, mode, buffer, bwlimit, threads, spool, warn }

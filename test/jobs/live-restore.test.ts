@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { backup } from '../../../src/jobs/backup.ts'
-import { LiveRestore } from '../../../src/live/restore/live-restore.ts'
-import { seed, seeded } from '../../support/random.ts'
-import { needs } from '../../support/tools.ts'
-import { CONFIG, imageAt, MiB, makeArchive, readAll, restoreLive } from './restoring.ts'
+import { backup } from '../../src/jobs/backup.ts'
+import { LiveRestore } from '../../src/jobs/live-restore.ts'
+import { CONFIG, imageAt, MiB, makeArchive, readAll, restoreLive } from '../live/restore/restoring.ts'
+import { seed, seeded } from '../support/random.ts'
+import { needs } from '../support/tools.ts'
 
 const limits = { timeout: 60_000 }
 

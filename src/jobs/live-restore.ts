@@ -4,22 +4,22 @@
  * plain files, and are served on.
  */
 
-import type { Archive } from '../../access/archive.ts'
-import { openArchive } from '../../access/open-archive.ts'
-import { Budget } from '../../core/budget.ts'
-import { asVmapipeError, typableName, VmapipeError } from '../../core/errors.ts'
-import type { DriveInfo } from '../../core/items.ts'
-import { abortSignal, address, atLeastOne, callback, checkOptions, flag, type Shape, text } from '../../core/options.ts'
-import { DEFAULT_BUDGET } from '../../core/run.ts'
-import type { Disk } from '../../storage/disk.ts'
-import { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
-import { parseMode } from '../../storage/file-mode.ts'
-import type { ServiceStatus } from '../control/controlled-service.ts'
-import { DiskFailures } from '../disk-failures.ts'
-import { Service, type ServiceOptions } from '../service.ts'
-import { Demand, DemandedDrive } from './demand.ts'
-import { FILL_BYTES, Filler, type FillTarget, type Missing } from './filler.ts'
-import { RestoreFolder } from './restore-folder.ts'
+import type { Archive } from '../access/archive.ts'
+import { Budget } from '../core/budget.ts'
+import { asVmapipeError, typableName, VmapipeError } from '../core/errors.ts'
+import type { DriveInfo } from '../core/items.ts'
+import { abortSignal, address, atLeastOne, callback, checkOptions, flag, type Shape, text } from '../core/options.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
+import type { ServiceStatus } from '../live/control/controlled-service.ts'
+import { DiskFailures } from '../live/disk-failures.ts'
+import { Demand, DemandedDrive } from '../live/restore/demand.ts'
+import { FILL_BYTES, Filler, type FillTarget, type Missing } from '../live/restore/filler.ts'
+import { RestoreFolder } from '../live/restore/restore-folder.ts'
+import { Service, type ServiceOptions } from '../live/service.ts'
+import type { Disk } from '../storage/disk.ts'
+import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
+import { parseMode } from '../storage/file-mode.ts'
+import { openArchive } from './open-archive.ts'
 
 export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
   /** A path, or what can be read once: that is unpacked first, into `spool`. */

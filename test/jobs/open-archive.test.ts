@@ -2,15 +2,15 @@ import assert from 'node:assert/strict'
 import { createReadStream, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { openArchive } from '../../src/access/open-archive.ts'
 import { Budget } from '../../src/core/budget.ts'
 import { backup } from '../../src/jobs/backup.ts'
+import { openArchive } from '../../src/jobs/open-archive.ts'
 import { ArchiveFile } from '../../src/storage/archive/archive-file.ts'
+import { archiveOf, opened, patchyImage } from '../access/made-archive.ts'
 import { piped } from '../support/content.ts'
 import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
-import { archiveOf, opened, patchyImage } from './made-archive.ts'
 
 const limits = { timeout: 60_000 }
 const MIB = 1 << 20

@@ -8,6 +8,8 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { type Archive, OpenArchive } from '../access/archive.ts'
+import { SharedDrive } from '../access/image-reader.ts'
 import type { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest, RangeItem } from '../core/items.ts'
@@ -22,8 +24,6 @@ import { zeroExpander } from '../stages/zero-expander.ts'
 import { makeFolder } from '../storage/folder.ts'
 import { RawReader } from '../storage/raw-drive.ts'
 import { writeAll } from '../system/write-all.ts'
-import { type Archive, OpenArchive } from './archive.ts'
-import { SharedDrive } from './image-reader.ts'
 
 export interface SpoolOptions extends Omit<RunOptions, 'buffer'> {
   /** The folder of the sparse files. It is made if it does not exist. */

@@ -1,0 +1,57 @@
+/** Opens any archive as drives that can be read in any order. It is unpacked only if there is no other way. */
+
+import { stat } from 'node:fs/promises'
+import { availableParallelism, tmpdir } from 'node:os'
+import type { Readable } from 'node:stream'
+import type { Archive } from '../access/archive.ts'
+import { openFile } from '../access/open-file.ts'
+import { Budget } from '../core/budget.ts'
+import type { Counters } from '../core/counters.ts'
+import { DEFAULT_BUDGET } from '../core/run.ts'
+import { parsePlace } from '../storage/archive/spec.ts'
+import { spoolArchive } from './spool.ts'
+
+export interface OpenArchiveOptions {
+  /** Memory for reading and for the cache, which takes all of it. By default a budget of its own of 64 MiB. */
+  budget?: Budget
+  /** Tasks that run at once; the number of processors by default. */
+  threads?: number
+  /** Aborts the opening. */
+  signal?: AbortSignal
+  /** Takes one line for the user that is not an error. */
+  warn?: (message: string) => void
+  /**
+   * The folder for unpacked drives, if the archive can only be read from front to back: a pipe, or a compressed file without frames
+   * that can be found. The default is the folder for temporary files. A warning says the size first.
+   */
+  spool?: string
+  /** Names of the wanted drives, which saves work if the archive is unpacked; all drives by default. */
+  only?: readonly string[]
+  /** Counts what is read of the archive. */
+  counters?: Counters
+}
+
+/**
+ * Opens a path, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a Node stream. Errors: USAGE,
+ * FAILED, DAMAGED, INCOMPLETE, ABORTED. Damage behind the header of a file is a warning now, and an error when it is read.
+ */
+export async function openArchive(from: string | Readable, options: OpenArchiveOptions = {}): Promise<Archive> {
+  const { budget = new Budget(DEFAULT_BUDGET), threads = availableParallelism(), warn = () => {} } = options
+  const settled = { ...options, budget, threads, warn }
+  options.signal?.throwIfAborted()
+  const path = await pathOf(from)
+  const archive = path === null ? 'the archive can only be read once' : await openFile(path, settled)
+  if (typeof archive !== 'string') return archive
+  const spool = { folder: options.spool ?? tmpdir(), why: archive, again: path !== null }
+  // The attempt without unpacking carved its parts off the budget and uses them no more, so a new budget is used.
+  return spoolArchive(from, { ...settled, ...spool, budget: path === null ? budget : new Budget(budget.capacity) })
+}
+
+/** The path of a file; null if the archive can only be read once. */
+async function pathOf(from: string | Readable): Promise<string | null> {
+  if (typeof from !== 'string') return null
+  const place = parsePlace(from)
+  if (place.kind !== 'file') return null
+  const stats = await stat(place.path).catch(() => null)
+  return stats?.isFIFO() || stats?.isCharacterDevice() ? null : place.path
+}
