@@ -64,6 +64,7 @@ export {
   type TransformBody,
   z,
 } from './core/stage.ts'
+export type { Bottleneck, RunStats, StageStats } from './core/stats.ts'
 export { many, none, stepWithFlush } from './core/steps.ts'
 export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } from './jobs/archive-report.ts'
 export { type BackupOptions, backup } from './jobs/backup.ts'

@@ -18,6 +18,7 @@ export interface CommonFlags {
 export interface RunFlags extends CommonFlags {
   buffer?: number
   threads?: number
+  stats?: boolean
 }
 
 export interface JobFlags extends RunFlags {
@@ -43,9 +44,14 @@ export function running(command: Command): Command {
     .option('-q, --quiet', 'nothing but errors, not even warnings')
 }
 
-/** The same, and a limit of what is read from `what`. */
+/** A table of what each stage did with its time, for commands that run one pipeline. */
+export function statsFlag(command: Command): Command {
+  return command.option('--stats', 'show at the end what each stage did with its time, and which one held the run back')
+}
+
+/** The flags of `running`, statistics, and a limit of what is read from `what`. */
 export function limited(command: Command, what: string): Command {
-  return rateFlag(running(command), what)
+  return rateFlag(statsFlag(running(command)), what)
 }
 
 export function bufferFlag(command: Command, what: string): Command {

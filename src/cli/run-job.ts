@@ -3,10 +3,12 @@
 import { Counters } from '../core/counters.ts'
 import { Meter, type Snapshot, watchProgress } from '../core/meter.ts'
 import type { RunOptions } from '../core/pipeline.ts'
+import type { RunStats } from '../core/stats.ts'
 import type { GuestStatus } from '../live/guest-figures.ts'
 import type { RunFlags } from './flags.ts'
 import type { Display } from './progress/display.ts'
 import { makeDisplay } from './progress/make-display.ts'
+import { statsTable } from './progress/stats-table.ts'
 import { interruptible } from './signals.ts'
 
 /** What the job has to say at its end: lines for people, not shown in JSON, which has the numbers. */
@@ -47,11 +49,16 @@ export function endLog(exitCode: number): void {
 
 async function watched<T>(
   display: Display,
-  { buffer, threads }: RunFlags,
+  { buffer, threads, stats, progress }: RunFlags,
   common: { signal: AbortSignal; counters: Counters },
   job: (options: RunOptions, onGuest: OnGuest) => Promise<T>,
   summarize: Summarize<T>,
 ): Promise<T> {
+  const tables: string[] = []
+  const onStats = (latest: RunStats) => {
+    display.stats(latest)
+    if (stats && latest.ended) tables.push(...statsTable(latest))
+  }
   const endWatch = watchProgress(common.counters, (snapshot) => display.update(snapshot))
   try {
     const result = await job(
@@ -59,6 +66,7 @@ async function watched<T>(
         ...common,
         warn: (message, stage) => display.note('warning', message, stage === undefined ? {} : { stage }),
         inform: (message, fields) => display.note('info', message, fields),
+        ...((stats || progress === 'json') && { onStats }),
         ...(buffer !== undefined && { buffer }),
         ...(threads !== undefined && { threads }),
       },
@@ -69,6 +77,7 @@ async function watched<T>(
     return result
   } finally {
     endWatch()
+    display.table(tables)
     display.close()
   }
 }

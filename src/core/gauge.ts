@@ -21,10 +21,31 @@ interface Flowing {
   readonly leases?: readonly Lease[]
 }
 
+/** Milliseconds between two moments that count as one. */
+const SAME_MS = 0.2
+
+/** When a hook last kept the processor, for the gauges of one run: nothing else went on in this process meanwhile. */
+export class Processor {
+  #from = 0
+  #to = 0
+
+  /** A hook worked all this time without a pause. */
+  used(from: number, to: number): void {
+    if (from - this.#to > SAME_MS) this.#from = from
+    this.#to = to
+  }
+
+  /** How much of the time before `end` a hook that began at `begin` waited for the processor alone. */
+  lateness(begin: number, end: number): number {
+    return end - this.#to > SAME_MS ? 0 : Math.max(0, this.#to - Math.max(begin, this.#from))
+  }
+}
+
 export class Gauge implements Holder {
   readonly name: string
   readonly index: number
-  readonly #isTimed: boolean
+  /** Null if times are not taken. */
+  readonly #processor: Processor | null
   /** The stage behind this one: it holds what is given to it, even while that waits in the queue. */
   following: Gauge | null = null
   held = 0
@@ -40,11 +61,13 @@ export class Gauge implements Holder {
   #rest: Phase = 'ended'
   #phase: Phase = 'ended'
   #since = 0
+  #began = 0
 
-  constructor(name: string, index: number, isTimed: boolean) {
+  /** Takes the times of its phases if it has a processor. */
+  constructor(name: string, index: number, processor: Processor | null) {
     this.name = name
     this.index = index
-    this.#isTimed = isTimed
+    this.#processor = processor
   }
 
   get phase(): Phase {
@@ -67,12 +90,26 @@ export class Gauge implements Holder {
 
   /** A hook of the stage begins … */
   begin(): void {
-    if (++this.#hooks === 1) this.#turn()
+    if (++this.#hooks > 1) return
+    this.#turn()
+    this.#began = this.#since
   }
 
-  /** … and has ended, also by an error. */
+  /** … and has ended without a pause, also by an error … */
   end(): void {
-    if (--this.#hooks === 0) this.#turn()
+    if (--this.#hooks > 0) return
+    this.#turn()
+    this.#processor?.used(this.#began, this.#since)
+  }
+
+  /** … or it has ended later. If others kept the processor until then, it was done before. */
+  endLater(): void {
+    if (--this.#hooks > 0) return
+    this.#turn()
+    if (this.#processor === null || this.index < 0) return
+    const late = Math.min(this.times.work, this.#processor.lateness(this.#began, this.#since))
+    this.times.work -= late
+    this.times.next += late
   }
 
   /** What the stage does between its hooks. */
@@ -104,7 +141,7 @@ export class Gauge implements Holder {
   #turn(): void {
     const phase = this.#hooks === 0 ? this.#rest : this.#memoryWaits > 0 ? 'memory' : 'work'
     if (phase === this.#phase) return
-    if (this.#isTimed) this.settle()
+    if (this.#processor !== null) this.settle()
     this.#phase = phase
   }
 }

@@ -1,6 +1,6 @@
 /** The gauges of a run's stages, in order, and what they say together. Fused steps have one gauge each and one for all of them. */
 
-import { Gauge, type Phase } from './gauge.ts'
+import { Gauge, type Phase, Processor } from './gauge.ts'
 import type { BoundStage } from './stage.ts'
 
 /** What a stage is in its pipeline: the first, the last, or one that delays items on purpose. */
@@ -18,19 +18,19 @@ export interface Gauged {
 
 export class Gauges {
   readonly stages: Gauged[] = []
-  readonly #isTimed: boolean
+  readonly #processor: Processor | null
   readonly #count: number
 
   /** For a run of `count` stages. Times are taken if `isTimed`. */
   constructor(count: number, isTimed: boolean) {
     this.#count = count
-    this.#isTimed = isTimed
+    this.#processor = isTimed ? new Processor() : null
   }
 
   /** A gauge for the next stage of the pipeline. */
   add({ definition, options }: BoundStage): Gauge {
     const index = this.stages.length
-    const gauge = new Gauge(definition.name, index, this.#isTimed)
+    const gauge = new Gauge(definition.name, index, this.#processor)
     const last = this.stages.at(-1)?.gauge
     if (last !== undefined) last.following = gauge
     const role = index === 0 ? 'source' : index === this.#count - 1 ? 'target' : definition.paces ? 'limit' : 'stage'
@@ -41,7 +41,7 @@ export class Gauges {
 
   /** One gauge for a stream of several steps. */
   join(steps: readonly Gauge[]): Gauge {
-    const whole = new Gauge(steps[0].name, -1, this.#isTimed)
+    const whole = new Gauge(steps[0].name, -1, this.#processor)
     for (const entry of this.stages) if (steps.includes(entry.gauge)) entry.group = { whole, steps }
     return whole
   }

@@ -18,7 +18,7 @@ export interface StageStats {
   working: number
   /** Time in which it waited for an item. */
   waitingForInput: number
-  /** Time in which it waited for the stages behind it: for room in the next queue, or for memory that others hold. */
+  /** Time in which it waited for the stages behind it: for room in the next queue, for memory that they hold, or for the processor that they use. */
   waitingForNext: number
   /** Memory that it holds now, and the most that it ever held. An item in the queue before a stage counts for that stage. */
   held: number

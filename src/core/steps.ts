@@ -58,9 +58,15 @@ export function guarded({ step, blame, gauge }: GuardedStep): AnyStep {
     gauge.end()
     throw blame(error)
   }
-  const end = (result: unknown): unknown => {
-    gauge.end()
-    return isIterator(result) ? watchIterator(result, gauge, rethrow) : result
+  const rethrowLater = (error: unknown): never => {
+    gauge.endLater()
+    throw blame(error)
+  }
+  const watched = (result: unknown) =>
+    isIterator(result) ? watchIterator(result, gauge, rethrow, rethrowLater) : result
+  const endLater = (result: unknown): unknown => {
+    gauge.endLater()
+    return watched(result)
   }
   const guard = (item: unknown) => {
     gauge.begin()
@@ -68,7 +74,9 @@ export function guarded({ step, blame, gauge }: GuardedStep): AnyStep {
     if (item !== none) gauge.take(item)
     try {
       const result = step(item as never)
-      return result instanceof Promise ? result.then(end, rethrow) : end(result)
+      if (result instanceof Promise) return result.then(endLater, rethrowLater)
+      gauge.end()
+      return watched(result)
     } catch (error) {
       return rethrow(error)
     }
@@ -85,16 +93,20 @@ function isIterator(value: unknown): value is AnyIterator {
   return typeof (value as AnyIterator | null)?.next === 'function'
 }
 
-function watchIterator(iterator: AnyIterator, gauge: Gauge, rethrow: (error: unknown) => never): AnyIterator {
-  const end = (result: unknown) => {
-    gauge.end()
+type Rethrow = (error: unknown) => never
+
+function watchIterator(iterator: AnyIterator, gauge: Gauge, rethrow: Rethrow, rethrowLater: Rethrow): AnyIterator {
+  const endLater = (result: unknown) => {
+    gauge.endLater()
     return result
   }
   const guard = (call: () => unknown) => {
     gauge.begin()
     try {
       const result = call()
-      return result instanceof Promise ? result.then(end, rethrow) : end(result)
+      if (result instanceof Promise) return result.then(endLater, rethrowLater)
+      gauge.end()
+      return result
     } catch (error) {
       return rethrow(error)
     }

@@ -122,25 +122,27 @@ function fromIterable(items: AsyncIterable<unknown>): SourceBody<unknown> {
 
 /** Runs a hook that may throw, reject, resolve or simply return, and calls back once. */
 function settle(hook: () => unknown, done: Callback, fail: Fail, gauge?: Gauge): void {
-  const end = (error: VmapipeError | null) => {
-    gauge?.end()
-    done(error)
-  }
   gauge?.begin()
   let result: unknown
   try {
     result = hook()
   } catch (error) {
-    end(fail(error))
+    gauge?.end()
+    done(fail(error))
     return
   }
   if (result instanceof Promise) {
+    const end = (error: VmapipeError | null) => {
+      gauge?.endLater()
+      done(error)
+    }
     result.then(
       () => end(null),
       (error) => end(fail(error)),
     )
   } else {
-    end(null)
+    gauge?.end()
+    done(null)
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { PipelineConfig } from '../../config/load.ts'
-import { examples, pairs, type RunFlags, running } from '../flags.ts'
+import { examples, pairs, type RunFlags, running, statsFlag } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { runSummary } from '../summary.ts'
 import { tell } from '../text.ts'
@@ -25,7 +25,7 @@ export function runCommand(program: Command): void {
     .option('--check', 'only say whether the config is good')
     .action(run)
   examples(
-    running(command),
+    statsFlag(running(command)),
     'vmapipe run pipelines/backup-file.yaml --set DISK=disk.raw --set ARCHIVE=vm.vma.zst',
     'vmapipe run --check my-pipeline.yaml',
   )

@@ -44,6 +44,12 @@ export class BarDisplay implements Display {
     this.note('info', progressLine(snapshot))
   }
 
+  stats(): void {}
+
+  table(lines: readonly string[]): void {
+    for (const line of lines) this.note('info', line)
+  }
+
   guest(status: GuestStatus): void {
     const line = guestBarLine(status, this.#columns)
     this.#guestLine ??= this.#bars.create(100, 0, { line })

@@ -5,6 +5,7 @@
 
 import type { VmapipeError } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
+import type { RunStats } from '../../core/stats.ts'
 import { DamagedArchive } from '../../jobs/archive-report.ts'
 import type { GuestStatus } from '../../live/guest-figures.ts'
 import { verdictJson } from '../verdict.ts'
@@ -19,6 +20,7 @@ export class JsonDisplay implements Display {
   readonly #job: string
   readonly #write: (line: string) => void
   #next = 0
+  #stats: RunStats | null = null
 
   constructor(job: string, write: (line: string) => void) {
     this.#job = job
@@ -28,11 +30,17 @@ export class JsonDisplay implements Display {
   update(snapshot: Snapshot): void {
     if (snapshot.elapsed < this.#next) return
     this.#next = snapshot.elapsed + EVERY_SECONDS
-    this.#put('progress', rounded(snapshot))
+    this.#put('progress', this.#figures(snapshot))
   }
 
+  stats(stats: RunStats): void {
+    this.#stats = stats
+  }
+
+  table(): void {}
+
   asked(snapshot: Snapshot): void {
-    this.#put('progress', rounded(snapshot))
+    this.#put('progress', this.#figures(snapshot))
   }
 
   guest(status: GuestStatus): void {
@@ -44,12 +52,17 @@ export class JsonDisplay implements Display {
   }
 
   summary(_lines: readonly string[], snapshot: Snapshot): void {
-    this.#put('end', rounded(snapshot))
+    this.#put('end', this.#figures(snapshot))
   }
 
   exit(): void {}
 
   close(): void {}
+
+  #figures(snapshot: Snapshot): object {
+    const { stages, bottleneck } = this.#stats ?? { stages: [], bottleneck: null }
+    return { ...rounded(snapshot), stages: stages.map(rounded), bottleneck: bottleneck && rounded(bottleneck) }
+  }
 
   #put(type: string, fields: object): void {
     this.#write(JSON.stringify({ version: RECORD_VERSION, type, job: this.#job, ...fields }))
@@ -72,8 +85,8 @@ export function errorRecord(error: VmapipeError): string {
   })
 }
 
-function rounded(snapshot: Snapshot): object {
-  return Object.fromEntries(
-    Object.entries(snapshot).map(([name, value]) => [name, value === null ? null : Math.round(value * 1000) / 1000]),
-  )
+/** The same figures, with numbers of at most three digits behind the point. */
+function rounded(figures: object): object {
+  const round = (value: unknown) => (typeof value === 'number' ? Math.round(value * 1000) / 1000 : value)
+  return Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, round(value)]))
 }

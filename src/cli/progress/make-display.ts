@@ -27,7 +27,7 @@ export function makeDisplay(title: string, { progress, quiet }: DisplayOptions, 
   })
 }
 
-const SILENT = { update() {}, guest() {}, note() {}, summary() {}, exit() {}, close() {} }
+const SILENT = { update() {}, stats() {}, table() {}, guest() {}, note() {}, summary() {}, exit() {}, close() {} }
 
 /** The journal stamps every line by itself; systemd tells a service which stream is the journal's (systemd.exec(5), JOURNAL_STREAM). */
 function isJournal(fd: number): boolean {

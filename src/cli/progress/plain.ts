@@ -58,6 +58,12 @@ export class PlainDisplay implements Display {
     this.#say('info', `${progressLine(snapshot)}${this.#waits()}`)
   }
 
+  stats(): void {}
+
+  table(lines: readonly string[]): void {
+    for (const line of lines) this.#say('info', line)
+  }
+
   guest(status: GuestStatus): void {
     this.#guest = status
   }

@@ -24,6 +24,37 @@ const figures = {
   eta: z.number().min(0).nullable().describe('seconds until the run is done'),
 }
 
+const seconds = z.number().min(0)
+const medium = z.string().nullable().describe('what the stage reads from or writes to')
+
+const stage = z.looseObject({
+  name: z.string().describe('the stage, as in a pipeline config'),
+  medium,
+  items: z.int().min(0).describe('items that it took, or gave if it is a source'),
+  bytesIn: bytes.describe('bytes of the items that it took'),
+  bytesOut: bytes.describe('bytes of the items that it gave'),
+  working: seconds.describe('seconds in which it worked, which includes waiting for its disk, network or threads'),
+  waitingForInput: seconds.describe('seconds in which it waited for an item'),
+  waitingForNext: seconds.describe(
+    'seconds in which it waited for the stages behind it: for room, memory or the processor',
+  ),
+  held: bytes.describe('bytes of memory that it holds now'),
+  mostHeld: bytes.describe('the most bytes of memory that it ever held'),
+})
+
+const bottleneck = z.looseObject({
+  stage: z.string(),
+  medium,
+  kind: z.enum(['source', 'processor', 'target', 'limit']),
+  share: z.number().min(0).max(1).describe('its part of the time'),
+})
+
+/** Of the pipeline that ran last, if the job runs several. */
+const stages = {
+  stages: z.array(stage).describe('what each stage did with its time; empty before the first items flow'),
+  bottleneck: bottleneck.nullable().describe('the stage that worked the largest part of the time'),
+}
+
 const waiting = z
   .looseObject({ count: z.int(), p50: z.number(), p99: z.number(), max: z.number() })
   .describe('requests of the guest that waited for the backup, in milliseconds')
@@ -46,7 +77,9 @@ const codes = Object.keys(EXIT_CODES) as [string, ...string[]]
 
 /** Objects are loose: fields may be added within a version. */
 export const record = z.discriminatedUnion('type', [
-  z.looseObject({ ...ofJob, type: z.literal('progress'), ...figures }).describe('how far the run is, twice a second'),
+  z
+    .looseObject({ ...ofJob, type: z.literal('progress'), ...figures, ...stages })
+    .describe('how far the run is, twice a second'),
   z.looseObject({ ...ofJob, type: z.literal('guest'), guest }).describe('how the guest of a live backup is doing'),
   z
     .looseObject({
@@ -68,7 +101,7 @@ export const record = z.discriminatedUnion('type', [
     })
     .describe('something to read'),
   z
-    .looseObject({ ...ofJob, type: z.literal('end'), ...figures })
+    .looseObject({ ...ofJob, type: z.literal('end'), ...figures, ...stages })
     .describe('the run has succeeded; rates are of the whole run'),
   z
     .looseObject({
