@@ -1,6 +1,7 @@
 /** A row of zstd or LZ4 frames, with skippable frames between them. */
 
 import { couldBecome, type Format, recognise } from '../formats/compression.ts'
+import { SKIPPABLE_HEADER_SIZE, skippableLength } from '../formats/skippable.ts'
 import type { DecoderContext } from './decoder.ts'
 import { passFooter } from './footer.ts'
 import { type Family, frameStartOf } from './frame-start.ts'
@@ -41,12 +42,11 @@ export class Frames implements Row {
   }
 }
 
-/** Skips a skippable frame (RFC 8878, section 3.1.2): magic number, length, any bytes. */
 async function skipFrame(context: DecoderContext): Promise<void> {
   const { input } = context
-  const header = Buffer.allocUnsafe(8)
+  const header = Buffer.allocUnsafe(SKIPPABLE_HEADER_SIZE)
   await input.readWhole(header, 'a skippable frame')
-  for (let left = header.readUInt32LE(4); left > 0; ) {
+  for (let left = skippableLength(header) - header.length; left > 0; ) {
     const taken = await input.take(left)
     if (taken === null) throw input.endsWithin('a skippable frame')
     for (const { length } of taken.buffers) left -= length

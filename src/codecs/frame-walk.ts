@@ -8,23 +8,17 @@ import { Turns } from '../core/turns.ts'
 import { type Format, recognise } from '../formats/compression.ts'
 import { wrapperLength } from '../formats/frame-map/container.ts'
 import { type Frame, FrameMapEntries, footerOf, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
-import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberLength } from '../formats/gzip/member.ts'
+import { MEMBER_HEADER_SIZE, MEMBER_TRAILER_SIZE, memberContentSize, memberLength } from '../formats/gzip/member.ts'
 import {
-  decodeLz4Header,
-  END_MARK,
+  decodeLz4BlockSize,
+  isOurLz4,
+  LZ4_BLOCK_SIZE_FIELD,
   LZ4_HEADER_LIMIT,
-  lz4HeaderLength,
-  OUR_BLOCK_SIZE,
-  STORED,
+  LZ4_TRAILER_SIZE,
+  readLz4Header,
 } from '../formats/lz4/frame.ts'
-import {
-  decodeZstdBlock,
-  decodeZstdHeader,
-  ZSTD_BLOCK_HEADER_SIZE,
-  ZSTD_CHECKSUM_SIZE,
-  ZSTD_HEADER_LIMIT,
-  zstdHeaderLength,
-} from '../formats/zstd/frame.ts'
+import { SKIPPABLE_HEADER_SIZE, skippableLength } from '../formats/skippable.ts'
+import { readZstdHeader, ZSTD_HEADER_LIMIT, ZstdParts } from '../formats/zstd/frame.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { HopReader } from './hop-reader.ts'
 import { zstdContentBytes } from './random-access.ts'
@@ -120,26 +114,22 @@ class FrameWalk {
     return footer !== null && footer.frameBytes + footer.wrappedBytes + footer.length === end
   }
 
-  /** RFC 8878, section 3.1.2. */
   async #skippable(offset: number): Promise<Frame> {
-    const header = await this.#read(offset, 8)
-    return { bytes: 8 + header.readUInt32LE(4), contentBytes: 0 }
+    return { bytes: skippableLength(await this.#read(offset, SKIPPABLE_HEADER_SIZE)), contentBytes: 0 }
   }
 
   async #zstd(offset: number): Promise<Frame> {
-    const start = await this.#start(offset, ZSTD_HEADER_LIMIT)
-    const headerLength = start.length > 4 ? zstdHeaderLength(start[4]) : ZSTD_HEADER_LIMIT
-    const { length, contentSize, checksum } = decodeZstdHeader(await this.#read(offset, headerLength), offset)
+    const header = readZstdHeader(await this.#start(offset, ZSTD_HEADER_LIMIT), offset)
+    if (header === null) throw cut(this.#file)
+    const { length, contentSize } = header
     if ((contentSize ?? 0) > FRAME_LIMIT) throw notAlone()
+    const parts = new ZstdParts(header)
     let at = offset + length
-    for (let last = false; !last; ) {
-      const block = decodeZstdBlock(await this.#read(at, ZSTD_BLOCK_HEADER_SIZE), at)
-      at += block.length
-      last = block.last
+    while (!parts.ended) {
+      at += parts.next(await this.#read(at, parts.needed), at)
       if (at - offset > FRAME_LIMIT) throw notAlone()
     }
-    const bytes = at - offset + (checksum ? ZSTD_CHECKSUM_SIZE : 0)
-    return { bytes, contentBytes: contentSize ?? (await this.#measure(offset, bytes)) }
+    return { bytes: at - offset, contentBytes: contentSize ?? (await this.#measure(offset, at - offset)) }
   }
 
   async #measure(offset: number, length: number): Promise<number> {
@@ -152,18 +142,14 @@ class FrameWalk {
 
   /** A frame as we write it. */
   async #lz4(offset: number): Promise<Frame> {
-    const start = await this.#start(offset, LZ4_HEADER_LIMIT)
-    const headerLength = start.length > 4 ? lz4HeaderLength(start) : LZ4_HEADER_LIMIT
-    const header = decodeLz4Header(Buffer.from(await this.#read(offset, headerLength)), offset)
-    const { contentSize, independent, blockSize, blockChecksums, contentChecksum } = header
-    if (contentSize === undefined || !independent || blockSize > OUR_BLOCK_SIZE || blockChecksums || !contentChecksum)
-      throw notAlone()
+    const header = readLz4Header(await this.#start(offset, LZ4_HEADER_LIMIT), offset)
+    if (header === null) throw cut(this.#file)
+    if (header.contentSize === undefined || !isOurLz4(header)) throw notAlone()
     let at = offset + header.length
     for (;;) {
-      const word = (await this.#read(at, 4)).readUInt32LE()
-      at += 4
-      if (word === END_MARK) return { bytes: at + 4 - offset, contentBytes: contentSize }
-      at += word >= STORED ? word - STORED : word
+      const size = decodeLz4BlockSize(await this.#read(at, LZ4_BLOCK_SIZE_FIELD), header, at)
+      if (size === null) return { bytes: at + LZ4_TRAILER_SIZE - offset, contentBytes: header.contentSize }
+      at += LZ4_BLOCK_SIZE_FIELD + size.length
       if (at - offset > FRAME_LIMIT) throw notAlone()
     }
   }
@@ -175,7 +161,7 @@ class FrameWalk {
     const bytes = memberLength(start, offset)
     if (bytes === undefined) throw notAlone()
     const trailer = await this.#read(offset + bytes - MEMBER_TRAILER_SIZE, MEMBER_TRAILER_SIZE)
-    return { bytes, contentBytes: trailer.readUInt32LE(4) }
+    return { bytes, contentBytes: memberContentSize(trailer) }
   }
 }
 

@@ -6,21 +6,16 @@ import { VmapipeError } from '../core/errors.ts'
 import { discard } from '../core/memory.ts'
 import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
 import {
-  decodeLz4Header,
-  END_MARK,
-  LZ4_HEADER_LIMIT,
-  lz4HeaderLength,
+  decodeLz4BlockSize,
+  isOurLz4,
+  LZ4_BLOCK_SIZE_FIELD,
+  LZ4_TRAILER_SIZE,
+  type Lz4FrameHeader,
   OUR_BLOCK_SIZE,
-  STORED,
+  readLz4Header,
 } from '../formats/lz4/frame.ts'
 import { xxh32 } from '../formats/lz4/xxh32.ts'
-import {
-  decodeZstdBlock,
-  decodeZstdHeader,
-  ZSTD_BLOCK_HEADER_SIZE,
-  ZSTD_CHECKSUM_SIZE,
-  zstdHeaderLength,
-} from '../formats/zstd/frame.ts'
+import { readZstdHeader, ZstdParts } from '../formats/zstd/frame.ts'
 import { damagedFrame } from './engine.ts'
 import { decodeBlock, free, type Lz4Block } from './lz4/block.ts'
 import { PREFIX } from './lz4/codec.ts'
@@ -79,17 +74,18 @@ export async function zstdContentBytes(frame: Buffer, limit: number, offset: num
   }
 }
 
-/** The length of a zstd frame (RFC 8878, section 3.1.1: header, blocks, checksum). The codec does not notice a missing end. */
+/** The length of a zstd frame. The codec does not notice a missing end. */
 function zstdFrameLength(frame: Buffer, offset: number): number {
-  const ends = () => damaged('zstd', 'is cut short', offset)
-  if (frame.length < 5 || frame.length < zstdHeaderLength(frame[4])) throw ends()
-  const { length, checksum } = decodeZstdHeader(frame, offset)
-  for (let at = length; at + ZSTD_BLOCK_HEADER_SIZE <= frame.length; ) {
-    const block = decodeZstdBlock(frame.subarray(at, at + ZSTD_BLOCK_HEADER_SIZE), offset + at)
-    at += block.length
-    if (block.last) return at + (checksum ? ZSTD_CHECKSUM_SIZE : 0)
+  const header = readZstdHeader(frame, offset)
+  if (header === null) throw damaged('zstd', 'is cut short', offset)
+  const parts = new ZstdParts(header)
+  let at = header.length
+  while (!parts.ended) {
+    const start = frame.subarray(at, at + parts.needed)
+    if (start.length < parts.needed) throw damaged('zstd', 'is cut short', offset)
+    at += parts.next(start, offset + at)
   }
-  throw ends()
+  return at
 }
 
 async function decodeGzip(member: Buffer, content: Buffer): Promise<number> {
@@ -107,11 +103,10 @@ const AT_ONCE = 16
 
 /** Decodes a frame of independent blocks of at most 64 KiB, as we write them. */
 async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promise<number> {
-  if (frame.length < LZ4_HEADER_LIMIT) throw damaged('LZ4', 'is cut short', offset)
-  const header = decodeLz4Header(frame.subarray(0, lz4HeaderLength(frame)), offset)
-  if (!header.independent || header.blockSize > OUR_BLOCK_SIZE || header.blockChecksums || !header.contentChecksum)
-    throw damaged('LZ4', 'is not of the kind that its map is for', offset)
-  const blocks = lz4Blocks(frame, header.length, offset)
+  const header = readLz4Header(frame, offset)
+  if (header === null) throw damaged('LZ4', 'is cut short', offset)
+  if (!isOurLz4(header)) throw damaged('LZ4', 'is not of the kind that its map is for', offset)
+  const blocks = lz4Blocks(frame, header, offset)
   let filled = 0
   for (let first = 0; first < blocks.length; first += AT_ONCE) {
     // Waits for all of them before it throws an error, because `frame` may be reused then.
@@ -128,19 +123,18 @@ async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promis
   return filled
 }
 
-/** The blocks of a frame (lz4_Frame_format.md, "Data Blocks") up to the end mark. Only the checksum follows it. */
-function lz4Blocks(frame: Buffer, from: number, offset: number): Lz4Block[] {
+/** The blocks of a frame, up to the end mark. Only the checksum follows that. */
+function lz4Blocks(frame: Buffer, header: Lz4FrameHeader, offset: number): Lz4Block[] {
   const blocks: Lz4Block[] = []
-  const end = frame.length - 8
-  for (let at = from; at <= end; ) {
-    const word = frame.readUInt32LE(at)
-    if (word === END_MARK && at === end) return blocks
-    const stored = word >= STORED
-    const length = stored ? word - STORED : word
-    if (length === 0 || length > OUR_BLOCK_SIZE || at + PREFIX + length > end) break
+  const end = frame.length - LZ4_TRAILER_SIZE
+  for (let at = header.length; at <= end; ) {
+    const size = decodeLz4BlockSize(frame.subarray(at, at + LZ4_BLOCK_SIZE_FIELD), header, offset + at)
+    if (size === null && at === end) return blocks
+    if (size === null || size.length === 0 || at + PREFIX + size.length > end) break
     frame.writeUInt32LE(OUR_BLOCK_SIZE, at)
-    blocks.push({ bytes: frame.subarray(at, at + PREFIX + length), stored, offset: offset + at })
-    at += PREFIX + length
+    const next = at + PREFIX + size.length
+    blocks.push({ bytes: frame.subarray(at, next), stored: size.stored, offset: offset + at })
+    at = next
   }
   throw damaged('LZ4', 'is cut short', offset)
 }

@@ -1,7 +1,12 @@
 /** Reads and decodes LZ4 blocks in the form of lz4-napi: the size of the content is before a block, in place of the block's own size. */
 
 import { VmapipeError } from '../../core/errors.ts'
-import { END_MARK, type Lz4FrameHeader, STORED } from '../../formats/lz4/frame.ts'
+import {
+  decodeLz4BlockSize,
+  LZ4_BLOCK_SIZE_FIELD,
+  type Lz4BlockSize,
+  type Lz4FrameHeader,
+} from '../../formats/lz4/frame.ts'
 import { xxh32 } from '../../formats/lz4/xxh32.ts'
 import { damagedFrame } from '../engine.ts'
 import type { PullInput } from '../pull-input.ts'
@@ -35,28 +40,36 @@ export async function readInteger(input: PullInput): Promise<number> {
  */
 export async function readBlock(
   input: PullInput,
-  { blockSize, blockChecksums }: Pick<Lz4FrameHeader, 'blockSize' | 'blockChecksums'>,
+  header: Pick<Lz4FrameHeader, 'blockSize' | 'blockChecksums'>,
   target: Buffer,
 ): Promise<Lz4Block | null> {
   const offset = input.position
-  const word = await readInteger(input)
-  if (word === END_MARK) return null
-  const stored = word >= STORED
-  const length = stored ? word - STORED : word
-  if (length > blockSize) {
-    const bytes = Buffer.alloc(4)
-    bytes.writeUInt32LE(word)
-    input.giveBack(bytes)
-    throw new VmapipeError('DAMAGED', `an LZ4 block claims to be ${length} bytes long`, { offset })
-  }
+  const size = await readBlockSize(input, header, offset)
+  if (size === null) return null
+  const { stored, length } = size
   const bytes = target.subarray(0, PREFIX + length)
-  bytes.writeUInt32LE(mostContent(length, blockSize), 0)
+  bytes.writeUInt32LE(mostContent(length, header.blockSize), 0)
   const data = bytes.subarray(PREFIX)
   await input.readWhole(data, FRAME)
-  if (blockChecksums && (await readInteger(input)) !== xxh32(data)) {
+  if (header.blockChecksums && (await readInteger(input)) !== xxh32(data)) {
     throw new VmapipeError('DAMAGED', 'an LZ4 block does not match its checksum', { offset })
   }
   return { bytes, stored, offset }
+}
+
+async function readBlockSize(
+  input: PullInput,
+  header: Pick<Lz4FrameHeader, 'blockSize'>,
+  offset: number,
+): Promise<Lz4BlockSize | null> {
+  const field = Buffer.alloc(LZ4_BLOCK_SIZE_FIELD)
+  await input.readWhole(field, FRAME)
+  try {
+    return decodeLz4BlockSize(field, header, offset)
+  } catch (error) {
+    input.giveBack(field)
+    throw error
+  }
 }
 
 /** Decodes a block. Content that is not a view of the block has memory of its own, which the caller discards. */

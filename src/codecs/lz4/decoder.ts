@@ -8,13 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { Budget, Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
-import {
-  decodeLz4Header,
-  LZ4_HEADER_LIMIT,
-  type Lz4FrameHeader,
-  lz4HeaderLength,
-  OUR_BLOCK_SIZE,
-} from '../../formats/lz4/frame.ts'
+import { LZ4_HEADER_LIMIT, type Lz4FrameHeader, OUR_BLOCK_SIZE, readLz4Header } from '../../formats/lz4/frame.ts'
 import { newXxh32, type Xxh32 } from '../../formats/lz4/xxh32.ts'
 import { type DecoderContext, fitted, STREAM_PIECE } from '../decoder.ts'
 import { Gatherer } from '../gatherer.ts'
@@ -37,11 +31,10 @@ export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
 }
 
 async function readHeader(input: PullInput, offset: number): Promise<Lz4FrameHeader> {
-  const start = await input.peek(LZ4_HEADER_LIMIT)
-  const length = start.length > 4 ? lz4HeaderLength(start) : LZ4_HEADER_LIMIT
-  const header = Buffer.allocUnsafe(length)
-  await input.readWhole(header, 'an LZ4 frame')
-  return decodeLz4Header(header, offset)
+  const header = readLz4Header(await input.peek(LZ4_HEADER_LIMIT), offset)
+  if (header === null) throw input.endsWithin('an LZ4 frame')
+  await input.skip(header.length)
+  return header
 }
 
 async function decodeLarge(context: DecoderContext, header: Lz4FrameHeader, check: ContentCheck): Promise<void> {

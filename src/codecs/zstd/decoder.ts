@@ -5,14 +5,11 @@ import type { Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
 import {
-  decodeZstdBlock,
-  decodeZstdHeader,
+  readZstdHeader,
   withoutChecksum,
-  ZSTD_BLOCK_HEADER_SIZE,
-  ZSTD_CHECKSUM_SIZE,
   ZSTD_HEADER_LIMIT,
   type ZstdFrameHeader,
-  zstdHeaderLength,
+  ZstdParts,
 } from '../../formats/zstd/frame.ts'
 import { collectSize, type DecoderContext, fitted, roomFor, STREAM_PIECE } from '../decoder.ts'
 import { damagedFrame, runEngine } from '../engine.ts'
@@ -24,46 +21,47 @@ export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
   const offset = input.position
   const header = await readHeader(input, offset)
   recovery.sawFrame(header.checksum)
-  const walk = new FrameWalk(input, header)
+  const frame = new FrameReader(input, header)
   const small = header.contentSize !== undefined && header.contentSize <= maxContent
   const slab = await inputs.take(small ? collectSize(maxContent) : collectSize(STREAM_PIECE))
   try {
-    const filled = await walk.fill(slab.buffer)
-    const most = header.contentSize ?? walk.most
-    if (walk.done && most <= maxContent) await decodeWhole(context, header, most, slab, filled, offset)
-    else await decodeStream(context, header, walk, slab.buffer.subarray(0, filled), slab.buffer, offset)
+    const filled = await frame.fill(slab.buffer)
+    const most = header.contentSize ?? frame.mostContent
+    if (frame.done && most <= maxContent) await decodeWhole(context, header, most, slab, filled, offset)
+    else await decodeStream(context, header, frame, slab.buffer.subarray(0, filled), slab.buffer, offset)
   } finally {
     slab.release()
   }
 }
 
 async function readHeader(input: PullInput, offset: number): Promise<ZstdFrameHeader> {
-  const start = await input.peek(ZSTD_HEADER_LIMIT)
-  const length = start.length > 4 ? zstdHeaderLength(start[4]) : ZSTD_HEADER_LIMIT
-  if (start.length < length) throw input.endsWithin('a zstd frame')
-  return decodeZstdHeader(start.subarray(0, length), offset)
+  const header = readZstdHeader(await input.peek(ZSTD_HEADER_LIMIT), offset)
+  if (header === null) throw input.endsWithin('a zstd frame')
+  return header
 }
 
 const MAGIC_SIZE = 4
 
 /** Reads a frame part by part: header, blocks, checksum. */
-class FrameWalk {
+class FrameReader {
   readonly #input: PullInput
-  readonly #checksum: boolean
-  /** Bytes of the next part. */
+  readonly #parts: ZstdParts
+  /** Bytes of the next part; 0 at the end. */
   #next: number
-  #expect: 'block' | 'checksum' | 'end' = 'block'
-  /** The most bytes of content that the blocks so far can have. */
-  most = 0
 
-  constructor(input: PullInput, { length, checksum }: ZstdFrameHeader) {
+  constructor(input: PullInput, header: ZstdFrameHeader) {
     this.#input = input
-    this.#next = length
-    this.#checksum = checksum
+    this.#parts = new ZstdParts(header)
+    this.#next = header.length
   }
 
   get done(): boolean {
     return this.#next === 0
+  }
+
+  /** The most bytes of content that the blocks so far can have. */
+  get mostContent(): number {
+    return this.#parts.mostContent
   }
 
   /**
@@ -86,17 +84,11 @@ class FrameWalk {
   }
 
   async #partAfter(): Promise<number> {
-    if (this.#expect === 'block') {
-      const header = await this.#input.peek(ZSTD_BLOCK_HEADER_SIZE)
-      if (header.length < ZSTD_BLOCK_HEADER_SIZE) throw this.#input.endsWithin('a zstd frame')
-      const { last, length, most } = decodeZstdBlock(header, this.#input.position)
-      this.most += most
-      if (last) this.#expect = this.#checksum ? 'checksum' : 'end'
-      return length
-    }
-    const checksum = this.#expect === 'checksum'
-    this.#expect = 'end'
-    return checksum ? ZSTD_CHECKSUM_SIZE : 0
+    const { ended, needed } = this.#parts
+    if (ended) return 0
+    const start = await this.#input.peek(needed)
+    if (start.length < needed) throw this.#input.endsWithin('a zstd frame')
+    return this.#parts.next(start, this.#input.position)
   }
 }
 
@@ -145,13 +137,13 @@ async function decodeUnchecked(frame: Buffer, content: Buffer): Promise<number> 
 async function decodeStream(
   context: DecoderContext,
   { windowSize, contentSize }: ZstdFrameHeader,
-  walk: FrameWalk,
+  frame: FrameReader,
   first: Buffer,
   buffer: Buffer,
   offset: number,
 ): Promise<void> {
   if (windowSize > context.maxWindow) {
-    const most = walk.done ? walk.most : Number.POSITIVE_INFINITY
+    const most = frame.done ? frame.mostContent : Number.POSITIVE_INFINITY
     if (contentSize !== undefined && contentSize > most) throw wrongSize(contentSize, most, offset)
     throw await windowTooLarge(context, windowSize, offset)
   }
@@ -159,7 +151,7 @@ async function decodeStream(
   const engine = createZstdDecompress({ params, chunkSize: STREAM_PIECE })
   const total = await runEngine(context, engine, 'zstd', offset, async (write) => {
     let left = await write(first)
-    while (!walk.done && left === 0) left = await write(buffer.subarray(0, await walk.fill(buffer)))
+    while (!frame.done && left === 0) left = await write(buffer.subarray(0, await frame.fill(buffer)))
     if (left > 0) throw new VmapipeError('DAMAGED', 'a zstd frame goes on after its end', { offset })
   })
   if (contentSize !== undefined && total !== contentSize) throw wrongSize(contentSize, total, offset)

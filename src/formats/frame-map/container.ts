@@ -1,11 +1,10 @@
 /** Wraps the map and the footer in what decompressors skip (README.md beside this file): skippable frames, or empty gzip members. */
 
+import { encodeSkippableHeader, SKIPPABLE_HEADER_SIZE, SKIPPABLE_MAGIC } from '../skippable.ts'
+
 export type Container = 'skippable' | 'gzip'
 
 export const FOOTER_SIZE = 40
-
-const SKIPPABLE_MAGIC = 0x184d2a56
-const SKIPPABLE_HEADER = 8
 
 /** RFC 1952, section 2.3: magic, CM = deflate, FLG = FEXTRA, no MTIME, XFL 0, OS unknown. */
 const MEMBER_START = Buffer.from([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255])
@@ -21,7 +20,7 @@ const MEMBER_PIECE = 65_000
 export const TAIL_SIZE = FOOTER_SIZE + MEMBER_OVERHEAD
 
 export function wrap(bytes: Buffer, container: Container): Buffer[] {
-  if (container === 'skippable') return [skippableHeader(bytes.length), bytes]
+  if (container === 'skippable') return [encodeSkippableHeader(bytes.length), bytes]
   const members: Buffer[] = []
   for (let at = 0; at < bytes.length; at += MEMBER_PIECE) {
     const piece = bytes.subarray(at, at + MEMBER_PIECE)
@@ -32,7 +31,7 @@ export function wrap(bytes: Buffer, container: Container): Buffer[] {
 
 /** The size of `bytes` bytes with their wrappers. */
 export function wrappedBytes(bytes: number, container: Container): number {
-  return bytes + (container === 'skippable' ? SKIPPABLE_HEADER : Math.ceil(bytes / MEMBER_PIECE) * MEMBER_OVERHEAD)
+  return bytes + (container === 'skippable' ? SKIPPABLE_HEADER_SIZE : Math.ceil(bytes / MEMBER_PIECE) * MEMBER_OVERHEAD)
 }
 
 /** Bytes of each piece except the last. Each piece has a wrapper of its own. */
@@ -42,7 +41,7 @@ export function pieceBytes(container: Container): number {
 
 /** The part of the wrapper before a piece of `bytes` bytes. */
 export function headerFor(bytes: number, container: Container): Buffer {
-  return container === 'skippable' ? skippableHeader(bytes) : memberHeader(bytes)
+  return container === 'skippable' ? encodeSkippableHeader(bytes) : memberHeader(bytes)
 }
 
 export interface FoundFooter {
@@ -79,20 +78,13 @@ export function wrapperLength(start: Buffer): number | undefined {
 
 /** Whether these bytes begin a wrapper of a map or a footer, or could do so if more bytes followed. */
 export function startsWrapper(start: Buffer): boolean {
-  const starts = [skippableHeader(0).subarray(0, 4), MEMBER_START]
+  const starts = [SKIPPABLE_MAGIC, MEMBER_START]
   const begins = starts.some((bytes) => {
     const length = Math.min(bytes.length, start.length)
     return length > 0 && bytes.subarray(0, length).equals(start.subarray(0, length))
   })
   const isOther = start.length >= 14 && start[0] === MEMBER_START[0] && start.toString('latin1', 12, 14) !== 'VM'
   return begins && !isOther
-}
-
-function skippableHeader(bytes: number): Buffer {
-  const header = Buffer.alloc(SKIPPABLE_HEADER)
-  header.writeUInt32LE(SKIPPABLE_MAGIC, 0)
-  header.writeUInt32LE(bytes, 4)
-  return header
 }
 
 /** RFC 1952, section 2.3.1.1. */

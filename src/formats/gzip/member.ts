@@ -40,7 +40,7 @@ export function memberLength(header: Buffer, offset: number): number | undefined
   return length
 }
 
-/** ISIZE (section 2.3.1): the length of the content modulo 2^32. */
+/** ISIZE (section 2.3.1): the length of the content modulo 2^32. `member` is a whole member, or the end of one. */
 export function memberContentSize(member: Buffer): number {
   return member.readUInt32LE(member.length - 4)
 }

@@ -1,6 +1,7 @@
 /**
- * Encodes and decodes LZ4 frames (lz4_Frame_format.md, version 1.6.4): the header, and the fields between the blocks. Integers are
- * little endian. Section names in the comments are those of that page.
+ * Encodes and decodes LZ4 frames (lz4_Frame_format.md, version 1.6.4): the header, and the fields between the blocks. Nothing here
+ * reads: whoever reads the bytes of a frame, from a stream, a file or memory, goes through it by `readLz4Header` and
+ * `decodeLz4BlockSize`. Integers are little endian. Section names in the comments are those of that page.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
@@ -12,7 +13,7 @@ export const LEGACY_BLOCK_SIZE = 8 << 20
 
 /** "Block Size": the highest bit says that the block is stored uncompressed. */
 export const STORED = 0x80000000
-export const END_MARK = 0
+const END_MARK = 0
 /** Magic, FLG, BD, content size, dictionary id, header checksum. */
 export const LZ4_HEADER_LIMIT = 19
 const LZ4_HEADER_LEAST = 7
@@ -51,6 +52,14 @@ function headerChecksum(header: Buffer): number {
   return (xxh32(header.subarray(4, -1)) >>> 8) & 0xff
 }
 
+/**
+ * Decodes the header that begins with these bytes, which are LZ4_HEADER_LIMIT or up to the end of the input. Null if it is cut short.
+ * Throws DAMAGED.
+ */
+export function readLz4Header(start: Buffer, offset: number): Lz4FrameHeader | null {
+  return start.length > 4 && start.length >= lz4HeaderLength(start) ? decodeLz4Header(start, offset) : null
+}
+
 /** Decodes a whole header ("Frame Descriptor"). `offset` is its place in the archive, for the errors. Throws DAMAGED. */
 export function decodeLz4Header(header: Buffer, offset: number): Lz4FrameHeader {
   const damaged = (what: string, hint?: string) => new VmapipeError('DAMAGED', `an LZ4 frame ${what}`, { offset, hint })
@@ -80,9 +89,38 @@ function contentSizeOf(header: Buffer, damaged: (what: string) => VmapipeError):
   return Number(size)
 }
 
+/** Bytes of "Block Size", which is before each block. */
+export const LZ4_BLOCK_SIZE_FIELD = 4
+
+export interface Lz4BlockSize {
+  /** Whether the block is not compressed. */
+  stored: boolean
+  /** Bytes of the block, without this field and without its checksum. */
+  length: number
+}
+
+/** Decodes "Block Size". Null for the end mark, which ends the blocks. `offset` is its place in the archive. Throws DAMAGED. */
+export function decodeLz4BlockSize(
+  field: Buffer,
+  { blockSize }: Pick<Lz4FrameHeader, 'blockSize'>,
+  offset: number,
+): Lz4BlockSize | null {
+  const word = field.readUInt32LE()
+  if (word === END_MARK) return null
+  const stored = word >= STORED
+  const length = stored ? word - STORED : word
+  if (length <= blockSize) return { stored, length }
+  throw new VmapipeError('DAMAGED', `an LZ4 block claims to be ${length} bytes long`, { offset })
+}
+
 /** The most bytes of content in a block that we write (64 KiB). Our blocks are independent. */
 export const OUR_BLOCK_SIZE = 64 << 10
 const OUR_BD = 4 << 4
+
+/** Whether the frame is of the kind that we write: its content is found without decoding, and its small blocks are decoded at once. */
+export function isOurLz4({ independent, blockSize, blockChecksums, contentChecksum }: Lz4FrameHeader): boolean {
+  return independent && blockSize <= OUR_BLOCK_SIZE && !blockChecksums && contentChecksum
+}
 
 /** The header of a frame that we write: independent blocks, with content size and content checksum. */
 export function encodeLz4Header(contentSize: number): Buffer {
@@ -96,8 +134,10 @@ export function encodeLz4Header(contentSize: number): Buffer {
 }
 
 /** "EndMark" and "Content Checksum". */
+export const LZ4_TRAILER_SIZE = 8
+
 export function encodeLz4Trailer(contentChecksum: number): Buffer {
-  const trailer = Buffer.allocUnsafeSlow(8)
+  const trailer = Buffer.allocUnsafeSlow(LZ4_TRAILER_SIZE)
   trailer.writeUInt32LE(END_MARK, 0)
   trailer.writeUInt32LE(contentChecksum, 4)
   return trailer

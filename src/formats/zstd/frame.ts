@@ -1,6 +1,7 @@
 /**
  * Decodes the structure of zstd frames (RFC 8878) without the content of blocks. That is enough to know where a frame ends, and
- * to notice a frame that is cut short even if the codec does not. Integers are little endian.
+ * to notice a frame that is cut short even if the codec does not. Nothing here reads: whoever reads the bytes of a frame, from a
+ * stream, a file or memory, goes through it by `readZstdHeader` and `ZstdParts`. Integers are little endian.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
@@ -47,6 +48,14 @@ function contentFieldSize(descriptor: number): number {
   const flag = descriptor >>> DESCRIPTOR.contentSize
   // A header without a window always has the content size, in at least one byte.
   return flag === 0 && (descriptor & DESCRIPTOR.singleSegment) !== 0 ? 1 : CONTENT_SIZES[flag]
+}
+
+/**
+ * Decodes the header that begins with these bytes, which are ZSTD_HEADER_LIMIT or up to the end of the input. Null if it is cut
+ * short. Throws DAMAGED.
+ */
+export function readZstdHeader(start: Buffer, offset: number): ZstdFrameHeader | null {
+  return start.length > 4 && start.length >= zstdHeaderLength(start[4]) ? decodeZstdHeader(start, offset) : null
 }
 
 /** Decodes a whole header. `offset` is its place in the archive, for the errors. Throws DAMAGED. */
@@ -116,5 +125,39 @@ export function decodeZstdBlock(header: Buffer, offset: number): ZstdBlock {
     last: (bits & 1) !== 0,
     length: ZSTD_BLOCK_HEADER_SIZE + (type === BLOCK_RLE ? 1 : size),
     most: type === BLOCK_COMPRESSED ? ZSTD_BLOCK_LIMIT : size,
+  }
+}
+
+/** The parts of a frame behind its header: blocks, then the checksum if there is one. */
+export class ZstdParts {
+  #next: 'block' | 'checksum' | 'end' = 'block'
+  readonly #checksum: boolean
+  /** The most bytes of content that the blocks so far can have. */
+  mostContent = 0
+
+  constructor({ checksum }: Pick<ZstdFrameHeader, 'checksum'>) {
+    this.#checksum = checksum
+  }
+
+  /** Whether the frame has no further part. */
+  get ended(): boolean {
+    return this.#next === 'end'
+  }
+
+  /** The first bytes of the next part that `next` must be given. */
+  get needed(): number {
+    return this.#next === 'block' ? ZSTD_BLOCK_HEADER_SIZE : 0
+  }
+
+  /** The length of the next part, which begins with `start`. `offset` is its place in the archive. Throws DAMAGED. */
+  next(start: Buffer, offset: number): number {
+    if (this.#next !== 'block') {
+      this.#next = 'end'
+      return ZSTD_CHECKSUM_SIZE
+    }
+    const { last, length, most } = decodeZstdBlock(start, offset)
+    this.mostContent += most
+    if (last) this.#next = this.#checksum ? 'checksum' : 'end'
+    return length
   }
 }

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { xxh32 } from '@node-rs/xxhash'
-import { decodeLz4Header, encodeLz4Header, encodeLz4Trailer, lz4HeaderLength } from '../../../src/formats/lz4/frame.ts'
+import {
+  decodeLz4BlockSize,
+  decodeLz4Header,
+  encodeLz4Header,
+  encodeLz4Trailer,
+  isOurLz4,
+  lz4HeaderLength,
+  readLz4Header,
+} from '../../../src/formats/lz4/frame.ts'
 
 const bytes = (hex: string) => Buffer.from(hex.replaceAll(' ', ''), 'hex')
 
@@ -62,4 +70,25 @@ test('each thing that is wrong with a header is said', () => {
   refused(described('4030'), /block size 3/)
   refused(described('4140 00000000'), /dictionary/)
   refused(described('4840 ffffffffffffffff'), /claims to hold/)
+})
+
+test('a header that is cut short is null, one that is whole is decoded with any bytes behind it', () => {
+  const header = encodeLz4Header(5)
+  assert.equal(readLz4Header(header.subarray(0, 4), 0), null)
+  assert.equal(readLz4Header(header.subarray(0, 14), 0), null)
+  assert.deepEqual(readLz4Header(Buffer.concat([header, bytes('ffff')]), 0), decodeLz4Header(header, 0))
+})
+
+test('a frame is of our kind if it has small independent blocks and only a checksum of the whole content', () => {
+  assert.ok(isOurLz4(decodeLz4Header(encodeLz4Header(5), 0)))
+  const kinds = ['4440', '6450', '7440', '6040', '6440'].map((flags) => isOurLz4(decodeLz4Header(described(flags), 0)))
+  assert.deepEqual(kinds, [false, false, false, false, true])
+})
+
+test('the size before a block says whether it is stored; zero ends the frame; more than a block is damage', () => {
+  const size = (field: string) => decodeLz4BlockSize(bytes(field), { blockSize: 1 << 16 }, 9)
+  assert.deepEqual(size('05000000'), { stored: false, length: 5 })
+  assert.deepEqual(size('00000180'), { stored: true, length: 1 << 16 })
+  assert.equal(size('00000000'), null)
+  assert.throws(() => size('01000100'), { code: 'DAMAGED', message: /65537 bytes/, where: { offset: 9 } })
 })

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { decodeZstdBlock, decodeZstdHeader, zstdHeaderLength } from '../../../src/formats/zstd/frame.ts'
+import { constants, zstdCompressSync } from 'node:zlib'
+import {
+  decodeZstdBlock,
+  decodeZstdHeader,
+  readZstdHeader,
+  ZstdParts,
+  zstdHeaderLength,
+} from '../../../src/formats/zstd/frame.ts'
 
 const header = (hex: string) => decodeZstdHeader(Buffer.from(`28b52ffd${hex}`, 'hex'), 77)
 
@@ -50,4 +57,43 @@ test('block headers tell how far it is to the next, and how much there can be', 
   assert.deepEqual(block('000010'), { last: false, length: 3 + (128 << 10), most: 128 << 10 })
   assert.throws(() => block('060000'), { code: 'DAMAGED', where: { offset: 5 } }) // reserved
   assert.throws(() => block('080010'), { code: 'DAMAGED', where: { offset: 5 } }) // 131073 bytes
+})
+
+/** The lengths of a frame's parts, as a reader finds them. */
+function partsOf(frame: Buffer): number[] {
+  const header = readZstdHeader(frame, 0)!
+  const lengths = [header.length]
+  const parts = new ZstdParts(header)
+  for (let at = header.length; !parts.ended; at += lengths.at(-1)!)
+    lengths.push(parts.next(frame.subarray(at, at + parts.needed), at))
+  return lengths
+}
+
+test('a header that is cut short is null, one that is whole is decoded with any bytes behind it', () => {
+  const frame = zstdCompressSync(Buffer.alloc(1000, 'a'))
+  assert.equal(readZstdHeader(frame.subarray(0, 4), 0), null)
+  assert.equal(readZstdHeader(frame.subarray(0, 5), 0), null)
+  assert.deepEqual(readZstdHeader(frame, 0), decodeZstdHeader(frame, 0))
+})
+
+test('the parts of a frame end where the frame ends, with and without a checksum', () => {
+  for (const checksum of [0, 1]) {
+    const content = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * at) >>> 7))
+    const frame = zstdCompressSync(content, { params: { [constants.ZSTD_c_checksumFlag]: checksum } })
+    const lengths = partsOf(frame)
+    assert.equal(
+      lengths.reduce((sum, length) => sum + length, 0),
+      frame.length,
+    )
+    assert.ok(lengths.length >= 4)
+    assert.equal(lengths.at(-1) === 4, checksum === 1)
+  }
+})
+
+test('the blocks so far bound the content', () => {
+  const parts = new ZstdParts({ checksum: false })
+  parts.next(Buffer.from('280000', 'hex'), 0)
+  assert.deepEqual([parts.mostContent, parts.ended], [5, false])
+  parts.next(Buffer.from('030010', 'hex'), 0)
+  assert.deepEqual([parts.mostContent, parts.ended], [5 + (128 << 10), true])
 })
