@@ -10,6 +10,7 @@ import { decompressor } from '../stages/decompressor.ts'
 import { delay } from '../stages/delay.ts'
 import { driveFilter } from '../stages/drive-filter.ts'
 import { fault } from '../stages/fault.ts'
+import { hash } from '../stages/hash.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
 import { sink } from '../stages/sink.ts'
 import { source } from '../stages/source.ts'
@@ -37,6 +38,7 @@ const ALL = [
   verifier,
   driveFilter,
   rateLimit,
+  hash,
   delay,
   fault,
 ] as unknown as StageFactory[]

@@ -9,12 +9,13 @@ import * as z from 'zod'
 import { Arena } from './arena.ts'
 import { Budget } from './budget.ts'
 import { Counters } from './counters.ts'
+import { destinationBehind } from './destination.ts'
 import { VmapipeError } from './errors.ts'
 import type { Gauge } from './gauge.ts'
 import { Gauges } from './gauges.ts'
 import { LOOK_MS, type Snapshot, watchProgress } from './meter.ts'
 import { abortSignal, atLeastOne, callback, type Shape } from './options.ts'
-import type { BoundStage, StageBody, StageContext } from './stage.ts'
+import type { BoundStage, Destination, StageBody, StageContext } from './stage.ts'
 import { STALL_SECONDS, watchStalls } from './stall.ts'
 import { type RunStats, statsOf } from './stats.ts'
 import { type AnyStep, fuse } from './steps.ts'
@@ -97,12 +98,13 @@ export async function runStages(stages: readonly BoundStage[], options: RunOptio
 
 /** Makes the parts of a pipeline, not yet opened. If one fails, `parts` has those that were made before it. */
 export function createParts(stages: readonly BoundStage[], run: PipelineRun, parts: Part[] = []): Part[] {
-  for (const stage of stages) {
+  for (const [index, stage] of stages.entries()) {
     const { definition, options } = stage
     const { name } = definition
     try {
       const gauge = run.gauges.add(stage)
-      parts.push({ name, gauge, body: definition.create(options as never, run.context(gauge)) })
+      const context = run.context(gauge, destinationBehind(stages, index))
+      parts.push({ name, gauge, body: definition.create(options as never, context) })
     } catch (error) {
       throw blame(name, error)
     }
@@ -120,7 +122,8 @@ export class PipelineRun {
   readonly #onStats: RunOptions['onStats']
   readonly #warn: (message: string, stage?: string) => void
   readonly #controller = new AbortController()
-  readonly #endHooks: (() => void)[] = []
+  readonly #successHooks: (() => Promise<void>)[] = []
+  readonly #endHooks: (() => void | Promise<void>)[] = []
   #failure: VmapipeError | null = null
 
   /** For a pipeline of `count` stages. */
@@ -135,7 +138,7 @@ export class PipelineRun {
     this.#warn = warn
   }
 
-  context(gauge: Gauge): StageContext {
+  context(gauge: Gauge, destination: Destination | null = null): StageContext {
     const { name } = gauge
     return {
       name,
@@ -144,6 +147,8 @@ export class PipelineRun {
       signal: this.#controller.signal,
       threads: this.#threads,
       warn: (message) => this.#warn(message, name),
+      destination,
+      atSuccess: (hook) => this.#successHooks.push(this.#blaming(name, hook)),
       atEnd: (hook) => this.#endHooks.push(hook),
     }
   }
@@ -167,11 +172,17 @@ export class PipelineRun {
     outside?.addEventListener('abort', onAbort, { once: true })
     try {
       await this.#flow(await this.#open(stages))
+      for (const hook of this.#successHooks) if (this.#failure === null) await hook()
     } finally {
       outside?.removeEventListener('abort', onAbort)
-      for (const hook of this.#endHooks.splice(0)) hook()
+      for (const hook of this.#endHooks.splice(0)) await hook()
     }
     if (this.#failure !== null) throw this.#failure
+  }
+
+  /** The same hook, whose error fails the run. */
+  #blaming(stage: string, hook: () => Promise<void>): () => Promise<void> {
+    return () => hook().catch((error) => void this.fail(stage, error))
   }
 
   /** Makes and opens all stages in the order of the pipeline. If one fails, it closes those that were made, the last first. */

@@ -32,8 +32,22 @@ export interface StageContext {
   readonly threads: number
   /** Takes one line for the user that is not an error. */
   readonly warn: (message: string) => void
+  /** Where the last stage publishes what this one gives; null if that has no name, or a stage between them may change it. */
+  readonly destination: Destination | null
+  /**
+   * Registers a hook that is called when all stages are closed and none has failed: the last stage has published what it wrote.
+   * An error of the hook fails the run.
+   */
+  readonly atSuccess: (hook: () => Promise<void>) => void
   /** Registers a hook for what must outlast the stage. It is called when all stages are closed, whether the run succeeded or not. */
-  readonly atEnd: (hook: () => void) => void
+  readonly atEnd: (hook: () => void | Promise<void>) => void
+}
+
+/** A place with a name, as a user writes it: a path or ssh://. */
+export interface Destination {
+  readonly place: string
+  /** Whether a file that is there may be replaced. */
+  readonly force: boolean
 }
 
 export type Push<Out> = (item: Out) => void
@@ -119,6 +133,8 @@ export interface StageDefinition<
   readonly paces?: boolean
   /** What the stage reads from or writes to, in a word or two, such as "ssh": statistics and stall messages name it. */
   medium?(options: z.output<Schema>): string | undefined
+  /** Where a last stage publishes what it writes, if that place has a name. */
+  destination?(options: z.output<Schema>): Destination | undefined
   create(options: z.output<Schema>, context: StageContext): BodyOf<In, Out>
   /** Says what is wrong with the stage's place in a pipeline, if anything is: it is at `index` of `stages`. */
   misplaced?(options: z.output<Schema>, stages: readonly BoundStage[], index: number): Misplacement | null
@@ -162,6 +178,7 @@ export interface AnyStageDefinition<
   readonly paces?: boolean
   /** What the stage reads from or writes to, in a word or two, such as "ssh": statistics and stall messages name it. */
   medium?(options: never): string | undefined
+  destination?(options: never): Destination | undefined
   create(options: never, context: StageContext): StageBody
   misplaced?(options: never, stages: readonly BoundStage[], index: number): Misplacement | null
   around?<Result>(options: never, run: SurroundedRun<Result>): Promise<Result>

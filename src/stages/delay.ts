@@ -19,6 +19,7 @@ export const delay = defineStage({
       rate: byteRate().optional().describe('bytes a second that an item waits for besides, such as 5MiB/s'),
     })
     .refine(({ ms, rate }) => ms > 0 || rate !== undefined, 'expected ms, rate, or both'),
+  paces: true,
   create({ ms, rate = Number.POSITIVE_INFINITY }, { signal }) {
     return async (item: Item) => {
       try {

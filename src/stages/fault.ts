@@ -35,6 +35,7 @@ export const fault = defineStage({
   input: 'any',
   output: 'same',
   options,
+  paces: true,
   create: (given, { signal }) => new Fault(given, signal),
 })
 

@@ -3,7 +3,7 @@
 import type { Writable } from 'node:stream'
 import type { Chunk } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
-import { mediumOf } from '../storage/archive/spec.ts'
+import { hasName, mediumOf } from '../storage/archive/spec.ts'
 import { archiveTarget, isWritable } from '../storage/archive/target.ts'
 
 export const sink = defineStage({
@@ -22,6 +22,7 @@ export const sink = defineStage({
     force: z.boolean().default(false).describe('overwrite an existing file'),
   }),
   medium: ({ to }) => mediumOf(to),
+  destination: ({ to, force }) => (typeof to === 'string' && hasName(to) ? { place: to, force } : undefined),
   create({ to, force }, { counters, signal, warn }) {
     const target = archiveTarget(to, { force, signal, warn })
     return {

@@ -65,6 +65,10 @@ const cases: Record<string, ContractCase> = {
   },
   verifier: { stage: () => make('verifier'), input: clusters, empty: 'INCOMPLETE' },
   'rate-limit': { stage: () => make('rate-limit', { rate: '10G/s' }), input: chunks },
+  hash: {
+    stage: () => make('hash', { method: ['xxh3', 'sha256'], to: fresh('hash') }),
+    input: chunks,
+  },
   delay: { stage: () => make('delay', { ms: 0.01 }), input: chunks },
   fault: { stage: () => make('fault', { 'at-byte': '1T' }), input: chunks },
 }

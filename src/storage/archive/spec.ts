@@ -3,6 +3,7 @@
  * (`/~/path` counts from the home folder there), or `exec:COMMAND` for a shell command.
  */
 
+import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 
 export interface SshPlace {
@@ -113,4 +114,21 @@ function usage(message: string, hint: string): VmapipeError {
 /** For messages. */
 export function remoteName({ path, host }: SshPlace): string {
   return `'${path.toString().replace(/^\.\//, '~/')}' on ${host}`
+}
+
+/** Whether the place is a file here or on another host, so that a file may be put beside it. */
+export function hasName(spec: string): boolean {
+  try {
+    const { kind } = parsePlace(spec)
+    return kind === 'file' || kind === 'ssh'
+  } catch {
+    return false // Whoever opens it says what is wrong with it.
+  }
+}
+
+/** The name of the file at a place that has one, without its folder. */
+export function fileName(spec: string): string {
+  const place = parsePlace(spec)
+  if (place.kind === 'ssh') return posix.basename(place.path.toString())
+  return place.kind === 'file' ? posix.basename(place.path) : spec
 }
