@@ -8,8 +8,9 @@ import { destinationBehind } from '../core/destination.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { Chunk, Item } from '../core/items.ts'
 import { type Destination, defineStage, type StageContext, type TransformBody, z } from '../core/stage.ts'
+import type { ArchiveTarget } from '../storage/archive/endpoint.ts'
 import { fileName, parsePlace } from '../storage/archive/spec.ts'
-import { type ArchiveTarget, archiveTarget } from '../storage/archive/target.ts'
+import { archiveTarget } from '../storage/archive/target.ts'
 import { type Hasher, hashFile, METHOD_NAMES, METHODS, type Method } from './hash/methods.ts'
 
 const methodName = z.enum(METHOD_NAMES)
