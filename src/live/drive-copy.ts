@@ -4,12 +4,14 @@
  */
 
 import type { Budget, Lease, Slab } from '../core/budget.ts'
-import { type ClusterRange, ClusterSet } from '../core/cluster-set.ts'
-import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../core/geometry.ts'
+import type { ClusterRange } from '../core/cluster-set.ts'
+import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
 import { EMPTY_RUN_BYTES, Run } from '../core/items.ts'
-import type { ClusterClaims } from '../stages/cluster-source/claims.ts'
-import type { Done } from '../storage/disk.ts'
-import { Gate } from './gate.ts'
+import type { ClaimedReader, ClusterClaims } from '../stages/cluster-source/claims.ts'
+import type { Disk, Done, ReadOptions } from '../storage/disk.ts'
+import type { DriveExtent } from '../storage/drive.ts'
+import { ClusterStates, type UnfinishedWrite } from './cluster-states.ts'
+import type { GuestFigures } from './guest-figures.ts'
 import type { Wait } from './waiting.ts'
 
 /** Clusters that are copied with one read at most. */
@@ -18,101 +20,83 @@ const COPY_CLUSTERS = 16
 /** Clusters of a long zero or trim that are copied at a time. */
 const LONG_CLUSTERS = 64
 
-/** A write that was given to the disk and is not done. */
-export interface Modification {
-  first: number
-  last: number
-  gate: Gate
-}
-
-/** What a copy needs of the drive: the data that its guest has not overwritten yet. */
-export interface OldData {
-  readonly size: number
-  /** Whether it reads as zeroes alone. */
-  oldIsHole(offset: number, length: number): boolean | Promise<boolean>
-  readOld(buffer: Uint8Array, offset: number): Done
-}
-
-/** What a copy needs of the backup that it belongs to. */
+/** What the copies of all drives share: the backup that they belong to. */
 export interface CopyHost {
   readonly budget: Budget
   /** Milliseconds that a guest's request may wait. */
   readonly maxStall: number
+  readonly figures: GuestFigures
   emit(run: Run): void
   /** The backup cannot go on; it ends, and with it every wait. */
   fail(error: unknown): void
-  /** A guest's request begins to wait, or has been waiting since then. */
-  waits(since?: number): Wait
-  /** Whether requests of the guest wait. */
-  readonly isHolding: boolean
-  copied(clusters: number, read: boolean): void
-  scanned(clusters: number): void
 }
 
 export class DriveCopy implements ClusterClaims {
-  readonly #disk: OldData
+  readonly #disk: Disk
   readonly #drive: number
   readonly #host: CopyHost
-  readonly #clusters: number
-  readonly #settled: ClusterSet
-  /** Clusters that somebody has claimed, or that a write from before the point in time still touches. */
-  readonly #busy = new Map<number, Gate>()
+  readonly #clusters: ClusterStates
   readonly #copies = new Set<Promise<void>>()
   /** What the scan has to wait for before it reads anything, and whether it is done. */
   #before: Promise<void> = Promise.resolve()
   #isAtPoint = false
   #over = false
+  /** A backup waits no longer for a disk's server that is away than a guest may wait for the backup. The guest waits on. */
+  #reading: ReadOptions
 
-  /** `drive`: dev_id of the archive. */
-  constructor(disk: OldData, drive: number, host: CopyHost) {
+  /** `disk`: below the guest drive, so that no read of the backup counts as one of the guest. `drive`: dev_id of the archive. */
+  constructor(disk: Disk, drive: number, host: CopyHost) {
     this.#disk = disk
     this.#drive = drive
     this.#host = host
-    this.#clusters = clusterCount(disk.size)
-    this.#settled = new ClusterSet(this.#clusters)
+    this.#reading = { patience: host.maxStall }
+    this.#clusters = new ClusterStates(disk.size)
   }
 
-  /**
-   * Writes of before that are not done belong to the point in time: neither scan nor guest touches their clusters until
-   * all of them are.
-   */
-  waitFor(modifications: readonly Modification[]): void {
-    const gate = new Gate()
-    for (const { first, last } of modifications) {
-      for (let cluster = first; cluster <= last; cluster++) this.#busy.set(cluster, gate)
-    }
-    this.#before = Promise.all(modifications.map((modification) => modification.gate.passed())).then(() => {
-      for (const { first, last } of modifications) this.#unclaim(first, last - first + 1)
+  /** Writes that the disk was given before the point in time, and has not done, belong to it. */
+  waitFor(writes: readonly UnfinishedWrite[]): void {
+    this.#before = this.#clusters.waitFor(writes).then(() => {
       this.#isAtPoint = true
     })
   }
 
-  /** Resolves when the disk is at the point in time. */
-  get before(): Promise<void> {
-    return this.#before
-  }
-
   /** Whether the old data of all these clusters is safe, or nobody wants it any more. */
   has(first: number, last: number): boolean {
-    if (this.#over) return true
-    return this.#settled.hasRange(first, last - first + 1)
+    return this.#over || this.#clusters.areSettled(first, last)
   }
 
   // The scan
 
+  /** The drive as the scan reads it: from the point in time on, cluster by cluster as it can claim them. */
+  get reader(): ClaimedReader {
+    return {
+      size: this.#disk.size,
+      claims: this,
+      map: (offset, length) => this.#survey(offset, length),
+      read: async (buffer, offset) => {
+        await this.#disk.read(buffer, offset, this.#reading)
+      },
+      // The disk remains the guest's.
+      close: async () => {},
+    }
+  }
+
+  async *#survey(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    await this.#before
+    yield* this.#disk.survey?.(offset, length) ?? this.#disk.map(offset, length, this.#reading)
+  }
+
   free(first: number, count: number): number {
-    let free = 0
-    for (let cluster = first; cluster < first + count; cluster++) if (this.#isFree(cluster)) free++
-    return free
+    return this.#clusters.free(first, count)
   }
 
   claim(first: number, count: number, most: number): ClusterRange[] {
-    return this.#claim(first, first + count - 1, most)
+    return this.#clusters.claim(first, first + count - 1, most)
   }
 
   settle(first: number, count: number): ClusterRange[] {
-    this.#settle(first, count)
-    this.#host.scanned(count)
+    this.#clusters.settle(first, count)
+    this.#host.figures.countScanned(count)
     return [{ first, count }]
   }
 
@@ -120,11 +104,12 @@ export class DriveCopy implements ClusterClaims {
 
   /** A request begins to wait for `secure`, or has been waiting since then. */
   waits(since?: number): Wait {
-    return this.#host.waits(since)
+    return this.#host.figures.waiting.begin(since)
   }
 
+  /** Whether requests of the guest wait, for this drive or for another one of the backup. */
   get isHolding(): boolean {
-    return this.#host.isHolding
+    return this.#host.figures.waiting.now > 0
   }
 
   get maxStall(): number {
@@ -162,10 +147,9 @@ export class DriveCopy implements ClusterClaims {
   async #archiveHole(first: number, last: number): Promise<boolean> {
     if (this.#over || !this.#isAtPoint) return false
     try {
-      if (!(await this.#disk.oldIsHole(...this.#bytesOf(first, last - first + 1)))) return false
+      if (!(await this.#isHole(...this.#bytesOf(first, last - first + 1)))) return false
       const lease = await this.#host.budget.charge(EMPTY_RUN_BYTES, undefined, { urgent: true })
-      if (!this.#over)
-        for (const stretch of this.#claim(first, last, last - first + 1)) this.#emitHole(stretch, lease.retain())
+      if (!this.#over) for (const stretch of this.#clusters.claim(first, last)) this.#emitHole(stretch, lease.retain())
       lease.release()
     } catch (error) {
       this.#host.fail(error)
@@ -177,12 +161,7 @@ export class DriveCopy implements ClusterClaims {
     while (!this.has(first, last)) {
       this.#copyFree(first, last)
       // Its own copies are among these, like those of others and reads of the scan.
-      const gates = new Set<Gate>()
-      for (let cluster = first; cluster <= last; cluster++) {
-        const gate = this.#busy.get(cluster)
-        if (gate !== undefined) gates.add(gate)
-      }
-      await Promise.all([...gates].map((gate) => gate.passed()))
+      await this.#clusters.passed(first, last)
     }
   }
 
@@ -191,55 +170,15 @@ export class DriveCopy implements ClusterClaims {
     while (this.#copies.size > 0) await Promise.all(this.#copies)
   }
 
-  /** Everybody who waits goes on. */
+  /** Opens every gate: all waiting requests continue. */
   end(): void {
     this.#over = true
-    for (const gate of new Set(this.#busy.values())) gate.open()
-    this.#busy.clear()
-  }
-
-  #isFree(cluster: number): boolean {
-    return !this.#settled.has(cluster) && !this.#busy.has(cluster)
-  }
-
-  /** Claims the free ones of `first` to `last`, at most `most`, in stretches of at most `longest` with a gate each. */
-  #claim(first: number, last: number, most: number, longest = most): ClusterRange[] {
-    const stretches: ClusterRange[] = []
-    let gate = new Gate()
-    let left = most
-    for (let cluster = first; cluster <= last && left > 0; cluster++) {
-      if (!this.#isFree(cluster)) continue
-      const open = stretches.at(-1)
-      if (open !== undefined && open.first + open.count === cluster && open.count < longest) open.count++
-      else {
-        stretches.push({ first: cluster, count: 1 })
-        gate = new Gate()
-      }
-      this.#busy.set(cluster, gate)
-      left--
-    }
-    return stretches
-  }
-
-  #settle(first: number, count: number): void {
-    if (this.#over) return
-    this.#settled.addRange(first, count)
-    this.#unclaim(first, count)
-  }
-
-  /** Whoever waits looks again. */
-  #unclaim(first: number, count: number): void {
-    const gates = new Set<Gate>()
-    for (let cluster = first; cluster < first + count; cluster++) {
-      const gate = this.#busy.get(cluster)
-      if (gate !== undefined) gates.add(gate)
-      this.#busy.delete(cluster)
-    }
-    for (const gate of gates) gate.open()
+    this.#reading = { patience: 0 }
+    this.#clusters.end()
   }
 
   #copyFree(first: number, last: number): void {
-    for (const stretch of this.#claim(first, last, last - first + 1, COPY_CLUSTERS)) this.#start(stretch)
+    for (const stretch of this.#clusters.claim(first, last, undefined, COPY_CLUSTERS)) this.#start(stretch)
   }
 
   #start(stretch: ClusterRange): void {
@@ -255,9 +194,18 @@ export class DriveCopy implements ClusterClaims {
 
   #copy(stretch: ClusterRange): Done {
     const [offset, length] = this.#bytesOf(stretch.first, stretch.count)
-    const hole = this.#disk.oldIsHole(offset, length)
+    const hole = this.#isHole(offset, length)
     if (typeof hole !== 'boolean') return hole.then((known) => this.#copyKnown(stretch, offset, length, known))
     return this.#copyKnown(stretch, offset, length, hole)
+  }
+
+  #isHole(offset: number, length: number): boolean | Promise<boolean> {
+    return this.#disk.isHole?.(offset, length) ?? this.#mapsHole(offset, length)
+  }
+
+  async #mapsHole(offset: number, length: number): Promise<boolean> {
+    for await (const { zero } of this.#disk.map(offset, length, this.#reading)) if (!zero) return false
+    return true
   }
 
   #bytesOf(first: number, count: number): [offset: number, length: number] {
@@ -294,7 +242,7 @@ export class DriveCopy implements ClusterClaims {
       throw error
     }
     try {
-      const done = this.#disk.readOld(slab.buffer.subarray(0, length), offset)
+      const done = this.#disk.read(slab.buffer.subarray(0, length), offset, this.#reading)
       if (done !== undefined) return done.then(() => this.#archive(stretch, length, slab), failed)
     } catch (error) {
       failed(error)
@@ -313,8 +261,8 @@ export class DriveCopy implements ClusterClaims {
   }
 
   #done({ first, count }: ClusterRange, read: boolean): Done {
-    this.#settle(first, count)
-    this.#host.copied(count, read)
+    this.#clusters.settle(first, count)
+    this.#host.figures.countCopied(count, read ? 1 : 0)
     return undefined
   }
 }

@@ -5,10 +5,11 @@
 
 import { CLUSTER_SIZE } from '../core/geometry.ts'
 import type { LongWrite, ServedDisk } from '../protocol/nbd/server/export.ts'
-import type { Disk, Done, ReadOptions, WriteOptions, ZeroOptions } from '../storage/disk.ts'
+import type { Disk, Done, WriteOptions, ZeroOptions } from '../storage/disk.ts'
 import { isOnePiece, type Piece, piecesOf } from '../storage/disks/pieces.ts'
 import type { DriveExtent } from '../storage/drive.ts'
-import type { DriveCopy, Modification, OldData } from './drive-copy.ts'
+import type { UnfinishedWrite } from './cluster-states.ts'
+import type { DriveCopy } from './drive-copy.ts'
 import { Gate } from './gate.ts'
 import { Patience } from './patience.ts'
 import type { Wait } from './waiting.ts'
@@ -18,7 +19,8 @@ interface Known {
   since?: number
 }
 
-interface OpenModification extends Modification {
+/** A write that was given to the disk and is not done. */
+interface Modification extends UnfinishedWrite {
   /** It comes in pieces, and belongs to this point in time although not all of them have come. */
   before?: DriveCopy
 }
@@ -29,32 +31,33 @@ interface Begun extends Known {
   /** The backup of which that is. */
   owner?: DriveCopy
   /** What the change is a piece of. */
-  whole?: OpenModification
+  whole?: Modification
 }
 
-export class GuestDrive implements Disk, ServedDisk, OldData {
+export class GuestDrive implements Disk, ServedDisk {
   /** As far as the disk below can do it. */
   readonly prefetch?: Disk['prefetch']
-  readonly #disk: Disk
-  readonly #modifications = new Set<OpenModification>()
+  /** The disk below, which a backup reads directly. */
+  readonly disk: Disk
+  readonly #modifications = new Set<Modification>()
   #copy: DriveCopy | null = null
   #requests = 0
 
   constructor(disk: Disk) {
-    this.#disk = disk
+    this.disk = disk
     this.prefetch = disk.prefetch?.bind(disk)
   }
 
   get size(): number {
-    return this.#disk.size
+    return this.disk.size
   }
 
   get minBlock(): number | undefined {
-    return this.#disk.minBlock
+    return this.disk.minBlock
   }
 
   get upstream(): Disk['upstream'] {
-    return this.#disk.upstream
+    return this.disk.upstream
   }
 
   /** Reads and changes that the guest has asked for. */
@@ -63,14 +66,14 @@ export class GuestDrive implements Disk, ServedDisk, OldData {
   }
 
   get readOnly(): boolean {
-    return this.#disk.readOnly
+    return this.disk.readOnly
   }
 
   /**
    * From the next request on, writes are preceded by copies. Those that the disk was given before belong to the point
    * in time, whole, though they may not be done yet: returned, so that nobody reads their clusters before.
    */
-  intercept(copy: DriveCopy): Modification[] {
+  intercept(copy: DriveCopy): UnfinishedWrite[] {
     this.#copy = copy
     for (const modification of this.#modifications) modification.before = copy
     return [...this.#modifications]
@@ -83,22 +86,7 @@ export class GuestDrive implements Disk, ServedDisk, OldData {
 
   read(buffer: Uint8Array, offset: number): Done {
     this.#requests++
-    return this.#disk.read(buffer, offset)
-  }
-
-  /** The same for the backup: no request of the guest. */
-  readOld(buffer: Uint8Array, offset: number): Done {
-    return this.#disk.read(buffer, offset, this.#patience)
-  }
-
-  /** A backup waits for a disk's server that is away no longer than a guest would wait for the backup; the guest waits on. */
-  get #patience(): ReadOptions {
-    return { patience: this.#copy?.maxStall ?? 0 }
-  }
-
-  /** Whether there is nothing but zeroes to be read. */
-  oldIsHole(offset: number, length: number): boolean | Promise<boolean> {
-    return this.#disk.isHole?.(offset, length) ?? this.#mapsHole(offset, length)
+    return this.disk.read(buffer, offset)
   }
 
   /** Whether changes wait for a backup. */
@@ -119,7 +107,7 @@ export class GuestDrive implements Disk, ServedDisk, OldData {
 
   /** Its pieces all belong to a point in time, or none. */
   beginWrite(offset: number, length: number): LongWrite {
-    const modification: OpenModification = { ...clustersOf({ offset, length }), gate: new Gate() }
+    const modification: Modification = { ...clustersOf({ offset, length }), gate: new Gate() }
     this.#modifications.add(modification)
     return {
       write: (buffers, at, options) => this.#write(buffers, at, options, modification),
@@ -129,54 +117,40 @@ export class GuestDrive implements Disk, ServedDisk, OldData {
 
   zero(offset: number, length: number, options: ZeroOptions & Known = {}): Done {
     if (isOnePiece(length))
-      return this.#modify(offset, length, () => this.#disk.zero(offset, length, options), options.since)
+      return this.#modify(offset, length, () => this.disk.zero(offset, length, options), options.since)
     return this.#zeroInPieces(offset, length, options)
   }
 
   trim(offset: number, length: number, options?: WriteOptions & Known): Done {
     if (this.#copy === null && isOnePiece(length))
-      return this.#modify(offset, length, () => this.#disk.trim(offset, length, options))
+      return this.#modify(offset, length, () => this.disk.trim(offset, length, options))
     return this.#trimInPieces(offset, length, options)
   }
 
   flush(): Done {
-    return this.#disk.flush()
+    return this.disk.flush()
   }
 
   map(offset: number, length: number): AsyncIterable<DriveExtent> {
-    return this.#disk.map(offset, length)
-  }
-
-  survey(offset: number, length: number): AsyncIterable<DriveExtent> {
-    return this.#disk.survey?.(offset, length) ?? this.#disk.map(offset, length, this.#patience)
+    return this.disk.map(offset, length)
   }
 
   close(): Promise<void> {
-    return this.#disk.close()
+    return this.disk.close()
   }
 
-  async #mapsHole(offset: number, length: number): Promise<boolean> {
-    for await (const { zero } of this.#disk.map(offset, length, this.#patience)) if (!zero) return false
-    return true
-  }
-
-  #write(
-    buffers: readonly Uint8Array[],
-    offset: number,
-    options?: WriteOptions & Known,
-    whole?: OpenModification,
-  ): Done {
+  #write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions & Known, whole?: Modification): Done {
     let length = 0
     for (const { byteLength } of buffers) length += byteLength
-    return this.#modify(offset, length, () => this.#disk.write(buffers, offset, options), options?.since, whole)
+    return this.#modify(offset, length, () => this.disk.write(buffers, offset, options), options?.since, whole)
   }
 
   /** The backup that what belongs to this has to wait for. */
-  #copyFor(whole: OpenModification | undefined): DriveCopy | null {
+  #copyFor(whole: Modification | undefined): DriveCopy | null {
     return this.#copy === whole?.before ? null : this.#copy
   }
 
-  #modify(offset: number, length: number, act: () => Done, since?: number, whole?: OpenModification): Done {
+  #modify(offset: number, length: number, act: () => Done, since?: number, whole?: Modification): Done {
     this.#requests++
     if (length === 0) return act()
     const { first, last } = clustersOf({ offset, length })
@@ -223,10 +197,10 @@ export class GuestDrive implements Disk, ServedDisk, OldData {
     const act = (piece: Piece) => {
       // Where the first piece was fast the others have to follow.
       const fast = options.fast && piece.offset === offset
-      return this.#disk.zero(piece.offset, piece.length, { ...options, fast })
+      return this.disk.zero(piece.offset, piece.length, { ...options, fast })
     }
     await this.#copyFirst([...piecesOf(offset, length)], act, { since })
-    if (fua) await this.#disk.flush()
+    if (fua) await this.disk.flush()
   }
 
   /**
@@ -245,11 +219,11 @@ export class GuestDrive implements Disk, ServedDisk, OldData {
           if (done === null) return
           const part = within(piece, from, done)
           // Another backup may have begun meanwhile.
-          await this.#copyFirst([part], () => this.#disk.trim(part.offset, part.length))
+          await this.#copyFirst([part], () => this.disk.trim(part.offset, part.length))
           from = done + 1
         }
       }
-      if (fua) await this.#disk.flush()
+      if (fua) await this.disk.flush()
     } finally {
       patience.end()
     }

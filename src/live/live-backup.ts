@@ -15,7 +15,6 @@ import type { Run } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import type { BoundStage, StageContext } from '../core/stage.ts'
-import type { ClaimedReader } from '../stages/cluster-source/claims.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
 import { sink } from '../stages/sink.ts'
@@ -27,7 +26,6 @@ import { type CopyHost, DriveCopy } from './drive-copy.ts'
 import type { GuestDrive } from './guest-drive.ts'
 import { GuestFigures, type GuestStatus } from './guest-figures.ts'
 import { Progress } from './progress.ts'
-import type { Wait } from './waiting.ts'
 
 export const DEFAULT_MAX_STALL = 10_000
 
@@ -74,10 +72,10 @@ export class LiveBackup implements CopyHost {
   readonly #uuid: string
   readonly #options: LiveBackupOptions
   readonly #counters = new Counters()
-  readonly #figures: GuestFigures
+  readonly figures: GuestFigures
   /** What was taken of the archive. Copies for the guest do not count: they are made as long as there is room. */
   readonly #progress = new Progress(
-    () => this.#figures.scanned + (this.#budget?.returned ?? 0) + this.#counters.get('written'),
+    () => this.figures.scanned + (this.#budget?.returned ?? 0) + this.#counters.get('written'),
   )
   readonly #controller = new AbortController()
   readonly #copies: { drive: GuestDrive; copy: DriveCopy }[]
@@ -89,13 +87,13 @@ export class LiveBackup implements CopyHost {
     this.#uuid = options.uuid ?? randomUUID()
     this.maxStall = options.maxStall ?? DEFAULT_MAX_STALL
     const drives = Object.values(options.drives)
-    this.#figures = new GuestFigures(
+    this.figures = new GuestFigures(
       drives.map(({ size }) => size),
       this.#counters,
     )
     this.#copies = drives.map((drive, index) => ({
       drive,
-      copy: new DriveCopy(drive, index + 1, this),
+      copy: new DriveCopy(drive.disk, index + 1, this),
     }))
   }
 
@@ -111,7 +109,7 @@ export class LiveBackup implements CopyHost {
       checksums = true,
       signal,
     } = this.#options
-    const readers = Object.keys(drives).map((name, index) => [name, readerOf(this.#copies[index])])
+    const readers = Object.keys(drives).map((name, index) => [name, this.#copies[index].copy.reader])
     const signals = [this.#controller.signal, ...(signal === undefined ? [] : [signal])]
     await definePipeline([
       clusterSource({ drives: Object.fromEntries(readers), configs, uuid: this.#uuid }),
@@ -130,7 +128,7 @@ export class LiveBackup implements CopyHost {
   }
 
   get status(): LiveBackupStatus {
-    return { uuid: this.#uuid, ...this.#figures.status }
+    return { uuid: this.#uuid, ...this.figures.status }
   }
 
   /** As the interceptor sees it. */
@@ -147,12 +145,12 @@ export class LiveBackup implements CopyHost {
   #begin({ budget, counters }: StageContext, emit: (run: Run) => void): void {
     this.#budget = budget
     this.#emit = emit
-    this.#figures.begin({ budget, counters })
-    this.#figures.since = Date.now() / 1000
+    this.figures.begin({ budget, counters })
+    this.figures.since = Date.now() / 1000
     // The point in time: nothing can come between these, as nothing here waits.
     const before = this.#copies.map(({ drive, copy }) => drive.intercept(copy))
     for (const [index, { copy }] of this.#copies.entries()) copy.waitFor(before[index])
-    this.#figures.waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
+    this.figures.waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
     this.#progress.watch(this.#maxHang, (milliseconds) => this.#hangs(milliseconds))
   }
 
@@ -163,7 +161,7 @@ export class LiveBackup implements CopyHost {
   }
 
   #end(): void {
-    this.#figures.waiting.unwatch()
+    this.figures.waiting.unwatch()
     this.#progress.unwatch()
     for (const { drive, copy } of this.#copies) {
       drive.release()
@@ -181,7 +179,7 @@ export class LiveBackup implements CopyHost {
   }
 
   #hangs(milliseconds: number): void {
-    const message = `nothing of the archive has been taken for ${Math.round(milliseconds / 1000)} s: the backup was given up (${this.#figures.reached})`
+    const message = `nothing of the archive has been taken for ${Math.round(milliseconds / 1000)} s: the backup was given up (${this.figures.reached})`
     this.fail(
       new VmapipeError('FAILED', message, { hint: 'see why its target or reader hangs, or allow a longer --max-hang' }),
     )
@@ -189,7 +187,7 @@ export class LiveBackup implements CopyHost {
 
   #giveUp(waited: number): void {
     const hint = 'a faster target, a larger --buffer or a larger --max-stall'
-    this.fail(this.#figures.stalled(waited, this.maxStall, hint))
+    this.fail(this.figures.stalled(waited, this.maxStall, hint))
   }
 
   // What the copies of drives need
@@ -199,7 +197,7 @@ export class LiveBackup implements CopyHost {
   }
 
   emit(run: Run): void {
-    this.#figures.countArchived(run)
+    this.figures.countArchived(run)
     this.#emit(run)
   }
 
@@ -213,38 +211,5 @@ export class LiveBackup implements CopyHost {
             cause: error,
           }),
     )
-  }
-
-  waits(since?: number): Wait {
-    return this.#figures.waiting.begin(since)
-  }
-
-  get isHolding(): boolean {
-    return this.#figures.waiting.now > 0
-  }
-
-  copied(clusters: number, read: boolean): void {
-    this.#figures.countCopied(clusters, read ? 1 : 0)
-  }
-
-  scanned(clusters: number): void {
-    this.#figures.countScanned(clusters)
-  }
-}
-
-/** The drive as the scan reads it: from the point in time on, cluster by cluster as it can claim them. */
-function readerOf({ drive, copy }: { drive: GuestDrive; copy: DriveCopy }): ClaimedReader {
-  return {
-    size: drive.size,
-    claims: copy,
-    async *map(offset, length) {
-      await copy.before
-      yield* drive.survey(offset, length)
-    },
-    read: async (buffer, offset) => {
-      await drive.readOld(buffer, offset)
-    },
-    // The drive goes on being the guest's.
-    close: async () => {},
   }
 }
