@@ -66,7 +66,7 @@ function typesIn(declaration: string): string {
   return declaration.replace(/\/\*[\s\S]*?\*\/|\/\/.*|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`]*`/g, '')
 }
 
-describe('the package', { timeout: 120_000, ...needs('npm', 'tar') }, () => {
+describe('the package', { timeout: 180_000, ...needs('npm', 'tar') }, () => {
   const app = tmpDir({ after })
   const installed = join(app, 'node_modules/vmapipe')
   const run = (args: string[]) => spawnSync(process.execPath, args, { cwd: app, encoding: 'utf8' })

@@ -15,7 +15,7 @@ function example(page: string, name: string): string {
 }
 
 for (const page of ['README.md', 'pipelines/README.md']) {
-  test(`the library example of ${page} runs as it stands`, { timeout: 60_000 }, (t) => {
+  test(`the library example of ${page} runs as it stands`, { timeout: 120_000 }, (t) => {
     const dir = tmpDir(t)
     const modules = join(dir, 'node_modules/vmapipe')
     mkdirSync(modules, { recursive: true })
@@ -27,7 +27,7 @@ for (const page of ['README.md', 'pipelines/README.md']) {
   })
 }
 
-test('the config of the README is a good one', { timeout: 60_000 }, async (t) => {
+test('the config of the README is a good one', { timeout: 120_000 }, async (t) => {
   const dir = tmpDir(t)
   const config = /```yaml\n(.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8'))![1]
   writeFileSync(join(dir, 'my-backup.yaml'), config)

@@ -31,7 +31,7 @@ function alike(frames: number, { bytes, contentBytes }: Frame): MapBytes {
   return { size: head.length + frames * entry.length, read }
 }
 
-describe('a map of frames', { timeout: 60_000 }, () => {
+describe('a map of frames', { timeout: 180_000 }, () => {
   test('tells the frame of every byte, whatever its pages', async () => {
     const random = seeded(3)
     const frames = Array.from({ length: 3_000_000 }, () => ({

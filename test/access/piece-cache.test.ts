@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { PieceCache, type View } from '../../src/access/piece-cache.ts'
 import { Budget } from '../../src/core/budget.ts'
 
-const limits = { timeout: 20_000 }
+const limits = { timeout: 60_000 }
 const PIECE = 1000
 
 interface Rig {

@@ -10,7 +10,7 @@ import { needs } from '../support/tools.ts'
 import { LAUNCHER, oneLine, startCli, vmapipe } from './cli.ts'
 import { CONFIG, sha256, writeGuest } from './guest.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 120_000 }
 
 test('the compression follows the name, and every archive restores to the same bytes', limits, async (t) => {
   const dir = tmpDir(t)

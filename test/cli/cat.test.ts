@@ -9,7 +9,7 @@ import { archiveOf, type Hooks, patchyImage } from '../access/made-archive.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { LAUNCHER, oneLine, startCli, vmapipe } from './cli.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 const image = patchyImage(6_000_000)
 
 async function archiveIn(t: Hooks, making: Parameters<typeof archiveOf>[1]): Promise<string> {
@@ -26,7 +26,7 @@ describe('vmapipe cat', limits, () => {
     assert.ok(stdout.equals(image))
     const file = `${archive}.raw`
     const shell = '"$0" "$1" cat "$2" drive-scsi0 --offset 1MiB --length 64KiB > "$3"'
-    execFileSync('sh', ['-c', shell, process.execPath, LAUNCHER, archive, file], { timeout: 30_000 })
+    execFileSync('sh', ['-c', shell, process.execPath, LAUNCHER, archive, file], { timeout: 120_000 })
     assert.ok(readFileSync(file).equals(image.subarray(1 << 20, (1 << 20) + 65536)))
   })
 
@@ -49,7 +49,7 @@ describe('vmapipe cat', limits, () => {
     const shell = 'set -o pipefail; "$0" "$1" cat "$2" drive-scsi0 | head -c 3'
     const run = promisify(execFile)('bash', ['-c', shell, process.execPath, LAUNCHER, archive], {
       encoding: 'buffer',
-      timeout: 30_000,
+      timeout: 120_000,
     })
     await assert.rejects(run, ({ code, stdout, stderr }: any) => {
       assert.deepEqual([code, stderr.toString()], [1, ''])

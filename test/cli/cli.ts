@@ -23,7 +23,7 @@ export interface CliOptions {
 const NODE_COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/vmapipe-test')
 
 /** One that hangs is killed, so that it cannot outlive its test. */
-const LONGEST_MS = 25_000
+const LONGEST_MS = 50_000
 
 export function startCli(args: string[], { cwd, env = {} }: CliOptions = {}) {
   return spawn(process.execPath, [LAUNCHER, ...args], {

@@ -6,7 +6,7 @@ import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { LAUNCHER, vmapipe } from './cli.ts'
 
-describe('a standard stream that is closed', { timeout: 60_000 }, () => {
+describe('a standard stream that is closed', { timeout: 180_000 }, () => {
   const dir = tmpDir({ after })
   /** In a shell, which can close them. */
   const shell = (line: string) =>

@@ -9,7 +9,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { LAUNCHER, oneLine, vmapipe } from './cli.ts'
 
 /** The demo takes its seconds, and more of them where tests run side by side. */
-const timeout = 90_000
+const timeout = 120_000
 
 function startDemo(t: TestContext, args: string[], TMPDIR: string) {
   const env = { ...process.env, NO_COLOR: '1', TMPDIR }

@@ -11,7 +11,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { oneLine, vmapipe } from './cli.ts'
 
-const timeout = 30_000
+const timeout = 120_000
 const withQemu = { timeout, ...needs('qemu-system-x86_64') }
 
 async function startMachine(t: { after(hook: () => void | Promise<void>): void }): Promise<string> {

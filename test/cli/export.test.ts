@@ -14,7 +14,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { oneLine, vmapipe } from './cli.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 
 interface Made {
   dir: string

@@ -11,7 +11,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { lacking, needs } from '../support/tools.ts'
 import { oneLine, startCli, vmapipe } from './cli.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 const MIB = 1 << 20
 
 /** So slow that it can be interrupted in its middle. */

@@ -10,7 +10,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { oneLine, startCli, vmapipe } from './cli.ts'
 import { CONFIG, writeGuest } from './guest.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 
 function manifest(fields: Partial<Manifest>): Manifest {
   return new Manifest({ uuid: new Uint8Array(16), ctime: 0, configs: [], drives: [], ...fields })

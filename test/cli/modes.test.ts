@@ -9,7 +9,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { lacking, needs } from '../support/tools.ts'
 import { LAUNCHER, startCli, vmapipe } from './cli.ts'
 
-const timeout = 40_000
+const timeout = 120_000
 const MIB = 1 << 20
 
 async function made(t: Parameters<typeof tmpDir>[0], size = 65_536): Promise<{ dir: string; archive: string }> {

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { tmpDir } from '../support/tmp.ts'
 import { LAUNCHER } from './cli.ts'
 
-const timeout = 30_000
+const timeout = 120_000
 
 /** A shell command in a folder, whose `$VMAPIPE` is the command line; Node itself cannot pass on what is not UTF-8. */
 function shell(cwd: string, command: string) {

@@ -13,7 +13,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { lacking, needs, which } from '../support/tools.ts'
 import { LAUNCHER, oneLine, vmapipe } from './cli.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 const MiB = 2 ** 20
 const README = join(import.meta.dirname, '../../src/cli/README.md')
 

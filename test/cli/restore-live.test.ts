@@ -13,7 +13,7 @@ import { type Serving, serveBy } from '../live/serving.ts'
 import { needs } from '../support/tools.ts'
 import { oneLine, vmapipe } from './cli.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 
 function restoring(t: TestContext, { dir, archive, into }: Made, flags: string[] = []): Promise<Serving> {
   return serveBy(t, ['restore', archive, into, '--live', ...flags], dir)

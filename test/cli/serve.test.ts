@@ -14,7 +14,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { LAUNCHER, oneLine, startCli, vmapipe } from './cli.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 120_000 }
 
 describe('serve refuses to start', () => {
   test('where nothing can be served, in one line', limits, async (t) => {

@@ -11,7 +11,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { type CliOptions, startCli, vmapipe } from './cli.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 const MIB = 1 << 20
 /** What a person waits for; more than the program promises, as this machine may be busy. */
 const SOON_MS = 3500

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { tmpDir } from '../support/tmp.ts'
 import { oneLine, vmapipe } from './cli.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 120_000 }
 const COMMANDS = [
   'backup',
   'restore',

@@ -14,7 +14,7 @@ import { needs } from '../support/tools.ts'
 import { oneLine, vmapipe } from './cli.ts'
 import { writeGuest } from './guest.ts'
 
-const limits = { timeout: 40_000 }
+const limits = { timeout: 120_000 }
 
 /** An archive with a damaged byte in its first extent's data. */
 async function damagedArchive(t: Parameters<typeof tmpDir>[0]) {

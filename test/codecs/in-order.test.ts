@@ -5,7 +5,7 @@ import { InOrder } from '../../src/codecs/in-order.ts'
 import { Lease } from '../../src/core/budget.ts'
 import { Chunk } from '../../src/core/items.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 
 function chunk(number: number, free = () => {}): Chunk {
   return new Chunk([Buffer.from([number])], [new Lease(1, free)])

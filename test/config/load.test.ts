@@ -103,7 +103,7 @@ test('what is no text, or far too large, is not read', async (t) => {
   assert.match(await fault(loadPipeline('/dev/zero', { registry })), /neither a file nor a block device/)
 })
 
-test('a FIFO and a folder are not waited for, as text or as a module', { timeout: 20_000 }, async (t) => {
+test('a FIFO and a folder are not waited for, as text or as a module', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   for (const name of ['fifo.yaml', 'fifo.js', 'fifo.ts']) {
     execFileSync('mkfifo', [join(dir, name)])

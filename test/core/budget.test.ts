@@ -4,7 +4,7 @@ import { setImmediate as tick } from 'node:timers/promises'
 import { Budget } from '../../src/core/budget.ts'
 import { discard } from '../../src/core/memory.ts'
 
-const timeout = 5_000
+const timeout = 60_000
 
 describe('the budget', { timeout }, () => {
   test('lets nobody have more than there is, and goes on when something comes back', async () => {

@@ -6,7 +6,7 @@ import { ByteQueue } from '../../src/core/byte-queue.ts'
 import { Chunk } from '../../src/core/items.ts'
 
 test('a byte queue gives the bytes in order, whatever the pieces, and every lease goes back', {
-  timeout: 20_000,
+  timeout: 60_000,
 }, async () => {
   const sizes = fc.array(fc.array(fc.integer({ min: 0, max: 50 }), { maxLength: 5 }), { maxLength: 10 })
   await fc.assert(
@@ -37,7 +37,7 @@ test('a byte queue gives the bytes in order, whatever the pieces, and every leas
   )
 })
 
-test('a byte queue finds what is spread over any number of pieces', { timeout: 20_000 }, () => {
+test('a byte queue finds what is spread over any number of pieces', { timeout: 60_000 }, () => {
   const letters = fc.array(fc.constantFrom('a', 'b'), { maxLength: 6 }).map((all) => all.join(''))
   const needles = fc.array(fc.constantFrom('a', 'b'), { minLength: 1, maxLength: 5 }).map((all) => all.join(''))
   fc.assert(

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { ClusterSet, PageAllowance } from '../../src/core/cluster-set.ts'
 
-describe('a set of clusters', { timeout: 20_000 }, () => {
+describe('a set of clusters', { timeout: 180_000 }, () => {
   test('behaves like a set, whatever ranges are added', () => {
     const size = 20_000
     const range = fc.tuple(fc.nat(size - 1), fc.integer({ min: 1, max: 9000 }))

@@ -9,7 +9,7 @@ import { defineStage, type SinkBody, type StageContext, type TransformBody, z } 
 import { many, none, stepWithFlush } from '../../src/core/steps.ts'
 import { bound, collect, itemsOf, through } from '../support/flow.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 const letters = () => ['a', 'b', 'c'].map((letter) => new Chunk([Buffer.from(letter)]))
 const text = (items: Item[]) => items.map((item) => Buffer.concat((item as Chunk).buffers).toString()).join('')
 const step = (name: string, create: (options: unknown, context: StageContext) => unknown) =>

@@ -12,7 +12,7 @@ import { sink } from '../../src/stages/sink.ts'
 import { source } from '../../src/stages/source.ts'
 import { bound, collect } from '../support/flow.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const MIB = 1 << 20
 const BUFFER = 16 * MIB
 const STALL_SECONDS = 0.2

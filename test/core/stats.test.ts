@@ -7,7 +7,7 @@ import type { BoundStage, Push, StageContext } from '../../src/core/stage.ts'
 import type { RunStats } from '../../src/core/stats.ts'
 import { bound } from '../support/flow.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const PIECE = 256 << 10
 const COUNT = 40
 

@@ -96,7 +96,7 @@ async function kill({ args, made, isWhole }: Series, dir: string, { after, isWri
   await Promise.race([sleep(after), closed])
   child.kill('SIGKILL')
   const [code] = await closed
-  await until(() => processesWith(dir).length === 0, 'the end of all children', 20)
+  await until(() => processesWith(dir).length === 0, 'the end of all children')
   if (existsSync(made)) {
     assert.ok(await isWhole(made), `after ${after} ms there is something under the final name that is not whole`)
     rmSync(made)

@@ -12,7 +12,7 @@ import { type Serving, serve } from '../live/serving.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const limits = { timeout: 40_000 }
+const limits = { timeout: 120_000 }
 
 async function served(t: TestContext, ...flags: string[]) {
   const dir = tmpDir(t)

@@ -11,7 +11,7 @@ import { golden, goldenBytes, goldenPath, needsGolden } from '../support/golden.
 import { seeded } from '../support/random.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 
 /** What is written to `to`, as the digest that is recorded. */
 function hashing(): { to: Writable; digest: () => string } {

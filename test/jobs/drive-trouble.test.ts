@@ -14,7 +14,7 @@ import { until } from '../storage/archive/processes.ts'
 import { halfCompressible } from '../support/content.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 30_000
+const timeout = 120_000
 const SIZE = 60 * CLUSTER_SIZE
 const NAMES = ['a', 'b', 'c']
 const CONTENT = NAMES.map((_, index) => halfCompressible(SIZE, index + 1))

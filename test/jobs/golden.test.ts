@@ -39,7 +39,7 @@ function expectedFiles({ layout, drives, extracted }: GoldenArchive): Record<str
 
 describe('archives of the real tool', needsGolden, () => {
   for (const [name, archive] of golden) {
-    test(`${name} lists, verifies and restores as it did there`, { timeout: 60_000 }, async (t) => {
+    test(`${name} lists, verifies and restores as it did there`, { timeout: 120_000 }, async (t) => {
       const from = goldenPath(name)
       const lines = listLines(await readManifest({ from }))
       assert.equal(lines.map((line) => `${line}\n`).join(''), archive.list)
@@ -58,7 +58,7 @@ describe('archives of the real tool', needsGolden, () => {
 
     // One of 4 GiB was hashed above, and takes its time.
     if (archive.drives.length === 0 || archive.drives.length > 10 || archive.drives[0].inputSize > 2 ** 30) continue
-    test(`${name} restores drive by drive where the user says`, { timeout: 60_000 }, async (t) => {
+    test(`${name} restores drive by drive where the user says`, { timeout: 120_000 }, async (t) => {
       const dir = tmpDir(t)
       const drives = archive.drives.map(({ name, devId }) => [name, join(dir, `drive ${devId}`)] as const)
       await restore({ from: goldenPath(name), drives: Object.fromEntries(drives) })
@@ -90,7 +90,7 @@ describe('the same drives as the real tool had', needsGolden, () => {
   // With several drives the order of clusters is the reader's choice, and the real tool's depends on its timing.
   for (const [name, archive] of golden) {
     if (archive.drives.length > 1) continue
-    test(`make the archive ${name} byte for byte`, { timeout: 60_000 }, async (t) => {
+    test(`make the archive ${name} byte for byte`, { timeout: 120_000 }, async (t) => {
       const to = join(tmpDir(t), 'a.vma')
       const { uuid, ctime } = archive.layout
       const drives = clusterSource({

@@ -10,7 +10,7 @@ import { verify } from '../../src/jobs/verify.ts'
 import { DRIVE, type Forgery, forge } from '../support/forge.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 120_000
 const HEADER = 12800
 const drive = (name: string, id = 1) => ({ ...DRIVE, id, name })
 const config = (name: string) => ({ name, data: Buffer.from('x') })

@@ -13,7 +13,7 @@ import { verify } from '../../src/jobs/verify.ts'
 import { sha256, writeGuest } from '../cli/guest.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 120_000 }
 
 test('a job answers with the manifest and what it saw of each drive', limits, async (t) => {
   const dir = tmpDir(t)

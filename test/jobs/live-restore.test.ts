@@ -8,7 +8,7 @@ import { CONFIG, imageAt, MiB, makeArchive, readAll, restoreLive } from '../live
 import { seed, seeded } from '../support/random.ts'
 import { needs } from '../support/tools.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 
 describe('a live restore', () => {
   for (const extension of ['vma', 'vma.zst']) {

@@ -54,7 +54,7 @@ describe('within any budget that is allowed', () => {
   }
 })
 
-test('less than that is refused at once, by a line that says how much is needed', { timeout: 30_000 }, async (t) => {
+test('less than that is refused at once, by a line that says how much is needed', { timeout: 120_000 }, async (t) => {
   const dir = tmpDir(t)
   const disk = join(dir, 'disk.raw')
   writeImage(disk, 8 * MIB, { noise: 8 * MIB })

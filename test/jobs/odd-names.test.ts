@@ -15,7 +15,7 @@ import { verify } from '../../src/jobs/verify.ts'
 import { DRIVE, type Forgery, forge } from '../support/forge.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 120_000 }
 const config = (name: string, data: string) => ({ name, data: Buffer.from(data) })
 
 function archiveIn(dir: string, forgery: Forgery): string {

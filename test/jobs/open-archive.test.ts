@@ -12,7 +12,7 @@ import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 const MIB = 1 << 20
 const NAME = 'drive-scsi0'
 

@@ -13,7 +13,7 @@ import { openRawReader } from '../../src/storage/raw-drive.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs, which } from '../support/tools.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 120_000 }
 const MiB = 2 ** 20
 
 /** A disk that sfdisk partitions by this script. */

@@ -12,7 +12,7 @@ import { startQemu } from '../support/qemu.ts'
 import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../support/qemu-builds.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 120_000
 
 const SIZE = (3 << 20) + 1536
 
@@ -77,7 +77,7 @@ async function assertUntouched(it: Machine): Promise<void> {
 
 for (const build of QEMU_BUILDS) {
   describe(`a backup of the guest of ${build.name}`, {
-    timeout: 60_000,
+    timeout: 120_000,
     ...needsQemu(build, 'qemu-system-x86_64'),
   }, () => {
     const machine = (t: TestContext, devices: readonly string[], args: readonly string[] = []) =>
@@ -203,7 +203,7 @@ async function begun({ monitor }: Machine): Promise<void> {
 
 for (const build of QEMU_BUILDS) {
   describe(`a drive of ${build.name} that its owner resizes during a backup`, {
-    timeout: 60_000,
+    timeout: 120_000,
     ...needsQemu(build, 'qemu-system-x86_64'),
   }, () => {
     for (const mode of ['guarded', 'push'] as const) {

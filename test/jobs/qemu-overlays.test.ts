@@ -16,7 +16,7 @@ import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../support/qemu-builds.t
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const timeout = 30_000
+const timeout = 120_000
 
 const SIZE = (3 << 20) + 512
 

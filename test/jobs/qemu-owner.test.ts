@@ -14,7 +14,7 @@ import { startQemu } from '../support/qemu.ts'
 import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../support/qemu-builds.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 30_000
+const timeout = 120_000
 
 const DRIVES = 3
 

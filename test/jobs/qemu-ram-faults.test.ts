@@ -16,7 +16,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { assertUnharmed, type RamGuest, snapshotsMemory, startRamGuest, statusOf } from './ram-guest.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 
 /** Takes some MiB, and then nothing: it stands still in the middle of the memory. */
 const STUCK = 'exec:head -c 20000000 >/dev/null; exec sleep 100'

@@ -12,7 +12,7 @@ import { startQemu } from '../support/qemu.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 120_000 }
 
 describe('--socket-dir', { ...limits, ...needs('qemu-system-x86_64') }, () => {
   // QEMU tells where it pushes to by a URI in which nothing is escaped.

@@ -8,7 +8,7 @@ import { readBack, refuseUnlessReadable } from '../../src/jobs/read-back.ts'
 import { writeGuest } from '../cli/guest.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 120_000 }
 
 test('what was written is read back, and damage on the disk found', limits, async (t) => {
   const dir = tmpDir(t)

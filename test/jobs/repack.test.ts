@@ -18,7 +18,7 @@ import { seeded } from '../support/random.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 const UUID = '01234567-89ab-4cde-8f01-23456789abcd'
 const CLUSTERS = 300
 

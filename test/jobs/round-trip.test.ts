@@ -13,7 +13,7 @@ import { nbdkit, qemuNbd } from '../support/nbd-server.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 const MIB = 1 << 20
 
 describe('a raw drive comes back', { timeout }, () => {

@@ -14,7 +14,7 @@ import { qemuNbd } from '../support/nbd-server.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 const SIZE = 60 * CLUSTER_SIZE
 const NAMES = ['drive-scsi0', 'drive-scsi1', 'drive-scsi2']
 /** So large that a compressed archive has several frames. */

@@ -37,7 +37,7 @@ function smallFolder(t: TestContext): string | null {
   return folder
 }
 
-describe('a folder for what is unpacked', { timeout: 60_000, ...needs('mount') }, () => {
+describe('a folder for what is unpacked', { timeout: 180_000, ...needs('mount') }, () => {
   const wish = 'needs the right to mount a tmpfs'
 
   test('that has room for the data, though not for all of the drive, is used', async (t) => {

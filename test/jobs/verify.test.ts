@@ -12,7 +12,7 @@ import { forge } from '../support/forge.ts'
 import { golden, goldenBytes, goldenPath, needsGolden } from '../support/golden.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 const from = (bytes: Buffer) => Readable.from([bytes])
 
 /** An archive of two drives, the second of them of one cluster with data, and where its extents begin. */

@@ -7,7 +7,7 @@ import { definePipeline } from '../../src/core/pipeline.ts'
 import { courtesy } from '../../src/live/courtesy.ts'
 import { collect, itemsOf } from '../support/flow.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 
 function scanned(pieces: number): ClusterItem[] {
   const manifest = new Manifest({

@@ -20,7 +20,7 @@ import { MiB, makeDisk, memoryDir } from './images.ts'
 import { type FioFigures, type Running, start, startFio } from './programs.ts'
 import { type Serving, serve } from './serving.ts'
 
-const timeout = 40_000
+const timeout = 60_000
 
 const MAX_STALL = 1000
 /** What a busy machine may add to a request that the backup has let go in time. */

@@ -13,7 +13,7 @@ import { PIECE_BYTES } from '../../src/storage/disks/pieces.ts'
 import { MemoryDisk } from '../support/memory-disk.ts'
 import { imagesOf } from './images.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 const MiB = 1 << 20
 const GiB = 2 ** 30
 

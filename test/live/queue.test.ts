@@ -9,7 +9,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { MiB, makeDisk } from './images.ts'
 import { type Serving, serve } from './serving.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 const MAX_STALL = 3000
 /** What a busy machine may add to a request that the backup has let go in time. */
 const SLACK = 1500

@@ -15,7 +15,7 @@ import { needs } from '../support/tools.ts'
 import { MiB, makeDisk } from './images.ts'
 import { serve } from './serving.ts'
 
-const options = { ...needs('nbdkit'), timeout: 30_000 }
+const options = { ...needs('nbdkit'), timeout: 60_000 }
 
 async function servedFromBadDisk(t: TestContext) {
   const dir = tmpDir(t)

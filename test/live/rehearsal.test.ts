@@ -6,7 +6,7 @@ import { rehearse } from '../../src/live/rehearsal.ts'
 import { Service } from '../../src/live/service.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 /** With this folder for what is temporary. */
 async function rehearseIn(folder: string): Promise<boolean> {

@@ -8,7 +8,7 @@ import { assertArchive, assertSame, keepCopy, MiB, makeDisk } from './images.ts'
 import { curl, run, startFio } from './programs.ts'
 import { serve } from './serving.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 
 describe('a served disk', () => {
   test('is in the archive as it was when fio began, which finds all that it wrote', {

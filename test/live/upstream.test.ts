@@ -11,7 +11,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { type Serving, serve } from './serving.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 const MiB = 2 ** 20
 
 /** nbdkit that can be killed and started again. */

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Progress } from '../../src/live/progress.ts'
 import { Waiting } from '../../src/live/waiting.ts'
 
-const timeout = 5000
+const timeout = 60_000
 
 describe('waiting for a backup', { timeout }, () => {
   test('counts from when a request was known, also while it waits', () => {

@@ -10,7 +10,7 @@ import { chunksOf, collectBytes, throughBytes } from '../support/bytes.ts'
 import { cut, halfCompressible, piped } from '../support/content.ts'
 import { needs } from '../support/tools.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 const MiB = 1 << 20
 const METHODS = ['zstd', 'lz4', 'gzip'] as const
 const sample = halfCompressible(9 * MiB + 12345)

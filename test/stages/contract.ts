@@ -28,7 +28,7 @@ export interface ContractCase {
 }
 
 export function stageContract(name: string, { stage, input, empty, deterministic = true }: ContractCase): void {
-  describe(`${name} keeps the contract of stages`, { timeout: 60_000 }, () => {
+  describe(`${name} keeps the contract of stages`, { timeout: 180_000 }, () => {
     const middle = async () => observed(await stage())
     const run = async (
       { bound: stage }: Observed,

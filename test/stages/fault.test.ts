@@ -32,7 +32,7 @@ test('a fault behind the last byte happens at the end of the input, and one furt
   assert.equal((await throughBytes(fault({ 'at-byte': 31 }), chunks)).length, 30)
 })
 
-test('what hangs ends when the run is aborted', { timeout: 10_000 }, async () => {
+test('what hangs ends when the run is aborted', { timeout: 60_000 }, async () => {
   const seen = await failing({ mode: 'hang', 'at-byte': 15 }, { code: 'ABORTED' }, { signal: AbortSignal.timeout(200) })
   assert.equal(seen, '0123456789abcde')
 })

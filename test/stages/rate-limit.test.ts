@@ -5,7 +5,7 @@ import { rateLimit } from '../../src/stages/rate-limit.ts'
 import { chunksOf, collectBytes } from '../support/bytes.ts'
 
 test('a rate so low that a timer cannot hold the wait lets nothing pass, and ends when aborted', {
-  timeout: 30_000,
+  timeout: 60_000,
 }, async (t) => {
   const warnings: Error[] = []
   const onWarning = (warning: Error) => void warnings.push(warning)

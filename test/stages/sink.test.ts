@@ -58,7 +58,7 @@ test('a Node stream is a sink', async () => {
   assert.equal((await text).toString(), 'ab')
 })
 
-test('an abort ends a write that nobody takes, and destroys the stream', { timeout: 10_000 }, async () => {
+test('an abort ends a write that nobody takes, and destroys the stream', { timeout: 60_000 }, async () => {
   const stream = new Writable({ write: () => {} })
   const controller = new AbortController()
   const run = definePipeline([itemsOf('bytes', [chunk('a')]), sink({ to: stream })]).run({ signal: controller.signal })

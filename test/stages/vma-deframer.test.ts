@@ -10,7 +10,7 @@ import { vmaFramer } from '../../src/stages/vma-framer.ts'
 import { manifestOf, through } from '../support/flow.ts'
 import { DRIVE, type Forgery, forge, UUID } from '../support/forge.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 const HEADER = 12800
 const CLUSTERS = 6
 

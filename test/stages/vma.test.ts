@@ -10,7 +10,7 @@ import { zeroElider } from '../../src/stages/zero-elider.ts'
 import { manifestOf, through } from '../support/flow.ts'
 import { golden, goldenBytes, needsGolden } from '../support/golden.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 
 /** As the real tool would. */
 function frame(items: Item[], slots = 58): Promise<Buffer> {
@@ -242,7 +242,7 @@ describe('an archive with checksums', { timeout }, () => {
   })
 })
 
-describe('archives of the real tool', { ...needsGolden, timeout: 60_000 }, () => {
+describe('archives of the real tool', { ...needsGolden, timeout: 180_000 }, () => {
   for (const [name, { layout }] of golden) {
     test(`${name}: deframed and framed again it is the same, byte for byte`, async () => {
       const archive = goldenBytes(name)

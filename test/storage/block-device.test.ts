@@ -10,7 +10,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { lacking, which } from '../support/tools.ts'
 import { readerContract, writerContract } from './contract.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const { skip } = needsLoopDevice
 const SECTOR = 512

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { readConfigFile } from '../../src/storage/config-file.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 
 test('a config file is read whole up to its largest size, and not beyond', { timeout }, async (t) => {
   const path = join(tmpDir(t), 'x.conf')

@@ -8,7 +8,7 @@ import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { test } from 'node:test'
 import type { DriveExtent, DriveReader, DriveWriter } from '../../src/storage/drive.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 
 /** Numbers 0..below from a seed (mulberry32), so that a failure can be repeated. */
 export function randomFrom(seed: number): (below: number) => number {

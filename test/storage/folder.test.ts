@@ -20,7 +20,7 @@ import { tmpDir } from '../support/tmp.ts'
 
 /** nobody's. */
 const OTHER = 65534
-const timeout = 20_000
+const timeout = 60_000
 const manifest = new Manifest({
   uuid: Buffer.alloc(16, 1),
   ctime: 0,

@@ -11,7 +11,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { readerContract, sampleImage, writerContract } from './contract.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const qemu = needs('qemu-nbd', 'qemu-img')
 
 function convert(from: string, to: string, path: string, out: string): Buffer {

@@ -13,7 +13,7 @@ import { partialName, SHARED, UNLOCKED } from '../../src/storage/partial-name.ts
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 /** A file, or a folder with an image in it, as a killed run leaves it; its name. */
 function left(dir: string, name: string | Buffer, { place = SHARED, isFolder = false } = {}): string {

@@ -8,7 +8,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { collect, readerContract, writerContract, writeSparse } from './contract.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const servers = {
   'qemu-nbd': (t: any, dir: string, args: string[]) =>

@@ -20,7 +20,7 @@ import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { collect, readerContract, writerContract, writeSparse } from './contract.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 readerContract('raw file', {
   sparse: true,

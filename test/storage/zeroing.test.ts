@@ -13,7 +13,7 @@ for (const [name, calls] of [
   ['there are no system calls', null],
   ['neither filesystem nor device can do it', { fallocate: unable, blkZeroOut: unable }],
 ] as const) {
-  test(`zeroes are written where ${name}`, { timeout: 10_000 }, async (t) => {
+  test(`zeroes are written where ${name}`, { timeout: 60_000 }, async (t) => {
     const path = join(tmpDir(t), 'disk')
     const expected = Buffer.alloc(3_000_000, 1)
     writeFileSync(path, expected)
@@ -32,7 +32,7 @@ for (const [name, calls] of [
   })
 }
 
-test('a device is asked for whole pages only, in pieces', { timeout: 10_000 }, async (t) => {
+test('a device is asked for whole pages only, in pieces', { timeout: 60_000 }, async (t) => {
   const path = join(tmpDir(t), 'disk')
   writeFileSync(path, '')
   const file = await open(path, 'r+')

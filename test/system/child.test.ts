@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import { findProgram, spawnTied } from '../../src/system/child.ts'
 import { needs } from '../support/tools.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 const module = pathToFileURL(new URL('../../src/system/child.ts', import.meta.url).pathname).href
 
 /** Starts a process that has a tied `sleep`, prints its pid, and then does `ending`. */

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { descriptorFile, skip, writeAll } from '../../src/system/write-all.ts'
 import { tmpDir } from '../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const views = (count: number) => Array.from({ length: count }, (_, index) => Buffer.from(`${index},`.repeat(index % 7)))
 

@@ -45,7 +45,7 @@ test('the table has a line for each stage, and says which one held the run back'
   )
 })
 
-describe('vmapipe --stats', { timeout: 60_000 }, () => {
+describe('vmapipe --stats', { timeout: 180_000 }, () => {
   /** Takes 16 MiB at about 16 MiB a second. */
   const SLOW = "exec:'while head -c 262144 | grep -q .; do sleep 0.015; done'".replaceAll("'", '')
 

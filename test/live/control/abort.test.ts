@@ -11,7 +11,7 @@ import { tmpDir } from '../../support/tmp.ts'
 import { MiB, makeDisk } from '../images.ts'
 import { type Serving, serve } from '../serving.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 
 async function start(t: TestContext, ...flags: string[]): Promise<{ serving: Serving; dir: string }> {
   const dir = tmpDir(t)

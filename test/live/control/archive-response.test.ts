@@ -8,7 +8,7 @@ import { ArchiveResponse } from '../../../src/live/control/archive-response.ts'
 import { seeded } from '../../support/random.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n'
 const END = '0\r\nVmapipe-Outcome: complete\r\n\r\n'

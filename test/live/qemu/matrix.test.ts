@@ -19,7 +19,7 @@ import { seed, seeded } from '../../support/random.ts'
 import { imagesOf } from '../images.ts'
 import { type DaemonDrives, RandomWriter, startDaemonDrives } from './storage-daemon.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 
 /** A sink that keeps everything, and awaits `pace` before each write. */
 function archiveSink(pace: () => Promise<unknown> = async () => {}) {

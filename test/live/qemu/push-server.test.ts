@@ -19,7 +19,7 @@ import { tmpDir } from '../../support/tmp.ts'
 const OTHER = 65534
 
 const asRoot = {
-  timeout: 20_000,
+  timeout: 60_000,
   skip: process.getuid?.() !== 0 && 'needs root: the folder is for a QEMU of another user',
 }
 

@@ -6,7 +6,7 @@ import { CLUSTER_SIZE } from '../../../src/core/geometry.ts'
 import type { Run } from '../../../src/core/items.ts'
 import { PushTarget } from '../../../src/live/qemu/push-target.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 
 function setUp({ size = 10 * CLUSTER_SIZE, memory = 1 << 20 } = {}) {
   const budget = new Budget(memory)

@@ -12,7 +12,7 @@ import { sampleImage, writeSparse } from '../../storage/contract.ts'
 import { identityOf } from '../../storage/disks/overlay/overlays.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 60_000 }
 const MiB = 2 ** 20
 
 interface Changes {

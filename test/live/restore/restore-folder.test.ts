@@ -16,7 +16,7 @@ import { Manifest } from '../../../src/core/items.ts'
 import { RestoreFolder } from '../../../src/live/restore/restore-folder.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 60_000 }
 
 const manifest = new Manifest({
   uuid: Buffer.alloc(16, 1),

@@ -4,7 +4,7 @@ import { NbdClient } from '../../../src/protocol/nbd/client.ts'
 import * as nbd from '../../../src/protocol/nbd/constants.ts'
 import { type Peer, scripted, u16, u32, u64 } from './scripted-server.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 const { OPT_GO, OPT_STRUCTURED_REPLY, OPT_SET_META_CONTEXT, REP_ACK, REP_INFO, REP_META_CONTEXT } = nbd
 
 /** Greets and refuses structured replies, up to the client's OPT_GO. */

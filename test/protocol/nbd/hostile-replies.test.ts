@@ -4,7 +4,7 @@ import { NbdClient, type NbdOptions } from '../../../src/protocol/nbd/client.ts'
 import * as nbd from '../../../src/protocol/nbd/constants.ts'
 import { type Peer, type Received, scripted, u16, u32, u64 } from './scripted-server.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 const DONE = nbd.REPLY_FLAG_DONE
 const { REPLY_TYPE_OFFSET_DATA: DATA, REPLY_TYPE_OFFSET_HOLE: HOLE, REPLY_TYPE_BLOCK_STATUS: STATUS } = nbd
 

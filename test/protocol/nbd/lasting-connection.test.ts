@@ -10,7 +10,7 @@ import { seed, seeded } from '../../support/random.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { MemoryDisk } from './server/memory-disk.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 /** A server whose disk has a cache that it loses when it crashes. */
 class Upstream {

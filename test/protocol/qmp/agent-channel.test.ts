@@ -4,7 +4,7 @@ import { AgentChannel } from '../../../src/protocol/qmp/agent-channel.ts'
 import { qmpErrorClass } from '../../../src/protocol/qmp/client.ts'
 import { type Peer, scripted } from './scripted-server.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 const DELIMITER = Buffer.of(0xff)
 
 /** Takes a sync, and gives its id. */

@@ -9,7 +9,7 @@ import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
 import { scripted } from './scripted-server.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const withDaemon = { timeout, ...needs('qemu-storage-daemon') }
 
 const node = (name: string) => ({ driver: 'null-co', 'node-name': name, size: 1 << 20, 'read-zeroes': true })

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { QmpClient } from '../../../src/protocol/qmp/client.ts'
 import { GREETING, type Peer, scripted } from './scripted-server.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 
 const greetings: [string, RegExp, (peer: Peer) => void][] = [
   [

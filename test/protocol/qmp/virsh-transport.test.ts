@@ -9,7 +9,7 @@ import { putFakeVirsh, putLibvirt, putVirsh } from '../../support/fake-virsh.ts'
 import { startStorageDaemon } from '../../support/qemu.ts'
 import { needs } from '../../support/tools.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const VERSION = `say(JSON.stringify({ return: { qemu: { major: 7, minor: 2, micro: 0 }, package: '' } }) + '\\n')`
 

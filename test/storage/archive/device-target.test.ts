@@ -46,7 +46,7 @@ test(
   },
 )
 
-test('standard output that is a file is written from where it stands', { timeout: 20_000 }, async (t) => {
+test('standard output that is a file is written from where it stands', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   writeFileSync(join(dir, 'in'), 'archive')
   const { code, stderr } = await shellCopy(`cd '${dir}'; { printf 'before '; $COPY in -; printf ' after'; } >out`)
@@ -54,7 +54,7 @@ test('standard output that is a file is written from where it stands', { timeout
   assert.equal(readFileSync(join(dir, 'out'), 'utf8'), 'before archive after')
 })
 
-test('standard output that is appended to keeps what is there', { timeout: 20_000 }, async (t) => {
+test('standard output that is appended to keeps what is there', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   writeFileSync(join(dir, 'in'), 'archive')
   writeFileSync(join(dir, 'out'), 'before ')

@@ -10,7 +10,7 @@ import { outcome, processesIn, processesWith, shellCopy, startCopy, until } from
 
 const MIB = 1 << 20
 
-test('a command gets the archive on its input, and its own output goes to the user', { timeout: 20_000 }, async (t) => {
+test('a command gets the archive on its input, and its own output goes to the user', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const data = Buffer.alloc(3 * MIB, 'archive ')
   writeFileSync(join(dir, 'in'), data)
@@ -19,7 +19,7 @@ test('a command gets the archive on its input, and its own output goes to the us
   assert.ok(readFileSync(join(dir, 'out')).equals(data))
 })
 
-test('the output of a command is an archive', { timeout: 20_000 }, async (t) => {
+test('the output of a command is an archive', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const data = Buffer.alloc(3 * MIB + 1, 'archive ')
   writeFileSync(join(dir, 'in'), data)
@@ -27,7 +27,7 @@ test('the output of a command is an archive', { timeout: 20_000 }, async (t) => 
   assert.ok(readFileSync(join(dir, 'out')).equals(data))
 })
 
-test('a command that fails at the end is an error with what it said last', { timeout: 20_000 }, async () => {
+test('a command that fails at the end is an error with what it said last', { timeout: 60_000 }, async () => {
   const { code, stderr } = await outcome(
     startCopy('/bin/sh', 'exec:cat >/dev/null; echo first >&2; echo tape jammed >&2; exit 7'),
   )
@@ -35,13 +35,13 @@ test('a command that fails at the end is an error with what it said last', { tim
   assert.match(stderr, /^warning sink: first\nsink: the command '.*' ended with exit code 7: tape jammed\n$/)
 })
 
-test('a command that ends before it has read all is an error, even with exit code 0', { timeout: 20_000 }, async () => {
+test('a command that ends before it has read all is an error, even with exit code 0', { timeout: 60_000 }, async () => {
   const { code, stderr } = await outcome(startCopy('/dev/zero', 'exec:head -c 10 >/dev/null'))
   assert.equal(code, 1)
   assert.match(stderr, /ended with exit code 0 before it had taken the whole archive\n$/)
 })
 
-test('a command that closes its input and goes on is ended', { timeout: 20_000 }, async () => {
+test('a command that closes its input and goes on is ended', { timeout: 60_000 }, async () => {
   const marker = `sleep 986${process.pid}`
   const { code, stderr } = await outcome(startCopy('/dev/zero', `exec:exec <&-; ${marker}`))
   assert.equal(code, 1)
@@ -49,13 +49,13 @@ test('a command that closes its input and goes on is ended', { timeout: 20_000 }
   await until(() => processesWith(marker).length === 0, 'what it had started has ended')
 })
 
-test('a command that does not exist is an error', { timeout: 20_000 }, async () => {
+test('a command that does not exist is an error', { timeout: 60_000 }, async () => {
   const { code, stderr } = await outcome(startCopy('exec:no-such-command-here', '/dev/null'))
   assert.equal(code, 1)
   assert.match(stderr, /ended with exit code 127: .*no-such-command-here.*not found\n$/)
 })
 
-test('a source command that fails after its bytes leaves no archive', { timeout: 20_000 }, async (t) => {
+test('a source command that fails after its bytes leaves no archive', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const { code, stderr } = await outcome(startCopy('exec:echo bytes; exit 1', join(dir, 'vm.vma')))
   assert.equal(code, 1)
@@ -63,13 +63,13 @@ test('a source command that fails after its bytes leaves no archive', { timeout:
   assert.deepEqual(readdirSync(dir), [])
 })
 
-test('a source command that is killed is an error', { timeout: 20_000 }, async () => {
+test('a source command that is killed is an error', { timeout: 60_000 }, async () => {
   const { code, stderr } = await outcome(startCopy('exec:echo bytes; kill -9 $$', '/dev/null'))
   assert.equal(code, 1)
   assert.match(stderr, /was ended by SIGKILL\n$/)
 })
 
-test('an abort does not look like the end of the archive to a command', { timeout: 20_000 }, async (t) => {
+test('an abort does not look like the end of the archive to a command', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const controller = new AbortController()
   const line = `exec:cd '${dir}'; cat | cat >part && mv part whole`
@@ -83,7 +83,7 @@ test('an abort does not look like the end of the archive to a command', { timeou
   assert.deepEqual(readdirSync(dir), ['part'])
 })
 
-test('SIGTERM ends the commands at both ends, whatever they wait for', { timeout: 20_000 }, async () => {
+test('SIGTERM ends the commands at both ends, whatever they wait for', { timeout: 60_000 }, async () => {
   const marker = `sleep 985${process.pid}`
   const child = startCopy(`exec:${marker}; true`, `exec:${marker}; true`)
   await until(() => processesWith(marker).length >= 4, 'both commands run')
@@ -92,7 +92,7 @@ test('SIGTERM ends the commands at both ends, whatever they wait for', { timeout
   await until(() => processesWith(marker).length === 0, 'both commands are gone')
 })
 
-test('a command that ignores SIGTERM is killed', { timeout: 20_000 }, async () => {
+test('a command that ignores SIGTERM is killed', { timeout: 60_000 }, async () => {
   const target = archiveTarget(`exec:trap '' TERM; echo $$ >&2; while :; do sleep 0.1; done`, { warn: () => {} })
   await target.open()
   await target.write([Buffer.from('x')])
@@ -101,7 +101,7 @@ test('a command that ignores SIGTERM is killed', { timeout: 20_000 }, async () =
   assert.ok(performance.now() - started < 10_000)
 })
 
-test('a reader that stops early ends the command', { timeout: 20_000 }, async () => {
+test('a reader that stops early ends the command', { timeout: 60_000 }, async () => {
   const marker = `984${process.pid}`
   const source = archiveSource(`exec:cat /dev/zero; : ${marker}`, { budget: new Budget(32 * MIB) })
   await source.open()

@@ -84,7 +84,7 @@ test('a file that is missing, a folder and a socket are clear errors', async (t)
   await assert.rejects(open(dir), { code: 'USAGE', message: /is a folder/ })
 })
 
-test('standard input that is a file is read from where it stands', { timeout: 20_000 }, async (t) => {
+test('standard input that is a file is read from where it stands', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   writeFileSync(join(dir, 'in'), `first line\n${'archive '.repeat(1e6)}`)
   const { code, stderr } = await shellCopy(

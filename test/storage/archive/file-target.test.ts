@@ -102,7 +102,7 @@ test('a missing folder and a name that is a folder are clear errors', async (t) 
 })
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  test(`${signal} in the middle ends it with exit code 130 and leaves nothing`, { timeout: 20_000 }, async (t) => {
+  test(`${signal} in the middle ends it with exit code 130 and leaves nothing`, { timeout: 60_000 }, async (t) => {
     const dir = tmpDir(t)
     const child = startCopy('/dev/zero', join(dir, 'vm.vma'))
     await partialIn(dir)
@@ -114,7 +114,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-test('after kill -9 there is nothing under the name, and the next run clears up', { timeout: 20_000 }, async (t) => {
+test('after kill -9 there is nothing under the name, and the next run clears up', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const marker = `sleep 987${process.pid}`
   const child = startCopy(`exec:cat /dev/zero | cat; ${marker}`, join(dir, 'vm.vma'))
@@ -129,7 +129,7 @@ test('after kill -9 there is nothing under the name, and the next run clears up'
   assert.deepEqual(readdirSync(dir), ['vm.vma'])
 })
 
-test('a file size limit is a clear error with exit code 1, and leaves nothing', { timeout: 20_000 }, async (t) => {
+test('a file size limit is a clear error with exit code 1, and leaves nothing', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const { code, stderr } = await shellCopy(`ulimit -f 2048; $COPY /dev/zero '${dir}/vm.vma'`)
   assert.equal(code, 1)
@@ -137,7 +137,7 @@ test('a file size limit is a clear error with exit code 1, and leaves nothing', 
   assert.deepEqual(readdirSync(dir), [])
 })
 
-test('a full disk is a clear error with exit code 1, and leaves nothing', { timeout: 20_000 }, async (t) => {
+test('a full disk is a clear error with exit code 1, and leaves nothing', { timeout: 60_000 }, async (t) => {
   const disk = tmpDir(t)
   if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'none', disk]).status !== 0) {
     return lacking(t, 'needs the right to mount a tmpfs')
@@ -152,7 +152,7 @@ test('a full disk is a clear error with exit code 1, and leaves nothing', { time
   }
 })
 
-test('two runs at once: one wins, the other says so, and the file is whole', { timeout: 20_000 }, async (t) => {
+test('two runs at once: one wins, the other says so, and the file is whole', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const path = join(dir, 'vm.vma')
   const runs = ['a', 'b'].map((letter) =>

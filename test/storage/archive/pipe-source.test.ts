@@ -15,7 +15,7 @@ import { numbered, readAll } from './reading.ts'
 
 const MIB = 1 << 20
 
-test('standard input that is a pipe is read whole, in whatever pieces it comes', { timeout: 30_000 }, async (t) => {
+test('standard input that is a pipe is read whole, in whatever pieces it comes', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   writeFileSync(join(dir, 'in'), numbered(9 * MIB + 13))
   for (const feed of ['cat in', 'head -c 100 in; sleep 0.2; tail -c +101 in', 'dd if=in bs=4097 2>/dev/null']) {
@@ -24,19 +24,19 @@ test('standard input that is a pipe is read whole, in whatever pieces it comes',
   }
 })
 
-test('an empty pipe is an empty archive', { timeout: 20_000 }, async (t) => {
+test('an empty pipe is an empty archive', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   assert.equal((await shellCopy(`cd '${dir}'; true | $COPY - out && test -e out && ! test -s out`)).code, 0)
 })
 
-test('a terminal is refused as standard input', { ...needs('script'), timeout: 20_000 }, async (t) => {
+test('a terminal is refused as standard input', { ...needs('script'), timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const { stderr } = await shellCopy(`cd '${dir}'; script -qec "$COPY - out" typescript </dev/null >&2`)
   assert.match(stderr, /nobody can type an archive; redirect standard input/)
   assert.deepEqual(readdirSync(dir), ['typescript'])
 })
 
-test('SIGTERM ends a read that waits for a writer that does not write', { timeout: 20_000 }, async (t) => {
+test('SIGTERM ends a read that waits for a writer that does not write', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const child = startCopy('-', join(dir, 'out'), { stdio: ['pipe', 'ignore', 'pipe'] })
   child.stdin!.write('some')
@@ -46,7 +46,7 @@ test('SIGTERM ends a read that waits for a writer that does not write', { timeou
   assert.deepEqual(readdirSync(dir), [])
 })
 
-test('a process whose sink has failed does not wait for its standard input', { timeout: 20_000 }, async () => {
+test('a process whose sink has failed does not wait for its standard input', { timeout: 60_000 }, async () => {
   const child = startCopy('-', '/dev/full', { stdio: ['pipe', 'ignore', 'pipe'] })
   child.stdin!.on('error', () => {})
   child.stdin!.write(Buffer.alloc(8 * MIB))
@@ -55,7 +55,7 @@ test('a process whose sink has failed does not wait for its standard input', { t
   assert.match(stderr, /^sink: no space left/)
 })
 
-test('a FIFO waits for its writer', { timeout: 20_000 }, async (t) => {
+test('a FIFO waits for its writer', { timeout: 60_000 }, async (t) => {
   const fifo = join(tmpDir(t), 'fifo')
   execFileSync('mkfifo', [fifo])
   const source = archiveSource(fifo, { budget: new Budget(32 * MIB) })
@@ -68,7 +68,7 @@ test('a FIFO waits for its writer', { timeout: 20_000 }, async (t) => {
   await source.close()
 })
 
-test('a program that ends while nobody reads loses none of its output', { timeout: 20_000 }, async (t) => {
+test('a program that ends while nobody reads loses none of its output', { timeout: 60_000 }, async (t) => {
   const file = join(tmpDir(t), 'in')
   const all = numbered(160_000)
   writeFileSync(file, all)
@@ -85,7 +85,7 @@ test('a program that ends while nobody reads loses none of its output', { timeou
   await source.close()
 })
 
-test('an abort ends a read at once, and gives the memory back', { timeout: 20_000 }, async () => {
+test('an abort ends a read at once, and gives the memory back', { timeout: 60_000 }, async () => {
   const controller = new AbortController()
   const budget = new Budget(32 * MIB)
   const source = archiveSource(new PassThrough(), { budget, signal: controller.signal })

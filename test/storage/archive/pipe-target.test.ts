@@ -14,7 +14,7 @@ import { shellCopy, startCopy, until } from './processes.ts'
 
 const MIB = 1 << 20
 
-test('a pipe gets every byte, whatever its reader is like', { timeout: 20_000 }, async (t) => {
+test('a pipe gets every byte, whatever its reader is like', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const data = Buffer.alloc(5 * MIB, 'archive bytes ')
   writeFileSync(join(dir, 'in'), data)
@@ -22,12 +22,12 @@ test('a pipe gets every byte, whatever its reader is like', { timeout: 20_000 },
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
 })
 
-test('a reader that goes away is a clear error with exit code 1', { timeout: 20_000 }, async () => {
+test('a reader that goes away is a clear error with exit code 1', { timeout: 60_000 }, async () => {
   const { stderr } = await shellCopy('{ $COPY /dev/zero -; echo "exit $?" >&2; } | head -c 1 >/dev/null')
   assert.equal(stderr, 'sink: whoever reads standard output closed it before the archive was complete\nexit 1\n')
 })
 
-test('the commands that share our standard output can still write to it', { timeout: 20_000 }, async () => {
+test('the commands that share our standard output can still write to it', { timeout: 60_000 }, async () => {
   // A pipe that was left with O_NONBLOCK would make this `head` fail as soon as it is full.
   const { code, stderr } = await shellCopy(
     '{ $COPY /bin/sh -; head -c 3000000 /dev/zero; } | { sleep 1; cat; } | wc -c | { read -r n; test "$n" -gt 3000000; }',
@@ -35,13 +35,13 @@ test('the commands that share our standard output can still write to it', { time
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
 })
 
-test('a terminal is refused as standard output', { ...needs('script'), timeout: 20_000 }, async (t) => {
+test('a terminal is refused as standard output', { ...needs('script'), timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const { stderr } = await shellCopy(`cd '${dir}'; script -qec "$COPY /bin/sh -" typescript </dev/null >&2`)
   assert.match(stderr, /an archive is no text for a terminal; redirect standard output/)
 })
 
-test('SIGTERM ends a write that waits for a reader that does not read', { timeout: 20_000 }, async () => {
+test('SIGTERM ends a write that waits for a reader that does not read', { timeout: 60_000 }, async () => {
   const child = startCopy('/dev/zero', '-', { stdio: ['ignore', 'pipe', 'pipe'] })
   await once(child.stdout!, 'readable')
   await sleep(200)
@@ -50,7 +50,7 @@ test('SIGTERM ends a write that waits for a reader that does not read', { timeou
   assert.equal(code, 130)
 })
 
-test('a FIFO waits for its reader, gets the bytes, and stays a FIFO', { timeout: 20_000 }, async (t) => {
+test('a FIFO waits for its reader, gets the bytes, and stays a FIFO', { timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const fifo = join(dir, 'fifo')
   execFileSync('mkfifo', [fifo])
@@ -67,7 +67,7 @@ test('a FIFO waits for its reader, gets the bytes, and stays a FIFO', { timeout:
   assert.deepEqual(readdirSync(dir), ['fifo'])
 })
 
-test('an abort ends the wait for a reader of a FIFO', { timeout: 20_000 }, async (t) => {
+test('an abort ends the wait for a reader of a FIFO', { timeout: 60_000 }, async (t) => {
   const fifo = join(tmpDir(t), 'fifo')
   execFileSync('mkfifo', [fifo])
   const controller = new AbortController()
@@ -87,7 +87,7 @@ test('a stream of the caller gets all of the bytes, and is ended', async () => {
   assert.equal((await read).toString(), 'x'.repeat(5000) + 'y'.repeat(5000))
 })
 
-test('a stream of the caller may keep what it gets, whatever becomes of our memory', { timeout: 20_000 }, async () => {
+test('a stream of the caller may keep what it gets, whatever becomes of our memory', { timeout: 60_000 }, async () => {
   const kept: Buffer[] = []
   const keeping = new Writable({
     write(chunk, _, done) {

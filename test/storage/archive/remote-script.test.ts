@@ -67,7 +67,7 @@ function left(dir: string, name: string, place: string): string {
 const shells: Record<string, string[]> = { sh: ['sh'], bash: ['bash'], busybox: ['busybox', 'sh'] }
 
 for (const [name, shell] of Object.entries(shells)) {
-  describe(`the remote script under ${name}`, { ...needs(shell[0]), timeout: 30_000 }, () => {
+  describe(`the remote script under ${name}`, { ...needs(shell[0]), timeout: 180_000 }, () => {
     const write = (dir: string, file: string, body: Buffer | string, force = false) =>
       run(shell, dir, writeCommand, Buffer.concat([Buffer.from(words(file, force)), Buffer.from(body)]))
 
@@ -265,7 +265,7 @@ test('the command line means nothing to the shells that may read it', () => {
   }
 })
 
-test('it works under csh as the login shell', { ...needs('csh'), timeout: 20_000 }, (t) => {
+test('it works under csh as the login shell', { ...needs('csh'), timeout: 60_000 }, (t) => {
   const dir = join(tmpDir(t), 'd')
   mkdirSync(dir)
   const { status, stderr } = run(['csh', '-f'], dir, writeCommand, Buffer.from(`${words('vm.vma')}archive${NONCE}`))

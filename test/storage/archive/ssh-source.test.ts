@@ -9,7 +9,7 @@ import { needs } from '../../support/tools.ts'
 import { outcome, partialIn, processesIn, processesWith, startCopy, until } from './processes.ts'
 
 const MIB = 1 << 20
-const options = { ...needs('sshd', 'ssh', 'ssh-keygen'), timeout: 30_000 }
+const options = { ...needs('sshd', 'ssh', 'ssh-keygen'), timeout: 60_000 }
 const url = (name: string) => `ssh://${SSH_HOST}/~/${name}`
 
 test('the size of a remote file is known before its bytes come', options, async (t) => {

@@ -12,7 +12,7 @@ import { needs } from '../../support/tools.ts'
 import { outcome, partialIn, processesIn, processesWith, shellCopy, startCopy, until } from './processes.ts'
 
 const MIB = 1 << 20
-const options = { ...needs('sshd', 'ssh', 'ssh-keygen'), timeout: 30_000 }
+const options = { ...needs('sshd', 'ssh', 'ssh-keygen'), timeout: 60_000 }
 const url = (name: string) => `ssh://${SSH_HOST}/~/${encodeURIComponent(name)}`
 
 /** Nothing is there under any name, and no process of a session is left. */
@@ -148,7 +148,7 @@ for (const [signal, exit] of [
   })
 }
 
-test('a host that says nothing any more is given up, by ssh itself', { timeout: 30_000 }, async (t) => {
+test('a host that says nothing any more is given up, by ssh itself', { timeout: 60_000 }, async (t) => {
   const bin = tmpDir(t)
   const outer = process.env.PATH
   t.after(() => {

@@ -8,7 +8,7 @@ import { tmpDir } from '../../support/tmp.ts'
 import { readerContract, writerContract } from '../contract.ts'
 import { asReader, asWriter } from './as-drive.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const MiB = 2 ** 20
 const SIZE = 5 * MiB + 4096
 

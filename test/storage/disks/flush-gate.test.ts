@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { FlushGate } from '../../../src/storage/disks/flush-gate.ts'
 
-const timeout = 5000
+const timeout = 60_000
 
 /** A gate whose syncs the test ends one by one. */
 function controlled() {

@@ -26,7 +26,7 @@ function atOnce(fd: number, offset: number): boolean | null {
   return answers.find((answer) => typeof answer === 'boolean') ?? null
 }
 
-describe('looking for holes beside a guest', { timeout: 10_000 }, () => {
+describe('looking for holes beside a guest', { timeout: 180_000 }, () => {
   test('is done at once on a filesystem of this machine', (t) => {
     const { fd } = thin(t)
     assert.equal(atOnce(fd, 0), false)

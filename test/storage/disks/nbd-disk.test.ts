@@ -10,7 +10,7 @@ import { needs } from '../../support/tools.ts'
 import { readerContract, writerContract } from '../contract.ts'
 import { asReader, asWriter } from './as-drive.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const MiB = 2 ** 20
 
 readerContract('NBD disk', {

@@ -12,7 +12,7 @@ import { needs } from '../../support/tools.ts'
 import { readerContract, writerContract } from '../contract.ts'
 import { asReader, asWriter } from './as-drive.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const MiB = 2 ** 20
 
 function image(t: Pick<TestContext, 'after'>, content: Buffer): string {

@@ -10,7 +10,7 @@ import { openDisk } from '../../../src/storage/open-disk.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { checkExtents, randomFrom } from '../contract.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 const SIZE = 3 * 2 ** 20 + 777
 const CONNECTIONS = 4
 const WORKERS_EACH = 4

@@ -13,7 +13,7 @@ import { isListening, nbdkit } from '../../support/nbd-server.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
 
-const limits = { timeout: 30_000, skip: process.platform !== 'linux' && 'Linux only' }
+const limits = { timeout: 60_000, skip: process.platform !== 'linux' && 'Linux only' }
 const IN_USE = { code: 'FAILED', message: 'the NBD export is in use by this very process' }
 
 test('an NBD export that is written to is not read or written otherwise, by any name of its socket', {

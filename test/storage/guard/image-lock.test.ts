@@ -16,7 +16,7 @@ import { qemuNbd } from '../../support/nbd-server.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
 
-const limits = { timeout: 30_000, ...needs('qemu-nbd', 'qemu-img', 'qemu-io') }
+const limits = { timeout: 60_000, ...needs('qemu-nbd', 'qemu-img', 'qemu-io') }
 const SIZE = 2 ** 20
 const IN_USE = { code: 'FAILED', message: /^the image is in use by process \d+ \(qemu-nbd\)$/ }
 const OUR_OWN = { code: 'FAILED', message: /^the image is in use by this very process$/ }
@@ -126,7 +126,7 @@ test('a guest that starts on the old image meanwhile keeps it', limits, async (t
   assert.equal(statSync(path).ino, before)
 })
 
-test('what `vmapipe serve` has is in use', { timeout: 30_000 }, async (t) => {
+test('what `vmapipe serve` has is in use', { timeout: 60_000 }, async (t) => {
   const { path } = image(t)
   const disk = await openDisk(path)
   await assert.rejects(openDriveReader(path), OUR_OWN)

@@ -7,7 +7,7 @@ import { refuseOneDiskTwice } from '../../../src/storage/guard/same-disk.ts'
 import { loopDevice, needsLoopDevice } from '../../support/loop-device.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
-const limits = { timeout: 20_000 }
+const limits = { timeout: 60_000 }
 const TWICE = { code: 'USAGE', message: 'the drives a and b are one and the same disk' }
 
 async function areOne(one: string, other: string): Promise<void> {

@@ -11,7 +11,7 @@ import { needs, which } from '../../support/tools.ts'
 const KiB = 1024
 const MiB = 1024 * KiB
 const GiB = 1024 * MiB
-const timeout = 30_000
+const timeout = 60_000
 
 /** What the program makes of a device of this size; for most kinds a file will do. */
 const KINDS: [program: string, args: string[], size: number, found: RegExp][] = [

@@ -11,7 +11,7 @@ import { encodeMessage, Kind, MESSAGE_BYTES, type Message } from '../../../../sr
 import { SharedMemory } from '../../../../src/system/shared-memory.ts'
 import { tmpDir } from '../../../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const HEAD = Buffer.from('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: vmapipe-clusters\r\n\r\n')
 

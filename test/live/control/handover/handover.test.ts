@@ -17,7 +17,7 @@ import { tmpDir } from '../../../support/tmp.ts'
 import { assertArchive, keepCopy, MiB, makeDisk } from '../../images.ts'
 import { type Serving, serve } from '../../serving.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 
 async function served(t: TestContext, size = 8 * MiB, flags: string[] = []) {
   const disk = join(tmpDir(t), 'disk')

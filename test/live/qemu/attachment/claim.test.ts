@@ -12,7 +12,7 @@ import { startStorageDaemon } from '../../../support/qemu.ts'
 import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../../../support/qemu-builds.ts'
 import { tmpDir } from '../../../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const TAKEN = { code: 'FAILED', message: /another vmapipe is backing up this guest/ }
 

@@ -6,7 +6,7 @@ import { QmpClient } from '../../../../src/protocol/qmp/client.ts'
 import { startQemu } from '../../../support/qemu.ts'
 import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../../../support/qemu-builds.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 
 const FOREIGN = { code: 'FAILED', message: /let go on by somebody else/ }
 

@@ -10,7 +10,7 @@ import { startQemu } from '../../../support/qemu.ts'
 import { needsQemu, QEMU_BUILDS, type QemuBuild } from '../../../support/qemu-builds.ts'
 import { tmpDir } from '../../../support/tmp.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 
 /** A machine that runs, with one drive; a migration of it waits, before it hands the drive over, until `go`. */
 async function machine(t: TestContext, build: QemuBuild) {

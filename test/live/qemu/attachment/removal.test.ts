@@ -24,7 +24,7 @@ const WAYS: [string, (t: TestContext, qmp: string) => Promise<QmpClient>][] = [
 
 describe('what is ours in a QEMU is taken out', () => {
   for (const [way, connect] of WAYS) {
-    test(`although a client is connected: ${way}`, { timeout: 20_000, ...needs('qemu-storage-daemon') }, async (t) => {
+    test(`although a client is connected: ${way}`, { timeout: 60_000, ...needs('qemu-storage-daemon') }, async (t) => {
       const { qmp: path } = await startStorageDaemon(t)
       const qmp = await connect(t, path)
       t.after(() => qmp.close())

@@ -6,7 +6,7 @@ import { GuestAgent, StillFrozenError, withFrozen } from '../../../../src/live/q
 import { tmpDir } from '../../../support/tmp.ts'
 import { FakeAgent, type FakeAgentOptions } from './fake-agent.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 /** Short times: what hangs here hangs on purpose. */
 const TIMES = { answer: 200, freeze: 200, limit: 300 }
 

@@ -7,7 +7,7 @@ import { type FsfreezeMode, fsfreeze } from '../../../../src/live/qemu/freeze/fs
 import { tmpDir } from '../../../support/tmp.ts'
 import { FakeAgent, type FakeAgentOptions } from './fake-agent.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 const TIMES = { answer: 200, freeze: 200, limit: 300 }
 
 /** Whether the action found the guest frozen, and what the user was warned of. */

@@ -10,7 +10,7 @@ import { tmpDir } from '../../../support/tmp.ts'
 import { needs } from '../../../support/tools.ts'
 import { fileDrive, legacyDrive, rawImages } from '../images.ts'
 
-const limits = { timeout: 30_000, ...needs('qemu-system-x86_64', 'qemu-img') }
+const limits = { timeout: 60_000, ...needs('qemu-system-x86_64', 'qemu-img') }
 
 async function withMachine<T>(
   t: { after(hook: () => void | Promise<void>): void },
@@ -231,7 +231,7 @@ describe('discovery', () => {
   })
 
   test('of a storage daemon finds none: it has no guest', {
-    timeout: 10_000,
+    timeout: 60_000,
     ...needs('qemu-storage-daemon'),
   }, async (t) => {
     const { qmp } = await startStorageDaemon(t, ['--blockdev', 'driver=null-co,node-name=n,size=65536'])

@@ -11,7 +11,7 @@ import type { Run } from '../../../../src/core/items.ts'
 import { RamStream } from '../../../../src/live/qemu/ram/ram-stream.ts'
 import { tmpDir } from '../../../support/tmp.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const DRIVE = 3
 
 interface SetUp {

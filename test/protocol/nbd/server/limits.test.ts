@@ -10,7 +10,7 @@ import type { NbdServerOptions } from '../../../../src/protocol/nbd/server/serve
 import { MemoryDisk } from './memory-disk.ts'
 import { serve } from './wire-client.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const MiB = 2 ** 20
 
 type Context = Parameters<typeof serve>[0]

@@ -5,7 +5,7 @@ import { encodeGo, encodeMetaContext, encodeOption } from '../../../../src/proto
 import { MemoryDisk } from './memory-disk.ts'
 import { type Served, serve, type WireClient } from './wire-client.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 
 async function greeted(served: Served): Promise<WireClient> {
   const client = await served.connect()

@@ -12,7 +12,7 @@ import { tmpDir } from '../../../support/tmp.ts'
 import { MemoryDisk } from './memory-disk.ts'
 import { serve, WireClient } from './wire-client.ts'
 
-const timeout = 20_000
+const timeout = 60_000
 const MiB = 2 ** 20
 
 const openFiles = () => readdirSync('/proc/self/fd').length

@@ -12,7 +12,7 @@ import { sampleImage } from '../../../storage/contract.ts'
 import { tmpDir } from '../../../support/tmp.ts'
 import { needs } from '../../../support/tools.ts'
 
-const timeout = 30_000
+const timeout = 60_000
 const MiB = 2 ** 20
 const run = promisify(execFile)
 
@@ -35,7 +35,7 @@ async function serveFile(t: TestContext, content: Buffer | number, readOnly = fa
 
 /** libnbd's Python, which the distribution has for its own interpreter. */
 function nbdsh(uri: string, script: string) {
-  return run('/usr/bin/python3', ['-m', 'nbd', '--base-allocation', '-u', uri, '-c', script], { timeout: 20_000 })
+  return run('/usr/bin/python3', ['-m', 'nbd', '--base-allocation', '-u', uri, '-c', script], { timeout: 60_000 })
 }
 
 function hasNbdsh(): { skip: string | false } {

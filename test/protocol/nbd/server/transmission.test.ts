@@ -7,7 +7,7 @@ import type { NbdServerOptions } from '../../../../src/protocol/nbd/server/serve
 import { MemoryDisk } from './memory-disk.ts'
 import { serve, type WireClient } from './wire-client.ts'
 
-const timeout = 10_000
+const timeout = 60_000
 const MiB = 2 ** 20
 
 interface Setup extends NbdServerOptions {

@@ -15,7 +15,7 @@ import { checkExtents, collect, readerContract, sampleImage, writerContract } fr
 import { asReader, asWriter } from '../as-drive.ts'
 import { contentOf, damage, identityOf, overlayOver, reopen } from './overlays.ts'
 
-const limits = { timeout: 30_000 }
+const limits = { timeout: 60_000 }
 const MiB = 2 ** 20
 
 readerContract('an overlay without changes', {
