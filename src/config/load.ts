@@ -19,6 +19,8 @@ export interface PipelineConfig {
   /** Bytes. */
   buffer: number | undefined
   threads: number | undefined
+  /** Whether the archive is to be read back and checked. */
+  verify: boolean | undefined
 }
 
 export interface LoadOptions {
@@ -39,8 +41,8 @@ export async function loadPipeline(file: string, options: LoadOptions = {}): Pro
   const parts = MODULES.includes(extname(file))
     ? await loadModule(file, set, registry)
     : readPipeline(file, await readText(file), { set, env, registry })
-  const { name, buffer, threads } = parts
-  return { name, buffer, threads, pipeline: closedPipeline(file, parts.stages) }
+  const { name, buffer, threads, verify } = parts
+  return { name, buffer, threads, verify, pipeline: closedPipeline(file, parts.stages) }
 }
 
 /** Joins the stages to a pipeline. They must fit, from a source to a sink. */

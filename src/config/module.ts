@@ -1,5 +1,5 @@
 /**
- * Loads a pipeline from a module. Its default export is a result of definePipeline, or `{ stages: […], name?, buffer?, threads? }`,
+ * Loads a pipeline from a module. Its default export is a result of definePipeline, or `{ stages: […], name?, buffer?, threads?, verify? }`,
  * or a function of the parameters (--set) that returns one of these. Stages are made in code, or written as in a YAML config.
  */
 
@@ -57,7 +57,7 @@ async function call(file: string, make: (set: object) => unknown, set: Record<st
 }
 
 function parts(file: string, made: unknown, registry: Registry): PipelineParts {
-  const { stages, name, buffer, threads } = (made ?? {}) as Record<string, unknown>
+  const { stages, name, buffer, threads, verify } = (made ?? {}) as Record<string, unknown>
   if (!Array.isArray(stages)) {
     throw new VmapipeError('CONFIG', `${file}: expected a pipeline, or a map with stages`, {
       hint: 'export default definePipeline([…])',
@@ -83,6 +83,7 @@ function parts(file: string, made: unknown, registry: Registry): PipelineParts {
     name: typeof name === 'string' ? name : undefined,
     buffer: bytes,
     threads: threads as number | undefined,
+    verify: verify === true,
   }
 }
 

@@ -32,8 +32,8 @@ export function readPipeline(file: string, text: string, { set, env, registry }:
   const bound = bindItems(Array.isArray(items) ? items : [], registry, texts)
   problems.push(...bound.problems)
   if (!checked.success || problems.length > 0) throw failure(document, problems)
-  const { name, buffer, threads } = checked.data
-  return { name, buffer, threads, stages: bound.stages }
+  const { name, buffer, threads, verify } = checked.data
+  return { name, buffer, threads, verify, stages: bound.stages }
 }
 
 function topLevel(path: Path): string[] {

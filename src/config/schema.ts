@@ -11,6 +11,7 @@ export interface PipelineParts {
   name?: string
   buffer?: number
   threads?: number
+  verify?: boolean
   stages: readonly BoundStage[]
 }
 
@@ -42,6 +43,10 @@ export const pipelineSchema = z.strictObject({
     .max(256)
     .optional()
     .describe('processor-bound tasks that run at once; the number of processors by default'),
+  verify: z
+    .boolean()
+    .optional()
+    .describe('read the archive back when it is complete, and check it (as vmapipe run --verify does)'),
   stages: z.array(z.unknown()).min(1).describe('the stages in the order of the data'),
 })
 
@@ -67,11 +72,12 @@ export interface JsonSchema {
 /** JSON Schema (draft 2020-12) of a config with the stages of `registry`. */
 export function jsonSchema(registry: Registry): JsonSchema {
   const schema = toJson(pipelineSchema)
-  const { buffer, threads, stages, ...others } = schema.properties!
+  const { buffer, threads, verify, stages, ...others } = schema.properties!
   const properties = {
     ...others,
     buffer: orReference(buffer),
     threads: orReference(threads),
+    verify: orReference(verify),
     stages: { ...stages, items: { anyOf: stageItems(registry) } },
   }
   return {

@@ -30,3 +30,8 @@ export function waitDuration() {
     return z.NEVER
   })
 }
+
+/** The shortest text for whole milliseconds: `10s`, `500ms`. */
+export function durationText(milliseconds: number): string {
+  return milliseconds % 1000 === 0 ? `${milliseconds / 1000}s` : `${milliseconds}ms`
+}

@@ -3,39 +3,51 @@
 import type { Manifest } from '../core/items.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { formatBytes } from '../core/size.ts'
+import type { BoundStage } from '../core/stage.ts'
 import { uuidText } from '../formats/vma/uuid.ts'
-import { compressionFor, type WritingOptions } from './write-archive.ts'
+import { clusterSource } from '../stages/cluster-source.ts'
+import { compressor } from '../stages/compressor.ts'
+import { sink } from '../stages/sink.ts'
 
-export interface Announcement extends Pick<RunOptions, 'inform'>, Pick<WritingOptions, 'to' | 'compress'> {
-  /** The guest in words, such as "guest web01 (QEMU at /run/vm1.qmp)"; null for drives at rest. */
-  guest: string | null
-  /** Where each drive is read from, by its name, if that is known. */
-  sources?: Record<string, unknown>
-}
-
-/** To be called with the manifest, when drives and their sizes are known. */
-export function announce({ inform, guest, sources = {}, to, compress }: Announcement): (manifest: Manifest) => void {
-  const place = typeof to === 'string' ? to : null
-  const compression = compressionFor({ to, compress }).method
-  return (manifest) => {
-    const drives = manifest.drives.map(({ name, size }) => ({
-      name,
-      size,
-      from: sourceOf(sources, name),
-    }))
+/**
+ * To be called with the manifest, when drives and their sizes are known, and the guest in words, such as
+ * "guest web01 (QEMU at /run/vm1.qmp)"; null for drives at rest.
+ */
+export function announce(
+  stages: readonly BoundStage[],
+  inform: RunOptions['inform'],
+): (manifest: Manifest, guest: string | null) => void {
+  const sources = (optionsOf(stages, clusterSource)?.drives ?? {}) as Record<string, unknown>
+  const compression = String(optionsOf(stages, compressor)?.method ?? 'none')
+  const place = placeOf(stages)
+  return (manifest, guest) => {
+    const drives = manifest.drives.map(({ name, size }) => ({ name, size, from: sourceOf(sources, name) }))
     const what = drives.map(
       ({ name, size, from }) => `${name} ${formatBytes(size)}${from === null ? '' : ` from ${from}`}`,
     )
-    const target = `${place === '-' ? 'standard output' : (place ?? 'a stream')}${compression === 'none' ? '' : ` (${compression})`}`
+    const target = `${place === '-' ? 'standard output' : (place ?? otherTarget(stages))}${compression === 'none' ? '' : ` (${compression})`}`
     inform?.(`backup of ${[guest ?? 'drives at rest', ...what].join(', ')} to ${target}`, {
       backup: { guest, drives, to: place, compression, uuid: uuidText(manifest.uuid) },
     })
   }
 }
 
-/** The second line, of a running guest. `since` is in seconds since the epoch. */
-export function tellPointInTime(inform: RunOptions['inform'], since: number): void {
-  inform?.(`point in time: ${new Date(since * 1000).toISOString()}`, { pointInTime: since })
+/** Where the pipeline's sink puts its bytes; null if that is a stream, or if its end is another stage. */
+export function placeOf(stages: readonly BoundStage[]): string | null {
+  const to = optionsOf(stages.slice(-1), sink)?.to
+  return typeof to === 'string' ? to : null
+}
+
+function otherTarget(stages: readonly BoundStage[]): string {
+  const { name } = stages.at(-1)!.definition
+  return name === sink.definition.name ? 'a stream' : name
+}
+
+function optionsOf(
+  stages: readonly BoundStage[],
+  { definition: { name } }: { definition: { name: string } },
+): Record<string, unknown> | undefined {
+  return stages.find(({ definition }) => definition.name === name)?.options as Record<string, unknown> | undefined
 }
 
 function sourceOf(sources: Record<string, unknown>, name: string): string | null {

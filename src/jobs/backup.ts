@@ -1,15 +1,14 @@
 /** Drives that nobody writes to, into one VMA archive. */
 
-import { bindStage } from '../config/registry.ts'
-import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { checkOptions, flag, type Shape, text } from '../core/options.ts'
-import { type BoundStage, z } from '../core/stage.ts'
+import { z } from '../core/stage.ts'
 import { isDriveReader } from '../stages/cluster-source.ts'
 import type { DriveReader } from '../storage/drive.ts'
-import { announce } from './announce.ts'
-import { type JobOptions, type JobResult, jobShape, limit, runJob } from './job.ts'
-import { compressorFor, framerFor, type WritingOptions, writingShape } from './write-archive.ts'
+import { type JobOptions, type JobResult, jobShape } from './job.ts'
+import { boundStages, type PlannedStage, plannedLimit } from './plan.ts'
+import { runBackup } from './run-backup.ts'
+import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
 export interface BackupOptions extends JobOptions, WritingOptions {
   /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI; or an open drive, which is closed at the end. */
@@ -31,24 +30,22 @@ const shape = {
 /** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
 export async function backup(options: BackupOptions): Promise<JobResult> {
   checkOptions('backup', { shape, required: ['to'] }, options)
-  const { drives: sources, inform, to, compress } = options
-  const census = new Census(announce({ inform, guest: null, sources, to, compress }))
-  return runJob(backupStages(options, census), census, options)
+  return runBackup(boundStages(plannedBackup(options)), options)
 }
 
-function backupStages(options: BackupOptions, census: Census): BoundStage[] {
-  const { drives = {}, configs = {}, to, force, bwlimit, uuid, ctime, forceShare } = options
-  const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
+export function plannedBackup(options: BackupOptions): PlannedStage[] {
+  const { drives = {}, configs = {}, bwlimit, uuid, ctime, forceShare } = options
   if (Object.keys(drives).length + Object.keys(configs).length === 0) {
     throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
   }
+  const none = Object.keys(configs).length === 0
   return [
-    bindStage('cluster-source', { drives, configs, ...identity, ...(forceShare && { forceShare }) }),
-    ...limit(bwlimit),
-    bindStage('zero-elider', {}),
-    census.stage,
-    framerFor(options),
-    ...compressorFor(options),
-    bindStage('sink', { to, ...(force && { force }) }),
+    [
+      'cluster-source',
+      { drives, configs: none ? undefined : configs, uuid, ctime, forceShare: forceShare || undefined },
+    ],
+    ...plannedLimit(bwlimit),
+    ['zero-elider'],
+    ...plannedWriting(options),
   ]
 }

@@ -12,8 +12,9 @@ import { clusterSource } from '../stages/cluster-source.ts'
 import { driveFilter, filtered } from '../stages/drive-filter.ts'
 import { type JobResult, limit, runJob } from './job.ts'
 import { openArchive } from './open-archive.ts'
+import { boundStages } from './plan.ts'
 import { type ReadOptions, reading, readShape } from './read-archive.ts'
-import { compressorFor, framerFor, type WritingOptions, writingShape } from './write-archive.ts'
+import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
 export interface RepackOptions extends ReadOptions, WritingOptions {
   /** Clusters stay in the order in which they are: nothing has to be found, nor unpacked to be put in order. */
@@ -89,13 +90,7 @@ function passing(options: RepackOptions): BoundStage[] {
 }
 
 function writing(options: RepackOptions, census: Census): BoundStage[] {
-  const { to, force } = options
-  return [
-    census.stage,
-    framerFor(options),
-    ...compressorFor(options),
-    bindStage('sink', { to, ...(force && { force }) }),
-  ]
+  return [census.stage, ...boundStages(plannedWriting(options))]
 }
 
 /** That of the archive, unless another one is wanted. */

@@ -1,10 +1,10 @@
-/** How a job writes an archive: its options, and the stages that frame and compress. */
+/** How a job writes an archive: its options, and the stages that frame, compress and write. */
 
 import type { Writable } from 'node:stream'
-import { bindStage } from '../config/registry.ts'
 import { atLeastOne, flag, placeOrStream, type Shape, text } from '../core/options.ts'
-import { type BoundStage, z } from '../core/stage.ts'
+import { z } from '../core/stage.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
+import type { PlannedStage } from './plan.ts'
 
 export interface WritingOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
@@ -36,25 +36,23 @@ export const writingShape = {
   index: flag,
 } satisfies Shape<WritingOptions>
 
-/** The framer, with checksums and an index unless the options say otherwise. `slots` is the most clusters of an extent. */
-export function framerFor(
-  { checksums = true, index = true }: Pick<WritingOptions, 'checksums' | 'index'>,
-  slots?: number,
-): BoundStage {
-  return bindStage('vma-framer', { checksums, index, ...(slots !== undefined && { slots }) })
+/** The stages that write clusters into an archive. */
+export function plannedWriting(options: WritingOptions): PlannedStage[] {
+  const { to, force, checksums = true, index = true } = options
+  return [
+    ['vma-framer', { checksums: checksums ? undefined : false, index: index ? undefined : false }],
+    ...plannedCompressor(options),
+    ['sink', { to, force: force ? true : undefined }],
+  ]
 }
 
-/** The compression that the user wants, or the one that the name of the archive tells. */
-export function compressionFor({ compress, to }: Pick<WritingOptions, 'compress' | 'to'>): Compression {
+function plannedCompressor({ index = true, ...options }: WritingOptions): PlannedStage[] {
+  const chosen = compressionFor(options)
+  return chosen.method === 'none' ? [] : [['compressor', { ...chosen, map: index ? undefined : false }]]
+}
+
+/** The compression that is wanted, or told by the archive's name. */
+function compressionFor({ compress, to }: Pick<WritingOptions, 'compress' | 'to'>): Compression {
   const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
   return typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
-}
-
-/** The compressor for that compression; no stage if it is `none`. */
-export function compressorFor({
-  index = true,
-  ...options
-}: Pick<WritingOptions, 'compress' | 'to' | 'index'>): BoundStage[] {
-  const chosen = compressionFor(options)
-  return chosen.method === 'none' ? [] : [bindStage('compressor', { ...chosen, map: index })]
 }

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type QemuBackupOptions, qemuBackup } from '../../src/jobs/qemu-backup.ts'
+import { type BackupGuestOptions, backupGuest } from '../../src/jobs/backup-guest.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { footprintOf, namesIn } from '../../src/live/qemu/attachment/footprint.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
@@ -44,10 +44,10 @@ async function start(
   return { dir, images, qmp, monitor }
 }
 
-async function backUp({ qmp, dir }: Machine, more: Partial<QemuBackupOptions> = {}) {
+async function backUp({ qmp, dir }: Machine, more: Partial<BackupGuestOptions> = {}) {
   const warnings: string[] = []
   const to = join(dir, 'vm.vma')
-  const result = await qemuBackup({ qmp, to, warn: (message) => warnings.push(message), ...more })
+  const result = await backupGuest({ qmp, to, warn: (message) => warnings.push(message), ...more })
   return { result, warnings, to }
 }
 
@@ -106,7 +106,7 @@ for (const build of QEMU_BUILDS) {
     test('of drives that are named, under the names that the user gives, with configs', { timeout }, async (t) => {
       const it = await machine(t, ['virtio-blk-pci', 'virtio-blk-pci'])
       const to = join(it.dir, 'x.vma.zst')
-      const drives = [['drive-scsi7', 'node1']] as const
+      const drives = { 'drive-scsi7': 'node1' }
       const configs = { 'vm.json': join(it.dir, 'mine') }
       writeFileSync(configs['vm.json'], 'mine')
       const { result } = await backUp(it, { to, drives, configs })

@@ -5,7 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { qemuBackup } from '../../src/jobs/qemu-backup.ts'
+import { backupGuest } from '../../src/jobs/backup-guest.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { footprintOf, namesIn } from '../../src/live/qemu/attachment/footprint.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
@@ -163,7 +163,9 @@ for (const build of QEMU_BUILDS) {
       const onGuest = ({ clusters }: { clusters: { scanned: number } }) => {
         if (clusters.scanned > SIZE / 65536 + 1) made ??= snapshot(it)
       }
-      const error = await qemuBackup({ qmp, to, onGuest, bwlimit: '1500K', compress: 'none' }).catch((reason) => reason)
+      const error = await backupGuest({ qmp, to, onGuest, bwlimit: '1500K', compress: 'none' }).catch(
+        (reason) => reason,
+      )
       await made
       assert.match(error.message, /^the archive is whole, but a snapshot was made/)
       await assertWhole(t, it)

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { qemuBackup } from '../../src/jobs/qemu-backup.ts'
+import { backupGuest } from '../../src/jobs/backup-guest.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { footprintOf, namesIn } from '../../src/live/qemu/attachment/footprint.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
@@ -76,7 +76,7 @@ for (const build of QEMU_BUILDS) {
       const qmp = await qmpProxy(t, it.qmp, async ({ execute, arguments: args }) => {
         if (execute === 'blockdev-add' && args['node-name'] === 'vmapipe-tgt1') await it.monitor.execute('stop')
       })
-      await qemuBackup({ qmp, to: it.to, mode: 'guarded' })
+      await backupGuest({ qmp, to: it.to, mode: 'guarded' })
       await assertAs(it, 'paused')
     })
 
@@ -90,7 +90,7 @@ for (const build of QEMU_BUILDS) {
       })
       const events: string[] = []
       it.monitor.on(({ event }) => events.push(event))
-      await qemuBackup({ qmp, to: it.to, mode: 'guarded' })
+      await backupGuest({ qmp, to: it.to, mode: 'guarded' })
       assert.deepEqual(
         events.filter((event) => /STOP|RESUME/.test(event)),
         ['RESUME', 'STOP', 'RESUME'],
@@ -115,7 +115,7 @@ for (const build of QEMU_BUILDS) {
       await killedBefore(t, it, 'blockdev-add')
       await killedBefore(t, it, 'qom-set')
       const warnings: string[] = []
-      await qemuBackup({ qmp: it.second, to: it.to, warn: (message) => warnings.push(message) })
+      await backupGuest({ qmp: it.second, to: it.to, warn: (message) => warnings.push(message) })
       assert.match(warnings.join('\n'), /had left .*\nthe guest stood still because of .* it goes on/)
       await assertAs(it, 'running')
       await assertWhole(t, it, it.to)
@@ -129,7 +129,7 @@ for (const build of QEMU_BUILDS) {
       assert.equal(code, 0, stderr)
       await assert.rejects(it.monitor.execute('nbd-server-stop'), { message: /not running/ })
       await killedBefore(t, it, 'block-export-add')
-      await qemuBackup({ qmp: it.second, to: it.to, mode: 'guarded', warn: () => {} })
+      await backupGuest({ qmp: it.second, to: it.to, mode: 'guarded', warn: () => {} })
       await assertAs(it, 'paused')
     })
 
@@ -154,7 +154,7 @@ for (const build of QEMU_BUILDS) {
         isOver = true
         throw new Error('gone')
       })
-      await assert.rejects(qemuBackup({ qmp, to: it.to, mode: 'guarded' }))
+      await assert.rejects(backupGuest({ qmp, to: it.to, mode: 'guarded' }))
       await assertAs(it, 'running')
     })
 
@@ -176,7 +176,7 @@ for (const build of QEMU_BUILDS) {
         const archives = [it.to, join(it.dir, 'y.vma')]
         const both = await Promise.allSettled(
           [it.qmp, it.second].map((qmp, index) =>
-            qemuBackup({ qmp, to: archives[index], mode: modes[index], bwlimit: '8MiB/s' }),
+            backupGuest({ qmp, to: archives[index], mode: modes[index], bwlimit: '8MiB/s' }),
           ),
         )
         const won = both.findIndex(({ status }) => status === 'fulfilled')

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { qemuBackup } from '../../src/jobs/qemu-backup.ts'
+import { backupGuest } from '../../src/jobs/backup-guest.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { startCli, vmapipe } from '../cli/cli.ts'
 import { fileDrive, rawImages } from '../live/qemu/images.ts'
@@ -117,7 +117,7 @@ describe(`a guest whose memory goes into the backup goes on`, needsGuest(NEWER),
   test('when the backup is refused, because its memory cannot be protected', { timeout }, async () => {
     await it.monitor.execute('migrate-set-capabilities', { capabilities: [{ capability: 'xbzrle', state: true }] })
     const to = join(it.dir, 'refused.vma')
-    const refused = qemuBackup({ qmp: it.qmp, to, withRam: true })
+    const refused = backupGuest({ qmp: it.qmp, to, withRam: true })
     await assert.rejects(refused, { code: 'FAILED', message: /cannot save the guest's memory.*xbzrle/i })
     assert.equal(existsSync(to), false)
     await it.monitor.execute('migrate-set-capabilities', { capabilities: [{ capability: 'xbzrle', state: false }] })
@@ -126,7 +126,7 @@ describe(`a guest whose memory goes into the backup goes on`, needsGuest(NEWER),
 
   test('or stays paused, when it was paused before', { timeout }, async () => {
     await it.monitor.execute('stop')
-    await qemuBackup({ qmp: it.qmp, to: join(it.dir, 'paused.vma'), withRam: true })
+    await backupGuest({ qmp: it.qmp, to: join(it.dir, 'paused.vma'), withRam: true })
     assert.equal(await statusOf(it), 'paused')
     await it.monitor.execute('cont')
     await assertUnharmed(it)
@@ -147,7 +147,7 @@ describe('a backup with the memory of the guest', () => {
     monitor.close()
     if (major >= 10) return t.skip('the installed QEMU could')
     const to = join(tmpDir(t), 'never.vma')
-    await assert.rejects(qemuBackup({ qmp, to, withRam: true }), {
+    await assert.rejects(backupGuest({ qmp, to, withRam: true }), {
       code: 'FAILED',
       message: /may hang the guest for good/,
     })
@@ -156,11 +156,11 @@ describe('a backup with the memory of the guest', () => {
 
   test('is refused with what contradicts it', async () => {
     const to = 'never.vma'
-    await assert.rejects(qemuBackup({ qmp: 'no', to, withRam: true, mode: 'push' }), {
+    await assert.rejects(backupGuest({ qmp: 'no', to, withRam: true, mode: 'push' }), {
       code: 'USAGE',
       message: /guarded push/,
     })
-    await assert.rejects(qemuBackup({ qmp: 'no', to, withRam: true, fsfreeze: 'on' }), {
+    await assert.rejects(backupGuest({ qmp: 'no', to, withRam: true, fsfreeze: 'on' }), {
       code: 'USAGE',
       message: /frozen/,
     })

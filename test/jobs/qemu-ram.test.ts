@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { qemuBackup } from '../../src/jobs/qemu-backup.ts'
+import { backupGuest } from '../../src/jobs/backup-guest.ts'
 import { restore } from '../../src/jobs/restore.ts'
 import { assertCleanFilesystem, readDisk } from '../support/guest/filesystem.ts'
 import { needsGuest } from '../support/guest/machine.ts'
@@ -19,7 +19,7 @@ describe('a backup with the memory of the guest', needsGuest(NEWER), () => {
     const dir = tmpDir(t)
     const [from, into] = [join(dir, 'vm.vma.zst'), join(dir, 'restored')]
     const { acked } = it.guest
-    await qemuBackup({ qmp: it.qmp, to: from, withRam: true })
+    await backupGuest({ qmp: it.qmp, to: from, withRam: true })
     const begun = it.guest.acked + 1
     await assertUnharmed(it)
     await it.guest.kill()

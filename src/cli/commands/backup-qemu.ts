@@ -1,36 +1,19 @@
-/** `vmapipe backup` of the guest of a stock QEMU. */
+/** Flags of `vmapipe backup` for the guest of a stock QEMU. */
 
 import { type Command, Option } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
-import type { FsfreezeMode } from '../../live/qemu/freeze/fsfreeze.ts'
-import type { Mode } from '../../live/qemu/inventory/mode.ts'
-import { configRecord, type JobFlags } from '../flags.ts'
-import { runJob } from '../run-job.ts'
-import { backupSummary } from '../summary.ts'
+import { FSFREEZE_MODES, MODES } from '../../live/guest/modes.ts'
 
 export interface QemuFlags {
   qmp?: string
   libvirt?: string
-  mode?: Mode
+  connect?: string
+  mode?: (typeof MODES)[number]
   agent?: string
-  fsfreeze?: FsfreezeMode
+  fsfreeze?: (typeof FSFREEZE_MODES)[number]
   withRam?: boolean
   socketDir?: string
 }
-
-interface BackupFlags extends JobFlags, QemuFlags {
-  maxStall?: number
-  drive?: [string, string][]
-  config?: string[]
-  output: string
-  compress?: string
-  force?: boolean
-  checksums: boolean
-  index: boolean
-}
-
-const MODES: readonly Mode[] = ['auto', 'guarded', 'push']
-const FSFREEZE_MODES: readonly FsfreezeMode[] = ['auto', 'on', 'off']
 
 export function qemuOptions(command: Command): void {
   const mode = 'with --qmp: guarded push (the guest is safe from us), plain push (backup jobs), or auto, which says why'
@@ -38,6 +21,7 @@ export function qemuOptions(command: Command): void {
   command
     .option('--qmp <socket>', 'back up the running guest of this QEMU; -d NAME picks drives, -d NAME=NODE names them')
     .option('--libvirt <domain>', 'the same by its name in libvirt, through virsh')
+    .option('--connect <uri>', "with --libvirt: which libvirt; virsh's own choice unless given")
     .addOption(new Option('--mode <how>', mode).choices(MODES))
     .option('--agent <socket>', "with --qmp: socket of the guest's agent")
     .addOption(new Option('--fsfreeze <when>', freeze).choices(FSFREEZE_MODES))
@@ -49,7 +33,9 @@ export function isOfQemu({ qmp, libvirt }: QemuFlags): boolean {
   return qmp !== undefined || libvirt !== undefined
 }
 
-export function refuseQemuFlags({ mode, agent, fsfreeze, withRam, socketDir }: QemuFlags): void {
+export function refuseQemuFlags({ mode, agent, fsfreeze, withRam, socketDir, connect }: QemuFlags): void {
+  if (connect !== undefined)
+    throw new VmapipeError('USAGE', '--connect is for a guest of libvirt', { hint: 'add --libvirt DOMAIN' })
   if ([mode, agent, fsfreeze, withRam, socketDir].every((flag) => flag === undefined)) return
   throw new VmapipeError(
     'USAGE',
@@ -57,20 +43,5 @@ export function refuseQemuFlags({ mode, agent, fsfreeze, withRam, socketDir }: Q
     {
       hint: 'add --qmp SOCKET or --libvirt DOMAIN',
     },
-  )
-}
-
-export async function runQemu({ drive, config, output, buffer, threads, ...flags }: BackupFlags): Promise<void> {
-  const { progress, quiet, verbose, ...wishes } = flags
-  const { qemuBackup } = await import('../../jobs/qemu-backup.ts')
-  await runJob(
-    'backup',
-    { buffer, threads, progress, quiet, verbose },
-    (options, onGuest) =>
-      qemuBackup({
-        ...{ ...options, ...wishes, drives: drive, configs: configRecord(config), to: output },
-        onGuest,
-      }),
-    backupSummary,
   )
 }

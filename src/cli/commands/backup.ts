@@ -1,16 +1,14 @@
 import type { Command } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
-import { likelyName } from '../../jobs/names.ts'
+import type { PlannedStage } from '../../jobs/plan.ts'
 import { collect, configRecord, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
-import { formatDuration } from '../progress/duration.ts'
-import { runJob } from '../run-job.ts'
-import { backupSummary } from '../summary.ts'
-import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags, runQemu } from './backup-qemu.ts'
+import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags } from './backup-qemu.ts'
 
-interface Flags extends JobFlags, QemuFlags {
+interface BackupFlags extends JobFlags, QemuFlags {
   attach?: string
   maxStall?: number
   drive?: [string, string][]
+  exclude?: string[]
   config?: string[]
   output: string
   compress?: string
@@ -18,7 +16,11 @@ interface Flags extends JobFlags, QemuFlags {
   forceShare?: boolean
   checksums: boolean
   index: boolean
+}
+
+interface Flags extends BackupFlags {
   verify?: boolean
+  printPipeline?: boolean
 }
 
 export function backupCommand(program: Command): void {
@@ -36,6 +38,7 @@ export function backupCommand(program: Command): void {
     )
     .option('-d, --drive <name=source>', 'a drive; any number of times', drivePairs)
     .option('--attach <control>', 'back up the running guest behind this control socket; -d NAME picks drives')
+    .option('--exclude <name>', 'leave out a drive of a running guest; any number of times', collect)
     .option(
       '--max-stall <time>',
       "with --attach, --qmp: the guest's writes wait no longer; 10s, or as the service has it, unless given",
@@ -56,7 +59,8 @@ export function backupCommand(program: Command): void {
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .option('--verify', 'read the archive back when it is complete and check it; of a damaged one the exit code is 3')
-    .action((flags: Given, { args }: Command) => verified(complete(flags, args)))
+    .option('--print-pipeline', 'print a config that does the same by `vmapipe run`, and do nothing else')
+    .action((flags: Given, { args }: Command) => run(complete(flags, args)))
   qemuOptions(command)
   examples(
     limited(command, 'the drives'),
@@ -89,95 +93,81 @@ function complete({ output, ...flags }: Given, words: readonly string[]): Flags 
   return { ...flags, output }
 }
 
-/** With --verify, what was written is read back once it has its name. */
-async function verified({ verify, ...flags }: Flags): Promise<void> {
-  if (!verify) return run(flags)
-  const { output, buffer, threads, progress, quiet, verbose } = flags
-  const { readBack, refuseUnlessReadable } = await import('../../jobs/read-back.ts')
-  await refuseUnlessReadable(output)
-  await run(flags)
-  await runJob(
-    'verify',
-    { buffer, threads, progress, quiet, verbose },
-    (options) => readBack(output, options),
-    (_, { elapsed }) => [`the archive was read back in ${formatDuration(elapsed)}: it is whole`],
+async function run({ printPipeline, verify, ...flags }: Flags): Promise<void> {
+  const plan = await planned(flags)
+  const { attach, buffer, threads, progress, quiet, verbose, stats, output } = flags
+  // Of a guest whose disk is served the buffer is in the memory of the server.
+  const limits = { threads, ...(attach === undefined && { buffer }) }
+  if (printPipeline) {
+    const { pipelineText } = await import('../../config/pipeline-text.ts')
+    process.stdout.write(pipelineText({ name: 'backup', ...limits, verify, stages: plan }))
+    return
+  }
+  const { boundStages } = await import('../../jobs/plan.ts')
+  const { runBackupCommand } = await import('../run-backup.ts')
+  await runBackupCommand(
+    'backup',
+    boundStages(plan),
+    { ...limits, progress, quiet, verbose, stats },
+    verify ? output : null,
   )
 }
 
-async function run({ attach, forceShare, ...flags }: Flags): Promise<void> {
+/** What the command line asks for, as stages. USAGE for flags that do not fit together. */
+async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): Promise<readonly PlannedStage[]> {
   if (attach !== undefined && isOfQemu(flags)) {
     throw new VmapipeError('USAGE', '--attach and --qmp or --libvirt name two guests', { hint: 'give one of them' })
   }
-  if (forceShare && (attach !== undefined || isOfQemu(flags))) {
+  const isOfGuest = attach !== undefined || isOfQemu(flags)
+  if (forceShare && isOfGuest) {
     throw new VmapipeError('USAGE', "--force-share is for images, and these drives are a running guest's", {
       hint: 'leave it out: nothing of them will be torn',
     })
   }
-  if (isOfQemu(flags)) return runQemu(flags)
-  refuseQemuFlags(flags)
-  if (attach !== undefined) return runAttached(attach, flags)
-  const { drive = [], config, output, compress, force, bwlimit, maxStall, checksums, index, ...runFlags } = flags
-  if (maxStall !== undefined)
-    throw new VmapipeError('USAGE', '--max-stall is for a running guest', {
-      hint: 'add --attach CONTROL or --qmp SOCKET',
+  if (!isOfQemu(flags)) refuseQemuFlags(flags)
+  const { drive = [], config, output: to, compress, force, bwlimit, maxStall, checksums, index } = flags
+  const configs = configRecord(config)
+  const writing = { to, compress, force, checksums, index, bwlimit, configs }
+  if (isOfGuest) {
+    if (attach !== undefined) refuseSources(drive)
+    const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir } = flags
+    const { plannedGuestBackup } = await import('../../jobs/backup-guest.ts')
+    return plannedGuestBackup({
+      ...{ qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, socketDir, exclude, maxStall },
+      ...writing,
+      drives: guestDrives(drive),
+      guestBuffer: attach === undefined ? undefined : flags.buffer,
     })
+  }
+  if (maxStall !== undefined) refuseOfGuest('--max-stall')
+  if (exclude !== undefined) refuseOfGuest('--exclude')
   const bare = drive.find(([, source]) => source === '')
   if (bare !== undefined)
     throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${example(bare[0])}` })
-  const drives = driveRecord(drive)
-  const configs = configRecord(config)
-  const { backup } = await import('../../jobs/backup.ts')
-  await runJob(
-    'backup',
-    runFlags,
-    (options) => {
-      for (const name of Object.keys(drives ?? {})) {
-        const likely = likelyName(name)
-        if (likely) options.warn?.(`drive ${name}: Proxmox will not find it under this name, it looks for ${likely}`)
-      }
-      return backup({ ...options, drives, configs, to: output, compress, force, forceShare, bwlimit, checksums, index })
-    },
-    backupSummary,
-  )
+  const { plannedBackup } = await import('../../jobs/backup.ts')
+  return plannedBackup({ ...writing, drives: driveRecord(drive), forceShare })
 }
 
-async function runAttached(
-  control: string,
-  { drive, config, output, ...flags }: Omit<Flags, 'attach' | 'forceShare'>,
-): Promise<void> {
-  const { compress, force, bwlimit, maxStall, buffer, checksums, index, ...runFlags } = flags
-  const sourced = drive?.find(([, source]) => source !== '')
-  if (sourced !== undefined) {
-    throw new VmapipeError('USAGE', `drive ${sourced[0]} is the running guest's`, {
-      hint: `write -d ${sourced[0]}, without a source`,
-    })
-  }
-  const drives = drive?.map(([name]) => name)
-  const configs = configRecord(config)
-  const { attach } = await import('../../jobs/attach.ts')
-  await runJob(
-    'backup',
-    runFlags,
-    (options, onGuest) =>
-      attach({
-        ...{
-          ...options,
-          control,
-          drives,
-          configs,
-          to: output,
-          compress,
-          force,
-          bwlimit,
-          maxStall,
-          guestBuffer: buffer,
-          checksums,
-          index,
-        },
-        onGuest,
-      }),
-    backupSummary,
-  )
+function refuseOfGuest(flag: string): never {
+  throw new VmapipeError('USAGE', `${flag} is for a running guest`, { hint: 'add --attach CONTROL or --qmp SOCKET' })
+}
+
+function refuseSources(drive: readonly [string, string][]): void {
+  const sourced = drive.find(([, source]) => source !== '')
+  if (sourced === undefined) return
+  throw new VmapipeError('USAGE', `drive ${sourced[0]} is the running guest's`, {
+    hint: `write -d ${sourced[0]}, without a source`,
+  })
+}
+
+/** Names alone, or names with the nodes of a QEMU, of which some may be left out. */
+function guestDrives(drive: readonly [string, string][]): string[] | Record<string, string> | undefined {
+  if (drive.length === 0) return undefined
+  const names = drive.map(([name]) => name)
+  if (drive.every(([, node]) => node === '')) return names
+  const twice = names.find((name, at) => names.indexOf(name) < at)
+  if (twice !== undefined) throw new VmapipeError('USAGE', `the drive ${twice} is chosen twice`)
+  return Object.fromEntries(drive)
 }
 
 /** With the name that was given, if it is one: a path was meant to be the source. */

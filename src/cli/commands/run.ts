@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
 import type { PipelineConfig } from '../../config/load.ts'
+import { VmapipeError } from '../../core/errors.ts'
+import type { Pipeline } from '../../core/pipeline.ts'
 import { examples, pairs, type RunFlags, running, statsFlag } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { runSummary } from '../summary.ts'
@@ -8,6 +10,7 @@ import { tell } from '../text.ts'
 interface Flags extends RunFlags {
   set?: [string, string][]
   check?: boolean
+  verify?: boolean
 }
 
 export function runCommand(program: Command): void {
@@ -23,6 +26,10 @@ export function runCommand(program: Command): void {
     .argument('<pipeline>', 'the config')
     .option('-s, --set <name=value>', 'set a parameter; any number of times', pairs('NAME=VALUE', { emptyValue: true }))
     .option('--check', 'only say whether the config is good')
+    .option(
+      '--verify',
+      'read the archive of a backup back when it is complete and check it; exit code 3 if it is damaged',
+    )
     .action(run)
   examples(
     statsFlag(running(command)),
@@ -31,22 +38,43 @@ export function runCommand(program: Command): void {
   )
 }
 
-async function run(file: string, { set = [], check, ...flags }: Flags): Promise<void> {
+async function run(file: string, { set = [], check, verify, ...flags }: Flags): Promise<void> {
   const { loadPipeline } = await import('../../config/load.ts')
   const config = await loadPipeline(file, { set: Object.fromEntries(set) })
   if (check) tell(`${file}: good: ${flow(config)}`)
-  else await runPipeline(config, flags)
+  else await runPipeline({ ...config, verify: verify ?? config.verify }, flags)
 }
 
-async function runPipeline({ name, pipeline, buffer, threads }: PipelineConfig, flags: RunFlags): Promise<void> {
-  const limits = { buffer: flags.buffer ?? buffer, threads: flags.threads ?? threads }
+async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flags: RunFlags): Promise<void> {
+  const { name = 'run', buffer, threads } = config
+  const limited = { ...flags, buffer: flags.buffer ?? buffer, threads: flags.threads ?? threads }
+  const { isBackup } = await import('../../jobs/run-backup.ts')
+  if (isBackup(pipeline.stages)) {
+    const { runBackupCommand } = await import('../run-backup.ts')
+    return runBackupCommand(name, pipeline.stages, limited, verify ? await archiveOf(pipeline) : null)
+  }
+  if (verify) throw new VmapipeError('USAGE', 'this pipeline makes no archive of drives that could be verified')
   await runJob(
-    name ?? 'run',
-    { ...flags, ...limits },
+    name,
+    limited,
     (options) =>
       pipeline.run({ ...options, warn: (message, stage) => options.warn?.(stage ? `${stage}: ${message}` : message) }),
     (_, whole) => runSummary(whole),
   )
+}
+
+/** What can be between the framer and the sink of an archive that is read back as it is. */
+const READABLE = ['compressor', 'rate-limit', 'hash', 'progress', 'census']
+
+async function archiveOf({ stages }: Pipeline): Promise<string> {
+  const framer = stages.findIndex(({ definition }) => definition.name === 'vma-framer')
+  const strange = stages.slice(framer + 1, -1).find(({ definition }) => !READABLE.includes(definition.name))
+  if (strange !== undefined)
+    throw new VmapipeError('USAGE', `what ${strange.definition.name} makes of the archive cannot be verified`)
+  const { placeOf } = await import('../../jobs/announce.ts')
+  const place = placeOf(stages)
+  if (place === null) throw new VmapipeError('USAGE', 'only an archive that ends in one sink can be verified')
+  return place
 }
 
 function flow({ pipeline }: PipelineConfig): string {

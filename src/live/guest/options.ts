@@ -3,9 +3,7 @@
 import { z } from '../../core/stage.ts'
 import { configFiles } from '../../stages/cluster-source/config-files.ts'
 import type { GuestStatus } from '../guest-figures.ts'
-
-export const MODES = ['auto', 'guarded', 'push'] as const
-export const FSFREEZE_MODES = ['auto', 'on', 'off'] as const
+import { FSFREEZE_MODES, MODES } from './modes.ts'
 
 /** What the code that runs the pipeline is told of the guest. */
 export interface GuestListener {

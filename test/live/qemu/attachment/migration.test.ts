@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { qemuBackup } from '../../../../src/jobs/qemu-backup.ts'
+import { backupGuest } from '../../../../src/jobs/backup-guest.ts'
 import { footprintOf, namesIn } from '../../../../src/live/qemu/attachment/footprint.ts'
 import { QmpClient } from '../../../../src/protocol/qmp/client.ts'
 import { writeImage } from '../../../support/image.ts'
@@ -46,7 +46,7 @@ for (const build of QEMU_BUILDS) {
     for (const mode of ['guarded', 'push'] as const) {
       test(`that begins during a backup (${mode}) ends the backup, and arrives`, { timeout }, async (t) => {
         const { dir, qmp, monitor, migrate, reached, go } = await machine(t, build)
-        const backup = qemuBackup({ qmp, to: join(dir, 'x.vma'), mode, bwlimit: '1MiB/s' })
+        const backup = backupGuest({ qmp, to: join(dir, 'x.vma'), mode, bwlimit: '1MiB/s' })
         const ended = assert.rejects(backup, { code: 'FAILED', message: /the guest is being migrated \([a-z-]+\)/ })
         while (namesIn(await footprintOf(monitor)).every((name) => !/snap|job/.test(name))) await sleep(10)
         await migrate()
@@ -66,7 +66,7 @@ for (const build of QEMU_BUILDS) {
       await reached('pre-switchover')
       await monitor.execute('migrate_cancel')
       await reached('cancelled')
-      await qemuBackup({ qmp, to: join(dir, 'x.vma') })
+      await backupGuest({ qmp, to: join(dir, 'x.vma') })
     })
 
     test('that has arrived leaves nothing to back up, and the guest is not started again', { timeout }, async (t) => {
@@ -75,7 +75,7 @@ for (const build of QEMU_BUILDS) {
       await reached('pre-switchover')
       await go()
       await reached('completed')
-      await assert.rejects(qemuBackup({ qmp, to: join(dir, 'x.vma') }), /the guest is being migrated \(postmigrate\)/)
+      await assert.rejects(backupGuest({ qmp, to: join(dir, 'x.vma') }), /the guest is being migrated \(postmigrate\)/)
       assert.equal((await monitor.execute<any>('query-status')).status, 'postmigrate')
     })
   })

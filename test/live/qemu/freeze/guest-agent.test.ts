@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type QemuBackupOptions, qemuBackup } from '../../../../src/jobs/qemu-backup.ts'
+import { type BackupGuestOptions, backupGuest } from '../../../../src/jobs/backup-guest.ts'
 import { restore } from '../../../../src/jobs/restore.ts'
 import { GuestAgent, withFrozen } from '../../../../src/live/qemu/freeze/agent.ts'
 import { QmpClient } from '../../../../src/protocol/qmp/client.ts'
@@ -23,13 +23,13 @@ describe('a real guest with its agent', { timeout: 300_000, ...needsAgentGuest()
   })
 
   /** Backs the guest up; gives the restored disk, and what the agent was told meanwhile. */
-  async function backUp(t: TestContext, options: Partial<QemuBackupOptions>) {
+  async function backUp(t: TestContext, options: Partial<BackupGuestOptions>) {
     const { qmp, agent } = guest
     const before = guest.told.length
     const dir = tmpDir(t)
     const [to, into] = ['vm.vma', 'restored'].map((name) => join(dir, name))
     const warnings: string[] = []
-    await qemuBackup({ qmp, agent, to, warn: (message) => warnings.push(message), ...options })
+    await backupGuest({ qmp, agent, to, warn: (message) => warnings.push(message), ...options })
     assert.deepEqual(warnings, [])
     await restore({ from: to, into })
     await wrote(guest.writes + 3)

@@ -1,0 +1,48 @@
+/** Runs a backup for a command: of `vmapipe backup` and of `vmapipe run` with a config that is one. */
+
+import type { BoundStage } from '../core/stage.ts'
+import { likelyName } from '../jobs/names.ts'
+import type { RunFlags } from './flags.ts'
+import { formatDuration } from './progress/duration.ts'
+import { runJob } from './run-job.ts'
+import { backupSummary } from './summary.ts'
+
+/** `verify`: the archive, if it is to be read back once it is complete. */
+export async function runBackupCommand(
+  title: string,
+  stages: readonly BoundStage[],
+  flags: RunFlags,
+  verify: string | null,
+): Promise<void> {
+  if (verify === null) return run(title, stages, flags)
+  const { readBack, refuseUnlessReadable } = await import('../jobs/read-back.ts')
+  await refuseUnlessReadable(verify)
+  await run(title, stages, flags)
+  await runJob(
+    'verify',
+    { ...flags, stats: false },
+    (options) => readBack(verify, options),
+    (_, { elapsed }) => [`the archive was read back in ${formatDuration(elapsed)}: it is whole`],
+  )
+}
+
+async function run(title: string, stages: readonly BoundStage[], flags: RunFlags): Promise<void> {
+  const { runBackup } = await import('../jobs/run-backup.ts')
+  await runJob(
+    title,
+    flags,
+    (options, onGuest) => {
+      for (const name of drivesAtRest(stages)) {
+        const likely = likelyName(name)
+        if (likely) options.warn?.(`drive ${name}: Proxmox will not find it under this name, it looks for ${likely}`)
+      }
+      return runBackup(stages, { ...options, onGuest })
+    },
+    backupSummary,
+  )
+}
+
+/** The names that the user gave them. */
+function drivesAtRest([{ definition, options }]: readonly BoundStage[]): string[] {
+  return definition.name === 'cluster-source' ? Object.keys((options as { drives: object }).drives) : []
+}

@@ -1,0 +1,21 @@
+/** The stages of a job as a config names them: what `--print-pipeline` prints is what the job runs. */
+
+import { bindStage } from '../config/registry.ts'
+import type { BoundStage } from '../core/stage.ts'
+
+/** A stage's name and its options, as in a config; options that are undefined are not given. */
+export type PlannedStage = readonly [name: string, options?: Record<string, unknown>]
+
+export function boundStages(plan: readonly PlannedStage[]): BoundStage[] {
+  return plan.map(([name, options]) => bindStage(name, options && given(options)))
+}
+
+/** Without the options that are undefined. */
+export function given(options: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+/** A limit if one is wanted. */
+export function plannedLimit(bwlimit: number | string | undefined): PlannedStage[] {
+  return bwlimit === undefined ? [] : [['rate-limit', { rate: bwlimit }]]
+}
