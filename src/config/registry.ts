@@ -9,6 +9,7 @@ import { compressor } from '../stages/compressor.ts'
 import { decompressor } from '../stages/decompressor.ts'
 import { delay } from '../stages/delay.ts'
 import { driveFilter } from '../stages/drive-filter.ts'
+import { exec } from '../stages/exec.ts'
 import { fault } from '../stages/fault.ts'
 import { hash } from '../stages/hash.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
@@ -39,6 +40,7 @@ const ALL = [
   driveFilter,
   rateLimit,
   hash,
+  exec,
   delay,
   fault,
 ] as unknown as StageFactory[]

@@ -69,6 +69,7 @@ const cases: Record<string, ContractCase> = {
     stage: () => make('hash', { method: ['xxh3', 'sha256'], to: fresh('hash') }),
     input: chunks,
   },
+  exec: { stage: () => make('exec', { command: ['cat'] }), input: chunks },
   delay: { stage: () => make('delay', { ms: 0.01 }), input: chunks },
   fault: { stage: () => make('fault', { 'at-byte': '1T' }), input: chunks },
 }
