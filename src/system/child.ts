@@ -1,7 +1,6 @@
 /**
- * Programs that we start and that must not outlive us, whatever ends us. Three ties hold a child: our own `exit` event
- * (which kill -9 skips), the kernel's parent-death signal (set by setpriv of util-linux, where it is installed), and
- * whatever the caller does in its own `close`.
+ * Starts programs that must not outlive us, however we end. Three things end a child: our own `exit` event (which kill -9 skips),
+ * the kernel's parent-death signal (if setpriv of util-linux is installed), and what the caller does in its own `close`.
  */
 
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
@@ -10,15 +9,15 @@ import { delimiter, join } from 'node:path'
 import { familyOf, signalFamily } from './family.ts'
 
 export interface TiedOptions extends SpawnOptions {
-  /** What the child gets when we are gone; KILL for a program that may overhear a TERM. */
+  /** The signal that the child gets when we have ended. KILL is for a program that may ignore a TERM. */
   deathSignal?: 'TERM' | 'KILL'
 }
 
 const children = new Set<ChildProcess>()
 
 /**
- * `spawn` for a child that gets a signal when this process (the kernel counts the spawning thread) ends. A command that
- * does not exist gives the usual `error` event with ENOENT. With `shell`, the tie holds the shell.
+ * Spawns a child that gets a signal when this process ends (for the kernel: the thread that spawned it). A command that does not
+ * exist gives the usual `error` event with ENOENT. With `shell`, the shell gets the signal.
  */
 export function spawnTied(command: string, args: readonly string[], options: TiedOptions = {}): ChildProcess {
   const { shell, deathSignal = 'TERM', ...rest } = options
@@ -33,7 +32,7 @@ export function spawnTied(command: string, args: readonly string[], options: Tie
   return child
 }
 
-/** Where `program` is on the PATH; a name with a slash is where it says. */
+/** Returns the path of `program`, searched for on the PATH. A name with a slash is a path already. */
 export function findProgram(program: string, path = process.env.PATH ?? ''): string | undefined {
   if (program.includes('/')) return isExecutable(program) ? program : undefined
   return path
@@ -43,8 +42,8 @@ export function findProgram(program: string, path = process.env.PATH ?? ''): str
 }
 
 /**
- * We may have ended before the child was tied: then it does not begin. SIGUSR1, which asks us how far we are, may be sent to the whole
- * process group; it ends no child.
+ * The child does not begin if we have ended before its death signal was set. It ignores SIGUSR1, which asks us for progress and
+ * may be sent to the whole process group.
  */
 const UNLESS_ORPHANED = 'trap "" USR1; test "$PPID" = "$0" && exec "$@"'
 
@@ -52,7 +51,7 @@ type Command = [program: string, args: readonly string[]]
 
 function tied([command, args]: Command, deathSignal: string, { env, cwd }: SpawnOptions): Command {
   const setpriv = deathSignalProgram()
-  // Of a program that is not there setpriv would tell on stderr only: let spawn itself fail. A path may count from `cwd`.
+  // setpriv would tell of a missing program only on stderr, so spawn itself shall fail. A path may be relative to `cwd`.
   const missing = command.includes('/')
     ? cwd === undefined && !isExecutable(command)
     : findProgram(command, env?.PATH ?? process.env.PATH) === undefined
@@ -63,7 +62,7 @@ function tied([command, args]: Command, deathSignal: string, { env, cwd }: Spawn
 
 let setpriv: string | null | undefined
 
-/** setpriv, if it is installed and knows --pdeathsig (busybox's does not). Looked for once. */
+/** The path of setpriv, if it is installed and knows --pdeathsig (that of busybox does not). Searched for once. */
 function deathSignalProgram(): string | undefined {
   if (setpriv === undefined) {
     const found = process.platform === 'linux' ? findProgram('setpriv') : undefined
@@ -91,7 +90,7 @@ function endChildren(): void {
   for (const child of children) child.kill('SIGTERM')
 }
 
-/** Ends all children and what they have started, whatever signals they ignore. */
+/** Kills all children and what they have started. */
 export function killChildren(): void {
   for (const { pid } of children) if (pid !== undefined) signalFamily(familyOf(pid), 'SIGKILL')
 }

@@ -1,12 +1,13 @@
 /**
- * A program that we started, with all that it has started: a shell's children are not ended by what ends the shell.
+ * Ends a program that we started together with all that it has started. A signal that ends a shell does not end the shell's
+ * children.
  */
 
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
-/** A process and all that it has started, parents first: a shell must not go on because its child has ended. */
+/** A process and all that it has started. Parents come first, so that no shell continues because its child has ended. */
 export function familyOf(pid: number): number[] {
   const path = `/proc/${pid}/task/${pid}/children`
   let started: string[] = []
@@ -15,7 +16,7 @@ export function familyOf(pid: number): number[] {
       .split(' ')
       .filter((word) => word !== '')
   } catch {
-    // It has ended, or this system does not tell.
+    // The process has ended, or this system does not list children.
   }
   return [pid, ...started.flatMap((child) => familyOf(Number(child)))]
 }
@@ -25,22 +26,22 @@ export function signalFamily(pids: readonly number[], signal: NodeJS.Signals): v
     try {
       process.kill(pid, signal)
     } catch {
-      // It has ended by itself.
+      // The process has ended by itself.
     }
   }
 }
 
 export interface FamilyGuard {
-  /** What the program's environment must have besides: all that it starts inherits it. */
+  /** The environment for the program, with a mark that all that it starts inherits. */
   env: NodeJS.ProcessEnv
-  /** The program has ended as it should. */
+  /** To be called when the program has ended by itself. */
   release(): void
 }
 
 /**
- * When we are killed, our pipes close before the kernel's parent-death signal is sent: a shell whose pipe broke may by then have begun its
- * next command, which nobody signals. So a process of its own waits for our end, and ends whatever has the mark in its
- * environment.
+ * A process that waits for our end, and then ends all that have the mark in their environment. For when we are killed, our pipes
+ * close before the kernel sends the parent-death signal. A shell whose pipe broke may have begun its next command by then, which
+ * gets no signal.
  */
 const WATCH = `trap "" INT TERM HUP USR1
 read -r line
@@ -52,7 +53,7 @@ for signal in TERM KILL; do
   sleep 1
 done`
 
-/** Only Linux tells the environment of a process. */
+/** Does nothing on systems other than Linux, which do not tell the environment of a process. */
 export function guardFamily(): FamilyGuard {
   const mark = randomUUID()
   const env = { ...process.env, VMAPIPE_FAMILY: mark }
@@ -61,7 +62,7 @@ export function guardFamily(): FamilyGuard {
   watch.once('error', () => {})
   watch.stdin.once('error', () => {})
   watch.unref()
-  // A pipe of Node's, which may be kept from holding this process as sockets are.
+  // Node's pipes have `unref` as sockets do: this one must not keep the process running.
   ;(watch.stdin as unknown as { unref?: () => void }).unref?.()
   return { env, release: () => watch.kill('SIGKILL') }
 }

@@ -1,6 +1,6 @@
 /**
- * Descriptors of pipes as sockets of Node, which wait in the event loop: a read or write of a pipe in a thread of the pool
- * could not be called back, and would keep the process from ending.
+ * Pipes as sockets of Node, which wait in the event loop. A read or write of a pipe in a thread of the pool could not be cancelled,
+ * and would keep the process from ending.
  */
 
 import { close, constants, open } from 'node:fs'
@@ -13,17 +13,17 @@ import { syscalls } from './syscalls.ts'
 export const openFd = promisify(open) as (path: string, flags: number) => Promise<number>
 export const closeFd = promisify(close)
 
-/** Gets bytes that are only good until it returns; false asks for no more of them until the stream is resumed. */
+/** Takes bytes that are valid until it returns. False pauses the stream, until it is resumed. */
 export type Feed = (bytes: Uint8Array) => boolean
 
-/** What a pipe holds unless somebody made it larger. */
+/** The capacity of a pipe by default: 64 KiB. */
 const PIPE_BYTES = 65536
-/** The most that Linux allows to anybody (/proc/sys/fs/pipe-max-size), unless it was told otherwise. */
+/** The largest capacity that Linux allows every user by default (/proc/sys/fs/pipe-max-size): 1 MiB. */
 const LARGE_PIPE_BYTES = 1 << 20
 
 /**
- * Reading into one small buffer that stays in the processor's cache, and copying out of it, was measured to be the fastest
- * way: 1.2 to 1.7 GB/s, against 0.9 for reads right to where the bytes belong and 0.8 for a new buffer each time.
+ * Reads a pipe into one small buffer, which stays in the processor's cache, for `feed` to copy from. That was measured to be the
+ * fastest way: 1.2 to 1.7 GB/s, against 0.9 for reads into the final place and 0.8 for a new buffer each time.
  */
 export function readPipe(fd: number, feed: Feed): Readable {
   const callback = (bytes: number, buffer: Uint8Array) => feed(buffer.subarray(0, bytes))
@@ -35,7 +35,7 @@ export function readPipe(fd: number, feed: Feed): Readable {
   } as never)
 }
 
-/** Any other stream of bytes, read the same way. It is left paused. */
+/** Reads any other stream of bytes in the same way. The stream is left paused. */
 export function readStream<T extends Readable>(stream: T, feed: Feed): T {
   stream.on('data', (chunk) => {
     if (!(chunk instanceof Uint8Array)) stream.destroy(notBytes(chunk))
@@ -55,13 +55,13 @@ export function writePipe(fd: number): Writable {
 }
 
 /**
- * Opens the pipe behind a descriptor once more. Nothing may block, and O_NONBLOCK on the descriptor we were given would
- * hold for every process that shares it, the shell's next command too.
+ * Opens the pipe of a descriptor once more, without blocking. O_NONBLOCK on the descriptor itself would hold for all processes that
+ * share it, such as the shell's next command.
  */
 export async function reopenPipe(fd: number, access: 'read' | 'write'): Promise<number> {
   const flags = access === 'read' ? constants.O_RDONLY : constants.O_WRONLY
   const opened = await openFd(`/proc/self/fd/${fd}`, flags | constants.O_NONBLOCK).catch(() => fd)
-  // Whoever is at the other end is woken less often. Where it may not be so large, it is as it was.
+  // Wakes the process at the other end less often. If the system refuses, the pipe keeps its capacity.
   syscalls()?.setPipeSize(opened, LARGE_PIPE_BYTES)
   return opened
 }

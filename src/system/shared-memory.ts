@@ -1,17 +1,17 @@
 /**
- * Memory that another process of the same user may look into: memfd_create(2), found by way of proc(5), so that what one
- * process has read need not be copied through a socket to get to the other. Linux only; null on other systems and if koffi cannot be loaded.
+ * Shared memory that another process of the same user may map: memfd_create(2), found by way of proc(5). What one process has read
+ * is then not copied through a socket to the other. Linux only: null on other systems and if koffi cannot be loaded.
  */
 
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, readlinkSync } from 'node:fs'
-import { type Koffi, loadKoffi } from './koffi.ts'
+import { type Koffi, loadKoffi, loadLibc } from './koffi.ts'
 import { native } from './native.ts'
 
-/** memfd_create(2): not for programs that are started; its size may be fixed. */
+/** memfd_create(2): programs that we start do not inherit it, and its size can be sealed. */
 const MFD_CLOEXEC = 0x01
 const MFD_ALLOW_SEALING = 0x02
 
-/** fcntl(2): the size stays as it is for good, or looking past its end would end a process. */
+/** fcntl(2): seals the size. If the memory shrank, a read past its end would end the other process. */
 const F_ADD_SEALS = 1033
 const F_GET_SEALS = 1034
 const SIZE_SEALS = 0x01 | 0x02 | 0x04
@@ -24,24 +24,24 @@ const MAP_PRIVATE = 2
 const MAP_FIXED = 0x10
 const MAP_ANONYMOUS = 0x20
 
-/** madvise(2): unlike with memory of one's own, DONTNEED would only forget where it is. */
+/** madvise(2): frees the pages themselves. With shared memory, MADV_DONTNEED frees only this process's view of them. */
 const MADV_REMOVE = 9
 
 const NAME = 'vmapipe'
 
-/** Where another process finds it. */
+/** Where another process finds the memory. */
 export interface SharedPlace {
   pid: number
   fd: number
-  /** Of the file behind it: the process may be another one where it is looked for. */
+  /** Inode of the memory's file. It tells whether `pid` still is the process that was meant. */
   inode: number
   bytes: number
 }
 
 export class SharedMemory {
-  /** All of it. After `close` it is other memory, which nobody sees. */
+  /** All of the memory. After `close` it is private memory, which is not shared. */
   readonly memory: Buffer
-  /** Where the process that has created it has it; null in any other. */
+  /** Where others find it; null if another process has created it. */
   readonly place: SharedPlace | null
   readonly #address: bigint
   #closed = false
@@ -54,7 +54,7 @@ export class SharedMemory {
     this.place = place
   }
 
-  /** So many bytes, all zero, of which none is resident before it is written to. */
+  /** Creates shared memory of zeroes. A page becomes resident when it is first written to. */
   static create(bytes: number): SharedMemory | null {
     const system = calls()
     if (system === null || neverOvercommits()) return null
@@ -67,22 +67,22 @@ export class SharedMemory {
       const sealed = system.fcntl(fd, F_ADD_SEALS, 'int', SIZE_SEALS) === 0
       shared = sealed ? SharedMemory.#map(system, place, PROT_READ | PROT_WRITE, place) : null
     } catch {
-      // A limit on the size of files, for one.
+      // Such as a limit on the size of files (ulimit -f).
     }
     if (shared === null) closeSync(fd)
     return shared
   }
 
-  /** What another process has created, to be read only; null where that is not to be found there, or not as it should be. */
+  /** Maps what another process has created, to be read only. Null if it is not at this place, or is not sealed. */
   static open(place: SharedPlace): SharedMemory | null {
     const system = calls()
-    // Somebody else has said them.
+    // The numbers come from another process.
     const numbers = [place.pid, place.fd, place.inode, place.bytes]
     if (system === null || !numbers.every((number) => Number.isSafeInteger(number) && number > 0)) return null
     const path = `/proc/${place.pid}/fd/${place.fd}`
     let opened: number | null = null
     try {
-      // Anything else would better not even be opened.
+      // Opening another kind of file may block, or have effects.
       if (!readlinkSync(path).startsWith(`/memfd:${NAME}`)) return null
       opened = openSync(path, constants.O_RDONLY)
       const { ino, size } = fstatSync(opened)
@@ -106,12 +106,12 @@ export class SharedMemory {
     return address < 0n ? null : new SharedMemory(address, bytes, place)
   }
 
-  /** The system may have these whole pages back; they are zero when they are looked at again. */
+  /** Gives these whole pages back to the system. They read as zeroes afterwards. */
   forget(part: Buffer): void {
     if (!this.#closed) calls()!.madvise(koffi.address(part), part.length, MADV_REMOVE)
   }
 
-  /** Buffers stay buffers as long as somebody has one: only what is behind them goes. */
+  /** Buffers of the memory stay valid. They get private memory in its place. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -121,7 +121,10 @@ export class SharedMemory {
   }
 }
 
-/** proc(5): such a system refuses memory only when it is written to, which ends the process; memory of its own it refuses before. */
+/**
+ * Whether the system never overcommits memory (proc(5)). Such a system may refuse a page of shared memory when it is first written
+ * to, which ends the process. Other memory it refuses when it is allocated.
+ */
 function neverOvercommits(): boolean {
   try {
     return readFileSync('/proc/sys/vm/overcommit_memory', 'utf8').trim() === '2'
@@ -130,7 +133,7 @@ function neverOvercommits(): boolean {
   }
 }
 
-/** Of memory that nobody has a buffer of any more. */
+/** Unmaps memory that has no buffer any more. */
 const addresses = new FinalizationRegistry<{ address: bigint; bytes: number }>(({ address, bytes }) => {
   calls()!.munmap(address, bytes)
 })
@@ -150,9 +153,8 @@ const calls = native(load)
 let koffi: Koffi
 
 function load(): Calls {
-  if (process.platform !== 'linux') throw new Error('Linux only')
+  const libc = loadLibc()
   koffi = loadKoffi()
-  const libc = koffi.load(null)
   const mmap = libc.func('intptr_t mmap(uintptr_t, size_t, int, int, int, intptr_t)')
   return {
     memfd_create: libc.func('int memfd_create(const char *, unsigned int)'),

@@ -1,6 +1,6 @@
 /**
- * Standard input and output that whoever started us has closed. Node opens /dev/null in their place, to read and to write, so that no
- * file that is opened later is taken for them: what is written there is lost, and what is read is nothing.
+ * Refuses a standard input or output that was closed before we were started. Node opens /dev/null in its place, to read and to write,
+ * so that no file that is opened later gets its number. What is written there is lost, and a read gets nothing.
  */
 
 import { constants, readFileSync, readlinkSync } from 'node:fs'
@@ -21,7 +21,7 @@ function isClosed(fd: number): boolean {
     const [, flags] = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? []
     return (Number.parseInt(flags, 8) & (constants.O_WRONLY | constants.O_RDWR)) === constants.O_RDWR
   } catch {
-    // A system that does not tell.
+    // This system has no such files.
     return false
   }
 }

@@ -1,13 +1,12 @@
 /**
- * System calls that Node does not offer, by way of koffi: lseek(2) for holes and sizes, fallocate(2) and ioctl(2) for
- * zeroing. Linux only: `syscalls()` is null on other systems and if koffi cannot be loaded, and callers do without.
+ * System calls that Node does not offer, such as lseek(2) for holes and sizes, fallocate(2) and ioctl(2) for zeroing. Linux only:
+ * `syscalls()` is null on other systems and if koffi cannot be loaded, and then callers do without.
  *
- * Results are as the kernel gives them: a negative number is an errno. The asynchronous calls run in libuv's pool;
- * their errno stays in the pool's thread, so a call that failed is made once more here to learn it: they fail fast.
+ * Results are as the kernel gives them: a negative number is an errno. The asynchronous calls run in libuv's pool.
  */
 
 import { constants } from 'node:os'
-import { type Koffi, loadKoffi } from './koffi.ts'
+import { inPool, type Koffi, type Library, loadKoffi, loadLibc, type NativeFunction, resultOf } from './koffi.ts'
 import { native } from './native.ts'
 
 /** lseek(2), "whence". */
@@ -24,7 +23,7 @@ export const ZERO_RANGE = 0x01 | 0x10
 /** linux/fs.h: _IO(0x12, 127). */
 const BLKZEROOUT = 0x127f
 
-/** linux/fs.h: only what can be had without waiting. */
+/** linux/fs.h: read only what needs no waiting. */
 const RWF_NOWAIT = 0x08
 
 /** fcntl(2): locks of an open file, not of a process. */
@@ -41,35 +40,35 @@ const F_SETPIPE_SZ = 1031
 const M_ARENA_MAX = -8
 
 const MADV_DONTNEED = 4
-/** A multiple of that of every machine. */
+/** A multiple of the page size of every machine, in bytes. */
 const MEMORY_PAGE = 65_536n
 
 const POSIX_FADV_WILLNEED = 3
 const POSIX_FADV_DONTNEED = 4
 
 export interface Syscalls {
-  /** A new position, which nothing depends on (reads say theirs), or -errno. About a microsecond on most filesystems. */
+  /** Returns the new position, or -errno. No read depends on the position. Takes about a microsecond on most filesystems. */
   lseek(fd: number, offset: number, whence: number): number
-  /** The same in libuv's pool, for a filesystem that takes its time. */
+  /** The same in libuv's pool, for a slow filesystem. */
   lseekAsync(fd: number, offset: number, whence: number): Promise<number>
   fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>
-  /** Zeroes a range of a block device, aligned to its logical blocks, the fastest way that the kernel knows. */
+  /** Zeroes a range of a block device in the fastest way that the kernel knows. The range consists of whole logical blocks. */
   blkZeroOut(fd: number, offset: number, length: number): Promise<number>
-  /** Reads what is in the page cache: how many bytes that were, or -errno. It never waits for a disk. */
+  /** Reads what is in the page cache, and returns the number of bytes, or -errno. It never waits for a disk. */
   readCached(fd: number, buffer: Uint8Array, offset: number): number
   /** Holds a shared lock on one byte of the file, until all descriptors of this open file are closed; 0 or -errno. */
   lockByte(fd: number, offset: number): number
   /** Whether another open file holds any lock on this byte; or -errno. */
   isByteLocked(fd: number, offset: number): boolean | number
-  /** fcntl(2), F_SETPIPE_SZ: what a pipe holds, in bytes; what it holds then, or -errno. */
+  /** fcntl(2), F_SETPIPE_SZ: sets the capacity of a pipe. Returns its capacity then, in bytes, or -errno. */
   setPipeSize(fd: number, bytes: number): number
-  /** madvise(2), MADV_DONTNEED: the system may have the memory back; it is zero when it is looked at again. 0 or -errno. */
+  /** madvise(2), MADV_DONTNEED: gives the memory back to the system. It reads as zeroes afterwards. 0 or -errno. */
   forget(memory: Buffer): number
-  /** mallopt(3), M_ARENA_MAX: of how many heaps threads share memory; false where there is only one anyway. */
+  /** mallopt(3), M_ARENA_MAX: limits the number of heaps that threads share. False if this C library has only one. */
   limitArenas(most: number): boolean
-  /** posix_fadvise(2), POSIX_FADV_WILLNEED: the page cache may begin to read; 0 or an errno. */
+  /** posix_fadvise(2), POSIX_FADV_WILLNEED: lets the page cache begin to read. 0 or an errno. */
   willNeed(fd: number, offset: number, length: number): Promise<number>
-  /** The same, POSIX_FADV_DONTNEED: the page cache may forget what is on the disk already; of all of the file. */
+  /** posix_fadvise(2), POSIX_FADV_DONTNEED: lets the page cache forget all of the file that is on the disk already. */
   dontNeed(fd: number): Promise<number>
 }
 
@@ -81,9 +80,8 @@ export const syscalls = native(load)
 let koffi: Koffi
 
 function load(): Syscalls {
-  if (process.platform !== 'linux') throw new Error('Linux only')
+  const libc = loadLibc()
   koffi = loadKoffi()
-  const libc = koffi.load(null)
   const lseek = wide(libc, 'lseek', (name) => `int64_t ${name}(int, int64_t, int)`)
   const fallocate = wide(libc, 'fallocate', (name) => `int ${name}(int, int, int64_t, int64_t)`)
   const ioctl = libc.func('int ioctl(int, unsigned long, void *)')
@@ -93,7 +91,7 @@ function load(): Syscalls {
     ...locksAndPipes(libc),
     forget: forgetBy(libc),
     limitArenas: limitArenasBy(libc),
-    lseek: (...args) => result(lseek(...args)),
+    lseek: (...args) => resultOf(lseek(...args)),
     lseekAsync: (...args) => inPool(lseek, args),
     fallocate: (...args) => inPool(fallocate, args),
     blkZeroOut(fd, offset, length) {
@@ -107,24 +105,24 @@ function load(): Syscalls {
 }
 
 function cachedReads(libc: Library): Pick<Syscalls, 'readCached'> {
-  // Since glibc 2.26 and musl 1.2.5; without it nothing is ever in the cache.
+  // Since glibc 2.26 and musl 1.2.5. Without it nothing counts as cached.
   let preadv2: NativeFunction | undefined
   try {
     preadv2 = wide(libc, 'preadv2', (name) => `int64_t ${name}(int, void *, int, int64_t, int)`)
   } catch {}
-  // struct iovec: where, and how many bytes, in words of the machine; 64-bit ones here.
+  // struct iovec of a 64-bit machine: address and number of bytes.
   const iovec = new BigUint64Array(new ArrayBuffer(16))
   return {
     readCached(fd, buffer, offset) {
       if (preadv2 === undefined) return -EOPNOTSUPP
       iovec[0] = koffi.address(buffer)
       iovec[1] = BigInt(buffer.byteLength)
-      return result(preadv2(fd, iovec, 1, offset, RWF_NOWAIT))
+      return resultOf(preadv2(fd, iovec, 1, offset, RWF_NOWAIT))
     },
   }
 }
 
-/** Whole pages within it. */
+/** Gives back the whole pages within the memory. */
 function forgetBy(libc: Library): Syscalls['forget'] {
   const madvise = libc.func('int madvise(uintptr_t, size_t, int)')
   return (memory) => {
@@ -132,11 +130,11 @@ function forgetBy(libc: Library): Syscalls['forget'] {
     const from = roundUp(address, MEMORY_PAGE)
     const to = address + BigInt(memory.byteLength)
     const length = ((to - from) / MEMORY_PAGE) * MEMORY_PAGE
-    return length <= 0n ? 0 : result(madvise(from, length, MADV_DONTNEED))
+    return length <= 0n ? 0 : resultOf(madvise(from, length, MADV_DONTNEED))
   }
 }
 
-/** glibc alone has it. */
+/** Only glibc has mallopt. */
 function limitArenasBy(libc: Library): Syscalls['limitArenas'] {
   try {
     const mallopt = libc.func('int mallopt(int, int)')
@@ -150,17 +148,17 @@ function roundUp(value: bigint, to: bigint): bigint {
   return ((value + to - 1n) / to) * to
 }
 
-/** For locks, struct flock: type and whence in 16 bits each, start and length in 64, of a 64-bit machine. */
+/** Locks take struct flock of a 64-bit machine: type and whence in 16 bits each, start and length in 64. */
 function locksAndPipes(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked' | 'setPipeSize'> {
   const fcntl = libc.func('int fcntl(int, int, ...)')
   const flock = new ArrayBuffer(32)
   const call = (fd: number, command: number, type: number, offset: number) => {
     new BigInt64Array(flock).set([0n, BigInt(offset), 1n, 0n])
     new Int16Array(flock)[0] = type
-    return result(fcntl(fd, command, 'void *', new Uint8Array(flock)))
+    return resultOf(fcntl(fd, command, 'void *', new Uint8Array(flock)))
   }
   return {
-    setPipeSize: (fd, bytes) => result(fcntl(fd, F_SETPIPE_SZ, 'int', bytes)),
+    setPipeSize: (fd, bytes) => resultOf(fcntl(fd, F_SETPIPE_SZ, 'int', bytes)),
     lockByte: (fd, offset) => call(fd, F_OFD_SETLK, F_RDLCK, offset),
     isByteLocked(fd, offset) {
       const outcome = call(fd, F_OFD_GETLK, F_WRLCK, offset)
@@ -169,41 +167,11 @@ function locksAndPipes(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked
   }
 }
 
-type Library = ReturnType<Koffi['load']>
-type NativeFunction = ReturnType<Library['func']>
-
 /** The variant with 64-bit offsets: `lseek64` in glibc, where that matters on 32-bit machines; plain `lseek` in musl. */
 function wide(libc: Library, name: string, prototype: (name: string) => string): NativeFunction {
   try {
     return libc.func(prototype(`${name}64`))
   } catch {
     return libc.func(prototype(name))
-  }
-}
-
-function result(value: number | bigint): number {
-  return value < 0 ? -koffi.errno() : Number(value)
-}
-
-/** koffi refuses more than 256; libuv's pool has fewer threads than this. */
-const MOST_CALLS = 128
-let calls = 0
-const queue: (() => void)[] = []
-
-/** Where it fails, errno is that of the thread: the call is never made again in this one, which may take long. */
-async function inPool(call: NativeFunction, args: unknown[]): Promise<number> {
-  if (calls >= MOST_CALLS) await new Promise<void>((go) => queue.push(go))
-  else calls++
-  try {
-    return await new Promise((resolve, reject) => {
-      call.async(...args, (error: Error | null, value: number | bigint) => {
-        if (error) reject(error)
-        else resolve(result(value))
-      })
-    })
-  } finally {
-    const next = queue.shift()
-    if (next === undefined) calls--
-    else next()
   }
 }

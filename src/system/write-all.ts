@@ -1,19 +1,19 @@
-/** Gathered writes to files: many views of memory in one system call, without copying them together. */
+/** Gathered writes: many buffers in one system call, without copying them together. */
 
 import { writev } from 'node:fs'
 import { promisify } from 'node:util'
 
-/** What one writev(2) takes at most on Linux (IOV_MAX). */
+/** The most buffers that one writev(2) takes on Linux (IOV_MAX). */
 const MAX_BUFFERS = 1024
 
-/** What a FileHandle is, as far as it is needed here. */
+/** The part of a FileHandle that is needed here. */
 export interface WritableFile {
   writev(buffers: Uint8Array[], position?: number): Promise<{ bytesWritten: number }>
 }
 
 /**
- * Writes the buffers one after the other from `offset`, or with null from where the file's own position stands,
- * however many they are and however little a call takes.
+ * Writes the buffers one after the other from `offset`, or from the file's own position if that is null. There may be any number of
+ * them, and a system call may take any part of them.
  */
 export async function writeAll(
   file: WritableFile,
@@ -44,7 +44,7 @@ export function skip(buffers: readonly Uint8Array[], bytes: number): Uint8Array[
 
 const writevTo = promisify(writev)
 
-/** A file of which only the descriptor is known: one that somebody else opened. */
+/** A file of which only the descriptor is known, because another process opened it. */
 export function descriptorFile(fd: number): WritableFile {
   return { writev: async (buffers, position) => writevTo(fd, buffers, position) }
 }
