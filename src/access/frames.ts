@@ -8,7 +8,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import { Turns } from '../core/turns.ts'
 import type { ArchiveBytes, StreamRange } from '../storage/archive/archive-bytes.ts'
-import { checkBounds } from '../storage/bounds.ts'
+import { checkBounds } from '../storage/drive.ts'
 import type { FrameTable, Place } from './frame-table.ts'
 import { type Load, PieceCache, type View } from './piece-cache.ts'
 

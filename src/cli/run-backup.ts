@@ -3,9 +3,9 @@
 import type { BoundStage } from '../core/stage.ts'
 import { likelyName } from '../jobs/names.ts'
 import type { RunFlags } from './flags.ts'
-import { formatDuration } from './progress/duration.ts'
 import { runJob } from './run-job.ts'
 import { backupSummary } from './summary.ts'
+import { formatDuration } from './text.ts'
 
 /** `verify`: the archive, if it is to be read back once it is complete. */
 export async function runBackupCommand(

@@ -4,8 +4,7 @@ import type { Snapshot } from '../core/meter.ts'
 import { formatBytes, formatRate } from '../core/size.ts'
 import type { JobResult } from '../jobs/job.ts'
 import type { GuestStatus } from '../live/guest-figures.ts'
-import { formatDuration } from './progress/duration.ts'
-import { count } from './text.ts'
+import { count, formatDuration } from './text.ts'
 
 /** `guest` is how that of a live backup did, if the disk server is still there to tell. */
 export function backupSummary(

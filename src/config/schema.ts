@@ -149,3 +149,8 @@ function tidy(schema: JsonSchema): JsonSchema {
 function hasForm(schema: JsonSchema): boolean {
   return ['type', 'enum', 'const', 'anyOf', 'allOf', 'oneOf', '$ref'].some((keyword) => keyword in schema)
 }
+
+/** Makes the text of the JSON Schema, as it is committed. */
+export function schemaText(registry: Registry): string {
+  return `${JSON.stringify(jsonSchema(registry), null, 2)}\n`
+}

@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { stages } from './registry.ts'
-import { schemaText } from './schema-text.ts'
+import { schemaText } from './schema.ts'
 import { withStageTable } from './stage-table.ts'
 
 const pipelines = new URL('../../pipelines/', import.meta.url)

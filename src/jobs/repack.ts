@@ -8,6 +8,7 @@ import { type ClusterItem, Manifest } from '../core/items.ts'
 import { checkOptions, flag, names, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
+import { uuidText } from '../formats/vma/header.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { driveFilter, filtered } from '../stages/drive-filter.ts'
 import { type JobResult, limit, runJob } from './job.ts'
@@ -95,9 +96,5 @@ function writing(options: RepackOptions, census: Census): BoundStage[] {
 
 /** That of the archive, unless another one is wanted. */
 function identity(manifest: Manifest, { uuid, ctime }: RepackOptions): { uuid: string; ctime: number } {
-  const hex = Buffer.from(manifest.uuid).toString('hex')
-  return {
-    uuid: uuid ?? hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
-    ctime: ctime ?? manifest.ctime,
-  }
+  return { uuid: uuid ?? uuidText(manifest.uuid), ctime: ctime ?? manifest.ctime }
 }

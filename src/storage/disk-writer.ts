@@ -2,9 +2,8 @@
 
 import { VmapipeError } from '../core/errors.ts'
 import { totalLength } from '../core/items.ts'
-import { checkBounds } from './bounds.ts'
 import type { Disk } from './disk.ts'
-import type { DriveWriter } from './drive.ts'
+import { checkBounds, type DriveWriter } from './drive.ts'
 
 export interface DiskWriterOptions {
   /** Bytes of the drive. The disk may be larger; what is past `size` is left alone. */

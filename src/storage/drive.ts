@@ -4,6 +4,8 @@
  * of any alignment; several calls may be in flight at once.
  */
 
+import { VmapipeError } from '../core/errors.ts'
+
 /** A stretch of a drive: known to read as zeroes, or to be read. */
 export interface DriveExtent {
   offset: number
@@ -41,4 +43,12 @@ export interface DriveWriter {
   publish(suffix?: string): Promise<string | null>
   /** Releases everything, and removes what was not published. May be called more than once. */
   close(): Promise<void>
+}
+
+/** Refuses a range that does not lie within a drive of `size` bytes: a mistake of our own, not of the data. */
+export function checkBounds(size: number, offset: number, length: number): void {
+  const sane = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0
+  if (!sane || offset + length > size) {
+    throw new VmapipeError('STAGE', `${length} bytes are past the end of a drive of ${size} bytes`, { offset })
+  }
 }

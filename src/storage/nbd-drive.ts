@@ -1,7 +1,6 @@
 /** An NBD export as a drive to read or to write. */
 
-import type { NbdOptions } from '../protocol/nbd/client.ts'
-import { NbdClient } from '../protocol/nbd/client.ts'
+import { NbdClient, type NbdOptions } from '../protocol/nbd/client.ts'
 import { formatNbdAddress, type NbdAddress } from '../protocol/nbd/uri.ts'
 import { checkTargetSize, DiskWriter } from './disk-writer.ts'
 import { NbdDisk, openNbdDisk } from './disks/nbd-disk.ts'

@@ -34,7 +34,7 @@ test('what only code can give is not offered', () => {
 
 test('the committed schema is that of the stages as they are (npm run schema writes it)', async () => {
   const { stages } = await import('../../src/config/registry.ts')
-  const { schemaText } = await import('../../src/config/schema-text.ts')
+  const { schemaText } = await import('../../src/config/schema.ts')
   const committed = new URL('../../pipelines/pipeline.schema.json', import.meta.url)
   assert.equal(readFileSync(committed, 'utf8'), schemaText(stages))
 })

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { printable } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
-import { uuidText } from '../../formats/vma/uuid.ts'
+import { uuidText } from '../../formats/vma/header.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
 import { print } from '../text.ts'

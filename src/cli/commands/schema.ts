@@ -23,7 +23,7 @@ async function run(what: (typeof KINDS)[number]): Promise<void> {
     print(JSON.stringify(recordSchema(), null, 2))
     return
   }
-  const { schemaText } = await import('../../config/schema-text.ts')
+  const { schemaText } = await import('../../config/schema.ts')
   const { stages } = await import('../../config/registry.ts')
   print(schemaText(stages).trimEnd())
 }

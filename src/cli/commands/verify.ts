@@ -2,9 +2,8 @@ import type { Command } from 'commander'
 import { asVmapipeError, type VmapipeError } from '../../core/errors.ts'
 import { type ArchiveReport, DamagedArchive } from '../../jobs/archive-report.ts'
 import { examples, type JobFlags, limited } from '../flags.ts'
-import { formatDuration } from '../progress/duration.ts'
 import { runJob } from '../run-job.ts'
-import { count, tell } from '../text.ts'
+import { count, formatDuration, tell } from '../text.ts'
 import { unreadableJson, verdictJson, verdictLines } from '../verdict.ts'
 
 interface Flags extends JobFlags {

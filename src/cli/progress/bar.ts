@@ -5,9 +5,8 @@ import type cliProgress from 'cli-progress'
 import type { Snapshot } from '../../core/meter.ts'
 import { formatBytes, formatRate } from '../../core/size.ts'
 import type { GuestStatus } from '../../live/guest-figures.ts'
-import { noteLine } from '../text.ts'
+import { formatDuration, noteLine } from '../text.ts'
 import type { Display, Level } from './display.ts'
-import { formatDuration } from './duration.ts'
 import { progressLine } from './plain.ts'
 
 const BAR_WIDTH = 24

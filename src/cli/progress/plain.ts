@@ -4,10 +4,8 @@ import { EXIT_CODES } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
 import { formatBytes, formatRate } from '../../core/size.ts'
 import type { GuestStatus } from '../../live/guest-figures.ts'
-import { noteLine } from '../text.ts'
+import { formatDuration, noteLine } from '../text.ts'
 import type { Display, Level } from './display.ts'
-import { formatDuration } from './duration.ts'
-import { timeStamp } from './time-stamp.ts'
 
 /** A line of progress comes when so much more of the whole is done, but not more often than once in so many seconds … */
 const STEP_PERCENT = 10
@@ -108,4 +106,11 @@ export function progressLine({ percent, done, total, read, elapsed, readRate, wr
   const zeros = zero > 0 ? `, zero: ${formatBytes(zero)}` : ''
   const rates = `read: ${formatRate(readRate)}, write: ${formatRate(writeRate)}`
   return `${amount} in ${formatDuration(elapsed)}, ${rates}${zeros}`
+}
+
+/** "2026-11-28 13:05:11", in the zone of the user, as other logs of the system have it. */
+function timeStamp(time: Date): string {
+  const pad = (value: number) => String(value).padStart(2, '0')
+  const day = [time.getFullYear(), time.getMonth() + 1, time.getDate()].map(pad).join('-')
+  return `${day} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(pad).join(':')}`
 }

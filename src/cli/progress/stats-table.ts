@@ -2,7 +2,7 @@
 
 import { formatBytes } from '../../core/size.ts'
 import type { Bottleneck, RunStats, StageStats } from '../../core/stats.ts'
-import { formatDuration } from './duration.ts'
+import { formatDuration } from '../text.ts'
 
 const HEAD = [
   'stage',

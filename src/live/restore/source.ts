@@ -3,7 +3,7 @@
 import type { ImageReader } from '../../access/image-reader.ts'
 import { asVmapipeError, type VmapipeError } from '../../core/errors.ts'
 import { CLUSTER_SIZE, roundUp } from '../../core/geometry.ts'
-import { wholeBlocks } from '../../storage/disks/overlay/whole-blocks.ts'
+import { BLOCK } from '../../storage/disks/overlay/map-file.ts'
 import type { DriveExtent } from '../../storage/drive.ts'
 
 /** Clusters of one extent are at most so far from each other where a drive was scanned in order. */
@@ -46,4 +46,20 @@ export function* around(
   for (const { extent, offset, length } of source.places?.(from, end - from) ?? []) {
     if (extents.has(extent)) yield { offset, length }
   }
+}
+
+/** The same extents, with boundaries between blocks: a block that is not all zero is data. `end` is where they end. */
+export async function* wholeBlocks(extents: AsyncIterable<DriveExtent>, end: number): AsyncGenerator<DriveExtent> {
+  let position: number | null = null
+  for await (const { offset, length, zero } of extents) {
+    position ??= offset
+    if (!zero) continue
+    const from = Math.ceil(offset / BLOCK) * BLOCK
+    const to = offset + length === end ? end : Math.floor((offset + length) / BLOCK) * BLOCK
+    if (from >= to) continue
+    if (position < from) yield { offset: position, length: from - position, zero: false }
+    yield { offset: from, length: to - from, zero: true }
+    position = to
+  }
+  if (position !== null && position < end) yield { offset: position, length: end - position, zero: false }
 }

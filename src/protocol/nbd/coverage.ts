@@ -1,4 +1,4 @@
-import { violation } from './problem.ts'
+import { violation } from './violation.ts'
 
 /** More separate pieces than any server sends; it bounds what a hostile one makes us keep and search. */
 const MAX_GAPS = 4096

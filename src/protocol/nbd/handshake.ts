@@ -6,8 +6,8 @@
 import { VmapipeError } from '../../core/errors.ts'
 import type { Parser } from '../feeder.ts'
 import * as nbd from './constants.ts'
-import { hex, violation } from './problem.ts'
 import { encodeGo, encodeMetaContext, encodeOption } from './requests.ts'
+import { hex, violation } from './violation.ts'
 
 /** What client and server have agreed on. Sizes in bytes. */
 export interface Agreement {

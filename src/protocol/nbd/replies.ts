@@ -6,8 +6,8 @@
 import { MAX_NEED, type Parser } from '../feeder.ts'
 import * as nbd from './constants.ts'
 import { Coverage } from './coverage.ts'
-import { hex, violation } from './problem.ts'
 import type { Cookie } from './requests.ts'
+import { hex, violation } from './violation.ts'
 
 /** An extent of a BLOCK_STATUS reply: bytes, and flags of base:allocation. */
 export interface StatusExtent {

@@ -7,8 +7,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import { closeFd } from '../../system/pipe-fd.ts'
 import { noteReading } from '../in-use.ts'
-import type { ArchiveSource, SourceOptions } from './endpoint.ts'
-import { pieceBytes } from './piece.ts'
+import { type ArchiveSource, pieceBytes, type SourceOptions } from './endpoint.ts'
 
 const LARGEST_PIECE = 4 << 20
 

@@ -5,8 +5,7 @@ import type { Budget, Slab } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import type { Feed } from '../../system/pipe-fd.ts'
-import type { ArchiveSource, SourceOptions } from './endpoint.ts'
-import { pieceBytes } from './piece.ts'
+import { type ArchiveSource, pieceBytes, type SourceOptions } from './endpoint.ts'
 
 const LARGEST_PIECE = 1 << 20
 

@@ -103,3 +103,22 @@ export function transmissionFlags(entry: NbdExport, structured: boolean): number
   const writes = nbd.FLAG_SEND_FUA | nbd.FLAG_SEND_TRIM | nbd.FLAG_SEND_WRITE_ZEROES | nbd.FLAG_SEND_FAST_ZERO
   return always | writes
 }
+
+/** Extents of one reply: a client asks again for what follows. */
+const MAX_EXTENTS = 4096
+
+/**
+ * The answer to BLOCK_STATUS ("base:allocation metadata context"): length and flags of adjacent extents from `offset`,
+ * in pairs. At least one, together `length` bytes at most; a single one where the client wants no more.
+ */
+export async function describeRange(disk: ServedDisk, offset: number, length: number, one: boolean): Promise<number[]> {
+  const pairs: number[] = []
+  const most = one ? 1 : MAX_EXTENTS
+  for await (const extent of disk.map(offset, length)) {
+    const flags = extent.zero ? nbd.STATE_HOLE | nbd.STATE_ZERO : 0
+    if (pairs.at(-1) === flags) pairs[pairs.length - 2] += extent.length
+    else if (pairs.length < 2 * most) pairs.push(extent.length, flags)
+    else break
+  }
+  return pairs
+}

@@ -9,9 +9,8 @@
  */
 
 import { VmapipeError } from '../../../core/errors.ts'
-import { checkBounds } from '../../bounds.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../../disk.ts'
-import type { DriveExtent, DriveReader } from '../../drive.ts'
+import { checkBounds, type DriveExtent, type DriveReader } from '../../drive.ts'
 import { FlushGate } from '../flush-gate.ts'
 import { Claims } from './claims.ts'
 import { BLOCK } from './map-file.ts'

@@ -1,3 +1,5 @@
+/** Errors of a server that does not keep to the NBD protocol. */
+
 import { VmapipeError } from '../../core/errors.ts'
 
 /** A peer that does not keep to the protocol, or is not an NBD peer at all. */

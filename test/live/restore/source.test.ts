@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { wholeBlocks } from '../../../../src/storage/disks/overlay/whole-blocks.ts'
-import type { DriveExtent } from '../../../../src/storage/drive.ts'
-import { collect } from '../../contract.ts'
+import { wholeBlocks } from '../../../src/live/restore/source.ts'
+import type { DriveExtent } from '../../../src/storage/drive.ts'
+import { collect } from '../../storage/contract.ts'
 
 test('extents of any alignment become whole blocks, of which none is called zero that is not', async () => {
   const lengths = fc.array(fc.record({ length: fc.integer({ min: 1, max: 20_000 }), zero: fc.boolean() }), {
