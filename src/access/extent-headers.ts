@@ -1,5 +1,6 @@
 /** Reads extent headers and checks each against the index once. An extent is used only if its clusters are exactly those in the index. */
 
+import { LRUCache } from 'lru-cache'
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import type { Manifest } from '../core/items.ts'
@@ -20,9 +21,8 @@ export class ExtentHeaders {
   readonly #drives: ReadonlySet<number>
   /** 1 for extents that agree with the index. */
   readonly #checked: Uint8Array
-  /** The least recently used header is first. */
-  readonly #kept = new Map<number, Promise<ExtentHeader>>()
-  readonly #raw = new Map<number, Buffer>()
+  readonly #kept = new LRUCache<number, Promise<ExtentHeader>>({ max: KEPT })
+  readonly #raw = new LRUCache<number, Buffer>({ max: KEPT_RAW })
   readonly #checking = new Map<number, Promise<void>>()
 
   constructor(bytes: ArchiveBytes, index: ClusterIndex, { uuid, drives }: Manifest) {
@@ -36,9 +36,8 @@ export class ExtentHeaders {
   /** Reads a header. Throws DAMAGED if it is damaged or does not agree with the index. */
   get(extent: number): Promise<ExtentHeader> {
     const kept = this.#kept.get(extent)
-    const header = kept ?? this.#load(extent)
-    if (kept !== undefined) this.#kept.delete(extent)
-    else if (this.#kept.size >= KEPT) this.#kept.delete(this.#kept.keys().next().value!)
+    if (kept !== undefined) return kept
+    const header = this.#load(extent)
     this.#kept.set(extent, header)
     return header
   }
@@ -61,17 +60,12 @@ export class ExtentHeaders {
       const header = Buffer.allocUnsafeSlow(EXTENT_HEADER_SIZE)
       await this.#bytes.read(header, this.#index.offsets[extent])
       const decoded = this.#decode(header, extent)
-      this.#keepRaw(extent, header)
+      this.#raw.set(extent, header)
       return decoded
     } catch (error) {
       this.#kept.delete(extent)
       throw error
     }
-  }
-
-  #keepRaw(extent: number, header: Buffer): void {
-    if (this.#raw.size >= KEPT_RAW) this.#raw.delete(this.#raw.keys().next().value!)
-    this.#raw.set(extent, header)
   }
 
   /** The number of extents from this one on that follow each other without data; at least 1. */

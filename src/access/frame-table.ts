@@ -4,6 +4,7 @@
  */
 
 import { crc32 } from 'node:zlib'
+import { LRUCache } from 'lru-cache'
 import { VmapipeError } from '../core/errors.ts'
 import { Turns } from '../core/turns.ts'
 import { decodeFooter, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
@@ -52,12 +53,13 @@ export interface TableOptions {
 export class FrameTable {
   readonly map: MapBytes
   readonly #directory: Directory
-  readonly #kept = new Map<number, Page>()
+  readonly #kept: LRUCache<number, Page>
   readonly #loading = new Map<number, Promise<Page>>()
 
   private constructor(map: MapBytes, directory: Directory) {
     this.map = map
     this.#directory = directory
+    this.#kept = new LRUCache({ max: Math.max(4, Math.floor(KEPT_FRAMES / directory.pageFrames)) })
   }
 
   /** Reads the whole map once. Throws DAMAGED if it is wrong. */
@@ -81,7 +83,7 @@ export class FrameTable {
   /** The frame with this byte of the stream. The byte must be within the stream. */
   async at(offset: number): Promise<Place> {
     const number = this.#directory.pageAt(offset)
-    return placeIn(this.#kept.get(number) ?? (await this.#page(number)), offset)
+    return placeIn(await this.#page(number), offset)
   }
 
   /** The same if it is known without reading. Otherwise null, and its page is loaded. */
@@ -95,7 +97,7 @@ export class FrameTable {
 
   /** Records that a frame's content is as long as the map says. It is forgotten with the frame's page. */
   agree({ frame }: Place): void {
-    const page = this.#kept.get(Math.floor(frame / this.#directory.pageFrames))
+    const page = this.#kept.peek(Math.floor(frame / this.#directory.pageFrames))
     if (page !== undefined) page.agreed[frame - page.first] = 1
   }
 
@@ -112,11 +114,7 @@ export class FrameTable {
 
   async #page(number: number): Promise<Page> {
     const kept = this.#kept.get(number)
-    if (kept !== undefined) {
-      this.#kept.delete(number)
-      this.#kept.set(number, kept)
-      return kept
-    }
+    if (kept !== undefined) return kept
     const loading = this.#loading.get(number) ?? this.#load(number).finally(() => this.#loading.delete(number))
     this.#loading.set(number, loading)
     return loading
@@ -133,8 +131,6 @@ export class FrameTable {
       contents[index + 1] = contents[index] + reader.next()
     }
     const page = { first, starts, contents, agreed: new Uint8Array(frames) }
-    const most = Math.max(4, Math.floor(KEPT_FRAMES / this.#directory.pageFrames))
-    if (this.#kept.size >= most) this.#kept.delete(this.#kept.keys().next().value!)
     this.#kept.set(number, page)
     return page
   }

@@ -5,6 +5,7 @@
  * A reader that holds a piece must not wait for another one: there may be room for only one.
  */
 
+import { LRUCache } from 'lru-cache'
 import type { Budget, Lease } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 
@@ -25,8 +26,8 @@ interface Loading {
 export class PieceCache {
   readonly #memory: Budget
   readonly #parallel: number
-  /** The least recently used piece is first. */
-  readonly #kept = new Map<number, View>()
+  /** Holds a lease of each piece. Loaded pieces always fit: `room` has made room for their memory. */
+  readonly #kept: LRUCache<number, View>
   readonly #loading = new Map<number, Loading>()
   #running = 0
   readonly #queue: (() => void)[] = []
@@ -37,6 +38,11 @@ export class PieceCache {
   constructor(memory: Budget, parallel: number) {
     this.#memory = memory
     this.#parallel = parallel
+    this.#kept = new LRUCache({
+      maxSize: Math.max(1, memory.capacity),
+      sizeCalculation: ({ lease }) => Math.max(1, lease.bytes),
+      dispose: ({ lease }) => lease.release(),
+    })
   }
 
   /** Bytes of memory for all pieces. */
@@ -48,8 +54,6 @@ export class PieceCache {
   peek(key: number): View | null {
     const kept = this.#kept.get(key)
     if (kept === undefined) return null
-    this.#kept.delete(key)
-    this.#kept.set(key, kept)
     kept.lease.retain()
     return kept
   }
@@ -72,7 +76,7 @@ export class PieceCache {
 
   /** Frees memory for a piece and calls `take` to lease it. */
   async room<T>(bytes: number, take: (memory: Budget) => Promise<T>): Promise<T> {
-    while (this.#memory.used + bytes > this.#memory.capacity && this.#kept.size > 0) this.#evict()
+    while (this.#memory.used + bytes > this.#memory.capacity && this.#kept.size > 0) this.#kept.pop()
     return take(this.#memory)
   }
 
@@ -81,7 +85,7 @@ export class PieceCache {
     this.#closed = true
     this.#ahead = []
     this.#memory.close(closedError())
-    while (this.#kept.size > 0) this.#evict()
+    this.#kept.clear()
     await Promise.allSettled([...this.#loading.values()].map(({ view }) => view))
   }
 
@@ -113,13 +117,7 @@ export class PieceCache {
       return
     }
     this.#kept.set(key, view)
-    while (this.#memory.waiting > 0 && this.#kept.size > 0) this.#evict()
-  }
-
-  #evict(): void {
-    const [key, view] = this.#kept.entries().next().value!
-    this.#kept.delete(key)
-    view.lease.release()
+    while (this.#memory.waiting > 0 && this.#kept.size > 0) this.#kept.pop()
   }
 
   #enter(go: () => void): void {
