@@ -7,13 +7,14 @@ import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { processesWith, until } from '../storage/archive/processes.ts'
 import { writeImage } from '../support/image.ts'
+import { lateness } from '../support/lateness.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { type CliOptions, startCli, vmapipe } from './cli.ts'
 
 const timeout = 120_000
 const MIB = 1 << 20
-/** What a person waits for; more than the program promises, as this machine may be busy. */
+/** What a person waits for; more than the program promises. What others take of this machine comes on top. */
 const SOON_MS = 3500
 
 const HUNG = join(import.meta.dirname, '../support/hung-calls.mjs')
@@ -35,11 +36,12 @@ function running(t: TestContext, args: string[], options: CliOptions = {}): Runn
   child.stdout.resume()
   const closed = once(child, 'close')
   const end = async (signal: NodeJS.Signals) => {
+    const late = lateness()
     const begun = performance.now()
     child.kill(signal)
     const [code, by] = await closed
     const took = performance.now() - begun
-    assert.ok(took < SOON_MS, `it took ${took} ms`)
+    assert.ok(took < SOON_MS + late(), `it took ${took} ms`)
     assert.equal(by, null)
     return code
   }
@@ -96,9 +98,10 @@ describe('what hangs in a system call', { timeout, ...needs('mkfifo') }, () => {
     await until(isHung(dir), 'the call that hangs')
     child.kill('SIGINT')
     await sleep(400)
+    const late = lateness()
     const begun = performance.now()
     assert.equal(await end('SIGINT'), 130)
-    assert.ok(performance.now() - begun < 1000)
+    assert.ok(performance.now() - begun < 1000 + late())
     assert.match(said(), /^vmapipe: interrupted$/m)
   })
 })

@@ -12,6 +12,7 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { verify } from '../../src/jobs/verify.ts'
 import { LAUNCHER } from '../cli/cli.ts'
+import { lateness } from '../support/lateness.ts'
 import { seed, seeded } from '../support/random.ts'
 import { SSH_HOST, startSshd } from '../support/sshd.ts'
 import { tmpDir } from '../support/tmp.ts'
@@ -20,10 +21,10 @@ import { MiB, makeDisk, memoryDir } from './images.ts'
 import { type FioFigures, type Running, start, startFio } from './programs.ts'
 import { type Serving, serve } from './serving.ts'
 
-const timeout = 60_000
+const timeout = 120_000
 
 const MAX_STALL = 1000
-/** What a busy machine may add to a request that the backup has let go in time. */
+/** What may be added to a request that the backup has let go in time, besides what others take of the machine. */
 const SLACK = 500
 
 /** Longer than anything takes here: fio is stopped. */
@@ -31,7 +32,7 @@ const LONG = 30_000
 
 const programs = needs('fio', 'curl')
 
-describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () => {
+describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 600_000 }, () => {
   const random = seeded(seed)
   const between = (from: number, to: number) => Math.round(from + random() * (to - from))
   const hooks: (() => unknown)[] = []
@@ -63,6 +64,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
 
   /** Runs `backup`, which breaks, while fio writes; and looks at everything that was promised. */
   async function underLoad(t: TestContext, backup: () => Promise<unknown>): Promise<string> {
+    const late = lateness()
     const load = fio(t, LONG, 2500)
     await sleep(between(300, 600))
     await backup()
@@ -71,9 +73,9 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
     const { slowest } = await load.stop()
     t.diagnostic(`slowest write ${slowest.toFixed(0)} ms; ${error}`)
     assert.equal(complete, false)
-    assert.ok(status.waiting.max <= MAX_STALL, `the service itself let a write wait ${status.waiting.max} ms`)
+    assert.ok(status.waiting.max <= MAX_STALL + late(), `the service itself let a write wait ${status.waiting.max} ms`)
     assert.equal(status.waiting.now, 0)
-    assert.ok(slowest <= MAX_STALL + SLACK, `a write of fio waited ${slowest} ms`)
+    assert.ok(slowest <= MAX_STALL + SLACK + late(), `a write of fio waited ${slowest} ms`)
     await asBefore(t)
     return error!
   }
@@ -81,7 +83,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
   /** As fast as before (at least in one of many looks: others use the machine too), and nothing is left open. */
   async function asBefore(t: TestContext): Promise<void> {
     let best = 0
-    for (let look = 0; look < 30 && best < idle.perSecond / 2; look++) {
+    for (let look = 0; look < 60 && best < idle.perSecond / 2; look++) {
       best = Math.max(best, (await fio(t, 500).done).perSecond)
     }
     assert.ok(best >= idle.perSecond / 2, `${best} writes a second, it was ${idle.perSecond} before`)
@@ -172,6 +174,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
   })
 
   test('when the control connection is dropped, again and again', { timeout }, async (t) => {
+    const late = lateness()
     const load = fio(t, LONG, 2500)
     for (let round = 0; round < 8; round++) {
       const response = await serving.ask('GET', `/backup?bwlimit=${between(10, 100)}MiB/s`)
@@ -182,11 +185,12 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
       await serving.ended()
     }
     const { slowest } = await load.stop()
-    assert.ok(slowest <= MAX_STALL + SLACK, `a write of fio waited ${slowest} ms`)
+    assert.ok(slowest <= MAX_STALL + SLACK + late(), `a write of fio waited ${slowest} ms`)
     await asBefore(t)
   })
 
   test('when it is told to end the backup, again and again', { timeout }, async (t) => {
+    const late = lateness()
     const load = fio(t, LONG, 2500)
     for (let round = 0; round < 8; round++) {
       const response = await serving.ask('GET', '/backup?bwlimit=30MiB/s')
@@ -197,7 +201,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 180_000 }, () 
       await serving.ended()
     }
     const { slowest } = await load.stop()
-    assert.ok(slowest <= MAX_STALL + SLACK, `a write of fio waited ${slowest} ms`)
+    assert.ok(slowest <= MAX_STALL + SLACK + late(), `a write of fio waited ${slowest} ms`)
     await asBefore(t)
   })
 

@@ -5,13 +5,14 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NbdClient } from '../../src/protocol/nbd/client.ts'
+import { lateness } from '../support/lateness.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { MiB, makeDisk } from './images.ts'
 import { type Serving, serve } from './serving.ts'
 
 const timeout = 60_000
 const MAX_STALL = 3000
-/** What a busy machine may add to a request that the backup has let go in time. */
+/** What may be added to a request that the backup has let go in time, besides what others take of the machine. */
 const SLACK = 1500
 
 async function start(t: TestContext) {
@@ -51,6 +52,7 @@ describe('a guest with a long queue', { timeout: 3 * timeout }, () => {
     const { serving, connect } = await start(t)
     const [a, b] = [await connect('a'), await connect('b')]
     await stalled(serving)
+    const late = lateness()
     const payload = Buffer.alloc(MiB, 'n')
     const writes = Array.from({ length: 30 }, (_, index) => [
       timed(a.write([payload], (100 + index) * MiB)),
@@ -65,7 +67,7 @@ describe('a guest with a long queue', { timeout: 3 * timeout }, () => {
       `reads ${reads.map(Math.round)} ms, the longest write ${Math.round(longest)} ms, ${status.waiting.max} ms by the service`,
     )
     assert.match(error!, /has waited \d+ ms for the archive, 3000 are allowed/)
-    assert.ok(longest < MAX_STALL + SLACK, `a write waited ${longest} ms`)
+    assert.ok(longest < MAX_STALL + SLACK + late(), `a write waited ${longest} ms`)
     assert.ok(status.waiting.max > MAX_STALL / 2 && status.waiting.max <= longest)
   })
 
@@ -73,12 +75,13 @@ describe('a guest with a long queue', { timeout: 3 * timeout }, () => {
     const { serving, connect } = await start(t)
     const a = await connect('a')
     await stalled(serving)
+    const late = lateness()
     const payload = Buffer.alloc(4 * MiB, 'n')
     const longest = Math.max(
       ...(await Promise.all(Array.from({ length: 39 }, (_, index) => timed(a.write([payload], index * 4 * MiB))))),
     )
     assert.match((await serving.ended()).error!, /has waited \d+ ms for the archive/)
-    assert.ok(longest < MAX_STALL + SLACK, `a write waited ${longest} ms`)
+    assert.ok(longest < MAX_STALL + SLACK + late(), `a write waited ${longest} ms`)
   })
 
   test('thousands of small writes and zeroes: reads behind them do not wait', { timeout }, async (t) => {

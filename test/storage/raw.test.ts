@@ -49,7 +49,7 @@ test('a huge sparse file is mapped at once', { timeout }, async (t) => {
   const reader = await openDriveReader(path)
   const start = performance.now()
   const extents = await collect(reader.map(0, size))
-  assert.ok(performance.now() - start < 500)
+  assert.ok(performance.now() - start < 10_000)
   assert.equal(extents.filter(({ zero }) => !zero).length, 64)
   assert.equal(
     extents.reduce((sum, { length }) => sum + length, 0),

@@ -82,7 +82,7 @@ describe('the channel to a guest agent', () => {
       hint: /does qemu-ga run in the guest/,
     })
     await assert.rejects(status, /no answer to guest-sync-delimited/)
-    assert.ok(performance.now() - before < 1000)
+    assert.ok(performance.now() - before < 4000)
     await assert.rejects(channel.execute('guest-ping', 5000), /no answer to guest-sync-delimited/)
   })
 

@@ -80,12 +80,12 @@ describe('QMP by way of virsh', () => {
   test('the time limit of a command counts from when virsh has it, not from when it was queued', {
     timeout,
   }, async (t) => {
-    putFakeVirsh(t, `await sleep(40); ${VERSION}`)
+    putFakeVirsh(t, `await sleep(80); ${VERSION}`)
     const client = await QmpClient.libvirt('vm1')
     const begun = performance.now()
-    const answers = Array.from({ length: 30 }, () => client.execute('query-version', undefined, { timeout: 700 }))
+    const answers = Array.from({ length: 30 }, () => client.execute('query-version', undefined, { timeout: 2000 }))
     await Promise.all(answers)
-    assert.ok(performance.now() - begun > 1000, 'all of them together took longer than the limit of one')
+    assert.ok(performance.now() - begun > 2000, 'all of them together took longer than the limit of one')
     client.close()
   })
 
