@@ -33,7 +33,7 @@ function given(options: object): Record<string, unknown> {
 
 /** The value with references to parameters made plain text: a path may have `${` in it. */
 function written(value: unknown): unknown {
-  if (typeof value === 'string') return value.replaceAll('${', '$${')
+  if (typeof value === 'string') return value.replaceAll('${', () => '$${')
   if (value === null || typeof value === 'number' || typeof value === 'boolean') return value
   if (Array.isArray(value)) return value.map(written)
   if (typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype) return given(value)
