@@ -13,7 +13,7 @@ import { ReadAhead } from './read-ahead.ts'
 import { segmentsOf } from './segments.ts'
 
 /** The objects that the drives of an archive share. */
-export interface ArchiveParts {
+interface ArchiveParts {
   index: ClusterIndex
   headers: ExtentHeaders
   data: ExtentData

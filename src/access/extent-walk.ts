@@ -18,7 +18,7 @@ const EXTENT = 'an extent'
 /** Bytes of a compressed archive that are loaded in advance (32 MiB), if there is memory for them. */
 const AHEAD = 32 << 20
 
-export interface Walked extends TableOf {
+interface Walked extends TableOf {
   /** The reason why the pass ended before the end of the archive, or null. Extents behind that place are not found. */
   problem: VmapipeError | null
 }
@@ -53,7 +53,7 @@ export async function walkExtents(
 }
 
 /** Makes a table of the headers of all extents, in order. */
-export class TableCollector {
+class TableCollector {
   readonly #table: TableEncoder
   readonly #drives: ReadonlySet<number>
   #extents = 0

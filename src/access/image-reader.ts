@@ -42,12 +42,7 @@ export function* zeroChunks(length: number): Generator<Chunk> {
 }
 
 /** Chunks of any drive. Its reads take memory from `budget`. */
-export async function* chunksOf(
-  drive: DriveReader,
-  budget: Budget,
-  offset: number,
-  length: number,
-): AsyncGenerator<Chunk> {
+async function* chunksOf(drive: DriveReader, budget: Budget, offset: number, length: number): AsyncGenerator<Chunk> {
   const queue: (Promise<Chunk> | DriveExtent)[] = []
   try {
     for await (const extent of drive.map(offset, length)) {

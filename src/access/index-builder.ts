@@ -24,7 +24,7 @@ export interface TableOf {
   headerSize: number
 }
 
-export interface BuildOptions {
+interface BuildOptions {
   /** The end of the extents; not known if the archive has no closing extent. */
   end?: number
   /** Allows missing clusters, for an archive that was cut. */

@@ -14,9 +14,9 @@ import { mapInMemory } from './map-bytes.ts'
 import type { Sidecar } from './sidecar.ts'
 import { readTrailer } from './trailer.ts'
 
-export type Warn = (message: string) => void
+type Warn = (message: string) => void
 
-export interface LocateOptions {
+interface LocateOptions {
   signal?: AbortSignal | undefined
   warn: Warn
 }
@@ -75,7 +75,7 @@ export function sidecarIndex(
   return unlessDamaged(build, 'the index beside the archive', warn)
 }
 
-export function checkUuid(uuid: Uint8Array, manifest: Manifest): void {
+function checkUuid(uuid: Uint8Array, manifest: Manifest): void {
   if (Buffer.compare(uuid, manifest.uuid) === 0) return
   throw new VmapipeError('DAMAGED', 'the index beside it is of another archive: its uuid differs', {
     hint: 'remove it, or make it anew with `vmapipe index --force`',

@@ -19,7 +19,7 @@ import { PieceCache } from './piece-cache.ts'
 import { PlainExtents } from './plain-extents.ts'
 import { readSidecar, type Sidecar } from './sidecar.ts'
 
-export interface OpenFileOptions {
+interface OpenFileOptions {
   /** Memory for reading and for the cache, which takes all of it. */
   budget: Budget
   /** Tasks that run at once. */

@@ -4,7 +4,7 @@ import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE, FULL_MASK, popcount16 } f
 import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
 
 /** Bytes of a drive that are all zero, or that are contiguous in the archive. */
-export interface Segment {
+interface Segment {
   /** The offset in the extent, counted from its header; -1 for zeroes. */
   at: number
   length: number

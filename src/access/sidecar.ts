@@ -30,7 +30,7 @@ interface Identity {
   mtime: bigint
 }
 
-export function sidecarPath(archive: string): string {
+function sidecarPath(archive: string): string {
   return `${archive}.idx`
 }
 

@@ -12,7 +12,7 @@ import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 /** Pages that are read at once: 1 MiB. */
 const PAGES_AT_ONCE = 2048
 
-export interface Trailer extends TableOf {
+interface Trailer extends TableOf {
   /** The end of the extents with clusters. */
   end: number
 }

@@ -12,10 +12,10 @@ import { statsTable } from './progress/stats-table.ts'
 import { interruptible } from './signals.ts'
 
 /** What the job has to say at its end: lines for people, not shown in JSON, which has the numbers. */
-export type Summarize<T> = (result: T, whole: Snapshot) => string[]
+type Summarize<T> = (result: T, whole: Snapshot) => string[]
 
 /** Is told how the guest of a live backup is doing. */
-export type OnGuest = (status: GuestStatus) => void
+type OnGuest = (status: GuestStatus) => void
 
 /** The log of the command that runs, which `endLog` closes: a command may run several jobs, one after the other. */
 let log: { display: Display; begun: number } | null = null

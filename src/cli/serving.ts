@@ -34,7 +34,7 @@ export function guestFlags(command: Command): Command {
     .option('--ready-fd <n>', 'write a line to this descriptor when guests can connect', descriptor)
 }
 
-export interface Served {
+interface Served {
   start(): Promise<void>
   stop(): Promise<void>
   readonly port: number | undefined

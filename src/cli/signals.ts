@@ -18,7 +18,7 @@ const SAME_MS = 250
 const GRACE_MS = 1400
 
 /** Work that a signal ends. */
-export interface Work {
+interface Work {
   /** Says how far it is. */
   tell?(): void
   /** Nothing is redrawn any more: the process ends. */

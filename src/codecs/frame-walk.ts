@@ -28,14 +28,14 @@ const FRAME_LIMIT = 32 << 20
 /** The most bytes of the map in memory (64 MiB), which is about ten million frames. */
 const MOST_MAP = 64 << 20
 
-export interface WalkedFrames {
+interface WalkedFrames {
   /** Encoded as at the end of an archive (formats/frame-map/README.md). */
   map: Buffer
   /** The reason why the pass ended before the end of the file, or null. */
   problem: VmapipeError | null
 }
 
-export interface WalkOptions {
+interface WalkOptions {
   /** Decode frames that do not declare their content size, to find it. */
   decode?: boolean
   /** The most bytes of the map. */

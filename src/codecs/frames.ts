@@ -7,7 +7,7 @@ import { CLUSTER_SIZE } from '../core/geometry.ts'
 const LEFT_TO_OTHERS = 16 << 20
 const SMALLEST_FRAME = CLUSTER_SIZE
 
-export interface FramePlan {
+interface FramePlan {
   /** The most bytes of content in a frame. */
   frameSize: number
   /** The number of frames in work, including the one that is being filled. */

@@ -7,7 +7,7 @@ import { didYouMean } from '../core/suggest.ts'
 import { parseWithTexts } from './coerce.ts'
 import { optionsJsonSchema, type Registry } from './schema.ts'
 
-export interface Bound {
+interface Bound {
   stages: BoundStage[]
   /** Paths are from the root of the config. */
   problems: Problem[]

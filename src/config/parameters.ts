@@ -6,7 +6,7 @@
 
 import type { Path } from '../core/problems.ts'
 
-export type Scalar = string | number | boolean
+type Scalar = string | number | boolean
 
 export interface Parameter {
   default?: Scalar
@@ -14,7 +14,7 @@ export interface Parameter {
   required?: boolean
 }
 
-export interface ParameterSources {
+interface ParameterSources {
   /** From --set. */
   set: Readonly<Record<string, string>>
   params: Readonly<Record<string, Parameter>>
@@ -98,7 +98,7 @@ function at<T>(path: Path, work: () => T): T {
   }
 }
 
-export function substituteText(text: string, find: Lookup): Scalar {
+function substituteText(text: string, find: Lookup): Scalar {
   const whole = /^\$\{([^}]*)\}$/.exec(text)
   if (whole !== null) return value(whole[1], find)
   return text.replace(REFERENCE, (all, name: string | undefined, end: string) => {

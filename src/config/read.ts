@@ -9,7 +9,7 @@ import { type ConfigDocument, parseConfig, pathText } from './document.ts'
 import { type Lookup, lookup, type Parameter, ReferenceProblem, type Substituted, substitute } from './parameters.ts'
 import { type PipelineParts, paramsSchema, pipelineSchema, type Registry } from './schema.ts'
 
-export interface ReadContext {
+interface ReadContext {
   set: Record<string, string>
   env: Record<string, string | undefined>
   registry: Registry

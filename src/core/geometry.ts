@@ -16,7 +16,7 @@ export function clusterCount(size: number): number {
 }
 
 /** The bytes of cluster `cluster` that are within a drive of `size` bytes. */
-export function clusterLength(size: number, cluster: number): number {
+function clusterLength(size: number, cluster: number): number {
   return Math.max(0, Math.min(CLUSTER_SIZE, size - cluster * CLUSTER_SIZE))
 }
 

@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 
-export interface LeftBehind {
+interface LeftBehind {
   /** Its name in a message, such as `'/srv/.vm.vma.partial'`. */
   what: string
   /** Removes it. It may be called at any time, also while a removal is under way. */

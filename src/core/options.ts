@@ -7,7 +7,7 @@ import { problemsOf } from './problems.ts'
 /** A schema for each option. The compiler rejects a shape without one of them. */
 export type Shape<Options> = { readonly [Name in keyof Options]-?: z.ZodType }
 
-export interface Checked<Options> {
+interface Checked<Options> {
   shape: Shape<Options>
   /** Options that must be given. */
   required?: readonly (keyof Options & string)[]

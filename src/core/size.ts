@@ -24,7 +24,7 @@ export function parseBytes(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
-export interface ByteSizeOptions {
+interface ByteSizeOptions {
   /** The least number of bytes allowed; 0 by default. */
   min?: number
   /** The largest number of bytes allowed; no limit by default. */

@@ -13,7 +13,7 @@ export const STALL_SECONDS = 30
 /** A stall is looked for so many times within its time. */
 const LOOKS = 6
 
-export interface StallWatch {
+interface StallWatch {
   gauges: Gauges
   budget: Budget
   /** Seconds without a move after which the stall is told. */
@@ -46,7 +46,7 @@ export function watchStalls({ gauges, budget, seconds, warn }: StallWatch): () =
 }
 
 /** Names the cause if anybody waits for memory or for the next stage; otherwise null. */
-export function stallText(stages: readonly Gauged[], budget: Budget, seconds: number): string | null {
+function stallText(stages: readonly Gauged[], budget: Budget, seconds: number): string | null {
   const phases = stages.map((stage) => ({ stage, phase: phaseOf(stage) }))
   const isHeldUp = waitingOf(budget) > 0 || phases.some(({ phase }) => phase === 'next' || phase === 'memory')
   // A stage that delays items on purpose is not stuck.

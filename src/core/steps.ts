@@ -21,7 +21,7 @@ export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => StepRes
 /** A step whose types the compiler does not know. */
 export type AnyStep = (item: never) => unknown
 
-export interface GuardedStep {
+interface GuardedStep {
   step: AnyStep
   /** Adds the stage's name to an error that its step throws. */
   blame: (error: unknown) => Error

@@ -4,7 +4,7 @@ import { VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
 
 export const METHODS = ['zstd', 'lz4', 'gzip', 'none'] as const
-export type Method = (typeof METHODS)[number]
+type Method = (typeof METHODS)[number]
 
 export interface Compression {
   method: Method

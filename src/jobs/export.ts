@@ -113,7 +113,7 @@ export class ArchiveExport {
 }
 
 /** The drives of these names, in the order of the archive. */
-export function chooseDrives({ drives }: Manifest, names: readonly string[] | undefined): DriveInfo[] {
+function chooseDrives({ drives }: Manifest, names: readonly string[] | undefined): DriveInfo[] {
   const wanted = names?.map((name) => driveNamed(drives, name))
   const unknown = wanted?.indexOf(undefined) ?? -1
   if (unknown >= 0) {

@@ -56,8 +56,6 @@ const shape = {
   warn: callback,
 } satisfies Shape<LiveRestoreOptions>
 
-export type RestoreState = 'filling' | 'complete' | 'failed'
-
 export class LiveRestore {
   /** Resolves when the images are complete; fails where they cannot be, or where it was stopped before. */
   readonly done: Promise<void>

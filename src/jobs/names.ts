@@ -11,7 +11,7 @@ const EXAMPLES: Record<What, string> = {
 }
 
 /** Anything that restore could not make a file of is refused before work begins. USAGE. */
-export function checkName(what: What, name: string): void {
+function checkName(what: What, name: string): void {
   const wrong =
     name === ''
       ? 'is empty'

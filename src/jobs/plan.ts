@@ -11,7 +11,7 @@ export function boundStages(plan: readonly PlannedStage[]): BoundStage[] {
 }
 
 /** Without the options that are undefined. */
-export function given(options: Record<string, unknown>): Record<string, unknown> {
+function given(options: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }
 

@@ -14,7 +14,7 @@ export interface BackupResult extends JobResult {
   guest?: GuestStatus | null
 }
 
-export interface RunBackupOptions extends RunOptions {
+interface RunBackupOptions extends RunOptions {
   /** Is told how the guest is doing, about every second. */
   onGuest?: (status: GuestStatus) => void
 }

@@ -25,7 +25,7 @@ import { makeFolder } from '../storage/folder.ts'
 import { RawReader } from '../storage/raw-drive.ts'
 import { writeAll } from '../system/write-all.ts'
 
-export interface SpoolOptions extends Omit<RunOptions, 'buffer'> {
+interface SpoolOptions extends Omit<RunOptions, 'buffer'> {
   /** The folder of the sparse files. It is made if it does not exist. */
   folder: string
   /** Names of the wanted drives; all by default. */

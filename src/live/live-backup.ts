@@ -30,7 +30,7 @@ import { Progress } from './progress.ts'
 export const DEFAULT_MAX_STALL = 10_000
 
 /** Ten minutes: longer than a file server takes to come back, or a tape to be changed. */
-export const DEFAULT_MAX_HANG = 600_000
+const DEFAULT_MAX_HANG = 600_000
 
 /** Clusters of an extent: while it is looked through, and its checksum made, no request of the guest is answered. */
 export const PIECE_CLUSTERS = 16

@@ -9,7 +9,7 @@
  * So many bytes, at most MAX_NEED, as a view that is valid until the next need; or this buffer filled, not empty; or
  * null for no bytes at all until `wake()`, while the socket should better not be read.
  */
-export type Need = number | Uint8Array | null
+type Need = number | Uint8Array | null
 export type Parser<Result = void> = Generator<Need, Result, Buffer>
 
 export const MAX_NEED = 16 * 1024

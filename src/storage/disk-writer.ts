@@ -5,7 +5,7 @@ import { totalLength } from '../core/items.ts'
 import type { Disk } from './disk.ts'
 import { checkBounds, type DriveWriter } from './drive.ts'
 
-export interface DiskWriterOptions {
+interface DiskWriterOptions {
   /** Bytes of the drive. The disk may be larger; what is past `size` is left alone. */
   size: number
   /** The disk reads as zeroes where nothing was written. */

@@ -33,7 +33,7 @@ export async function openImageReader(
   return new NbdDisk(server.client, { readOnly: true, close })
 }
 
-export interface ImageDiskOptions {
+interface ImageDiskOptions {
   readOnly?: boolean
   signal?: AbortSignal
 }

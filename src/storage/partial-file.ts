@@ -27,7 +27,7 @@ export interface PartialFileOptions {
   warn?: (message: string) => void
 }
 
-export interface PartialFileForm {
+interface PartialFileForm {
   /** The file is in a temporary folder, under its final name. */
   inFolder?: boolean
 }

@@ -33,7 +33,7 @@ export const LOCAL_FILESYSTEMS: Record<string, number> = {
 const local = new Set(Object.values(LOCAL_FILESYSTEMS))
 
 /** `busy` if another run has the lock, `none` if there are no locks here. */
-export type LockOutcome = 'held' | 'busy' | 'none'
+type LockOutcome = 'held' | 'busy' | 'none'
 
 /** Locks the open file until it is closed. */
 export async function lockFile(file: FileHandle): Promise<LockOutcome> {

@@ -20,7 +20,7 @@ const TOKEN = /^\.(.+)\.([0-9a-f]{16}-([0-9a-f]{8}))-([0-9a-f]{8})\.partial$/s
 /** Its length: two dots, three hexadecimal numbers with dashes between them, `.partial`. */
 const AROUND = 2 + 16 + 1 + 8 + 1 + 8 + '.partial'.length
 
-export interface PartialName {
+interface PartialName {
   /** NAME, or the beginning of one that was too long. */
   name: Buffer
   place: string

@@ -16,7 +16,7 @@ import { type ImageUse, imageInUse } from './guard/image-lock.ts'
 import { socketFolder } from './socket-folder.ts'
 import type { ImageFormat } from './spec.ts'
 
-export interface QemuNbdOptions {
+interface QemuNbdOptions {
   writable?: boolean
   /** Read although somebody else has it open for writing. */
   forceShare?: boolean | undefined

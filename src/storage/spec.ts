@@ -16,7 +16,7 @@ import { type NbdAddress, parseNbdUri } from '../protocol/nbd/uri.ts'
 export const IMAGE_FORMATS = ['qcow2', 'qcow', 'qed', 'vmdk', 'vdi', 'vhdx', 'vpc', 'parallels'] as const
 export type ImageFormat = (typeof IMAGE_FORMATS)[number]
 
-export type DriveSpec =
+type DriveSpec =
   | { kind: 'raw'; path: string }
   | { kind: 'image'; format: ImageFormat; path: string }
   | { kind: 'nbd'; address: NbdAddress }

@@ -14,7 +14,7 @@ const ZEROES = Buffer.alloc(2 ** 20)
 
 type ZeroCalls = Pick<Syscalls, 'fallocate' | 'blkZeroOut'>
 
-export interface ZeroingOptions {
+interface ZeroingOptions {
   /** The range stays allocated. */
   noHole?: boolean
   /** ENOTSUP, and nothing changed, where it would take as long as writing. */

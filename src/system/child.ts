@@ -8,7 +8,7 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { familyOf, signalFamily } from './family.ts'
 
-export interface TiedOptions extends SpawnOptions {
+interface TiedOptions extends SpawnOptions {
   /** The signal that the child gets when we have ended. KILL is for a program that may ignore a TERM. */
   deathSignal?: 'TERM' | 'KILL'
 }

@@ -31,7 +31,7 @@ export function signalFamily(pids: readonly number[], signal: NodeJS.Signals): v
   }
 }
 
-export interface FamilyGuard {
+interface FamilyGuard {
   /** The environment for the program, with a mark that all that it starts inherits. */
   env: NodeJS.ProcessEnv
   /** To be called when the program has ended by itself. */

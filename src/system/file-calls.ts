@@ -16,7 +16,7 @@ const AT_FDCWD = -100
 /** rename(2). */
 const RENAME_NOREPLACE = 1
 
-export interface FileCalls {
+interface FileCalls {
   /** Takes an exclusive lock for this open file; -EAGAIN if another open file has one. */
   flock(fd: number): Promise<number>
   /** Renames without replacing: -EEXIST if the name is taken. -EINVAL if the filesystem cannot do that. */

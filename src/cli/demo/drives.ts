@@ -11,7 +11,7 @@ export const MIB = 1 << 20
 export const PAGE = 4096
 
 /** Sizes in MiB; what is neither text nor noise nor zeroes is a hole. */
-export interface Layout {
+interface Layout {
   name: string
   size: number
   text: number

@@ -9,7 +9,7 @@ import { PlainDisplay, progressLine } from './plain.ts'
 export const PROGRESS_MODES = ['auto', 'bar', 'plain', 'json', 'none'] as const
 export type ProgressMode = (typeof PROGRESS_MODES)[number]
 
-export interface DisplayOptions {
+interface DisplayOptions {
   progress: ProgressMode
   quiet?: boolean
 }

@@ -15,7 +15,7 @@ const LEAST_SECONDS = 30
 const MOST_SECONDS = 300
 const GROWTH = 0.1
 
-export interface PlainOptions {
+interface PlainOptions {
   /** Progress and notes; otherwise warnings and the summary alone. */
   everything: boolean
   /** Each line begins with the time. */

@@ -18,7 +18,7 @@ export interface Lz4Codec {
 
 const compiled = native(() => requireCompiled('lz4-napi') as Lz4Codec)
 
-export const plainLz4: Pick<Lz4Codec, 'uncompress' | 'uncompressSync'> = {
+const plainLz4: Pick<Lz4Codec, 'uncompress' | 'uncompressSync'> = {
   uncompress: async (block) => decode(block),
   uncompressSync: decode,
 }

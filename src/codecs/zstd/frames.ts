@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { constants, createZstdCompress, zstdDecompress, zstdDecompressSync } from 'node:zlib'
 import { type Context, type Libzstd, libzstd } from './libzstd.ts'
 
-export interface ZstdFrames {
+interface ZstdFrames {
   /**
    * Decodes one frame in libuv's thread pool and returns the length of its content. Throws if the frame is wrong or `content` is too
    * small. Both buffers must not change until the promise settles.
@@ -15,7 +15,7 @@ export interface ZstdFrames {
   encoder(level: number): ZstdFrameEncoder
 }
 
-export interface ZstdFrameEncoder {
+interface ZstdFrameEncoder {
   /** Encodes one frame with its content size and a checksum, in libuv's thread pool. `frame` has `zstdBound` bytes. */
   encode(content: Uint8Array, frame: Buffer): Promise<number>
   /** Call it when nothing is being encoded. */

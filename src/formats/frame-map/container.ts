@@ -44,7 +44,7 @@ export function headerFor(bytes: number, container: Container): Buffer {
   return container === 'skippable' ? encodeSkippableHeader(bytes) : memberHeader(bytes)
 }
 
-export interface FoundFooter {
+interface FoundFooter {
   footer: Buffer
   container: Container
   /** Whether the wrapper is right. */

@@ -7,7 +7,7 @@
 import { VmapipeError } from '../../core/errors.ts'
 import { xxh32 } from './xxh32.ts'
 
-export const LZ4_MAGIC = 0x184d2204
+const LZ4_MAGIC = 0x184d2204
 /** Bytes of content in a legacy block (8 MiB). The last block of a frame has less. */
 export const LEGACY_BLOCK_SIZE = 8 << 20
 

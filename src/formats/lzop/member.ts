@@ -15,7 +15,7 @@ export const LZOP_HEADER_LIMIT = 9 + 6 + 2 + 4 + 4 + 4 + 8 + 256 + 4
 /** The largest block that lzop accepts, in bytes (64 MiB). */
 const BLOCK_LIMIT = 64 << 20
 
-export interface LzopHeader {
+interface LzopHeader {
   length: number
   flags: number
 }

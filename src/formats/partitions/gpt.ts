@@ -28,7 +28,7 @@ export interface GptHeader {
   arrayChecksum: number
 }
 
-export interface GptEntry {
+interface GptEntry {
   /** The number of the entry, from 1. */
   number: number
   type: string

@@ -11,12 +11,12 @@ import { MAX_DRIVE_SIZE } from '../../core/geometry.ts'
 import { type ConfigFile, type DriveInfo, Manifest } from '../../core/items.ts'
 import { BlobReader, BlobWriter } from './blobs.ts'
 
-export const HEADER_MAGIC = 0x564d4100 // "VMA\0"
+const HEADER_MAGIC = 0x564d4100 // "VMA\0"
 export const FIXED_HEADER_SIZE = 12288
 /** The largest header (512 KiB): the real tool refuses to write a larger one. */
 export const MAX_HEADER_SIZE = 512 << 10
-export const MAX_DRIVES = 254
-export const MAX_CONFIGS = 256
+const MAX_DRIVES = 254
+const MAX_CONFIGS = 256
 export const MAX_CONFIG_SIZE = 65535
 
 const VERSION = 1

@@ -10,7 +10,7 @@ import { CONFIG_NAMES, driveEntry } from './header.ts'
 
 type Named = Pick<Manifest, 'drives' | 'configs'>
 
-export interface RestoreNames {
+interface RestoreNames {
   /** File name of each drive, by dev_id. */
   drives: Map<number, string>
   /** File name of each config file, in the order of the manifest; null if a later config file has the same name and data. */

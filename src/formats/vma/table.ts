@@ -13,7 +13,7 @@ export interface DriveTotal {
 }
 
 /** Clusters that follow each other in a drive and in an extent. All have stored blocks, or none has. */
-export interface IndexRun {
+interface IndexRun {
   drive: number
   first: number
   count: number

@@ -6,14 +6,13 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 
-export const ZSTD_MAGIC = 0xfd2fb528 // section 3.1.1
 /** The longest header in bytes: Magic_Number, Frame_Header_Descriptor, Window_Descriptor, Dictionary_ID and Frame_Content_Size. */
 export const ZSTD_HEADER_LIMIT = 18
 /** Section 3.1.1.2 */
 export const ZSTD_BLOCK_HEADER_SIZE = 3
-export const ZSTD_BLOCK_LIMIT = 128 << 10
+const ZSTD_BLOCK_LIMIT = 128 << 10
 /** Content_Checksum, section 3.1.1 */
-export const ZSTD_CHECKSUM_SIZE = 4
+const ZSTD_CHECKSUM_SIZE = 4
 
 export interface ZstdFrameHeader {
   /** Bytes of the header, magic included. */
@@ -101,7 +100,7 @@ function decodeWindowSize(descriptor: number): number {
   return base + (base / 8) * (descriptor & 7)
 }
 
-export interface ZstdBlock {
+interface ZstdBlock {
   last: boolean
   /** Bytes of the block in the frame, header included. */
   length: number

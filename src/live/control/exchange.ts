@@ -14,7 +14,7 @@ export interface Refusal {
   text: string
 }
 
-export interface ExchangeOptions {
+interface ExchangeOptions {
   /** Of the control socket. */
   path: string
   /** What is asked for, of HTTP. */

@@ -17,7 +17,7 @@ import { RamSnapshot } from '../qemu/ram/ram-snapshot.ts'
 import type { GuestOptions } from './options.ts'
 import type { GuestParts } from './parts.ts'
 
-export interface PushWish {
+interface PushWish {
   qmp: QmpClient
   chosen: readonly GuestDrive[]
   drives: readonly PushDrive[]
@@ -27,7 +27,7 @@ export interface PushWish {
   run: Pick<SurroundedRun<unknown>, 'signal' | 'warn' | 'inform'>
 }
 
-export interface PushWay {
+interface PushWay {
   attachment: Attachment
   /** Milliseconds that a push may wait for us. */
   maxStall: number

@@ -33,7 +33,7 @@ const PATIENCE_MS = 10_000
 const SILENCE_MS = 1000
 const LOOK_MS = 50
 
-export interface PushBackupOptions {
+interface PushBackupOptions {
   drives: readonly PushDrive[]
   connection: QemuConnection
   attachment: Attachment

@@ -24,7 +24,7 @@ const SOCKETS = ['push', 'ram', join(QEMUS, PULL), 'life']
 const MAX_REQUESTS = 64
 const MAX_BYTES = 4 << 20
 
-export interface PushServerOptions {
+interface PushServerOptions {
   /** Where its folder is made; the system's place for temporary files unless given. */
   parent?: string
   /** User id of QEMU, where that is not ours. */

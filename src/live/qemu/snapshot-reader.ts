@@ -7,7 +7,7 @@ import { nbdExtents } from '../../storage/disks/nbd-disk.ts'
 import type { DriveExtent } from '../../storage/drive.ts'
 import type { PushTarget } from './push-target.ts'
 
-export interface SnapshotHost {
+interface SnapshotHost {
   /** Resolves with the connection to the point in time, once there is one; null where all is pushed. */
   pull(): Promise<NbdClient | null>
   /** What a read's error means. */

@@ -40,7 +40,7 @@ export interface Missing {
   error: VmapipeError
 }
 
-export interface FillerOptions {
+interface FillerOptions {
   /** At least FILL_BYTES. */
   memory: Budget
   demand: Demand

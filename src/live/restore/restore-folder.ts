@@ -29,7 +29,7 @@ interface ImagePlace {
   partial: string
 }
 
-export interface FolderOptions {
+interface FolderOptions {
   force?: boolean | undefined
   /** Permissions of images and config files under their names. */
   mode?: number | undefined

@@ -22,7 +22,7 @@ export interface NbdOptions extends ConnectionOptions {
 }
 
 /** An extent of base:allocation: flags STATE_HOLE and STATE_ZERO. */
-export interface NbdExtent {
+interface NbdExtent {
   offset: number
   length: number
   flags: number

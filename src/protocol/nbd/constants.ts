@@ -21,7 +21,6 @@ export const FLAG_HAS_FLAGS = 1 << 0
 export const FLAG_READ_ONLY = 1 << 1
 export const FLAG_SEND_FLUSH = 1 << 2
 export const FLAG_SEND_FUA = 1 << 3
-export const FLAG_ROTATIONAL = 1 << 4
 export const FLAG_SEND_TRIM = 1 << 5
 export const FLAG_SEND_WRITE_ZEROES = 1 << 6
 export const FLAG_SEND_DF = 1 << 7
@@ -47,13 +46,9 @@ export const REP_INFO = 3
 export const REP_META_CONTEXT = 4
 export const REP_FLAG_ERROR = 2 ** 31
 export const REP_ERR_UNSUP = REP_FLAG_ERROR + 1
-export const REP_ERR_POLICY = REP_FLAG_ERROR + 2
 export const REP_ERR_INVALID = REP_FLAG_ERROR + 3
-export const REP_ERR_PLATFORM = REP_FLAG_ERROR + 4
 export const REP_ERR_TLS_REQD = REP_FLAG_ERROR + 5
 export const REP_ERR_UNKNOWN = REP_FLAG_ERROR + 6
-export const REP_ERR_SHUTDOWN = REP_FLAG_ERROR + 7
-export const REP_ERR_BLOCK_SIZE_REQD = REP_FLAG_ERROR + 8
 export const REP_ERR_TOO_BIG = REP_FLAG_ERROR + 9
 
 /** Information of NBD_REP_INFO ("Option reply types"). */

@@ -10,7 +10,7 @@ import type { Cookie } from './requests.ts'
 import { hex, violation } from './violation.ts'
 
 /** An extent of a BLOCK_STATUS reply: bytes, and flags of base:allocation. */
-export interface StatusExtent {
+interface StatusExtent {
   length: number
   flags: number
 }
@@ -30,7 +30,7 @@ export interface Pending {
   error: { errno: number; message: string } | null
 }
 
-export interface Requests {
+interface Requests {
   /** The request that waits under this cookie. */
   find(cookie: Cookie): Pending | undefined
   /** It has been answered, with or without an error; its cookie is free. */

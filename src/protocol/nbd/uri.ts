@@ -10,7 +10,7 @@
 import { VmapipeError } from '../../core/errors.ts'
 import { MAX_STRING } from './constants.ts'
 
-export const DEFAULT_PORT = 10809
+const DEFAULT_PORT = 10809
 
 export type NbdAddress = { exportName: string } & ({ socketPath: string } | { host: string; port: number })
 

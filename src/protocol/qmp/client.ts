@@ -16,7 +16,7 @@ import { VirshTransport } from './virsh-transport.ts'
 export type { QmpEvent, QmpVersion } from './message.ts'
 export { QmpError, qmpErrorClass } from './qmp-error.ts'
 
-export interface QmpOptions {
+interface QmpOptions {
   /** Milliseconds to wait for the greeting. */
   timeout?: number
   /** Ends the wait for a connection. One that is open stays open: cleaning up needs it. */

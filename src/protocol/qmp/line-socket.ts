@@ -3,7 +3,7 @@
 import { connect, type Socket } from 'node:net'
 import { LineSplitter, MAX_LINE } from './lines.ts'
 
-export interface LineListener {
+interface LineListener {
   /** Takes a line that is not blank. An error that is thrown ends the socket. */
   line(text: string): void
   /** The socket has ended, and why: null if the peer closed it. Nothing comes after it. `isMidway`: within a line. */

@@ -13,7 +13,7 @@ import { constants } from 'node:os'
 import { VmapipeError } from '../../core/errors.ts'
 import { MAX_LINE } from './lines.ts'
 
-export interface ShellListener {
+interface ShellListener {
   /** What the oldest command that has no answer yet printed, errors too. */
   answered(text: string): void
   /** virsh has ended; nothing comes after it. */

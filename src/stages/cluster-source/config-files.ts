@@ -19,7 +19,7 @@ export function configFiles() {
 export type ConfigFiles = z.output<ReturnType<typeof configFiles>>
 
 /** The name in the archive, and the path or the content. */
-export type NamedConfig = readonly [name: string, from: string | Uint8Array]
+type NamedConfig = readonly [name: string, from: string | Uint8Array]
 
 export function namedConfigs(configs: ConfigFiles): NamedConfig[] {
   if (!Array.isArray(configs)) return Object.entries(configs)

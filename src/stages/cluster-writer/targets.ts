@@ -15,7 +15,7 @@ import { openDriveWriter } from '../../storage/open.ts'
 import { NAME_MAX } from '../../storage/partial-name.ts'
 import { createRawFile } from '../../storage/raw-drive.ts'
 
-export interface TargetOptions {
+interface TargetOptions {
   into?: string | undefined
   drives: Record<string, string>
   configs: boolean

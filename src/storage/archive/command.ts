@@ -19,7 +19,7 @@ const STDERR_GRACE_MS = 200
 
 const LONGEST_LINE = 500
 
-export interface CommandOptions {
+interface CommandOptions {
   program: string
   args: readonly string[]
   /** For messages: "the command 'x'". */

@@ -15,7 +15,7 @@ const LARGEST_PIECE = 4 << 20
 const IN_FLIGHT = 4
 
 /** Where to read. */
-export interface OpenFile {
+interface OpenFile {
   fd: number
   /** To be closed by us. */
   owned: boolean

@@ -15,11 +15,7 @@ export interface SshPlace {
   path: Buffer
 }
 
-export type ArchivePlace =
-  | { kind: 'file'; path: string }
-  | { kind: 'stdio' }
-  | { kind: 'exec'; command: string }
-  | SshPlace
+type ArchivePlace = { kind: 'file'; path: string } | { kind: 'stdio' } | { kind: 'exec'; command: string } | SshPlace
 
 /** The kind of a place in a word or two, for statistics. A place that is no text is a stream. */
 export function mediumOf(place: unknown): string {

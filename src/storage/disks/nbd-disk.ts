@@ -18,7 +18,7 @@ const ZEROES = Buffer.alloc(2 ** 20)
 /** Bytes of one extent of a map at most: the server needs time to find out more. */
 const MAX_EXTENT = 2 ** 30
 
-export interface NbdDiskForm {
+interface NbdDiskForm {
   readOnly?: boolean
   /** What closes the disk, if that is more than closing the client. */
   close?: () => Promise<void>
@@ -117,7 +117,7 @@ export async function* nbdExtents(
   if (last) yield last
 }
 
-export interface NbdDiskOptions extends NbdOptions {
+interface NbdDiskOptions extends NbdOptions {
   readOnly?: boolean
   /** If the server goes away, requests wait until it is back; true by default. */
   lasting?: boolean

@@ -28,7 +28,7 @@ const MAX_CACHED_READ = 128 * 1024
 /** Errors of a durable write after which what was written before is still safe. */
 const HARMLESS = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EINVAL'])
 
-export interface RawImage {
+interface RawImage {
   path: string
   file: FileHandle
   size: number
@@ -241,7 +241,7 @@ export class RawDisk implements Disk {
   }
 }
 
-export interface RawDiskOptions {
+interface RawDiskOptions {
   readOnly?: boolean
 }
 

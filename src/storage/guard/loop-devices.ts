@@ -24,7 +24,7 @@ export async function loopDevicesOf(stats: Stats): Promise<string[]> {
 }
 
 /** Two names of one file, or two nodes of one device. */
-export function isSame(one: Stats, other: Stats): boolean {
+function isSame(one: Stats, other: Stats): boolean {
   if (one.isBlockDevice() && other.isBlockDevice()) return one.rdev === other.rdev
   return one.dev === other.dev && one.ino === other.ino
 }

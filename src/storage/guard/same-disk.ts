@@ -27,7 +27,7 @@ export async function refuseOneDiskTwice(drives: Iterable<readonly [name: string
 }
 
 /** All that tells the disk from others; two disks that share any of it are one. */
-export async function identitiesOf(spec: string): Promise<string[]> {
+async function identitiesOf(spec: string): Promise<string[]> {
   const drive = parseDriveSpec(spec)
   return drive.kind === 'nbd' ? exportIdentities(drive.address) : pathIdentities(drive.path)
 }

@@ -26,7 +26,7 @@ const MOST_READY = 256
 /** Bytes of one; a service reads less at once. */
 const MOST_BYTES = 4 << 20
 
-export interface FeedOptions {
+interface FeedOptions {
   /** Of the control socket. */
   path: string
   /** What is asked for, of HTTP. */

@@ -11,7 +11,7 @@ import { removeNote } from './notes.ts'
 import { type Overlay, OverlayError } from './overlays.ts'
 import { remove } from './removal.ts'
 
-export interface Detached {
+interface Detached {
   /** By name; nothing where there was nothing. */
   removed: string[]
   /** The killed backup had made the guest stand still, and it goes on now. */

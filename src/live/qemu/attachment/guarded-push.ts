@@ -19,7 +19,7 @@ import { namesOf } from './names.ts'
 import { addTargets } from './push-nodes.ts'
 import { remove } from './removal.ts'
 
-export interface GuardedPushOptions {
+interface GuardedPushOptions {
   drives: readonly PushDrive[]
   guest: GuestSwitch
   /** Our socket, where there is an export for every drive, and the one that QEMU is to make. */

@@ -3,7 +3,7 @@
 export const PREFIX = 'vmapipe-'
 
 /** Of one drive. QEMU takes up to 31 characters, beginning with a letter. */
-export interface DriveNames {
+interface DriveNames {
   /** The NBD client that pushes to us; also the name of our export. */
   target: string
   /** The copy-before-write filter. */

@@ -13,7 +13,7 @@ import { namesOf } from './names.ts'
 import { addTargets } from './push-nodes.ts'
 import { remove } from './removal.ts'
 
-export interface PlainPushOptions {
+interface PlainPushOptions {
   drives: readonly PushDrive[]
   pushSocket: string
   /** Bytes a second of each drive at most, what the guest overwrites not counted. */

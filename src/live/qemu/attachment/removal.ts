@@ -15,7 +15,7 @@ import { OverlayError } from './overlays.ts'
 /** Milliseconds between two questions whether an export is gone; each costs virsh a command. */
 const ASK_MS = 100
 
-export interface RemoveOptions {
+interface RemoveOptions {
   /** QEMU's NBD server was started for this, and goes too, unless somebody else has exports there. */
   server: boolean
 }

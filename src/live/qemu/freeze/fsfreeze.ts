@@ -3,10 +3,10 @@
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { type AgentOptions, freeze, GuestAgent, StillFrozenError, whileFrozen } from './agent.ts'
 
-export const FSFREEZE_MODES = ['auto', 'on', 'off'] as const
+const FSFREEZE_MODES = ['auto', 'on', 'off'] as const
 export type FsfreezeMode = (typeof FSFREEZE_MODES)[number]
 
-export interface FsfreezeOptions extends AgentOptions {
+interface FsfreezeOptions extends AgentOptions {
   /** `auto` freezes where an agent can be asked, and warns where that fails; `on` fails then. */
   mode?: FsfreezeMode
   /** The agent's socket. */

@@ -5,7 +5,7 @@ import { type BlockInfo, type Inserted, parseBlockInfos } from './block-info.ts'
 import { distinctNames } from './drive-names.ts'
 import { type Monitor, qomChildren, qomGet, qomText } from './qom.ts'
 
-export type Media = 'disk' | 'cdrom' | 'floppy'
+type Media = 'disk' | 'cdrom' | 'floppy'
 
 export interface GuestDrive extends Inserted {
   /** Its name in an archive, unless the user says otherwise: drive-scsi0. */
@@ -25,7 +25,7 @@ export interface GuestDrive extends Inserted {
   iothread: string | null
 }
 
-export interface LeftOut {
+interface LeftOut {
   name: string
   /** Goes after the name: "is a CD-ROM". */
   reason: string

@@ -10,9 +10,9 @@ import type { QmpClient } from '../../../protocol/qmp/client.ts'
 import type { GuestDrive } from './discovery.ts'
 import { type Monitor, qomChildren, qomGet, refusedAsUndefined } from './qom.ts'
 
-export const MACHINE_FILE = 'vm.json'
+const MACHINE_FILE = 'vm.json'
 
-export interface MachineDevice {
+interface MachineDevice {
   id?: string
   type: string
   bus?: string

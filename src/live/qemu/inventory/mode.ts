@@ -4,9 +4,9 @@ import { VmapipeError } from '../../../core/errors.ts'
 import type { QmpClient, QmpVersion } from '../../../protocol/qmp/client.ts'
 import type { GuestDrive } from './discovery.ts'
 
-export type Mode = 'auto' | 'guarded' | 'push'
+type Mode = 'auto' | 'guarded' | 'push'
 
-export interface Choice {
+interface Choice {
   mode: 'guarded' | 'push'
   /** Why not guarded, where it is not, and nobody asked for it. */
   reason: string | null

@@ -16,7 +16,7 @@ export async function qomText(monitor: Monitor, path: string, property: string):
   return textOf(await qomGet(monitor, path, property))
 }
 
-export interface QomChild {
+interface QomChild {
   name: string
   /** Name of its class: `virtio-blk-pci`. */
   type: string

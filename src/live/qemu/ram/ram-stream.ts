@@ -29,7 +29,7 @@ function share(budget: number): number {
   return Math.max(6 << 20, Math.min(16 << 20, budget >> 2))
 }
 
-export interface RamStreamOptions {
+interface RamStreamOptions {
   /** dev_id of the archive. */
   drive: number
   /** Bytes, whole clusters. */

@@ -22,8 +22,8 @@ export interface Agreement {
 export const ALLOCATION_ID = 1
 
 /** "Size constraints", in bytes: any alignment will do, whole pages do best. */
-export const MIN_BLOCK = 1
-export const PREFERRED_BLOCK = 4096
+const MIN_BLOCK = 1
+const PREFERRED_BLOCK = 4096
 export const MAX_PAYLOAD = nbd.DEFAULT_MAX_PAYLOAD
 
 const MAX_OPTIONS = 256

@@ -19,7 +19,7 @@ export interface ContextRequest {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-export function decodeName(bytes: Uint8Array): string {
+function decodeName(bytes: Uint8Array): string {
   if (bytes.byteLength > nbd.MAX_STRING) throw new BadOption(`a string has at most ${nbd.MAX_STRING} bytes`)
   try {
     return utf8.decode(bytes)

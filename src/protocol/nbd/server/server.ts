@@ -30,7 +30,7 @@ export interface NbdServerOptions {
   onDiskError?: (failure: DiskFailure) => void
 }
 
-export interface CloseOptions {
+interface CloseOptions {
   /** How long clients may take to read the replies that they wait for, in milliseconds. */
   grace?: number
 }

@@ -18,7 +18,7 @@ import { decodeRequest, errorOf, payloadOf, type Request } from './request.ts'
 import type { ServerStats } from './stats.ts'
 import { PIECE_BYTES, type Window } from './window.ts'
 
-export interface TransmissionContext {
+interface TransmissionContext {
   agreement: Agreement
   outbox: Outbox
   windows: Windows

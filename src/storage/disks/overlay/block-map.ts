@@ -3,7 +3,7 @@
 import { PagedBitmap } from '../../../core/paged-bitmap.ts'
 
 /** Bytes of a page: a sector of 512 bytes without its checksum. */
-export const PAGE_BYTES = 508
+const PAGE_BYTES = 508
 /** Blocks in a page. */
 export const PAGE_BLOCKS = PAGE_BYTES * 8
 

@@ -13,7 +13,7 @@ import { MapFile, type OverlayIdentity } from './map-file.ts'
 import type { OverlayFiles } from './overlay-disk.ts'
 import { OverlayMap } from './overlay-map.ts'
 
-export function mapPath(path: string): string {
+function mapPath(path: string): string {
   return `${path}-map`
 }
 

@@ -20,7 +20,7 @@ export class MapFull extends Error {
   }
 }
 
-export interface OverlayMapParts {
+interface OverlayMapParts {
   blocks: BlockMap
   /** What `file` does not have yet. */
   changed: ChangedPages
