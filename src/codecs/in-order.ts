@@ -1,5 +1,6 @@
 /** Runs several pieces of work at once and passes on their results in the order in which the work was begun. */
 
+import { Bell } from '../core/bell.ts'
 import { Chunk } from '../core/items.ts'
 import type { Push } from '../core/stage.ts'
 
@@ -10,7 +11,8 @@ export class InOrder {
   #emitted = 0
   #passed = 0
   #last: Promise<void> = Promise.resolve()
-  #wake: (() => void) | null = null
+  /** Rings when there may be room for more work. */
+  readonly #bell = new Bell()
   #failure: { error: unknown } | null = null
 
   /** At most `limit` pieces of work are under way. */
@@ -68,16 +70,12 @@ export class InOrder {
   /** Passes on nothing more. Resolves when no work runs any more. */
   async stop(error: unknown): Promise<void> {
     this.#failure ??= { error }
-    this.#wake?.()
+    this.#bell.ring()
     await this.#last
   }
 
   async #room(): Promise<void> {
-    while (this.#underWay >= this.#limit && this.#failure === null) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
+    while (this.#underWay >= this.#limit && this.#failure === null) await this.#bell.next()
     if (this.#failure !== null) throw this.#failure.error
   }
 
@@ -85,7 +83,7 @@ export class InOrder {
     this.#underWay++
     const counted = work.finally(() => {
       this.#underWay--
-      this.#wake?.()
+      this.#bell.ring()
     })
     this.#last = this.#turn(this.#last, counted, look)
   }
@@ -96,7 +94,7 @@ export class InOrder {
     if (result.status === 'rejected') this.#failure ??= { error: result.reason }
     else if (this.#failure !== null) result.value.release()
     else this.#attempt(() => this.#emit(result.value, look))
-    if (this.#failure !== null) this.#wake?.()
+    if (this.#failure !== null) this.#bell.ring()
   }
 
   #emit(chunk: Chunk, look?: (chunk: Chunk) => void): void {

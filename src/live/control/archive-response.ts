@@ -3,6 +3,7 @@
  * else ends it is an error.
  */
 
+import { Bell } from '../../core/bell.ts'
 import type { Budget, Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
@@ -19,7 +20,7 @@ export class ArchiveResponse {
   readonly #exchange: Exchange
   #slab: Slab | null = null
   #used = 0
-  #wake: () => void = () => {}
+  readonly #bell = new Bell()
 
   private constructor(path: string, target: string, text: string, signal: AbortSignal | undefined) {
     this.#exchange = new Exchange({
@@ -29,7 +30,7 @@ export class ArchiveResponse {
       signal,
       status: 200,
       body: (headers) => this.#body(headers),
-      ended: () => this.#wake(),
+      ended: () => this.#bell.ring(),
     })
   }
 
@@ -64,9 +65,7 @@ export class ArchiveResponse {
     this.#used = 0
     if (!this.#exchange.isOpen) return
     this.#slab = slab
-    const enough = new Promise<void>((resolve) => {
-      this.#wake = resolve
-    })
+    const enough = this.#bell.next()
     this.#exchange.wake()
     await enough
     this.#slab = null
@@ -88,7 +87,7 @@ export class ArchiveResponse {
         this.#used += bytes
         if (this.#used < this.#slab!.bytes) return
         this.#slab = null
-        this.#wake()
+        this.#bell.ring()
       },
     }
   }

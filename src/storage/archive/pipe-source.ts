@@ -1,6 +1,7 @@
 /** An archive out of a pipe, or a stream of the caller's: its small pieces are gathered into large ones. */
 
 import type { Readable } from 'node:stream'
+import { Bell } from '../../core/bell.ts'
 import type { Budget, Slab } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
@@ -27,7 +28,8 @@ export class PipeSource implements ArchiveSource {
    */
   #rest = nothing
   #state: 'flowing' | 'ended' | Error = 'flowing'
-  #wake: () => void = () => {}
+  /** Rings when the slab is full or the stream has ended. */
+  readonly #bell = new Bell()
 
   constructor(connect: (feed: Feed) => Promise<Readable>, name: string, { budget, signal }: SourceOptions) {
     this.#connect = connect
@@ -68,9 +70,7 @@ export class PipeSource implements ArchiveSource {
 
   /** Waits until the slab is full or the stream has ended; gives how many bytes there are. */
   async #fill(slab: Slab): Promise<number> {
-    const enough = new Promise<void>((resolve) => {
-      this.#wake = resolve
-    })
+    const enough = this.#bell.next()
     this.#slab = slab
     this.#filled = 0
     const rest = this.#rest
@@ -90,7 +90,7 @@ export class PipeSource implements ArchiveSource {
       this.#slab.buffer.set(taken === bytes.byteLength ? bytes : bytes.subarray(0, taken), this.#filled)
       this.#filled += taken
       if (this.#filled < this.#slab.buffer.byteLength) return true
-      this.#wake()
+      this.#bell.ring()
     }
     if (taken < bytes.byteLength) this.#keep(bytes.subarray(taken))
     return false
@@ -102,6 +102,6 @@ export class PipeSource implements ArchiveSource {
 
   #end(state: 'ended' | Error): void {
     if (this.#state === 'flowing') this.#state = state
-    this.#wake()
+    this.#bell.ring()
   }
 }

@@ -3,6 +3,7 @@
  * is for old data that a guest waits to overwrite.
  */
 
+import { Bell } from '../../../core/bell.ts'
 import { type Budget, Lease, type Slab } from '../../../core/budget.ts'
 import { VmapipeError } from '../../../core/errors.ts'
 import { type ClusterItem, type Manifest, Run } from '../../../core/items.ts'
@@ -60,7 +61,8 @@ export class ClusterFeed {
   #wanted = 0
   #room: Slab | null = null
   #ended = false
-  #wake: () => void = () => {}
+  /** Rings when there is an item, when room is wanted, and at the end. */
+  readonly #bell = new Bell()
 
   private constructor({ memory, inode, mostHeld, ...request }: FeedOptions) {
     this.#memory = memory
@@ -70,7 +72,7 @@ export class ClusterFeed {
       headers: ['Connection: Upgrade', `Upgrade: ${PROTOCOL}`, `${MEMORY}: ${inode}`],
       status: 101,
       body: () => this.#body(),
-      ended: () => this.#wake(),
+      ended: () => this.#bell.ring(),
     })
   }
 
@@ -96,13 +98,13 @@ export class ClusterFeed {
         if (this.#exchange.isOpen) this.#room = room
         else room.release()
         this.#exchange.wake()
-      } else await this.#change()
+      } else await this.#bell.next()
     }
   }
 
   /** Resolves when the service says that it had everything back in time: nothing has changed while it was used. */
   async confirmed(): Promise<void> {
-    while (this.#exchange.isOpen) await this.#change()
+    while (this.#exchange.isOpen) await this.#bell.next()
     if (this.#exchange.failure !== null) throw this.#exchange.failure
   }
 
@@ -154,14 +156,14 @@ export class ClusterFeed {
     }
     if (this.#manifest === null) throw odd('the end comes before the manifest')
     this.#ended = true
-    this.#wake()
+    this.#bell.ring()
     if (decodeMessage(yield MESSAGE_BYTES).kind !== Kind.WHOLE) throw odd('something comes behind the end')
     this.#exchange.whole()
   }
 
   #add(item: ClusterItem | Told): void {
     this.#ready.push(item)
-    this.#wake()
+    this.#bell.ring()
   }
 
   *#item(message: Message): Parser<ClusterItem | Told> {
@@ -190,19 +192,12 @@ export class ClusterFeed {
 
   *#inline({ drive, first, count, length }: Message): Parser<Run> {
     this.#wanted = length
-    this.#wake()
+    this.#bell.ring()
     while (this.#room === null) yield null
     const slab = this.#room
     yield slab.buffer
     this.#room = null
     return new Run(drive, first, count, [slab.buffer], null, [slab])
-  }
-
-  /** Resolves when there is something new. */
-  #change(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve
-    })
   }
 }
 

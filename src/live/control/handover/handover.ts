@@ -5,6 +5,7 @@
  */
 
 import type { Socket } from 'node:net'
+import { Bell } from '../../../core/bell.ts'
 import { VmapipeError } from '../../../core/errors.ts'
 import type { ClusterItem, Run } from '../../../core/items.ts'
 import { defineStage, type SinkBody, z } from '../../../core/stage.ts'
@@ -40,7 +41,8 @@ class Handover implements SinkBody<ClusterItem> {
   /** What came of a number so far. */
   #rest: Buffer = Buffer.alloc(0)
   #closed = false
-  #wake: () => void = () => {}
+  /** Rings when something has become of the socket, or everything is back. */
+  readonly #bell = new Bell()
 
   constructor(socket: Socket, memory: Buffer, signal: AbortSignal) {
     this.#socket = socket
@@ -51,8 +53,8 @@ class Handover implements SinkBody<ClusterItem> {
 
   open(): void {
     this.#socket.on('data', (bytes: Buffer) => this.#takeBack(bytes))
-    this.#socket.on('drain', () => this.#wake())
-    this.#socket.on('close', () => this.#wake())
+    this.#socket.on('drain', () => this.#bell.ring())
+    this.#socket.on('close', () => this.#bell.ring())
     // It was stopped when the request had been read.
     this.#socket.resume()
   }
@@ -69,7 +71,7 @@ class Handover implements SinkBody<ClusterItem> {
   async final(): Promise<void> {
     this.#tell({ kind: Kind.END })
     this.#flush()
-    while (this.#lent.size > 0 && !this.#isOver) await this.#change()
+    while (this.#lent.size > 0 && !this.#isOver) await this.#bell.next()
     if (this.#isOver) throw new VmapipeError('FAILED', 'whoever makes the archive went away')
     this.#tell({ kind: Kind.WHOLE })
     this.#flush()
@@ -83,7 +85,7 @@ class Handover implements SinkBody<ClusterItem> {
     // Nobody can take what is made of it for whole any more.
     for (const run of this.#lent.values()) run.release()
     this.#lent.clear()
-    this.#wake()
+    this.#bell.ring()
   }
 
   get #isOver(): boolean {
@@ -91,7 +93,7 @@ class Handover implements SinkBody<ClusterItem> {
   }
 
   async #drained(): Promise<void> {
-    while (this.#socket.writableNeedDrain && !this.#isOver) await this.#change()
+    while (this.#socket.writableNeedDrain && !this.#isOver) await this.#bell.next()
   }
 
   #give(run: Run): void {
@@ -152,14 +154,7 @@ class Handover implements SinkBody<ClusterItem> {
       run.release()
     }
     this.#rest = all.subarray(at)
-    if (this.#lent.size === 0) this.#wake()
-  }
-
-  /** Resolves when something has become of the socket, or everything is back. */
-  #change(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve
-    })
+    if (this.#lent.size === 0) this.#bell.ring()
   }
 }
 
