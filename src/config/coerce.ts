@@ -13,7 +13,7 @@ export function parseWithTexts<T>(
   const first = schema.safeParse(value)
   if (first.success || texts.length === 0) return first
   const candidates = new Set(texts.map(pathText))
-  const copy = structuredClone(value)
+  const copy = plainCopy(value)
   let changed = false
   for (const issue of first.error.issues) {
     const path = issue.path as (string | number)[]
@@ -39,4 +39,12 @@ function asScalar(text: string, types: string[]): number | boolean | undefined {
   if (numeric && /^-?\d+(\.\d+)?$/.test(text)) return Number(text)
   if (types.includes('boolean') && (text === 'true' || text === 'false')) return text === 'true'
   return undefined
+}
+
+/** A copy of lists and maps of plain values. All else, such as a stage that is there already, is in it as it is. */
+export function plainCopy<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(plainCopy) as T
+  if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value
+  if ('definition' in value) return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plainCopy(item)])) as T
 }

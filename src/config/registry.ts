@@ -15,6 +15,7 @@ import { hash } from '../stages/hash.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
 import { sink } from '../stages/sink.ts'
 import { source } from '../stages/source.ts'
+import { tee } from '../stages/tee.ts'
 import { verifier } from '../stages/verifier.ts'
 import { vmaDeframer } from '../stages/vma-deframer.ts'
 import { vmaFramer } from '../stages/vma-framer.ts'
@@ -41,6 +42,7 @@ const ALL = [
   rateLimit,
   hash,
   exec,
+  tee,
   delay,
   fault,
 ] as unknown as StageFactory[]

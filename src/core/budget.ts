@@ -8,6 +8,7 @@
 
 import type { Arena } from './arena.ts'
 import { Books, type TakeOptions } from './books.ts'
+import { Ending } from './ending.ts'
 import { VmapipeError } from './errors.ts'
 import { type Holder, Lease, Slab } from './lease.ts'
 import { Memory } from './memory.ts'
@@ -27,6 +28,8 @@ interface Shared {
   readonly memory: Memory
   readonly parts: Budget[]
   readonly isPart: boolean
+  /** For a branch: the budget that it is of, and its own end. */
+  readonly branch: { readonly of: Shared; readonly end: Ending } | null
 }
 
 export class Budget {
@@ -35,7 +38,15 @@ export class Budget {
 
   /** A budget of `total` bytes. Memory comes from `arena` as long as the arena has room. */
   constructor(total: number, name = 'the budget', arena?: Arena) {
-    this.#shared = { total, name, books: new Books(total), memory: new Memory(arena), parts: [], isPart: false }
+    this.#shared = {
+      total,
+      name,
+      books: new Books(total),
+      memory: new Memory(arena),
+      parts: [],
+      isPart: false,
+      branch: null,
+    }
   }
 
   /** The same budget, as `holder` uses it. */
@@ -107,10 +118,18 @@ export class Budget {
     this.require(bytes, name)
     this.#books.carved += bytes
     const memory = this.#shared.memory.carve(bytes)
-    const shared = { total: bytes, name, books: new Books(bytes), memory, parts: [], isPart: true }
+    const shared = { total: bytes, name, books: new Books(bytes), memory, parts: [], isPart: true, branch: null }
     const part = Budget.#view(shared, this.#holder)
-    this.#shared.parts.push(part)
+    for (let holder: Shared | undefined = this.#shared; holder !== undefined; holder = holder.branch?.of) {
+      holder.parts.push(part)
+    }
     return part
+  }
+
+  /** The same memory for a branch of the pipeline, which `close` ends for that branch alone. */
+  branch(): Budget {
+    const end = new Ending()
+    return Budget.#view({ ...this.#shared, parts: [], branch: { of: this.#shared, end } }, null)
   }
 
   /** Throws USAGE if the budget can never lend so much: waiting for it would never end. */
@@ -130,7 +149,7 @@ export class Budget {
 
   /** The same without waiting: null if there is no room, or if an earlier request waits. */
   tryTake(bytes: number, options?: TakeOptions): Slab | null {
-    return this.#books.tryAdmit(bytes, options) ? this.#slab(bytes) : null
+    return !this.#closed && this.#books.tryAdmit(bytes, options) ? this.#slab(bytes) : null
   }
 
   /** Waits for room for `bytes` bytes of memory that the caller allocates. `dispose` runs when the lease is given back. */
@@ -141,7 +160,7 @@ export class Budget {
 
   /** The same without waiting, as in `tryTake`. */
   tryCharge(bytes: number, options?: TakeOptions): Lease | null {
-    return this.#books.tryAdmit(bytes, options) ? this.#lease(bytes) : null
+    return !this.#closed && this.#books.tryAdmit(bytes, options) ? this.#lease(bytes) : null
   }
 
   /**
@@ -158,13 +177,21 @@ export class Budget {
 
   /** Ends the budget: requests, also those that wait, fail with `error`. Leases that are out may still be given back. */
   close(error: Error): void {
-    const { books, memory, parts, isPart } = this.#shared
-    books.closed ??= error
+    const { books, memory, parts, isPart, branch } = this.#shared
+    if (branch === null) books.closed ??= error
     for (const part of parts) part.close(error)
+    if (branch !== null) {
+      branch.end.come(error)
+      return
+    }
     // A part owns its arena. The arena of the whole budget belongs to the caller.
     if (isPart) memory.closeArena()
     books.close(error)
     memory.close()
+  }
+
+  get #closed(): Error | null {
+    return this.#shared.branch?.end.error ?? this.#books.closed
   }
 
   get #books(): Books {
@@ -173,9 +200,11 @@ export class Budget {
 
   #admit(bytes: number, options?: TakeOptions): Promise<void> | undefined {
     const books = this.#books
-    if (books.closed) throw books.closed
+    if (this.#closed) throw this.#closed
     this.require(bytes, 'one piece')
-    return books.tryAdmit(bytes, options) ? undefined : books.wait(bytes, options, this.#holder)
+    if (books.tryAdmit(bytes, options)) return undefined
+    const admitted = books.wait(bytes, options, this.#holder)
+    return this.#shared.branch?.end.orElse(admitted, () => books.giveBack(bytes)) ?? admitted
   }
 
   #lease(bytes: number, dispose?: () => void): Lease {

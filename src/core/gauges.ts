@@ -20,9 +20,11 @@ export class Gauges {
   readonly stages: Gauged[] = []
   readonly #processor: Processor | null
   readonly #count: number
+  readonly #first: number
 
-  /** For a run of `count` stages. Times are taken if `isTimed`. */
-  constructor(count: number, isTimed: boolean) {
+  /** For a run of `count` stages, which are numbered from `first` on. Times are taken if `isTimed`. */
+  constructor(count: number, isTimed: boolean, first = 0) {
+    this.#first = first
     this.#count = count
     this.#processor = isTimed ? new Processor() : null
   }
@@ -30,7 +32,7 @@ export class Gauges {
   /** A gauge for the next stage of the pipeline. */
   add({ definition, options }: BoundStage): Gauge {
     const index = this.stages.length
-    const gauge = new Gauge(definition.name, index, this.#processor)
+    const gauge = new Gauge(definition.name, this.#first + index, this.#processor)
     const last = this.stages.at(-1)?.gauge
     if (last !== undefined) last.following = gauge
     const role = index === 0 ? 'source' : index === this.#count - 1 ? 'target' : definition.paces ? 'limit' : 'stage'

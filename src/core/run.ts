@@ -15,11 +15,15 @@ import type { Gauge } from './gauge.ts'
 import { Gauges } from './gauges.ts'
 import { LOOK_MS, type Snapshot, watchProgress } from './meter.ts'
 import { abortSignal, atLeastOne, callback, type Shape } from './options.ts'
-import type { BoundStage, Destination, StageBody, StageContext } from './stage.ts'
+import { groupSteps, hasHooks, type Part } from './parts.ts'
+import type { BoundStage, Destination, StageContext } from './stage.ts'
 import { STALL_SECONDS, watchStalls } from './stall.ts'
 import { type RunStats, statsOf } from './stats.ts'
 import { type AnyStep, fuse } from './steps.ts'
 import { blame, toStream } from './streams.ts'
+
+/** The most stages that a branch may have. */
+const BRANCH_STAGES = 64
 
 /** 64 MiB: enough to keep two processors and a disk busy at the same time. */
 export const DEFAULT_BUDGET = 64 << 20
@@ -68,12 +72,8 @@ export interface RunResult {
   /** Bytes that were never given back: zero unless a stage forgets to release an item. */
   leaked: number
   seconds: number
-}
-
-interface Part {
-  name: string
-  body: StageBody
-  gauge: Gauge
+  /** What stages had to say at the end, in a line each. */
+  conclusions: string[]
 }
 
 export async function runStages(stages: readonly BoundStage[], options: RunOptions = {}): Promise<RunResult> {
@@ -93,6 +93,7 @@ export async function runStages(stages: readonly BoundStage[], options: RunOptio
     highWater: budget.highWater,
     leaked: budget.used,
     seconds: (performance.now() - started) / 1000,
+    conclusions: run.conclusions,
   }
 }
 
@@ -112,6 +113,17 @@ export function createParts(stages: readonly BoundStage[], run: PipelineRun, par
   return parts
 }
 
+/** What a run within another one has from that. */
+interface Within {
+  outer: PipelineRun
+  name: string
+  budget: Budget
+  beforeFinal: () => Promise<void>
+}
+
+/** The number by which the next branch counts its stages, so that no two stages of a budget have the same. */
+let nextBranch = BRANCH_STAGES
+
 /** One run of a pipeline: what its stages share, and its first error. */
 export class PipelineRun {
   readonly budget: Budget
@@ -121,41 +133,75 @@ export class PipelineRun {
   readonly #stallSeconds: number
   readonly #onStats: RunOptions['onStats']
   readonly #warn: (message: string, stage?: string) => void
+  readonly #inform: (message: string, fields?: object) => void
+  readonly #within: Within | null
+  readonly conclusions: string[]
   readonly #controller = new AbortController()
   readonly #successHooks: (() => Promise<void>)[] = []
   readonly #endHooks: (() => void | Promise<void>)[] = []
   #failure: VmapipeError | null = null
 
   /** For a pipeline of `count` stages. */
-  constructor(count: number, options: RunOptions) {
+  constructor(count: number, options: RunOptions, within: Within | null = null) {
     const { buffer = DEFAULT_BUDGET, arena, threads = availableParallelism(), counters, warn = () => {} } = options
-    this.gauges = new Gauges(count, options.onStats !== undefined)
+    this.#within = within
+    this.gauges = new Gauges(count, options.onStats !== undefined, within === null ? 0 : nextBranch)
+    if (within !== null) nextBranch += BRANCH_STAGES
+    this.conclusions = within?.outer.conclusions ?? []
+    this.#inform = options.inform ?? (() => {})
     this.#stallSeconds = options.stallSeconds ?? STALL_SECONDS
     this.#onStats = options.onStats
-    this.budget = new Budget(buffer, undefined, arena)
+    this.budget = within?.budget ?? new Budget(buffer, undefined, arena)
     this.counters = counters ?? new Counters()
     this.#threads = threads
     this.#warn = warn
   }
 
   context(gauge: Gauge, destination: Destination | null = null): StageContext {
-    const { name } = gauge
+    const name = this.#label(gauge.name)
+    const budget = Budget.of(this.budget, gauge)
     return {
       name,
-      budget: Budget.of(this.budget, gauge),
+      budget,
       counters: this.counters,
       signal: this.#controller.signal,
       threads: this.#threads,
       warn: (message) => this.#warn(message, name),
+      conclude: (text, fields) => {
+        this.conclusions.push(text)
+        this.#inform(text, fields)
+      },
+      fail: (error) => void this.fail(name, error),
+      branch: (label, stages, beforeFinal) => this.#branch(label, stages, beforeFinal),
       destination,
       atSuccess: (hook) => this.#successHooks.push(this.#blaming(name, hook)),
       atEnd: (hook) => this.#endHooks.push(hook),
     }
   }
 
+  /** The name of a stage for people: in a branch, that of the branch comes first. */
+  #label(stage: string): string {
+    const prefix = this.#within?.name
+    return prefix === undefined || stage.startsWith(`${prefix}/`) ? stage : `${prefix}/${stage}`
+  }
+
+  /** Makes stages that run within this run and share its budget. Their error is not one of this run. */
+  #branch(
+    name: string,
+    stages: readonly BoundStage[],
+    beforeFinal: () => Promise<void>,
+  ): (signal: AbortSignal) => Promise<void> {
+    if (stages.length > BRANCH_STAGES) throw new VmapipeError('USAGE', `a branch has at most ${BRANCH_STAGES} stages`)
+    const options = { counters: this.counters, threads: this.#threads, warn: this.#warn, inform: this.#inform }
+    const within = { outer: this, name: this.#label(name), budget: this.budget.branch(), beforeFinal }
+    const run = new PipelineRun(stages.length, options, within)
+    const parts = createParts(stages, run)
+    return (signal) => run.through(stages, signal, parts)
+  }
+
   /** Records an error of a stage. The first one aborts all stages. Later ones are kept as suppressed unless they only say "aborted". */
   fail(stage: string, error: unknown): VmapipeError {
-    const blamed = blame(stage, error)
+    const blamed = blame(this.#label(stage), error)
     if (this.#failure === null) {
       this.#failure = blamed
       this.budget.close(blamed)
@@ -166,12 +212,13 @@ export class PipelineRun {
     return blamed
   }
 
-  async through(stages: readonly BoundStage[], outside?: AbortSignal): Promise<void> {
+  /** Runs the stages to their end. `parts` are their bodies if those were made before. */
+  async through(stages: readonly BoundStage[], outside?: AbortSignal, parts?: Part[]): Promise<void> {
     const onAbort = () => this.fail('pipeline', abortError(outside!))
     if (outside?.aborted) throw abortError(outside)
     outside?.addEventListener('abort', onAbort, { once: true })
     try {
-      await this.#flow(await this.#open(stages))
+      await this.#flow(await this.#open(stages, parts))
       for (const hook of this.#successHooks) if (this.#failure === null) await hook()
     } finally {
       outside?.removeEventListener('abort', onAbort)
@@ -186,11 +233,11 @@ export class PipelineRun {
   }
 
   /** Makes and opens all stages in the order of the pipeline. If one fails, it closes those that were made, the last first. */
-  async #open(stages: readonly BoundStage[]): Promise<Part[]> {
-    const parts: Part[] = []
+  async #open(stages: readonly BoundStage[], made?: Part[]): Promise<Part[]> {
+    const parts = made ?? []
     let current = 'pipeline'
     try {
-      createParts(stages, this, parts)
+      if (made === undefined) createParts(stages, this, parts)
       for (const { name, body } of parts) {
         current = name
         if (hasHooks(body)) await body.open?.()
@@ -237,6 +284,8 @@ export class PipelineRun {
 
   /** Looks for stalls and tells statistics, until the returned function is called. */
   #watch(): () => void {
+    // The stage that a branch belongs to watches it.
+    if (this.#within !== null) return () => {}
     const { gauges, budget } = this
     const began = performance.now()
     for (const { gauge, group } of gauges.stages) for (const timed of [gauge, group?.whole]) timed?.start(began)
@@ -260,7 +309,12 @@ export class PipelineRun {
         gauge: part.gauge,
       }))
     const watching = isStep ? this.gauges.join(group.map((part) => part.gauge)) : gauge
-    const stream = toStream(isStep ? fuse(steps()) : body, (error) => this.fail(name, error), watching)
+    const stream = toStream(
+      isStep ? fuse(steps()) : body,
+      (error) => this.fail(name, error),
+      watching,
+      this.#within?.beforeFinal,
+    )
     stream.on('error', (error) => this.fail(name, error))
     return stream
   }
@@ -268,22 +322,4 @@ export class PipelineRun {
 
 function abortError({ reason }: AbortSignal): VmapipeError {
   return reason instanceof VmapipeError ? reason : new VmapipeError('ABORTED', 'aborted', { cause: reason })
-}
-
-type Hooks = { open?(): unknown; close?(error: Error | null): unknown }
-
-function hasHooks(body: StageBody): body is StageBody & Hooks {
-  return typeof body === 'object' && !('pipe' in body)
-}
-
-/** Neighbouring steps together, every other stage by itself. */
-function groupSteps(parts: Part[]): Part[][] {
-  const groups: Part[][] = []
-  for (const part of parts) {
-    const last = groups.at(-1)
-    const joins = typeof part.body === 'function' && last !== undefined && typeof last[0].body === 'function'
-    if (joins) last.push(part)
-    else groups.push([part])
-  }
-  return groups
 }

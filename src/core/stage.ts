@@ -32,6 +32,19 @@ export interface StageContext {
   readonly threads: number
   /** Takes one line for the user that is not an error. */
   readonly warn: (message: string) => void
+  /** Adds a line to what the run says at its end. Programs get it at once, with `fields`. */
+  readonly conclude: (text: string, fields?: object) => void
+  /** Ends the run by an error that comes while none of the stage's hooks runs. */
+  readonly fail: (error: unknown) => void
+  /**
+   * Makes a pipeline that runs beside the stage, with the same memory. Call it in `create`; the function that it gives runs the pipeline,
+   * whose error is not one of this run. The last stage waits for `beforeFinal` before it publishes what it has written.
+   */
+  readonly branch: (
+    name: string,
+    stages: readonly BoundStage[],
+    beforeFinal: () => Promise<void>,
+  ) => (signal: AbortSignal) => Promise<void>
   /** Where the last stage publishes what this one gives; null if that has no name, or a stage between them may change it. */
   readonly destination: Destination | null
   /**
@@ -83,6 +96,8 @@ export interface TransformBody<In = Item, Out = Item> extends Lifecycle {
 }
 export interface SinkBody<In = Item> extends Lifecycle {
   write(item: In): MaybePromise<void>
+  /** Called when all items were written, before `final`: makes them durable as far as that can be without publishing them. */
+  settle?(): MaybePromise<void>
   /** Called when all items were written: make them durable and publish them. Not called if the run has failed. */
   final?(): MaybePromise<void>
 }
@@ -136,6 +151,8 @@ export interface StageDefinition<
   /** Where a last stage publishes what it writes, if that place has a name. */
   destination?(options: z.output<Schema>): Destination | undefined
   create(options: z.output<Schema>, context: StageContext): BodyOf<In, Out>
+  /** Where in the options, not yet checked, there are lists of stages. A config has them by name. */
+  stageLists?(options: unknown): readonly (readonly (string | number)[])[]
   /** Says what is wrong with the stage's place in a pipeline, if anything is: it is at `index` of `stages`. */
   misplaced?(options: z.output<Schema>, stages: readonly BoundStage[], index: number): Misplacement | null
   /**
@@ -180,6 +197,7 @@ export interface AnyStageDefinition<
   medium?(options: never): string | undefined
   destination?(options: never): Destination | undefined
   create(options: never, context: StageContext): StageBody
+  stageLists?(options: unknown): readonly (readonly (string | number)[])[]
   misplaced?(options: never, stages: readonly BoundStage[], index: number): Misplacement | null
   around?<Result>(options: never, run: SurroundedRun<Result>): Promise<Result>
 }

@@ -22,10 +22,16 @@ type Callback = (error?: Error | null) => void
 /** Gives an error the stage's name. It tells the runner at once, before other stages report errors that follow from this one. */
 export type Fail = (error: unknown) => VmapipeError
 
-export function toStream(body: Exclude<StageBody, (item: never) => unknown>, fail: Fail, gauge: Gauge): Stream {
+/** `beforeFinal` is waited for when a sink has all items and has made them durable, before it publishes them. */
+export function toStream(
+  body: Exclude<StageBody, (item: never) => unknown>,
+  fail: Fail,
+  gauge: Gauge,
+  beforeFinal?: () => Promise<void>,
+): Stream {
   if ('pipe' in body && typeof body.pipe === 'function') return body as unknown as Stream
   if ('transform' in body) return toTransform(body as TransformBody<unknown, unknown>, fail, gauge)
-  if ('write' in body) return toWritable(body as SinkBody<unknown>, fail, gauge)
+  if ('write' in body) return toWritable(body as SinkBody<unknown>, fail, gauge, beforeFinal)
   if ('read' in body) return toReadable(body as SourceBody<unknown>, fail, gauge)
   return toReadable(fromIterable(body as AsyncIterable<unknown>), fail, gauge)
 }
@@ -91,8 +97,18 @@ function toTransform(body: TransformBody<unknown, unknown>, fail: Fail, gauge: G
   return new GaugedTransform(options, gauge)
 }
 
-function toWritable(body: SinkBody<unknown>, fail: Fail, gauge: Gauge): Stream {
+function toWritable(
+  body: SinkBody<unknown>,
+  fail: Fail,
+  gauge: Gauge,
+  beforeFinal: (() => Promise<void>) | undefined,
+): Stream {
   gauge.rests('input')
+  const finish = async () => {
+    await body.settle?.()
+    await beforeFinal?.()
+    await body.final?.()
+  }
   return new Writable({
     ...queue,
     write(item: unknown, done: Callback) {
@@ -101,7 +117,7 @@ function toWritable(body: SinkBody<unknown>, fail: Fail, gauge: Gauge): Stream {
     },
     final(done: Callback) {
       gauge.rests('ended')
-      settle(() => body.final?.(), done, fail, gauge)
+      settle(finish, done, fail, gauge)
     },
     destroy: closer(body, fail),
   } as never)

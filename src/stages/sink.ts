@@ -35,6 +35,7 @@ export const sink = defineStage({
           chunk.release()
         }
       },
+      settle: () => target.settle?.(),
       final: () => target.finish(),
       close: () => target.abort(),
     }

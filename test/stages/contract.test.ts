@@ -70,6 +70,16 @@ const cases: Record<string, ContractCase> = {
     input: chunks,
   },
   exec: { stage: () => make('exec', { command: ['cat'] }), input: chunks },
+  tee: {
+    stage: () =>
+      make('tee', {
+        branches: [
+          { name: 'a', stages: [make('compressor', { method: 'lz4' }), make('sink', { to: fresh('branch') })] },
+          { name: 'b', required: false, stages: [make('sink', { to: fresh('branch') })] },
+        ],
+      }),
+    input: chunks,
+  },
   delay: { stage: () => make('delay', { ms: 0.01 }), input: chunks },
   fault: { stage: () => make('fault', { 'at-byte': '1T' }), input: chunks },
 }

@@ -59,7 +59,7 @@ async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flag
     limited,
     (options) =>
       pipeline.run({ ...options, warn: (message, stage) => options.warn?.(stage ? `${stage}: ${message}` : message) }),
-    (_, whole) => runSummary(whole),
+    ({ conclusions }, whole) => [...runSummary(whole), ...conclusions],
   )
 }
 

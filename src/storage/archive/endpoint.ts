@@ -33,6 +33,8 @@ export interface ArchiveTarget {
   open(): Promise<void>
   /** Writes the buffers one after the other; they may be reused once it resolves. */
   write(buffers: readonly Uint8Array[]): Promise<void>
+  /** All was written: makes it durable as far as that can be without publishing it. `finish` does so too. */
+  settle?(): Promise<void>
   /** All was written: makes it durable, and publishes it under its name. */
   finish(): Promise<void>
   /** Releases everything, and what is not finished never appears under its name. May be called at any time, and again. */

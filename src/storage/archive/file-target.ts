@@ -37,6 +37,10 @@ export class FileTarget implements ArchiveTarget {
     }
   }
 
+  async settle(): Promise<void> {
+    await this.#file!.handle.sync()
+  }
+
   async finish(): Promise<void> {
     await this.#file!.publish()
     await this.abort()

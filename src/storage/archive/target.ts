@@ -73,6 +73,10 @@ class Chosen implements ArchiveTarget {
     return this.#target!.write(buffers)
   }
 
+  async settle(): Promise<void> {
+    await this.#target!.settle?.()
+  }
+
   finish(): Promise<void> {
     return this.#target!.finish()
   }
