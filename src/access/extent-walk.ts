@@ -3,7 +3,7 @@
  * end of the archive, or at the first place that no extent begins at.
  */
 
-import { HopReader } from '../codecs/hop-reader.ts'
+import { ForwardReader } from '../codecs/forward-reader.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import type { Manifest } from '../core/items.ts'
@@ -30,7 +30,7 @@ export async function walkExtents(
   signal?: AbortSignal,
 ): Promise<Walked> {
   const collector = new TableCollector(manifest)
-  const headers = new HopReader(bytes)
+  const headers = new ForwardReader(bytes)
   const turns = new Turns()
   let problem: VmapipeError | null = null
   try {

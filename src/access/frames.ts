@@ -1,8 +1,7 @@
 /** Reads a compressed archive whose frames are known. Frames are decoded when they are wanted, several at once, and kept in a cache. */
 
-import { declaredContent } from '../codecs/declared-content.ts'
-import { roomFor } from '../codecs/decoder.ts'
-import { decodeFrame } from '../codecs/random-access.ts'
+import { roomFor } from '../codecs/content-memory.ts'
+import { declaredContent, decodeFrame } from '../codecs/whole-frame.ts'
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'

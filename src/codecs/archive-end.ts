@@ -7,7 +7,7 @@ import { decodeFooter, startsMapOrFooter, TAIL_SIZE } from '../formats/frame-map
 import { isClosing } from '../formats/vma/closing.ts'
 import { EXTENT_HEADER_SIZE } from '../formats/vma/extent-header.ts'
 import { startUuid } from '../formats/vma/header.ts'
-import type { StreamCheck } from './stream-check.ts'
+import type { StreamChecksum } from './stream-checksum.ts'
 
 /** The first bytes at a place in the stream. */
 export interface Start {
@@ -20,7 +20,7 @@ export interface Start {
 export const START = TAIL_SIZE
 
 export class ArchiveEnd {
-  readonly #check: StreamCheck
+  readonly #check: StreamChecksum
   readonly #head = new Bytes()
   /** The last bytes of the content. */
   #tail: Buffer = Buffer.alloc(0)
@@ -29,7 +29,7 @@ export class ArchiveEnd {
   #footed = false
   #failure: VmapipeError | null = null
 
-  constructor(check: StreamCheck) {
+  constructor(check: StreamChecksum) {
     this.#check = check
   }
 

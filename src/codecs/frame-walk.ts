@@ -20,8 +20,8 @@ import {
 import { SKIPPABLE_HEADER_SIZE, skippableLength } from '../formats/skippable.ts'
 import { readZstdHeader, ZSTD_HEADER_LIMIT, ZstdParts } from '../formats/zstd/frame.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
-import { HopReader } from './hop-reader.ts'
-import { zstdContentBytes } from './random-access.ts'
+import { ForwardReader } from './forward-reader.ts'
+import { zstdContentBytes } from './whole-frame.ts'
 
 /** The largest frame that is useful, and its largest content (32 MiB). */
 const FRAME_LIMIT = 32 << 20
@@ -75,12 +75,12 @@ export async function walkFrames(
 class FrameWalk {
   readonly #file: ArchiveBytes
   readonly #decode: boolean
-  readonly #reader: HopReader
+  readonly #reader: ForwardReader
 
   constructor(file: ArchiveBytes, decode: boolean) {
     this.#file = file
     this.#decode = decode
-    this.#reader = new HopReader(file)
+    this.#reader = new ForwardReader(file)
   }
 
   async frameAt(offset: number): Promise<Frame> {

@@ -7,7 +7,7 @@ import { ByteQueue, type Taken } from '../core/byte-queue.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { Chunk } from '../core/items.ts'
 import { Turns } from '../core/turns.ts'
-import type { StreamCheck } from './stream-check.ts'
+import type { StreamChecksum } from './stream-checksum.ts'
 
 /** Recognises the beginning of a frame, to find the next one behind damage. */
 export interface FrameStart {
@@ -26,7 +26,7 @@ const PIECE = 1 << 20
 
 export class PullInput {
   readonly #queue = new ByteQueue()
-  readonly #check: StreamCheck
+  readonly #check: StreamChecksum
   #furthest = 0
   readonly #turns = new Turns()
   #ended = false
@@ -35,7 +35,7 @@ export class PullInput {
   #wakeWriter: (() => void) | null = null
 
   /** `check` sees all bytes that are used. */
-  constructor(check: StreamCheck) {
+  constructor(check: StreamChecksum) {
     this.#check = check
   }
 

@@ -6,7 +6,7 @@ import type { Findings } from '../core/findings.ts'
 import { Chunk } from '../core/items.ts'
 import { Turns } from '../core/turns.ts'
 import type { ArchiveEnd, Start } from './archive-end.ts'
-import type { InOrder } from './in-order.ts'
+import type { OrderedTasks } from './ordered-tasks.ts'
 import type { FrameStart, PullInput } from './pull-input.ts'
 
 /**
@@ -22,7 +22,7 @@ const ATTEMPT = 4 << 10
 export class Recovery {
   readonly #findings: Findings
   readonly #stage: string
-  readonly #order: InOrder
+  readonly #order: OrderedTasks
   readonly #end: ArchiveEnd
   readonly #reported = new WeakSet<object>()
   #reports = 0
@@ -32,7 +32,7 @@ export class Recovery {
   /** The bytes that were passed on before the last gap. */
   #lastGap = -1
 
-  constructor(findings: Findings, stage: string, order: InOrder, end: ArchiveEnd) {
+  constructor(findings: Findings, stage: string, order: OrderedTasks, end: ArchiveEnd) {
     this.#findings = findings
     this.#stage = stage
     this.#order = order
@@ -116,10 +116,10 @@ function withStart(error: VmapipeError, { offset }: Start): VmapipeError {
 
 /** The content of a frame, while it is passed on. */
 export class Content {
-  readonly #order: InOrder
+  readonly #order: OrderedTasks
   #start = 0
 
-  constructor(order: InOrder) {
+  constructor(order: OrderedTasks) {
     this.#order = order
     order.afterwards(() => {
       this.#start = order.emitted

@@ -20,6 +20,11 @@ export const MAGIC_LIMIT = 10
 
 const PATTERNS = Object.entries(MAGIC).map(([format, hex]) => ({ format: format as Format, hex }))
 
+/** The first bytes of every frame of this format. */
+export function magicOf(format: Exclude<Format, 'skippable' | 'bzip2'>): Buffer {
+  return Buffer.from(MAGIC[format], 'hex')
+}
+
 /** The format of a stream or frame that begins with these bytes; undefined if it is none of these or too short to tell. */
 export function recognise(start: Uint8Array): Format | undefined {
   const digits = Buffer.from(start).toString('hex')

@@ -4,11 +4,11 @@
  * its trailer have frames of their own, so that a reader that looks something up there reads nothing else.
  */
 
-import type { FrameEncoder } from '../codecs/encoder.ts'
-import { planFrames } from '../codecs/frames.ts'
+import type { FrameEncoder } from '../codecs/frame-encoder.ts'
+import { planFrames } from '../codecs/frame-plan.ts'
 import { gzipEncoder } from '../codecs/gzip/encoder.ts'
-import { InOrder } from '../codecs/in-order.ts'
 import { lz4Encoder } from '../codecs/lz4/encoder.ts'
+import { OrderedTasks } from '../codecs/ordered-tasks.ts'
 import { zstdEncoder } from '../codecs/zstd/encoder.ts'
 import type { Budget, Slab } from '../core/budget.ts'
 import { Chunk } from '../core/items.ts'
@@ -73,7 +73,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   readonly #outputs: Budget
   readonly #signal: AbortSignal
   readonly #map: FrameMapWriter | null
-  #order: InOrder | null = null
+  #order: OrderedTasks | null = null
   #frame: Slab | null = null
   #filled = 0
   /** Whether the frame that is being filled has bytes that readers look up first. */
@@ -130,7 +130,7 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   }
 
   async #dispatch(push: Push<Chunk>): Promise<void> {
-    this.#order ??= new InOrder(this.#workers, push)
+    this.#order ??= new OrderedTasks(this.#workers, push)
     const frame = this.#frame ?? (await this.#inputs.take(this.#frameSize))
     const bytes = frame.buffer.subarray(0, this.#filled)
     this.#frame = null

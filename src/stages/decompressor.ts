@@ -5,13 +5,13 @@
  */
 
 import { ArchiveEnd } from '../codecs/archive-end.ts'
-import { decodeArchive } from '../codecs/decode.ts'
-import { type DecoderContext, type DecodingPlan, planDecoding } from '../codecs/decoder.ts'
-import { InOrder } from '../codecs/in-order.ts'
-import { Outlet } from '../codecs/outlet.ts'
+import { ContentOutput } from '../codecs/content-output.ts'
+import { decodeArchive } from '../codecs/decode-archive.ts'
+import { type DecoderContext, type DecodingPlan, planDecoding } from '../codecs/decoder-context.ts'
+import { OrderedTasks } from '../codecs/ordered-tasks.ts'
 import { PullInput } from '../codecs/pull-input.ts'
 import { Recovery } from '../codecs/recovery.ts'
-import { StreamCheck } from '../codecs/stream-check.ts'
+import { StreamChecksum } from '../codecs/stream-checksum.ts'
 import { behindText } from '../core/behind.ts'
 import { Findings, NoFindings } from '../core/findings.ts'
 import type { Chunk } from '../core/items.ts'
@@ -32,7 +32,7 @@ export const decompressor = defineStage({
 })
 
 class Decompressor implements TransformBody<Chunk, Chunk> {
-  readonly #check = new StreamCheck()
+  readonly #check = new StreamChecksum()
   readonly #end = new ArchiveEnd(this.#check)
   readonly #input = new PullInput(this.#check)
   readonly #plan: DecodingPlan
@@ -40,8 +40,8 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
   readonly #findings: Findings
   readonly #name: string
   readonly #warn: (message: string) => void
-  #order: InOrder | null = null
-  #outlet: Outlet | null = null
+  #order: OrderedTasks | null = null
+  #outlet: ContentOutput | null = null
   #recovery: Recovery | null = null
   #decoding: Promise<void> = Promise.resolve()
   readonly #abort = () => this.#stop(this.#signal.reason)
@@ -84,8 +84,8 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
   #begin(push: Push<Chunk>): void {
     if (this.#order !== null) return
     const report = (error: unknown) => recovery.report(error)
-    const outlet = new Outlet(this.#plan.outputs, this.#end, report, push)
-    const order = new InOrder(this.#plan.inFlight, (chunk) => outlet.push(chunk))
+    const outlet = new ContentOutput(this.#plan.outputs, this.#end, report, push)
+    const order = new OrderedTasks(this.#plan.inFlight, (chunk) => outlet.push(chunk))
     const recovery = new Recovery(this.#findings, this.#name, order, this.#end)
     this.#outlet = outlet
     this.#order = order

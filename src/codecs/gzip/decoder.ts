@@ -16,11 +16,11 @@ import {
   memberContentSize,
   memberLength,
 } from '../../formats/gzip/member.ts'
-import { collectSize, type DecoderContext, STREAM_PIECE } from '../decoder.ts'
-import { damagedFrame, runEngine, type Write } from '../engine.ts'
-import { passFooter } from '../footer.ts'
+import { passFooter } from '../archive-footer.ts'
+import { collectSize, type DecoderContext, STREAM_PIECE } from '../decoder-context.ts'
+import type { FrameSequence, Part } from '../frame-sequence.ts'
 import type { FrameStart, PullInput } from '../pull-input.ts'
-import type { Part, Row } from '../row.ts'
+import { damagedFrame, runZlib, type Write } from '../zlib-stream.ts'
 
 const decompress = promisify(gunzip)
 /** Inflates without checking the checksum. */
@@ -30,7 +30,7 @@ const MEMBER = 'a gzip member'
 /** Only our members can be found behind damage: others begin with two bytes that are too common. */
 const OURS: FrameStart = { magic: [HEADER_START], couldBe: () => true }
 
-export class GzipMembers implements Row {
+export class GzipMembers implements FrameSequence {
   readonly part = MEMBER
   readonly formats = ['gzip' as const]
   readonly padded = true
@@ -106,7 +106,7 @@ async function decodeOurs({ order, outputs, recovery }: DecoderContext, slab: Sl
 /** Decodes a member that is small but has more content than fits into memory at once. */
 async function decodeLarge(context: DecoderContext, member: Buffer, offset: number): Promise<void> {
   const engine = createGunzip({ chunkSize: STREAM_PIECE })
-  await runEngine(context, engine, 'gzip', offset, async (write) => {
+  await runZlib(context, engine, 'gzip', offset, async (write) => {
     if ((await write(member)) > 0) throw damaged('is shorter than it claims', offset)
   })
 }
@@ -121,7 +121,7 @@ async function decodeForeign(context: DecoderContext): Promise<void> {
   await input.skip(await headerLength(input, offset))
   const engine = createInflateRaw({ chunkSize: STREAM_PIECE })
   let checksum = 0
-  const total = await runEngine(
+  const total = await runZlib(
     context,
     engine,
     'gzip',

@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { discard } from '../../core/memory.ts'
 import { encodeMemberHeader, MEMBER_HEADER_SIZE } from '../../formats/gzip/member.ts'
-import type { FrameEncoder } from '../encoder.ts'
+import type { FrameEncoder } from '../frame-encoder.ts'
 
 const compress = promisify(gzip)
 

@@ -8,8 +8,8 @@ import {
   type Lz4FrameHeader,
 } from '../../formats/lz4/frame.ts'
 import { xxh32 } from '../../formats/lz4/xxh32.ts'
-import { damagedFrame } from '../engine.ts'
 import type { PullInput } from '../pull-input.ts'
+import { damagedFrame } from '../zlib-stream.ts'
 import { lz4Decoder, PREFIX } from './codec.ts'
 
 const FRAME = 'an LZ4 frame'

@@ -10,12 +10,13 @@ import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
 import { LZ4_HEADER_LIMIT, type Lz4FrameHeader, OUR_BLOCK_SIZE, readLz4Header } from '../../formats/lz4/frame.ts'
 import { newXxh32, type Xxh32 } from '../../formats/lz4/xxh32.ts'
-import { type DecoderContext, fitted, STREAM_PIECE } from '../decoder.ts'
-import { Gatherer } from '../gatherer.ts'
+import { fitted } from '../content-memory.ts'
+import { type DecoderContext, STREAM_PIECE } from '../decoder-context.ts'
 import type { PullInput } from '../pull-input.ts'
 import { Content } from '../recovery.ts'
 import { decodeBlock, decodeBlockSync, free, type Lz4Block, readBlock, readInteger } from './block.ts'
 import { PREFIX } from './codec.ts'
+import { Gatherer } from './gatherer.ts'
 
 export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
   const { input, order, recovery } = context

@@ -6,7 +6,7 @@
 
 import { encodeLz4Header, encodeLz4Trailer, OUR_BLOCK_SIZE, STORED } from '../../formats/lz4/frame.ts'
 import { xxh32 } from '../../formats/lz4/xxh32.ts'
-import type { FrameEncoder } from '../encoder.ts'
+import type { FrameEncoder } from '../frame-encoder.ts'
 import { free } from './block.ts'
 import { type Lz4Codec, lz4Compressor, PREFIX } from './codec.ts'
 

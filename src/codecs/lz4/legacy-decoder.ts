@@ -2,7 +2,8 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import { LEGACY_BLOCK_SIZE } from '../../formats/lz4/frame.ts'
-import { type DecoderContext, roomFor } from '../decoder.ts'
+import { roomFor } from '../content-memory.ts'
+import type { DecoderContext } from '../decoder-context.ts'
 import { type Lz4Block, mostContent, readInteger } from './block.ts'
 import { PREFIX } from './codec.ts'
 import { decodeBlocks } from './decoder.ts'

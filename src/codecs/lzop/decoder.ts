@@ -7,14 +7,14 @@ import {
   LZOP_MAGIC,
   lzopBlockLength,
 } from '../../formats/lzop/member.ts'
-import type { DecoderContext } from '../decoder.ts'
-import { decodeBy, type Give } from '../program.ts'
+import type { DecoderContext } from '../decoder-context.ts'
+import { decodeBy, type Give } from '../external-program.ts'
+import type { FrameSequence, Part } from '../frame-sequence.ts'
 import type { PullInput } from '../pull-input.ts'
-import type { Part, Row } from '../row.ts'
 
 const STREAM = 'a lzop stream'
 
-export class LzopMembers implements Row {
+export class LzopMembers implements FrameSequence {
   readonly part = STREAM
   readonly formats = ['lzop' as const]
   readonly padded = true

@@ -11,9 +11,10 @@ import {
   type ZstdFrameHeader,
   ZstdParts,
 } from '../../formats/zstd/frame.ts'
-import { collectSize, type DecoderContext, fitted, roomFor, STREAM_PIECE } from '../decoder.ts'
-import { damagedFrame, runEngine } from '../engine.ts'
+import { fitted, roomFor } from '../content-memory.ts'
+import { collectSize, type DecoderContext, STREAM_PIECE } from '../decoder-context.ts'
 import type { PullInput } from '../pull-input.ts'
+import { damagedFrame, runZlib } from '../zlib-stream.ts'
 import { zstdFrames } from './frames.ts'
 
 export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
@@ -149,7 +150,7 @@ async function decodeStream(
   }
   const params = { [WINDOW_LOG_MAX]: Math.max(10, Math.ceil(Math.log2(windowSize))) }
   const engine = createZstdDecompress({ params, chunkSize: STREAM_PIECE })
-  const total = await runEngine(context, engine, 'zstd', offset, async (write) => {
+  const total = await runZlib(context, engine, 'zstd', offset, async (write) => {
     let left = await write(first)
     while (!frame.done && left === 0) left = await write(buffer.subarray(0, await frame.fill(buffer)))
     if (left > 0) throw new VmapipeError('DAMAGED', 'a zstd frame goes on after its end', { offset })

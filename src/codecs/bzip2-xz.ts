@@ -1,11 +1,11 @@
 /** Decodes bzip2 and xz by their own programs. They get the whole input, because only they know where a stream ends. */
 
 import type { Format } from '../formats/compression.ts'
-import type { DecoderContext } from './decoder.ts'
-import { decodeBy, type Give } from './program.ts'
-import type { Part, Row } from './row.ts'
+import type { DecoderContext } from './decoder-context.ts'
+import { decodeBy, type Give } from './external-program.ts'
+import type { FrameSequence, Part } from './frame-sequence.ts'
 
-export class WholeStream implements Row {
+export class ProgramStream implements FrameSequence {
   readonly part: string
   readonly formats: readonly Format[]
   /** Nothing can be decoded behind damage. */

@@ -1,15 +1,24 @@
-/** A row of zstd or LZ4 frames, with skippable frames between them. */
+/** The frames of a zstd or an LZ4 archive, with skippable frames between them. */
 
-import { couldBecome, type Format, recognise } from '../formats/compression.ts'
-import { SKIPPABLE_HEADER_SIZE, skippableLength } from '../formats/skippable.ts'
-import type { DecoderContext } from './decoder.ts'
-import { passFooter } from './footer.ts'
-import { type Family, frameStartOf } from './frame-start.ts'
+import { couldBecome, type Format, magicOf, recognise } from '../formats/compression.ts'
+import { isLz4Header } from '../formats/lz4/frame.ts'
+import { SKIPPABLE_HEADER_SIZE, SKIPPABLE_MAGIC, skippableLength } from '../formats/skippable.ts'
+import { isZstdHeader } from '../formats/zstd/frame.ts'
+import { passFooter } from './archive-footer.ts'
+import type { DecoderContext } from './decoder-context.ts'
+import type { FrameSequence, Part } from './frame-sequence.ts'
 import { decodeLz4Frame } from './lz4/decoder.ts'
 import { decodeLegacyBlock, decodeLegacyStart } from './lz4/legacy-decoder.ts'
 import type { FrameStart } from './pull-input.ts'
-import type { Part, Row } from './row.ts'
 import { decodeZstdFrame } from './zstd/decoder.ts'
+
+/** Magic numbers of the frames that may follow each other. Of the skippable frames only ours are searched for. */
+const FAMILIES = {
+  'zstd frame': [magicOf('zstd'), SKIPPABLE_MAGIC],
+  'LZ4 frame': [magicOf('lz4'), magicOf('lz4-legacy'), SKIPPABLE_MAGIC],
+}
+type Family = keyof typeof FAMILIES
+const ANY = [...new Set(Object.values(FAMILIES).flat())]
 
 const PARTS: Partial<Record<Format, Part & { family: Family | undefined }>> = {
   zstd: { family: 'zstd frame', decode: decodeZstdFrame },
@@ -20,15 +29,16 @@ const PARTS: Partial<Record<Format, Part & { family: Family | undefined }>> = {
 
 const LEGACY_BLOCK: Part = { decode: decodeLegacyBlock }
 
-export class Frames implements Row {
+export class ZstdLz4Frames implements FrameSequence {
   readonly part = "a frame's magic number"
   readonly formats = Object.keys(PARTS) as Format[]
   last: Family | undefined
   /** Whether the last frame was a legacy one. Such a frame has no end mark: its blocks follow until another frame begins. */
   #legacy = false
 
+  /** Frames of one family cannot follow those of the other. */
   get start(): FrameStart {
-    return frameStartOf(this.last)
+    return { magic: this.last === undefined ? ANY : FAMILIES[this.last], couldBe }
   }
 
   next(start: Buffer): Part | null {
@@ -40,6 +50,14 @@ export class Frames implements Row {
     this.#legacy = format === 'lz4-legacy'
     return part
   }
+}
+
+/** Whether a frame could begin with these bytes. It throws no errors, which are slow: any bytes may look like a frame. */
+function couldBe(start: Buffer): boolean {
+  const format = recognise(start)
+  if (format === 'zstd') return isZstdHeader(start)
+  if (format === 'lz4') return isLz4Header(start)
+  return true
 }
 
 async function skipFrame(context: DecoderContext): Promise<void> {

@@ -6,7 +6,7 @@ import { printable, VmapipeError } from '../core/errors.ts'
 import { Chunk } from '../core/items.ts'
 import { discard } from '../core/memory.ts'
 import { spawnTied } from '../system/child.ts'
-import type { DecoderContext } from './decoder.ts'
+import type { DecoderContext } from './decoder-context.ts'
 
 /** Characters of a program's message that are shown. */
 const MESSAGE_LIMIT = 300

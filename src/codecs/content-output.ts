@@ -7,13 +7,13 @@ import type { Budget } from '../core/budget.ts'
 import type { Chunk } from '../core/items.ts'
 import type { Push } from '../core/stage.ts'
 import type { ArchiveEnd } from './archive-end.ts'
-import { moved } from './decoder.ts'
+import { moved } from './content-memory.ts'
 
 /** Pieces of less than 16 KiB are joined, until they have 64 KiB together. */
 const SMALL = 16 << 10
 const JOINED = 64 << 10
 
-export class Outlet {
+export class ContentOutput {
   readonly #outputs: Budget
   readonly #end: ArchiveEnd
   readonly #report: (error: unknown) => void

@@ -1,14 +1,12 @@
 /** Defines what a decoder gets to work with, and plans its memory. */
 
-import type { Budget, Lease } from '../core/budget.ts'
-import { roundUp } from '../core/geometry.ts'
-import { Chunk, totalLength } from '../core/items.ts'
+import type { Budget } from '../core/budget.ts'
 import type { Format } from '../formats/compression.ts'
 import type { ArchiveEnd } from './archive-end.ts'
-import type { InOrder } from './in-order.ts'
+import type { OrderedTasks } from './ordered-tasks.ts'
 import type { PullInput } from './pull-input.ts'
 import type { Recovery } from './recovery.ts'
-import type { StreamCheck } from './stream-check.ts'
+import type { StreamChecksum } from './stream-checksum.ts'
 
 export interface DecodingPlan {
   /** Memory for compressed bytes that must be contiguous. */
@@ -32,9 +30,9 @@ export interface DecodingPlan {
  */
 export interface DecoderContext extends DecodingPlan {
   readonly input: PullInput
-  readonly order: InOrder
+  readonly order: OrderedTasks
   readonly recovery: Recovery
-  readonly check: StreamCheck
+  readonly check: StreamChecksum
   readonly end: ArchiveEnd
   /** Called with the bytes behind the end of an archive that has a closing extent. */
   readonly onBehind: (offset: number, start: Buffer) => void
@@ -51,40 +49,6 @@ export const STREAM_PIECE = 1 << 20
 /** The most compressed bytes of a frame with this much content. A frame with more is decoded as a stream. */
 export function collectSize(content: number): number {
   return content + (content >>> 6) + (64 << 10)
-}
-
-/**
- * The memory to take for this much content, at most `most`. It is rounded up by at most a sixteenth, so that buffers can be reused for
- * other frames. It is not more, because an incomplete extent holds the memory of all frames that it is in, however small they are.
- */
-export function roomFor(content: number, most: number): number {
-  const step = Math.max(1, 2 ** (Math.floor(Math.log2(content)) - 4))
-  return Math.max(1, Math.min(most, roundUp(content, step)))
-}
-
-/**
- * Makes a chunk of `content`, whose memory is `lease` alone. If the lease is much larger than the content, the content is copied to
- * smaller memory. An incomplete extent holds all frames that it is in, and it would wait forever if they held the memory that the
- * next frame needs.
- */
-export function fitted(outputs: Budget, content: Buffer, lease: Lease): Chunk {
-  const room = roomFor(content.length, lease.bytes)
-  return lease.bytes <= room + (room >>> 3) ? new Chunk([content], [lease]) : moved(outputs, [content], [lease])
-}
-
-/** Makes a chunk of a copy of `content`, in memory that replaces `leases`. The leases must have no other holder. */
-export function moved(outputs: Budget, content: readonly Uint8Array[], leases: readonly Lease[]): Chunk {
-  // Computed first, because the content may be gone with its leases.
-  const length = totalLength(content)
-  const most = leases.reduce((sum, { bytes }) => sum + bytes, 0)
-  const slab = outputs.exchange(leases, roomFor(length, most), (buffer) => {
-    let filled = 0
-    for (const bytes of content) {
-      buffer.set(bytes, filled)
-      filled += bytes.length
-    }
-  })
-  return new Chunk([slab.buffer.subarray(0, length)], [slab])
 }
 
 /** The largest extent is smaller than this (4 MiB). The deframer holds an extent until it is complete. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
-import { InOrder } from '../../src/codecs/in-order.ts'
+import { OrderedTasks } from '../../src/codecs/ordered-tasks.ts'
 import { Lease } from '../../src/core/budget.ts'
 import { Chunk } from '../../src/core/items.ts'
 
@@ -13,7 +13,7 @@ function chunk(number: number, free = () => {}): Chunk {
 
 test('results go on in the order in which the work was begun', { timeout }, async () => {
   const seen: number[] = []
-  const order = new InOrder(5, ({ buffers }) => seen.push(buffers[0][0]))
+  const order = new OrderedTasks(5, ({ buffers }) => seen.push(buffers[0][0]))
   for (let number = 0; number < 50; number++) {
     await order.add(() => sleep((number * 7) % 11).then(() => chunk(number)))
   }
@@ -25,7 +25,7 @@ test('results go on in the order in which the work was begun', { timeout }, asyn
 })
 
 test('no more work is under way than allowed', { timeout }, async () => {
-  const order = new InOrder(3, () => {})
+  const order = new OrderedTasks(3, () => {})
   let underWay = 0
   let most = 0
   for (let number = 0; number < 20; number++) {
@@ -43,7 +43,7 @@ test('no more work is under way than allowed', { timeout }, async () => {
 
 test('a check runs after everything that was begun before it', { timeout }, async () => {
   const seen: string[] = []
-  const order = new InOrder(9, () => seen.push('chunk'))
+  const order = new OrderedTasks(9, () => seen.push('chunk'))
   await order.add(() => sleep(5).then(() => chunk(1)))
   order.afterwards(() => seen.push('check'))
   await order.pass(chunk(2))
@@ -54,7 +54,7 @@ test('a check runs after everything that was begun before it', { timeout }, asyn
 test('after an error nothing goes on, and what was ready is released', { timeout }, async () => {
   const seen: number[] = []
   let released = 0
-  const order = new InOrder(9, ({ buffers }) => seen.push(buffers[0][0]))
+  const order = new OrderedTasks(9, ({ buffers }) => seen.push(buffers[0][0]))
   await order.pass(chunk(1))
   await order.add(() => sleep(5).then(() => Promise.reject(new Error('broken'))))
   await order.pass(chunk(3, () => released++))
@@ -66,7 +66,7 @@ test('after an error nothing goes on, and what was ready is released', { timeout
 
 test('the error of a check is thrown, and the chunk it looked at is released', { timeout }, async () => {
   let released = 0
-  const order = new InOrder(9, () => assert.fail('it went on'))
+  const order = new OrderedTasks(9, () => assert.fail('it went on'))
   const refuse = () => {
     throw new Error('refused')
   }
@@ -80,7 +80,7 @@ test('the error of a check is thrown, and the chunk it looked at is released', {
 
 test('stopping waits for the work under way', { timeout }, async () => {
   let done = false
-  const order = new InOrder(9, () => assert.fail('it went on'))
+  const order = new OrderedTasks(9, () => assert.fail('it went on'))
   const work = async () => {
     await sleep(20)
     done = true

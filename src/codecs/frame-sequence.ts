@@ -1,7 +1,9 @@
-/** Defines the row of parts (frames or members) of a compressed archive. Each part is recognised by its first bytes. */
+/**
+ * Defines how the frames (or members, or streams) of a compressed archive follow each other. Each is recognised by its first bytes.
+ */
 
 import type { Format } from '../formats/compression.ts'
-import type { Decoder } from './decoder.ts'
+import type { Decoder } from './decoder-context.ts'
 import type { FrameStart } from './pull-input.ts'
 
 export interface Part {
@@ -10,7 +12,7 @@ export interface Part {
   isEmpty?: boolean
 }
 
-export interface Row {
+export interface FrameSequence {
   /** The part that begins with these bytes; null if none does. `start` has 66 bytes, or fewer at the end. */
   next(start: Buffer): Part | null
   /** The kind of the last part with content; undefined before the first. */

@@ -5,13 +5,13 @@ import { VmapipeError } from '../core/errors.ts'
 import { Chunk } from '../core/items.ts'
 import { couldBecome, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
 import { START, type Start } from './archive-end.ts'
-import type { DecoderContext } from './decoder.ts'
-import { Frames } from './frame-row.ts'
+import { ProgramStream } from './bzip2-xz.ts'
+import type { DecoderContext } from './decoder-context.ts'
+import type { FrameSequence } from './frame-sequence.ts'
 import { GzipMembers } from './gzip/decoder.ts'
 import { LzopMembers } from './lzop/decoder.ts'
 import type { PullInput } from './pull-input.ts'
-import type { Row } from './row.ts'
-import { WholeStream } from './whole-stream.ts'
+import { ZstdLz4Frames } from './zstd-lz4-frames.ts'
 
 /** Decodes to the end of the input, and checks that the archive ends there. */
 export async function decodeArchive(context: DecoderContext): Promise<void> {
@@ -20,10 +20,10 @@ export async function decodeArchive(context: DecoderContext): Promise<void> {
   if (format === undefined) throw unknown(start)
   context.onFormat(format)
   if (format === 'vma') await passThrough(context)
-  else if (format === 'gzip') await decodeRow(context, new GzipMembers())
-  else if (format === 'lzop') await decodeRow(context, new LzopMembers())
-  else if (format === 'bzip2' || format === 'xz') await decodeRow(context, new WholeStream(format))
-  else await decodeRow(context, new Frames())
+  else if (format === 'gzip') await decodeSequence(context, new GzipMembers())
+  else if (format === 'lzop') await decodeSequence(context, new LzopMembers())
+  else if (format === 'bzip2' || format === 'xz') await decodeSequence(context, new ProgramStream(format))
+  else await decodeSequence(context, new ZstdLz4Frames())
   await context.order.drain()
 }
 
@@ -52,27 +52,27 @@ async function passThrough({ input, order }: DecoderContext): Promise<void> {
   }
 }
 
-/** Decodes a row of frames or members. Other bytes between or behind them are behind the end of the archive, or damage. */
-async function decodeRow(context: DecoderContext, row: Row): Promise<void> {
+/** Decodes frames or members, one behind the other. Other bytes between or behind them are behind the end of the archive, or damage. */
+async function decodeSequence(context: DecoderContext, sequence: FrameSequence): Promise<void> {
   const { input, order, recovery, end } = context
   for (;;) {
     const start: Start = { offset: input.position, bytes: await input.peek(START) }
     if (start.bytes.length === 0) break
-    const part = row.next(start.bytes)
+    const part = sequence.next(start.bytes)
     if (part === null || !part.isEmpty) order.afterwards(() => void end.judge(start))
     // Whether this still belongs to the archive is known when everything before it has been passed on.
     if (part === null) await order.drain()
-    if (part === null && row.padded && !end.isArchive && (await passZeroes(input))) continue
+    if (part === null && sequence.padded && !end.isArchive && (await passZeroes(input))) continue
     if (!end.isOver) {
       const decode = async () => {
-        if (part === null) throw noPart(row, start)
+        if (part === null) throw noPart(sequence, start)
         await part.decode(context)
       }
-      await recovery.attempt(input, start, decode, row.start)
+      await recovery.attempt(input, start, decode, sequence.start)
     }
     if (end.isOver) return passOver(context)
   }
-  if (row.last === undefined) throw input.endsWithin('skippable frames')
+  if (sequence.last === undefined) throw input.endsWithin('skippable frames')
 }
 
 /** Skips zeroes. Returns whether there were any. */
@@ -88,7 +88,7 @@ async function passZeroes(input: PullInput): Promise<boolean> {
   return input.position > before
 }
 
-function noPart({ last, formats, part }: Row, { offset, bytes }: Start): VmapipeError {
+function noPart({ last, formats, part }: FrameSequence, { offset, bytes }: Start): VmapipeError {
   if (!couldBecome(bytes, formats)) return goesOnBehind(last ?? 'skippable frame', offset, bytes)
   return new VmapipeError('INCOMPLETE', `the archive ends within ${part}`, { offset: offset + bytes.length })
 }

@@ -7,7 +7,7 @@ import { decodeFooter, hasFooterMagic, TAIL_SIZE } from '../formats/frame-map/fr
 /** "V": an archive that begins with it is not compressed. */
 const PLAIN = 0x56
 
-export class StreamCheck {
+export class StreamChecksum {
   #plain: boolean | null = null
   #checksum = 0
   #bytes = 0

@@ -4,7 +4,7 @@ import { Bell } from '../core/bell.ts'
 import { Chunk } from '../core/items.ts'
 import type { Push } from '../core/stage.ts'
 
-export class InOrder {
+export class OrderedTasks {
   readonly #push: Push<Chunk>
   readonly #limit: number
   #underWay = 0

@@ -1,8 +1,9 @@
 /** Copies content into pieces of STREAM_PIECE bytes from the budget, which reuses their memory. */
 
-import type { Slab } from '../core/budget.ts'
-import type { Chunk } from '../core/items.ts'
-import { type DecoderContext, fitted, STREAM_PIECE } from './decoder.ts'
+import type { Slab } from '../../core/budget.ts'
+import type { Chunk } from '../../core/items.ts'
+import { fitted } from '../content-memory.ts'
+import { type DecoderContext, STREAM_PIECE } from '../decoder-context.ts'
 
 export class Gatherer {
   readonly #context: DecoderContext

@@ -1,25 +1,48 @@
-/** Decodes one whole frame from memory to memory. The content must be exactly as long as the map says. */
+/**
+ * Reads a single frame whose place is known: its declared content size, without decoding, and its content, from memory to memory. The
+ * content must be exactly as long as the map of frames says.
+ */
 
 import { promisify } from 'node:util'
 import { gunzip, zstdDecompress } from 'node:zlib'
 import { VmapipeError } from '../core/errors.ts'
 import { discard } from '../core/memory.ts'
 import { type Format, MAGIC_LIMIT, recognise } from '../formats/compression.ts'
+import { MEMBER_TRAILER_SIZE, memberContentSize } from '../formats/gzip/member.ts'
 import {
   decodeLz4BlockSize,
   isOurLz4,
   LZ4_BLOCK_SIZE_FIELD,
+  LZ4_HEADER_LIMIT,
   LZ4_TRAILER_SIZE,
   type Lz4FrameHeader,
   OUR_BLOCK_SIZE,
   readLz4Header,
 } from '../formats/lz4/frame.ts'
 import { xxh32 } from '../formats/lz4/xxh32.ts'
-import { readZstdHeader, ZstdParts } from '../formats/zstd/frame.ts'
-import { damagedFrame } from './engine.ts'
+import { readZstdHeader, ZSTD_HEADER_LIMIT, ZstdParts } from '../formats/zstd/frame.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { decodeBlock, free, type Lz4Block } from './lz4/block.ts'
 import { PREFIX } from './lz4/codec.ts'
+import { damagedFrame } from './zlib-stream.ts'
 import { zstdFrames } from './zstd/frames.ts'
+
+/** Bytes of a frame that its header may have. */
+const START = Math.max(LZ4_HEADER_LIMIT, ZSTD_HEADER_LIMIT)
+
+/** The content size of the frame of `length` bytes at `offset`; undefined if it does not declare one. Throws DAMAGED. */
+export async function declaredContent(file: ArchiveBytes, offset: number, length: number): Promise<number | undefined> {
+  const start = Buffer.allocUnsafe(Math.min(START, length))
+  await file.read(start, offset)
+  const format = recognise(start)
+  if (format === 'skippable') return 0
+  if (format === 'zstd') return readZstdHeader(start, offset)?.contentSize
+  if (format === 'lz4') return readLz4Header(start, offset)?.contentSize
+  if (format !== 'gzip' || length < MEMBER_TRAILER_SIZE) return undefined
+  const trailer = start.subarray(0, MEMBER_TRAILER_SIZE)
+  await file.read(trailer, offset + length - MEMBER_TRAILER_SIZE)
+  return memberContentSize(trailer)
+}
 
 /** Decodes into `content` and returns the length of the frame's content, which may be more than fits. */
 type FrameCodec = (frame: Buffer, content: Buffer, offset: number) => Promise<number>

@@ -1,7 +1,7 @@
 /** Checks whether a footer ends here. Behind a footer the archive is over, and all bytes before it must match its checksum. */
 
 import { START } from './archive-end.ts'
-import type { DecoderContext } from './decoder.ts'
+import type { DecoderContext } from './decoder-context.ts'
 
 export async function passFooter({ input, check, end, order, recovery }: DecoderContext): Promise<void> {
   const atEnd = (await input.peek(1)).length === 0

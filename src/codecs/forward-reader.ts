@@ -6,7 +6,7 @@ import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 /** Bytes that are read at once if the last part was near (64 KiB). */
 const STRETCH = 64 << 10
 
-export class HopReader {
+export class ForwardReader {
   readonly #bytes: ArchiveBytes
   readonly #buffer = Buffer.allocUnsafe(STRETCH)
   #start = 0

@@ -6,7 +6,8 @@ import type { Budget, Lease } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { Chunk } from '../core/items.ts'
 import { discard } from '../core/memory.ts'
-import { type DecoderContext, fitted, moved } from './decoder.ts'
+import { fitted, moved } from './content-memory.ts'
+import type { DecoderContext } from './decoder-context.ts'
 
 /** Writes to the engine. Resolves when it has used the bytes, with the number of bytes left over if its stream ended before. */
 export type Write = (bytes: Buffer) => Promise<number>
@@ -17,7 +18,7 @@ type Engine = Transform & { bytesWritten: number }
  * Runs `feed` into the engine, passes its output on and returns the number of bytes. An error of the engine becomes DAMAGED at
  * `offset`; an error of `feed` stays as it is. `look` is called for the output.
  */
-export async function runEngine(
+export async function runZlib(
   context: DecoderContext,
   engine: Engine,
   format: string,
