@@ -4,9 +4,9 @@
  */
 
 import { CLUSTER_SIZE } from '../core/geometry.ts'
+import { type Piece, piecesOf } from '../core/pieces.ts'
 import type { LongWrite, ServedDisk } from '../protocol/nbd/server/export.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../storage/disk.ts'
-import { isOnePiece, type Piece, piecesOf } from '../storage/disks/pieces.ts'
 import type { DriveExtent } from '../storage/drive.ts'
 import type { UnfinishedWrite } from './cluster-states.ts'
 import type { DriveCopy } from './drive-copy.ts'
@@ -33,6 +33,12 @@ interface Begun extends Known {
   /** What the change is a piece of. */
   whole?: Modification
 }
+
+/**
+ * Bytes of a long zero or trim that are done at once, 1024 clusters: other requests are served in between, and copies are kept of
+ * no more than one such piece.
+ */
+export const CHANGE_BYTES = 64 << 20
 
 export class GuestDrive implements Disk, ServedDisk {
   /** As far as the disk below can do it. */
@@ -116,13 +122,13 @@ export class GuestDrive implements Disk, ServedDisk {
   }
 
   zero(offset: number, length: number, options: ZeroOptions & Known = {}): Done {
-    if (isOnePiece(length))
+    if (length <= CHANGE_BYTES)
       return this.#modify(offset, length, () => this.disk.zero(offset, length, options), options.since)
     return this.#zeroInPieces(offset, length, options)
   }
 
   trim(offset: number, length: number, options?: WriteOptions & Known): Done {
-    if (this.#copy === null && isOnePiece(length))
+    if (this.#copy === null && length <= CHANGE_BYTES)
       return this.#modify(offset, length, () => this.disk.trim(offset, length, options))
     return this.#trimInPieces(offset, length, options)
   }
@@ -199,7 +205,7 @@ export class GuestDrive implements Disk, ServedDisk {
       const fast = options.fast && piece.offset === offset
       return this.disk.zero(piece.offset, piece.length, { ...options, fast })
     }
-    await this.#copyFirst([...piecesOf(offset, length)], act, { since })
+    await this.#copyFirst([...piecesOf(offset, length, CHANGE_BYTES)], act, { since })
     if (fua) await this.disk.flush()
   }
 
@@ -211,7 +217,7 @@ export class GuestDrive implements Disk, ServedDisk {
     this.#requests++
     const patience = new Patience(since)
     try {
-      for (const piece of piecesOf(offset, length)) {
+      for (const piece of piecesOf(offset, length, CHANGE_BYTES)) {
         const { first, last } = clustersOf(piece)
         for (let from = first; from <= last; ) {
           const copy = this.#copy

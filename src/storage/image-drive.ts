@@ -7,11 +7,11 @@
  */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { noteReading } from './being-read.ts'
 import type { Disk } from './disk.ts'
 import { checkTargetSize, DiskWriter } from './disk-writer.ts'
 import { NbdDisk } from './disks/nbd-disk.ts'
 import type { DriveReader, DriveWriter } from './drive.ts'
-import { noteReading } from './in-use.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
 import { fileName, QemuNbd, requireProgram, runTool } from './qemu-nbd.ts'
 import type { SharedReading } from './raw-drive.ts'

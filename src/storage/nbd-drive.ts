@@ -5,7 +5,7 @@ import { formatNbdAddress, type NbdAddress } from '../protocol/nbd/uri.ts'
 import { checkTargetSize, DiskWriter } from './disk-writer.ts'
 import { NbdDisk, openNbdDisk } from './disks/nbd-disk.ts'
 import type { DriveWriter } from './drive.ts'
-import { refuseExportInUse } from './guard/export-hold.ts'
+import { refuseExportInUse } from './guard/export-in-use.ts'
 import type { SharedReading } from './raw-drive.ts'
 
 export async function openNbdReader(

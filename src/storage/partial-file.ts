@@ -9,14 +9,14 @@ import { type FileHandle, lstat, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pathOf } from '../core/byte-text.ts'
 import { asVmapipeError, describe, typableName, VmapipeError } from '../core/errors.ts'
+import { removeAbandoned } from './abandoned-files.ts'
+import { refuseIfRead } from './being-read.ts'
 import { OWNERS_ALONE } from './file-mode.ts'
 import { syncFolder } from './folder.ts'
 import { refuseAmongDevices } from './guard/dev-folder.ts'
 import { holdUnused } from './guard/image-lock.ts'
-import { refuseIfRead } from './in-use.ts'
-import { clearLeftOvers } from './left-overs.ts'
 import { isSame, openNew, PartialEntry } from './partial-entry.ts'
-import { takeName, takeNewName } from './take-name.ts'
+import { renameOver, renameToNew } from './rename-file.ts'
 
 export interface PartialFileOptions {
   /** A file that has the final name is replaced. */
@@ -81,7 +81,7 @@ export class PartialFile {
       try {
         const entry = await PartialEntry.create(dirname(target), typableName(basename(target)), inFolder)
         const place = await placeIn(entry, target)
-        await clearLeftOvers(target, entry, warn)
+        await removeAbandoned(target, entry, warn)
         return new PartialFile(target, identity, entry, place, options)
       } catch (error) {
         written.delete(identity)
@@ -104,7 +104,7 @@ export class PartialFile {
       await this.#checkInPlace()
       await this.handle.sync()
       await this.#setMode()
-      const path = await this.#takeName(suffix)
+      const path = await this.#renameOver(suffix)
       // It is there: if its old name stays too, that is no failure.
       await this.close()
       await syncFolder(dirname(path), path)
@@ -143,10 +143,10 @@ export class PartialFile {
     })
   }
 
-  async #takeName(suffix: string): Promise<string> {
+  async #renameOver(suffix: string): Promise<string> {
     if (suffix !== '') return this.#takeFreeName(this.#target + suffix)
     if (this.#force) await refuseToReplace(this.#target, true)
-    await (this.#force ? replaceUnused : takeNewName)(this.path, this.#target)
+    await (this.#force ? replaceUnused : renameToNew)(this.path, this.#target)
     return this.#target
   }
 
@@ -154,7 +154,7 @@ export class PartialFile {
     for (let number = 1; ; number++) {
       const path = number === 1 ? wanted : `${wanted}.${number}`
       try {
-        await takeNewName(this.path, path)
+        await renameToNew(this.path, path)
         return path
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
@@ -186,7 +186,7 @@ export async function refuseToReplace(file: string, force: boolean): Promise<voi
 export async function replaceUnused(from: string, to: string): Promise<void> {
   const old = await holdUnused(to)
   try {
-    await takeName(from, to)
+    await renameOver(from, to)
   } finally {
     await old?.close()
   }

@@ -6,12 +6,12 @@
 import { constants, type Stats } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { noteReading } from './being-read.ts'
 import { checkTargetSize, DiskWriter } from './disk-writer.ts'
 import { RawDisk } from './disks/raw-disk.ts'
 import type { DriveExtent, DriveReader, DriveWriter } from './drive.ts'
 import { type DeviceOptions, openDevice } from './guard/block-device.ts'
 import { lockImage } from './guard/image-lock.ts'
-import { noteReading } from './in-use.ts'
 import { PartialFile, type PartialFileOptions } from './partial-file.ts'
 import { openRaw, sizeOf } from './raw-file.ts'
 

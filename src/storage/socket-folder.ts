@@ -2,7 +2,7 @@
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { clearLeftOvers } from './left-overs.ts'
+import { removeAbandoned } from './abandoned-files.ts'
 import { PartialEntry } from './partial-entry.ts'
 
 const NAME = 'vmapipe'
@@ -13,6 +13,6 @@ const MAX_TMPDIR = 50
 export async function socketFolder(): Promise<PartialEntry> {
   const parent = Buffer.byteLength(tmpdir()) > MAX_TMPDIR ? '/tmp' : tmpdir()
   const folder = await PartialEntry.create(parent, NAME, true)
-  await clearLeftOvers(join(parent, NAME), folder, () => {})
+  await removeAbandoned(join(parent, NAME), folder, () => {})
   return folder
 }

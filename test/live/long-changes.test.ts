@@ -6,10 +6,9 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep, setImmediate as tick } from 'node:timers/promises'
 import { VmapipeError } from '../../src/core/errors.ts'
 import { CLUSTER_SIZE } from '../../src/core/geometry.ts'
-import { GuestDrive } from '../../src/live/guest-drive.ts'
+import { CHANGE_BYTES, GuestDrive } from '../../src/live/guest-drive.ts'
 import { LiveBackup, type LiveBackupOptions } from '../../src/live/live-backup.ts'
 import type { Disk, ZeroOptions } from '../../src/storage/disk.ts'
-import { PIECE_BYTES } from '../../src/storage/disks/pieces.ts'
 import { MemoryDisk } from '../support/memory-disk.ts'
 import { imagesOf } from './images.ts'
 
@@ -163,7 +162,7 @@ describe('long changes', { timeout }, () => {
     const disk = new ThinDisk(GiB)
     const drive = new GuestDrive(disk)
     await drive.zero(10 * MiB, 100 * MiB, { fua: true, fast: true })
-    await drive.trim(PIECE_BYTES, 2 * PIECE_BYTES, { fua: true })
+    await drive.trim(CHANGE_BYTES, 2 * CHANGE_BYTES, { fua: true })
     assert.deepEqual(disk.calls, ['zero 10+54 fast', 'zero 64+46', 'trim 64+64', 'trim 128+64'])
     assert.equal(disk.flushes, 2)
   })

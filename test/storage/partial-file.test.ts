@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { PartialFile } from '../../src/storage/partial-file.ts'
-import { takeName, takeNewName } from '../../src/storage/take-name.ts'
+import { renameOver, renameToNew } from '../../src/storage/rename-file.ts'
 import { LAUNCHER } from '../cli/cli.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { lacking, needs } from '../support/tools.ts'
@@ -51,11 +51,11 @@ test('a name that the file has already, as its answer was lost, is no failure', 
   const [from, to] = [join(dir, 'from'), join(dir, 'to')]
   writeFileSync(from, 'x')
   linkSync(from, to)
-  await takeNewName(from, to)
-  await takeName(from, to)
+  await renameToNew(from, to)
+  await renameOver(from, to)
   assert.equal(readFileSync(to, 'utf8'), 'x')
   writeFileSync(join(dir, 'theirs'), 'theirs')
-  await assert.rejects(takeNewName(to, join(dir, 'theirs')), { code: 'EEXIST' })
+  await assert.rejects(renameToNew(to, join(dir, 'theirs')), { code: 'EEXIST' })
 })
 
 test('trouble of one does not keep others from being removed at the exit, and the exit code stays', {

@@ -119,7 +119,7 @@ export class Filler {
 
   async #fill({ drive, offset, length }: Stretch, failed: (missing: Missing) => void): Promise<void> {
     const target = this.#targets[drive]
-    for (const gap of target.overlay.stretches(offset, length)) {
+    for (const gap of target.overlay.parts(offset, length)) {
       if (gap.there) continue
       for await (const extent of extentsOf(target.source, gap.offset, gap.length)) {
         if (this.#options.signal.aborted) return
@@ -169,7 +169,7 @@ export class Filler {
   *#leftOver(): Generator<Stretch> {
     for (const [drive, { overlay }] of this.#targets.entries()) {
       if (overlay.isComplete) continue
-      for (const { offset, length, there } of overlay.stretches(0, overlay.size)) {
+      for (const { offset, length, there } of overlay.parts(0, overlay.size)) {
         if (!there) yield { drive, offset, length }
       }
     }

@@ -21,7 +21,7 @@ import { makeDurableFolder, refuseShared, syncFolder } from '../../storage/folde
 import { within } from '../../storage/partial-entry.ts'
 import { type PartialFileOptions, refuseToReplace, replaceUnused } from '../../storage/partial-file.ts'
 import { createRawFile } from '../../storage/raw-drive.ts'
-import { takeNewName } from '../../storage/take-name.ts'
+import { renameToNew } from '../../storage/rename-file.ts'
 
 interface ImagePlace {
   /** Its final path, and where it is until then. */
@@ -154,7 +154,7 @@ export class RestoreFolder {
       const { force, mode } = this.#how
       if (force) await refuseToReplace(path, force)
       if (mode !== OWNERS_ALONE) await chmod(partial, mode)
-      await (force ? replaceUnused : takeNewName)(partial, path)
+      await (force ? replaceUnused : renameToNew)(partial, path)
       await unlink(partial).catch((error) => {
         if (error.code !== 'ENOENT') throw error
       })

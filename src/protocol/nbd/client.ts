@@ -4,12 +4,13 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
-import { Connection, type ConnectionOptions, type Request } from './connection.ts'
+import { type Piece, piecesOf } from '../../core/pieces.ts'
+import { RangeLock } from '../../core/range-lock.ts'
+import { type ClientRequest, Connection, type ConnectionOptions } from './connection.ts'
 import * as nbd from './constants.ts'
-import type { Agreement } from './handshake.ts'
+import type { Terms } from './handshake.ts'
 import { LastingConnection, type Opener, type Upstream } from './lasting-connection.ts'
-import { cutBuffers, type Piece, pieces } from './pieces.ts'
-import { RangeLock } from './range-lock.ts'
+import { cutBuffers } from './pieces.ts'
 import type { Pending } from './replies.ts'
 import { Slots } from './slots.ts'
 import { formatNbdAddress, type NbdAddress } from './uri.ts'
@@ -60,24 +61,24 @@ export class NbdClient {
 
   private constructor(
     connection: Connection,
-    agreement: Agreement,
+    terms: Terms,
     { depth = 16, requestSize = 2 ** 20 }: NbdOptions,
     again?: Opener,
   ) {
-    const has = (flag: number) => (agreement.flags & flag) !== 0
+    const has = (flag: number) => (terms.flags & flag) !== 0
     this.#slots = new Slots(depth)
-    this.size = agreement.size
+    this.size = terms.size
     this.readOnly = has(nbd.FLAG_READ_ONLY)
     this.canFlush = has(nbd.FLAG_SEND_FLUSH)
     this.canFua = has(nbd.FLAG_SEND_FUA)
     this.canTrim = has(nbd.FLAG_SEND_TRIM)
     this.canWriteZeroes = has(nbd.FLAG_SEND_WRITE_ZEROES)
     this.canMultiConn = has(nbd.FLAG_CAN_MULTI_CONN)
-    this.hasAllocation = agreement.allocationContext !== null
-    this.minBlock = agreement.minBlock
-    this.requestSize = Math.max(agreement.minBlock, Math.min(requestSize, agreement.maxPayload))
+    this.hasAllocation = terms.allocationContext !== null
+    this.minBlock = terms.minBlock
+    this.requestSize = Math.max(terms.minBlock, Math.min(requestSize, terms.maxPayload))
     const keep = Math.max(KEEP_BYTES, 3 * this.requestSize)
-    const lasting = again && new LastingConnection([connection, agreement], again, keep)
+    const lasting = again && new LastingConnection([connection, terms], again, keep)
     this.#connection = lasting ?? connection
     this.upstream = lasting ?? null
   }
@@ -105,7 +106,7 @@ export class NbdClient {
    * The buffer is the caller's again when the promise is settled, not before.
    */
   async read(buffer: Uint8Array, offset: number, { patience }: Patience = {}): Promise<void> {
-    await this.#all(pieces(offset, buffer.byteLength, this.requestSize, this.minBlock), (piece) => {
+    await this.#all(piecesOf(offset, buffer.byteLength, this.requestSize, this.minBlock), (piece) => {
       const into = buffer.subarray(piece.offset - offset, piece.offset - offset + piece.length)
       return this.#readPiece(into, piece, patience)
     })
@@ -140,7 +141,7 @@ export class NbdClient {
     for (const [start, end] of edges) await this.write([Buffer.alloc(end - start)], start, { fua })
     if (until <= from) return
     await this.#writing(from, until, () =>
-      this.#all(pieces(from, until - from, MAX_ZEROES, this.minBlock), (piece) =>
+      this.#all(piecesOf(from, until - from, MAX_ZEROES, this.minBlock), (piece) =>
         this.#request({ type: nbd.CMD_WRITE_ZEROES, flags, ...piece }),
       ),
     )
@@ -151,7 +152,7 @@ export class NbdClient {
     const { from, until } = this.#wholeBlocks(offset, offset + length)
     if (until <= from) return
     await this.#writing(from, until, () =>
-      this.#all(pieces(from, until - from, MAX_ZEROES, this.minBlock), (piece) =>
+      this.#all(piecesOf(from, until - from, MAX_ZEROES, this.minBlock), (piece) =>
         this.#request({ type: nbd.CMD_TRIM, ...piece }),
       ),
     )
@@ -241,7 +242,7 @@ export class NbdClient {
     return buffer
   }
 
-  async #request(request: Request): Promise<Pending> {
+  async #request(request: ClientRequest): Promise<Pending> {
     const wait = this.#slots.enter()
     if (wait) await wait
     try {
@@ -252,7 +253,8 @@ export class NbdClient {
   }
 
   /** Does all pieces and waits for all, also when one fails: they use the caller's buffers. */
-  async #all<P>(list: P[], work: (piece: P) => Promise<unknown>): Promise<void> {
+  async #all<P>(pieces: Iterable<P>, work: (piece: P) => Promise<unknown>): Promise<void> {
+    const list = [...pieces]
     if (list.length === 1) {
       await work(list[0])
       return
@@ -270,9 +272,9 @@ export class NbdClient {
 }
 
 /** A connection to an export that says what it can. */
-export async function openExport(address: NbdAddress, options: ConnectionOptions): Promise<[Connection, Agreement]> {
-  const [connection, agreement] = await Connection.open(address, options)
-  if ((agreement.flags & nbd.FLAG_HAS_FLAGS) !== 0) return [connection, agreement]
+export async function openExport(address: NbdAddress, options: ConnectionOptions): Promise<[Connection, Terms]> {
+  const [connection, terms] = await Connection.open(address, options)
+  if ((terms.flags & nbd.FLAG_HAS_FLAGS) !== 0) return [connection, terms]
   await connection.close()
   throw new VmapipeError('FAILED', `${formatNbdAddress(address)}: export '${address.exportName}' without flags`)
 }

@@ -8,7 +8,7 @@ import { connect, type Socket } from 'node:net'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Feeder, type Parser } from '../feeder.ts'
 import * as nbd from './constants.ts'
-import { type Agreement, negotiate } from './handshake.ts'
+import { negotiate, type Terms } from './handshake.ts'
 import { type Pending, parseReplies } from './replies.ts'
 import { type Cookie, encodeRequest } from './requests.ts'
 import { formatNbdAddress, type NbdAddress } from './uri.ts'
@@ -25,7 +25,7 @@ export interface ConnectionOptions {
 }
 
 /** What to ask; the answer comes as a Promise of `send`. */
-export interface Request {
+export interface ClientRequest {
   type: number
   flags?: number
   offset?: number
@@ -60,7 +60,7 @@ export class Connection {
   #lastProgress = 0
   readonly #watch: NodeJS.Timeout
   readonly #closed: Promise<void>
-  #settled: (outcome: Agreement | VmapipeError) => void = () => {}
+  #settled: (outcome: Terms | VmapipeError) => void = () => {}
   /** Called once, when the connection has ended. */
   onEnd: (error: VmapipeError) => void = () => {}
   #forgetSignal = () => {}
@@ -81,7 +81,7 @@ export class Connection {
   }
 
   /** Connects and negotiates. */
-  static async open(address: NbdAddress, options: ConnectionOptions = {}): Promise<[Connection, Agreement]> {
+  static async open(address: NbdAddress, options: ConnectionOptions = {}): Promise<[Connection, Terms]> {
     const { signal, connectTimeout = 10_000 } = options
     signal?.throwIfAborted()
     const connection = new Connection(address, options)
@@ -91,7 +91,7 @@ export class Connection {
     const timer = setTimeout(() => {
       connection.fail(new VmapipeError('FAILED', `no NBD handshake within ${connectTimeout / 1000} s`))
     }, connectTimeout)
-    const outcome = await new Promise<Agreement | VmapipeError>((resolve) => {
+    const outcome = await new Promise<Terms | VmapipeError>((resolve) => {
       connection.#settled = resolve
     })
     clearTimeout(timer)
@@ -109,7 +109,7 @@ export class Connection {
   }
 
   /** Resolves when the server has answered without an error and no buffer of the request is in use any more. */
-  send({ type, flags = 0, offset = 0, length = 0, into, payload }: Request): Promise<Pending> {
+  send({ type, flags = 0, offset = 0, length = 0, into, payload }: ClientRequest): Promise<Pending> {
     return new Promise((resolve, reject) => {
       if (this.#error) {
         reject(this.#error)
@@ -163,8 +163,8 @@ export class Connection {
   }
 
   *#session(exportName: string): Parser<never> {
-    const agreement = yield* negotiate(exportName, (bytes) => this.#socket.write(bytes))
-    this.#settled(agreement)
+    const terms = yield* negotiate(exportName, (bytes) => this.#socket.write(bytes))
+    this.#settled(terms)
     const requests = {
       find: ({ high, low }: Cookie) => (high === COOKIE_HIGH ? this.#requests.get(low) : undefined),
       done: (request: Pending, { low }: Cookie) => {
@@ -172,7 +172,7 @@ export class Connection {
         this.#release(request as InFlight)
       },
     }
-    return yield* parseReplies(requests, agreement.structured, agreement.allocationContext)
+    return yield* parseReplies(requests, terms.structured, terms.allocationContext)
   }
 
   #received(count: number): boolean {

@@ -10,7 +10,7 @@ import { encodeGo, encodeMetaContext, encodeOption } from './requests.ts'
 import { hex, violation } from './violation.ts'
 
 /** What client and server have agreed on. Sizes in bytes. */
-export interface Agreement {
+export interface Terms {
   size: number
   /** "Transmission flags". */
   flags: number
@@ -29,9 +29,9 @@ const MAX_REPLIES = 64
 /** With less a drive is too many requests. "Size constraints" wants the preferred block size at least. */
 const LEAST_PAYLOAD = 512
 
-export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void): Parser<Agreement> {
+export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void): Parser<Terms> {
   const fixed = yield* greet(send)
-  const agreement: Agreement = {
+  const terms: Terms = {
     size: 0,
     flags: 0,
     structured: false,
@@ -39,13 +39,13 @@ export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void
     minBlock: nbd.DEFAULT_MIN_BLOCK,
     maxPayload: nbd.DEFAULT_MAX_PAYLOAD,
   }
-  if (!fixed.newstyle) return yield* exportByName(exportName, fixed.noZeroes, send, agreement)
+  if (!fixed.newstyle) return yield* exportByName(exportName, fixed.noZeroes, send, terms)
   send(encodeOption(nbd.OPT_STRUCTURED_REPLY))
-  agreement.structured = yield* accepted(nbd.OPT_STRUCTURED_REPLY)
-  if (agreement.structured) agreement.allocationContext = yield* allocationContext(exportName, send)
+  terms.structured = yield* accepted(nbd.OPT_STRUCTURED_REPLY)
+  if (terms.structured) terms.allocationContext = yield* allocationContext(exportName, send)
   send(encodeOption(nbd.OPT_GO, encodeGo(exportName, [nbd.INFO_BLOCK_SIZE])))
-  const gone = yield* go(exportName, agreement)
-  return gone ? agreement : yield* exportByName(exportName, fixed.noZeroes, send, agreement)
+  const gone = yield* go(exportName, terms)
+  return gone ? terms : yield* exportByName(exportName, fixed.noZeroes, send, terms)
 }
 
 /** The server's greeting and our flags: "Newstyle negotiation". */
@@ -118,24 +118,24 @@ function* allocationContext(exportName: string, send: (bytes: Uint8Array) => voi
 }
 
 /** The replies to NBD_OPT_GO; false where the server does not know it. */
-function* go(exportName: string, agreement: Agreement): Parser<boolean> {
+function* go(exportName: string, terms: Terms): Parser<boolean> {
   let described = false
   const last = yield* replies(nbd.OPT_GO, ({ type, data }) => {
     if (type !== nbd.REP_INFO || data.length < 2) throw violation(`reply ${type} to OPT_GO`)
     const info = data.readUInt16BE(0)
     if (info === nbd.INFO_EXPORT) {
       if (data.length !== 12) throw violation(`export information of ${data.length} bytes`)
-      setExport(agreement, data.subarray(2))
+      setExport(terms, data.subarray(2))
       described = true
     } else if (info === nbd.INFO_BLOCK_SIZE) {
       if (data.length !== 14) throw violation(`block size information of ${data.length} bytes`)
-      setBlockSizes(agreement, data)
+      setBlockSizes(terms, data)
     }
   })
   if (last.type === nbd.REP_ACK) {
     if (!described) throw violation('OPT_GO without the size of the export')
-    if (agreement.maxPayload < Math.min(LEAST_PAYLOAD, agreement.size))
-      throw violation(`at most ${agreement.maxPayload} bytes in a request`)
+    if (terms.maxPayload < Math.min(LEAST_PAYLOAD, terms.size))
+      throw violation(`at most ${terms.maxPayload} bytes in a request`)
     return true
   }
   if (last.type === nbd.REP_ERR_UNSUP) return false
@@ -161,28 +161,28 @@ function* exportByName(
   exportName: string,
   noZeroes: boolean,
   send: (bytes: Uint8Array) => void,
-  agreement: Agreement,
-): Parser<Agreement> {
+  terms: Terms,
+): Parser<Terms> {
   send(encodeOption(nbd.OPT_EXPORT_NAME, Buffer.from(exportName)))
-  setExport(agreement, yield 10)
+  setExport(terms, yield 10)
   if (!noZeroes) yield 124
-  return agreement
+  return terms
 }
 
 /** Size in 64 bits, transmission flags in 16. */
-function setExport(agreement: Agreement, data: Buffer): void {
+function setExport(terms: Terms, data: Buffer): void {
   const size = data.readBigUInt64BE(0)
   if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw violation(`an export of ${size} bytes`)
-  agreement.size = Number(size)
-  agreement.flags = data.readUInt16BE(8)
+  terms.size = Number(size)
+  terms.flags = data.readUInt16BE(8)
 }
 
 /** "Size constraints": the minimum is a power of two up to 64 KiB; the maximum holds for payload. */
-function setBlockSizes(agreement: Agreement, data: Buffer): void {
+function setBlockSizes(terms: Terms, data: Buffer): void {
   const [min, preferred, max] = [data.readUInt32BE(2), data.readUInt32BE(6), data.readUInt32BE(10)]
   const sane =
     min > 0 && min <= 65536 && (min & (min - 1)) === 0 && max >= min && (max % min === 0 || max === 2 ** 32 - 1)
   if (!sane) throw violation(`block sizes ${min}, ${preferred}, ${max}`)
-  agreement.minBlock = min
-  agreement.maxPayload = Math.min(max, nbd.DEFAULT_MAX_PAYLOAD)
+  terms.minBlock = min
+  terms.maxPayload = Math.min(max, nbd.DEFAULT_MAX_PAYLOAD)
 }

@@ -9,15 +9,15 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import type { Connection, ConnectionOptions, Request } from './connection.ts'
+import type { ClientRequest, Connection, ConnectionOptions } from './connection.ts'
 import * as nbd from './constants.ts'
-import type { Agreement } from './handshake.ts'
+import type { Terms } from './handshake.ts'
 import { type Change, Journal } from './journal.ts'
 import type { Pending } from './replies.ts'
 import { changeOf } from './same-export.ts'
 
 /** Connects, and starts the server before if it is ours. */
-export type Opener = (options: ConnectionOptions) => Promise<[Connection, Agreement]>
+export type Opener = (options: ConnectionOptions) => Promise<[Connection, Terms]>
 
 export interface UpstreamStatus {
   connected: boolean
@@ -54,7 +54,7 @@ const REPLAY_DEPTH = 16
 
 export class LastingConnection implements Upstream {
   onEvent: (event: UpstreamEvent) => void = () => {}
-  readonly #agreement: Agreement
+  readonly #terms: Terms
   readonly #open: Opener
   readonly #journal: Journal | null
   readonly #closing = new AbortController()
@@ -72,10 +72,10 @@ export class LastingConnection implements Upstream {
   #flushing: Promise<void> | null = null
 
   /** `keep`: bytes of changes that are kept until they are durable. */
-  constructor([connection, agreement]: [Connection, Agreement], open: Opener, keep: number) {
-    this.#agreement = agreement
+  constructor([connection, terms]: [Connection, Terms], open: Opener, keep: number) {
+    this.#terms = terms
     this.#open = open
-    const has = (flag: number) => (agreement.flags & flag) !== 0
+    const has = (flag: number) => (terms.flags & flag) !== 0
     // A server without FLUSH has nothing that it could lose, or nobody can do anything about it.
     this.#journal = has(nbd.FLAG_SEND_FLUSH) && !has(nbd.FLAG_READ_ONLY) ? new Journal(keep) : null
     this.#use(connection)
@@ -91,7 +91,7 @@ export class LastingConnection implements Upstream {
     }
   }
 
-  async send(request: Request): Promise<Pending> {
+  async send(request: ClientRequest): Promise<Pending> {
     if (request.type === nbd.CMD_FLUSH) return this.#flush(request)
     const journal = this.#journal
     if (journal === null || !isChange(request.type)) return this.#ask(request)
@@ -124,7 +124,7 @@ export class LastingConnection implements Upstream {
     await this.#connection?.close()
   }
 
-  async #ask(request: Request): Promise<Pending> {
+  async #ask(request: ClientRequest): Promise<Pending> {
     for (;;) {
       const connection = this.#connection ?? (await this.#returned(request.patience))
       try {
@@ -138,7 +138,7 @@ export class LastingConnection implements Upstream {
     }
   }
 
-  async #flush(request: Request): Promise<Pending> {
+  async #flush(request: ClientRequest): Promise<Pending> {
     if (this.#lost) throw this.#lost
     // Not more than what was acknowledged by now; if it is asked anew this has been made again before.
     const mark = this.#journal?.mark ?? 0
@@ -209,8 +209,8 @@ export class LastingConnection implements Upstream {
     while (!this.#ended) {
       try {
         await sleep(this.#delay, undefined, { signal })
-        const [connection, agreement] = await this.#open({ signal })
-        const other = changeOf(this.#agreement, agreement)
+        const [connection, terms] = await this.#open({ signal })
+        const other = changeOf(this.#terms, terms)
         if (other !== null) {
           await connection.close()
           this.#replaced(other)
@@ -300,7 +300,7 @@ function isChange(type: number): boolean {
   return type === nbd.CMD_WRITE || type === nbd.CMD_WRITE_ZEROES || type === nbd.CMD_TRIM
 }
 
-function asChange({ type, flags = 0, offset = 0, length = 0, payload }: Request): Change {
+function asChange({ type, flags = 0, offset = 0, length = 0, payload }: ClientRequest): Change {
   return { type, flags: flags & ~nbd.CMD_FLAG_FUA, offset, length, payload }
 }
 

@@ -1,24 +1,9 @@
-/** Cuts ranges and payloads to what one request may carry. Offsets and lengths are bytes. */
+/** Cuts payloads to what one request may carry. */
 
-export interface Piece {
-  offset: number
-  length: number
-}
+import { totalLength } from '../../core/items.ts'
+import { type Piece, piecesOf } from '../../core/pieces.ts'
 
-/** Pieces of at most `most` bytes that begin at multiples of `align`, but for the first. `most` is at least `align`. */
-export function pieces(offset: number, length: number, most: number, align: number): Piece[] {
-  const all: Piece[] = []
-  const step = most - (most % align)
-  const end = offset + length
-  for (let position = offset; position < end; ) {
-    const next = Math.min(position - (position % align) + step, end)
-    all.push({ offset: position, length: next - position })
-    position = next
-  }
-  return all
-}
-
-/** The same for buffers that are written one after the other; the payloads are views of them, none empty. */
+/** Cuts buffers that are written one after the other as `piecesOf` cuts their range. The payloads are views, none of them empty. */
 export function cutBuffers(
   buffers: readonly Uint8Array[],
   offset: number,
@@ -26,8 +11,7 @@ export function cutBuffers(
   align: number,
 ): (Piece & { payload: Uint8Array[] })[] {
   const full = buffers.filter(({ byteLength }) => byteLength > 0)
-  const length = full.reduce((sum, { byteLength }) => sum + byteLength, 0)
-  const list = pieces(offset, length, most, align)
+  const list = [...piecesOf(offset, totalLength(full), most, align)]
   if (list.length === 1) return [{ ...list[0], payload: full }]
   let index = 0
   let used = 0

@@ -1,5 +1,5 @@
 import * as nbd from './constants.ts'
-import type { Agreement } from './handshake.ts'
+import type { Terms } from './handshake.ts'
 
 /** What requests rely on, as people call it. */
 const ABILITIES: [flag: number, name: string][] = [
@@ -10,10 +10,10 @@ const ABILITIES: [flag: number, name: string][] = [
 ]
 
 /** Why an export is not what it was before, for "it came back …"; null if it can take its place. */
-export function changeOf(before: Agreement, now: Agreement): string | null {
+export function changeOf(before: Terms, now: Terms): string | null {
   if (now.size !== before.size) return `with ${now.size} bytes instead of ${before.size}`
   const lost = (flag: number) => (before.flags & flag) !== 0 && (now.flags & flag) === 0
-  const isReadOnly = ({ flags }: Agreement) => (flags & nbd.FLAG_READ_ONLY) !== 0
+  const isReadOnly = ({ flags }: Terms) => (flags & nbd.FLAG_READ_ONLY) !== 0
   if (isReadOnly(now) && !isReadOnly(before)) return 'read-only'
   const missing = ABILITIES.filter(([flag]) => lost(flag)).map(([, name]) => name)
   if (missing.length > 0) return `without ${missing.join(' and ')}`

@@ -6,9 +6,9 @@ import { promisify } from 'node:util'
 import { asVmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
 import { descriptorFile, type WritableFile, writeAll } from '../../system/write-all.ts'
+import { refuseIfRead } from '../being-read.ts'
 import { openDevice } from '../guard/block-device.ts'
 import { refuseImageInUse } from '../guard/image-lock.ts'
-import { refuseIfRead } from '../in-use.ts'
 import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 
 export class DeviceTarget implements ArchiveTarget {

@@ -6,7 +6,7 @@ import type { Budget, Slab } from '../../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Chunk } from '../../core/items.ts'
 import { closeFd } from '../../system/pipe-fd.ts'
-import { noteReading } from '../in-use.ts'
+import { noteReading } from '../being-read.ts'
 import { type ArchiveSource, pieceBytes, type SourceOptions } from './endpoint.ts'
 
 const LARGEST_PIECE = 4 << 20

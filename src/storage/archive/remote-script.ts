@@ -42,7 +42,7 @@ const IS_OURS = [
 ]
 
 /**
- * Removes what dead runs have left in the folder, and says so; see left-overs.ts. Without flock(1) and cksum(1) nothing is removed. What cannot be
+ * Removes what dead runs have left in the folder, and says so; see abandoned-files.ts. Without flock(1) and cksum(1) nothing is removed. What cannot be
  * judged is told of if it is for the same file, or old. A folder that may not be listed has no names.
  */
 const CLEAR = [

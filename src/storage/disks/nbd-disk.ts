@@ -10,7 +10,7 @@ import { STATE_ZERO } from '../../protocol/nbd/constants.ts'
 import { formatNbdAddress, type NbdAddress } from '../../protocol/nbd/uri.ts'
 import type { Disk, ReadOptions, WriteOptions, ZeroOptions } from '../disk.ts'
 import { checkBounds, type DriveExtent, type DriveReader } from '../drive.ts'
-import { holdExport } from '../guard/export-hold.ts'
+import { holdExport } from '../guard/export-in-use.ts'
 import { FlushGate } from './flush-gate.ts'
 
 const ZEROES = Buffer.alloc(2 ** 20)

@@ -6,7 +6,7 @@
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, readdir, readFile, stat } from 'node:fs/promises'
 import { VmapipeError } from '../../core/errors.ts'
-import { refuseIfRead } from '../in-use.ts'
+import { refuseIfRead } from '../being-read.ts'
 import { openRaw, sizeOf } from '../raw-file.ts'
 import { lockImage } from './image-lock.ts'
 import { splitDevice } from './lock-holders.ts'

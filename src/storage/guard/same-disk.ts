@@ -7,7 +7,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import type { NbdAddress } from '../../protocol/nbd/uri.ts'
 import { parseDriveSpec } from '../spec.ts'
-import { listenerOf } from './listeners.ts'
+import { listenerOf } from './listening-socket.ts'
 import { backingFile } from './loop-devices.ts'
 
 /** Throws USAGE if two of the drives, each a name and what people call the drive, are one disk. */

@@ -13,10 +13,10 @@ async function against(
   t: TestContext,
   answer: (peer: Peer, request: Received) => unknown,
   options?: NbdOptions,
-  agreement?: Parameters<Peer['agree']>[0],
+  terms?: Parameters<Peer['agree']>[0],
 ): Promise<NbdClient> {
   const address = await scripted(t, async (peer) => {
-    await peer.agree(agreement)
+    await peer.agree(terms)
     await answer(peer, await peer.request())
   })
   return NbdClient.connect(address, options)

@@ -1,22 +1,23 @@
 /**
- * A disk over a drive that is only read: blocks that were written are in a file of our own, all others are the drive's.
- * Which ones the file has is in a map that is durable when a flush has ended: first the blocks, then the map, so that
- * the map never tells of a block that a power failure took. Nothing is ever taken out of the map. Where nothing but this
- * process is killed no write is lost that was done (see recent-map.ts): a guest may well go on.
+ * A disk over a drive that is only read. Blocks that were written are in a file of our own, all others are those of the drive.
+ * A map tells which blocks the file has. A flush makes first the blocks durable, then the map, so that the map never tells of a
+ * block that a power failure took. Nothing is ever taken out of the map. If only this process is killed, no write that was
+ * acknowledged is lost (recent-map.ts), so the guest can continue.
  *
- * A block that is not there yet is written by one at a time, whole: a guest's write to a part of it comes after the rest
- * of it (`adopt`). So a guest's write is never overwritten by what was there before.
+ * A block that the file does not have yet is written whole, and by one at a time. If a guest writes to a part of it, the rest
+ * comes first (`adopt`). So old data never overwrites a guest's write.
  */
 
 import { VmapipeError } from '../../../core/errors.ts'
+import { totalLength } from '../../../core/items.ts'
+import { RangeLock } from '../../../core/range-lock.ts'
 import type { Disk, Done, WriteOptions, ZeroOptions } from '../../disk.ts'
 import { checkBounds, type DriveExtent, type DriveReader } from '../../drive.ts'
 import { FlushGate } from '../flush-gate.ts'
-import { Claims } from './claims.ts'
 import { BLOCK } from './map-file.ts'
-import { MapFull, type OverlayMap, type Stretch } from './overlay-map.ts'
+import { MapFull, type OverlayMap, type OverlayPart } from './overlay-map.ts'
 
-/** The file that has the blocks, and the map of them. */
+/** The file of the blocks, and the map that tells which it has. */
 export interface OverlayFiles {
   blocks: Disk
   map: OverlayMap
@@ -27,11 +28,12 @@ export class OverlayDisk implements Disk {
   readonly #base: DriveReader
   readonly #blocks: Disk
   readonly #map: OverlayMap
-  readonly #claims = new Claims()
+  /** Blocks that are written for the first time, each by one at a time. */
+  readonly #lock = new RangeLock()
   readonly #gate: FlushGate
   #closed: Promise<void> | null = null
 
-  /** All of them are the overlay's from now on. */
+  /** The overlay closes them when it is closed. */
   constructor(base: DriveReader, { blocks, map }: OverlayFiles) {
     this.#base = base
     this.#blocks = blocks
@@ -46,12 +48,12 @@ export class OverlayDisk implements Disk {
     return this.#base.size
   }
 
-  /** Nothing is left for which the drive below is needed. */
+  /** The overlay has all blocks: the drive below is not needed any more. */
   get isComplete(): boolean {
     return this.#map.blocks.isComplete
   }
 
-  /** Bytes that the overlay has. */
+  /** The bytes that the overlay has. */
   get held(): number {
     return Math.min(this.size, this.#map.blocks.count * BLOCK)
   }
@@ -59,20 +61,20 @@ export class OverlayDisk implements Disk {
   read(buffer: Uint8Array, offset: number): Done {
     const length = buffer.byteLength
     this.#check(offset, length)
-    const [first, ...rest] = this.stretches(offset, length)
+    const [first, ...rest] = this.parts(offset, length)
     if (first === undefined) return undefined
-    if (rest.length === 0) return this.#readStretch(buffer, first)
-    const parts = [first, ...rest].map(async (stretch) => {
-      const from = stretch.offset - offset
-      await this.#readStretch(buffer.subarray(from, from + stretch.length), stretch)
+    if (rest.length === 0) return this.#readPart(buffer, first)
+    const parts = [first, ...rest].map(async (part) => {
+      const from = part.offset - offset
+      await this.#readPart(buffer.subarray(from, from + part.length), part)
     })
     return Promise.all(parts).then(() => {})
   }
 
   write(buffers: readonly Uint8Array[], offset: number, { fua = false }: WriteOptions = {}): Done {
-    let length = 0
-    for (const { byteLength } of buffers) length += byteLength
-    return this.#change(offset, length, fua, (durably) => this.#blocks.write(buffers, offset, { fua: durably }))
+    return this.#change(offset, totalLength(buffers), fua, (durably) =>
+      this.#blocks.write(buffers, offset, { fua: durably }),
+    )
   }
 
   zero(offset: number, length: number, { fua = false, noHole, fast }: ZeroOptions = {}): Done {
@@ -84,7 +86,7 @@ export class OverlayDisk implements Disk {
     )
   }
 
-  /** Of whole blocks: these need no place any more, in the overlay or below. */
+  /** Trims whole blocks only. The overlay has them from then on, without space. */
   trim(offset: number, length: number, { fua = false }: WriteOptions = {}): Done {
     this.#check(offset, length)
     const end = offset + length
@@ -100,27 +102,27 @@ export class OverlayDisk implements Disk {
 
   async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
     this.#check(offset, length)
-    for (const stretch of this.stretches(offset, length)) {
-      yield* (stretch.there ? this.#blocks : this.#base).map(stretch.offset, stretch.length)
+    for (const part of this.parts(offset, length)) {
+      yield* (part.there ? this.#blocks : this.#base).map(part.offset, part.length)
     }
   }
 
-  /** Which parts of the range the overlay has. */
-  stretches(offset: number, length: number): Generator<Stretch> {
-    return this.#map.stretches(offset, length)
+  /** The range in parts that the overlay has, or does not have. */
+  parts(offset: number, length: number): Generator<OverlayPart> {
+    return this.#map.parts(offset, length)
   }
 
   /**
-   * Puts what the drive below has from `offset` on, whole blocks, into the overlay, where it is not there yet. Null for
-   * `bytes`: these are zeroes.
+   * Puts whole blocks of the drive below into the overlay, except those that it has already. `bytes`: what the drive below has
+   * there, or null for zeroes.
    */
   async adopt(offset: number, length: number, bytes: Uint8Array | null): Promise<void> {
     this.#check(offset, length)
     if (!this.#isWhole(offset, length))
       throw new VmapipeError('STAGE', 'a part of a block was to be adopted', { offset })
-    const release = await this.#claims.take(Math.floor(offset / BLOCK), Math.ceil((offset + length) / BLOCK))
+    const release = await this.#lock.enter(Math.floor(offset / BLOCK), Math.ceil((offset + length) / BLOCK), true)
     try {
-      for (const { offset: from, length: count, there } of this.stretches(offset, length)) {
+      for (const { offset: from, length: count, there } of this.parts(offset, length)) {
         if (there) continue
         if (bytes === null) await this.#blocks.zero(from, count)
         else await this.#blocks.write([bytes.subarray(from - offset, from - offset + count)], from)
@@ -132,7 +134,7 @@ export class OverlayDisk implements Disk {
     }
   }
 
-  /** The map's files are not needed any more: the overlay is complete, and it has been flushed since. */
+  /** Closes the map's files. To be called when the overlay is complete and has been flushed since. */
   detachMap(): Promise<void> {
     return this.#map.close()
   }
@@ -143,17 +145,17 @@ export class OverlayDisk implements Disk {
   }
 
   async #close(): Promise<void> {
-    await this.#claims.idle()
+    await this.#lock.idle()
     await this.#blocks.close()
     await this.#map.close()
     await this.#base.close()
   }
 
-  #readStretch(buffer: Uint8Array, { offset, there }: Stretch): Done {
+  #readPart(buffer: Uint8Array, { offset, there }: OverlayPart): Done {
     return (there ? this.#blocks : this.#base).read(buffer, offset)
   }
 
-  /** Does what changes the whole range; `act` is told whether it has to be durable by itself. */
+  /** Changes the whole range by `act`, which is told whether it has to make the change durable. */
   #change(offset: number, length: number, fua: boolean, act: (durably: boolean) => Done): Done {
     this.#check(offset, length)
     const from = Math.floor(offset / BLOCK)
@@ -171,7 +173,7 @@ export class OverlayDisk implements Disk {
     const to = Math.ceil(end / BLOCK)
     if (offset % BLOCK !== 0) await this.#secure(from)
     if (end % BLOCK !== 0 && end !== this.size) await this.#secure(to - 1)
-    const release = await this.#claims.take(from, to)
+    const release = await this.#lock.enter(from, to, true)
     try {
       await act(false)
       this.#map.blocks.add(from, to)
@@ -182,7 +184,7 @@ export class OverlayDisk implements Disk {
     if (fua) await this.flush()
   }
 
-  /** The block is there, as it is below unless somebody wrote to it. */
+  /** Makes sure that the overlay has the block: with the content below, unless it was written to. */
   async #secure(block: number): Promise<void> {
     if (this.#map.blocks.has(block)) return
     const offset = block * BLOCK

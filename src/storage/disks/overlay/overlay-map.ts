@@ -1,4 +1,4 @@
-/** Which blocks an overlay has, and the two files that keep it: one that is durable, one for the case of a kill. */
+/** Tells which blocks an overlay has. Two files keep it: one survives a power failure, one only a kill of this process. */
 
 import { asVmapipeError } from '../../../core/errors.ts'
 import type { Done } from '../../disk.ts'
@@ -6,14 +6,14 @@ import { BlockMap, type ChangedPages } from './block-map.ts'
 import { BLOCK, MapFile, type OverlayIdentity } from './map-file.ts'
 import { RecentMap } from './recent-map.ts'
 
-/** Bytes of the disk that are all in the overlay, or all not. */
-export interface Stretch {
+/** Bytes of the disk of which the overlay has all, or none. */
+export interface OverlayPart {
   offset: number
   length: number
   there: boolean
 }
 
-/** There was no room for the map. Nothing is lost: it may be tried again. */
+/** There was no space for the map. Nothing is lost, and a flush may be tried again. */
 export class MapFull extends Error {
   constructor(cause: unknown) {
     super('no room for the map of the overlay', { cause })
@@ -22,7 +22,7 @@ export class MapFull extends Error {
 
 interface OverlayMapParts {
   blocks: BlockMap
-  /** What `file` does not have yet. */
+  /** The pages that `file` does not have yet. */
   changed: ChangedPages
   file: Pick<MapFile, 'encode' | 'write' | 'sync' | 'close'>
   recent: Pick<RecentMap, 'has' | 'record' | 'close'>
@@ -33,7 +33,7 @@ export class OverlayMap {
   readonly #changed: ChangedPages
   #file: OverlayMapParts['file'] | null
   #recent: OverlayMapParts['recent'] | null
-  /** Pages are on their way to the file, or will never arrive there. */
+  /** Pages are being written to the file, or could not be written. */
   #syncing = false
 
   constructor({ blocks, changed, file, recent }: OverlayMapParts) {
@@ -43,7 +43,7 @@ export class OverlayMap {
     this.#recent = recent
   }
 
-  /** What the files `path` and `recentPath` have. The first must be there. */
+  /** Reads the files `path`, which must exist, and `recentPath`. */
   static async open(path: string, recentPath: string, identity: OverlayIdentity): Promise<OverlayMap> {
     const blocks = new BlockMap(Math.ceil(identity.size / BLOCK))
     const file = await MapFile.open(path)
@@ -57,8 +57,8 @@ export class OverlayMap {
     }
   }
 
-  /** The range as it is now, in stretches as long as can be; each is looked for when it is asked for. */
-  *stretches(offset: number, length: number): Generator<Stretch> {
+  /** The range in parts, each as long as possible. A part is as the map is when the part is asked for. */
+  *parts(offset: number, length: number): Generator<OverlayPart> {
     const end = offset + length
     const to = Math.ceil(end / BLOCK)
     for (let from = offset; from < end; ) {
@@ -69,24 +69,24 @@ export class OverlayMap {
     }
   }
 
-  /** Whether the durable file has all that is known of these blocks. */
+  /** Whether the durable file is up to date for these blocks. */
   isDurable(from: number, to: number): boolean {
     return !this.#syncing && !this.#changed.touches(from, to)
   }
 
-  /** Whether nothing of these blocks is forgotten should this process be killed. */
+  /** Whether the map of these blocks survives a kill of this process. */
   isRecorded(from: number, to: number): boolean {
     return this.#recent === null || this.#recent.has(from, to)
   }
 
-  /** Nothing that is known now is forgotten should this process be killed. */
+  /** Makes the map survive a kill of this process. */
   async record(): Promise<void> {
     await this.#recent?.record()
   }
 
   /**
-   * Makes durable what is known now, after the blocks are by `flush`: one that is added meanwhile is not told of, as it may
-   * not be. Not to be called while it runs, nor after it has failed in another way than with MapFull.
+   * Makes the blocks durable by `flush`, and then the map as it was before. A block that is added meanwhile is left for the next
+   * time, as `flush` may not include it. Not to be called while it runs, nor after any failure but MapFull.
    */
   async sync(flush: () => Done): Promise<void> {
     this.#syncing = true
@@ -107,7 +107,7 @@ export class OverlayMap {
     this.#syncing = false
   }
 
-  /** Lets go of the files; all is known on, but nothing kept any more. */
+  /** Closes the files. The map in memory stays. */
   async close(): Promise<void> {
     const files = [this.#file, this.#recent]
     this.#file = this.#recent = null

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { RangeLock } from '../../../src/protocol/nbd/range-lock.ts'
+import { RangeLock } from '../../src/core/range-lock.ts'
 
 test('who is exclusive shares its bytes with nobody; others share theirs; elsewhere nobody waits', async () => {
   const lock = new RangeLock()

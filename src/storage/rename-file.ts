@@ -19,7 +19,7 @@ const WITHOUT_NOREPLACE = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
  * A new name: it replaces nothing, not even a file that appeared a moment ago, but fails with EEXIST. A hard link, so that the file
  * may still have its old name too; if there are none, a rename.
  */
-export async function takeNewName(from: string, to: string): Promise<void> {
+export async function renameToNew(from: string, to: string): Promise<void> {
   const file = await lstat(from)
   await link(from, pathOf(to)).catch(async (error) => {
     if (await isFile(to, file)) return
@@ -29,7 +29,7 @@ export async function takeNewName(from: string, to: string): Promise<void> {
 }
 
 /** The name of whatever has it now. */
-export async function takeName(from: string, to: string): Promise<void> {
+export async function renameOver(from: string, to: string): Promise<void> {
   const file = await lstat(from)
   await rename(from, pathOf(to)).catch(async (error) => {
     if (!(await isFile(to, file))) throw error
@@ -44,7 +44,7 @@ async function renameNew(from: string, to: string, file: Stats): Promise<void> {
   if (!WITHOUT_NOREPLACE.has(code)) throw systemError(code, to)
   const there = await lstat(pathOf(to)).catch(() => null)
   if (there !== null) throw systemError('EEXIST', to)
-  await takeName(from, to)
+  await renameOver(from, to)
 }
 
 async function isFile(path: string, file: Stats): Promise<boolean> {

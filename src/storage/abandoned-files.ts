@@ -17,7 +17,7 @@ type Fate = 'removed' | 'running' | 'unknown'
  * Removes what dead runs have left in the folder of `target`, and names what it removes. What another run is writing now
  * is named if it is to become the same file. `ours` is what this run has just made there, and tells whom files there belong to.
  */
-export async function clearLeftOvers(
+export async function removeAbandoned(
   target: string,
   ours: PartialEntry,
   warn: (message: string) => void,

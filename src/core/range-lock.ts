@@ -1,7 +1,4 @@
-/**
- * Ranges of bytes that are being written. A block of which only a part is written is read, changed and written back as a whole:
- * no other write may come in between.
- */
+/** Locks on ranges of numbers, such as bytes or blocks that are being written. */
 
 interface Held {
   start: number
@@ -14,8 +11,8 @@ export class RangeLock {
   readonly #held = new Set<Held>()
 
   /**
-   * Resolves with the function that lets go of the bytes from `start` to `end`. Others may hold them at the same time unless one
-   * of both is exclusive.
+   * Waits for the range from `start` to `end`, and resolves with a function that gives it back. Two may hold the same range at
+   * the same time unless one of them is exclusive.
    */
   async enter(start: number, end: number, exclusive: boolean): Promise<() => void> {
     for (let other = this.#against(start, end, exclusive); other; other = this.#against(start, end, exclusive)) {
@@ -28,6 +25,11 @@ export class RangeLock {
       this.#held.delete(held)
       resolve()
     }
+  }
+
+  /** Waits until all that is held now is given back. */
+  async idle(): Promise<void> {
+    await Promise.all([...this.#held].map(({ left }) => left))
   }
 
   #against(start: number, end: number, exclusive: boolean): Held | undefined {
