@@ -3,8 +3,8 @@
 import { constants } from 'node:fs'
 import type { Counters } from '../../core/counters.ts'
 import { VmapipeError } from '../../core/errors.ts'
-import { RawDisk } from '../disks/raw-disk.ts'
 import { noteReading } from '../being-read.ts'
+import { RawDisk } from '../disks/raw-disk.ts'
 import { openRaw, sizeOf } from '../raw-file.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
 
