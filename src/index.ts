@@ -2,6 +2,8 @@
  * The public API of vmapipe.
  *
  *   backup, restore, verify, readManifest    whole jobs, as functions
+ *   backupGuest, serve, drives, detach,
+ *   abort                                    a running guest: its backup, and the server that is its disk
  *   exportArchive, LiveRestore,
  *   readPartitions                           the drives of an archive before they are restored, or without
  *   openArchive, cat                         the drives of an archive, to read in any order
@@ -66,18 +68,30 @@ export {
 } from './core/stage.ts'
 export type { Bottleneck, RunStats, StageStats } from './core/stats.ts'
 export { many, none, stepWithFlush } from './core/steps.ts'
+export { type AbortOptions, abort } from './jobs/abort.ts'
 export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } from './jobs/archive-report.ts'
 export { type BackupOptions, backup } from './jobs/backup.ts'
+export { type BackupGuestOptions, backupGuest } from './jobs/backup-guest.ts'
 export { type CatOptions, cat } from './jobs/cat.ts'
+export { type DetachReport, detach } from './jobs/detach.ts'
+export { drives } from './jobs/drives.ts'
 export { type ArchiveExport, type ExportOptions, exportArchive } from './jobs/export.ts'
+export { type IndexOptions, type IndexReport, indexArchive } from './jobs/index-archive.ts'
 export type { JobResult } from './jobs/job.ts'
 export { LiveRestore, type LiveRestoreOptions } from './jobs/live-restore.ts'
 export { readManifest } from './jobs/manifest.ts'
+export type { MonitorOptions } from './jobs/monitor-options.ts'
 export { type OpenArchiveOptions, openArchive } from './jobs/open-archive.ts'
 export { type Partition, type PartitionTable, readPartitions } from './jobs/partitions.ts'
 export { type RepackOptions, repack } from './jobs/repack.ts'
 export { type RestoreOptions, restore } from './jobs/restore.ts'
+export type { BackupResult } from './jobs/run-backup.ts'
+export { type DiskServer, type ServeOptions, serve } from './jobs/serve.ts'
 export { type VerifyResult, verify } from './jobs/verify.ts'
+export { guestSource } from './live/guest/guest-source.ts'
+export type { GuestListener } from './live/guest/options.ts'
+export type { GuestStatus } from './live/guest-figures.ts'
+export type { Inventory } from './live/qemu/inventory/discovery.ts'
 export { clusterSource } from './stages/cluster-source.ts'
 export { clusterWriter } from './stages/cluster-writer.ts'
 export { compressor } from './stages/compressor.ts'

@@ -13,7 +13,8 @@ const MODULES = join(ROOT, 'node_modules')
 const CONSUMER = `
 import {
   backup, bindStage, definePipeline, defineStage, type JobResult, many, none, restore, sink, source, VmapipeError, verify,
-  vmaDeframer, z,
+  vmaDeframer, z, abort, backupGuest, type BackupGuestOptions, detach, drives, type DiskServer, type GuestStatus, guestSource,
+  indexArchive, serve, vmaFramer, writeInterceptor,
 } from 'vmapipe'
 
 const shout = defineStage({
@@ -50,6 +51,20 @@ export const wrong = defineStage({
 export const fits = definePipeline([source({ from: 'x' }), bindStage('decompressor'), shout({}), vmaDeframer()])
 // @ts-expect-error a sink takes bytes, the deframer gives clusters
 export const misfit = () => definePipeline([source({ from: 'x' }), vmaDeframer(), shout({}), sink({ to: 'y' })])
+
+// A guest that runs.
+export async function live(options: BackupGuestOptions): Promise<GuestStatus | null | undefined> {
+  const server: DiskServer = await serve({ drives: { a: 'disk.raw' }, socket: 'nbd', control: 'ctl' })
+  const { drives: found } = await drives({ qmp: 'qmp' })
+  console.log(found[0]?.name, server.status.backup?.clusters.total, (await detach({ libvirt: 'vm1' })).removed)
+  await indexArchive({ archive: 'vm.vma' })
+  await abort({ attach: 'ctl' })
+  return (await backupGuest({ ...options, onGuest: ({ waiting }) => console.log(waiting.max) })).guest
+}
+export const guest = () =>
+  definePipeline([guestSource({ attach: 'ctl' }), writeInterceptor({ 'max-stall': '5s' }), vmaFramer(), sink({ to: 'x' })])
+// @ts-expect-error milliseconds are a number
+export const mistaken: BackupGuestOptions = { qmp: 'qmp', to: 'x', maxStall: '10s' }
 
 const [disk = '', archive = '', into = ''] = process.argv.slice(2)
 console.log(definePipeline([source({ from: archive }), shout({ times: 2 })]).output)

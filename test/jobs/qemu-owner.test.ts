@@ -164,7 +164,7 @@ for (const build of QEMU_BUILDS) {
       await killedBefore(t, it, 'qom-set')
       const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
       assert.equal(code, 0, stderr)
-      assert.match(stderr, /\nthe guest is paused; where nobody meant that, `cont` lets it go on\n$/)
+      assert.match(stderr, /\nthe guest is paused; if nobody meant that, `cont` lets it go on\n$/)
       await assertAs(it, 'paused')
     })
 

@@ -87,7 +87,7 @@ describe(`a guest whose memory goes into the backup goes on`, needsGuest(NEWER),
     await it.monitor.execute('stop')
     const { code, stderr } = await vmapipe(['detach', '--qmp', it.qmp])
     assert.equal(code, 0, stderr)
-    assert.match(stderr, /^removed .*\nthe guest is paused; where nobody meant that, `cont` lets it go on\n$/)
+    assert.match(stderr, /^removed .*\nthe guest is paused; if nobody meant that, `cont` lets it go on\n$/)
     await it.monitor.execute('cont')
     await assertUnharmed(it)
   })

@@ -21,11 +21,10 @@ export function abortCommand(program: Command): void {
 }
 
 async function run({ attach }: Flags): Promise<void> {
-  const { ControlClient } = await import('../../live/control/client.ts')
+  const { abort } = await import('../../jobs/abort.ts')
   const { signal, dispose } = interruptible()
   try {
-    if (!(await new ControlClient(attach).abort(signal)))
-      throw new VmapipeError('FAILED', 'no backup is running', { file: attach })
+    if (!(await abort({ attach, signal }))) throw new VmapipeError('FAILED', 'no backup is running', { file: attach })
     process.stderr.write('the backup has ended\n')
   } finally {
     dispose()

@@ -6,6 +6,7 @@ import { noteLine } from '../text.ts'
 interface Flags extends CommonFlags {
   qmp?: string
   libvirt?: string
+  connect?: string
 }
 
 export function detachCommand(program: Command): void {
@@ -18,26 +19,21 @@ export function detachCommand(program: Command): void {
     )
     .option('--qmp <socket>', "the guest's QMP socket")
     .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
+    .option('--connect <uri>', "with --libvirt: which libvirt; virsh's own choice unless given")
     .action(run)
   examples(common(command), 'vmapipe detach --qmp /run/vm1.qmp')
 }
 
-async function run(place: Flags): Promise<void> {
-  const { openMonitor } = await import('../../live/qemu/monitor.ts')
-  const { detachAlone, isPaused } = await import('../../live/qemu/attachment/detach.ts')
+async function run({ qmp, libvirt, connect }: Flags): Promise<void> {
+  const { detach } = await import('../../jobs/detach.ts')
   const { signal, dispose } = interruptible()
-  const say = (line: string) => process.stderr.write(`${line}\n`)
+  const say = (line: string) => void process.stderr.write(`${line}\n`)
+  const warn = (message: string) => say(noteLine('warning', message))
   try {
-    const qmp = await openMonitor(place, { signal, warn: (message) => say(noteLine('warning', message)) })
-    try {
-      const { removed, continued } = await detachAlone(qmp)
-      say(removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`)
-      if (continued) say('the guest stood still because of the backup that was killed: it goes on')
-      else if (removed.length > 0 && (await isPaused(qmp)))
-        say('the guest is paused; where nobody meant that, `cont` lets it go on')
-    } finally {
-      qmp.close()
-    }
+    const { removed, continued, paused } = await detach({ qmp, libvirt, connect, signal, warn })
+    say(removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`)
+    if (continued) say('the guest stood still because of the backup that was killed: it goes on')
+    else if (removed.length > 0 && paused) say('the guest is paused; if nobody meant that, `cont` lets it go on')
   } finally {
     dispose()
   }

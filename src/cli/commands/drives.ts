@@ -9,6 +9,7 @@ import { columns, noteLine, print, styled } from '../text.ts'
 interface Flags extends CommonFlags {
   qmp?: string
   libvirt?: string
+  connect?: string
   json?: boolean
 }
 
@@ -22,6 +23,7 @@ export function drivesCommand(program: Command): void {
     )
     .option('--qmp <socket>', "the guest's QMP socket (QEMU: -qmp unix:SOCKET,server=on,wait=off)")
     .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
+    .option('--connect <uri>', "with --libvirt: which libvirt; virsh's own choice unless given")
     .option('--json', 'as JSON, with everything that is known of them')
     .action(run)
   examples(
@@ -32,15 +34,12 @@ export function drivesCommand(program: Command): void {
   )
 }
 
-async function run({ json, ...place }: Flags): Promise<void> {
-  const { openMonitor } = await import('../../live/qemu/monitor.ts')
-  const { discover } = await import('../../live/qemu/inventory/discovery.ts')
+async function run({ json, qmp, libvirt, connect }: Flags): Promise<void> {
+  const { drives } = await import('../../jobs/drives.ts')
   const { signal, dispose } = interruptible()
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
   try {
-    const monitor = await openMonitor(place, { signal, warn })
-    signal.addEventListener('abort', () => monitor.close(), { once: true })
-    const inventory = await discover(monitor).finally(() => monitor.close())
+    const inventory = await drives({ qmp, libvirt, connect, signal, warn })
     print(...(json ? [JSON.stringify(asJson(inventory), null, 2)] : driveLines(inventory)))
   } finally {
     dispose()

@@ -51,23 +51,8 @@ async function run({ drive, buffer, maxStall, maxHang, bwlimit, ...flags }: Flag
   const drives = driveRecord(drive) ?? {}
   checkServing(flags)
   const { socket, listen, control } = flags
-  const { Service } = await import('../../live/service.ts')
-  const { DiskFailures } = await import('../../live/disk-failures.ts')
-  const defaults = {
-    ...(buffer !== undefined && { buffer }),
-    ...(maxStall !== undefined && { maxStall }),
-    ...(maxHang !== undefined && { maxHang }),
-    ...(bwlimit !== undefined && { bwlimit }),
-  }
-  const say = speaker(flags)
+  const { DiskServer } = await import('../../jobs/serve.ts')
   const warn = (message: string) => void process.stderr.write(`${noteLine('warning', message)}\n`)
-  const failures = new DiskFailures(warn)
-  const nbd = { onDiskError: failures.note.bind(failures) }
-  const service = new Service({ drives, socket, listen, control, defaults, nbd, warn })
-  await serveUntilStopped(
-    () => service,
-    flags,
-    say,
-    () => failures.end(),
-  )
+  const server = new DiskServer({ drives, socket, listen, control, buffer, maxStall, maxHang, bwlimit, warn })
+  await serveUntilStopped(() => server, flags, speaker(flags))
 }

@@ -1,0 +1,33 @@
+/** Takes out of a QEMU what a killed backup left there. */
+
+import { checkOptions } from '../core/options.ts'
+import { detachAlone, isPaused } from '../live/qemu/attachment/detach.ts'
+import { openMonitor } from '../live/qemu/monitor.ts'
+import { type MonitorOptions, monitorShape } from './monitor-options.ts'
+
+export interface DetachReport {
+  /** The names of what was taken out; none if nothing was left. */
+  removed: string[]
+  /** Whether the guest stood still because of the killed backup; it goes on now. */
+  continued: boolean
+  /** Whether the guest is paused, for another reason. */
+  paused: boolean
+}
+
+/**
+ * Takes out filters, exports and nodes of a backup that was killed. The guest goes on. A backup does the same before it begins.
+ * Errors: USAGE, ABORTED, and FAILED if a backup is running, or if something cannot be taken out.
+ *
+ *     const { removed } = await detach({ qmp: '/run/vm1.qmp' })
+ */
+export async function detach(options: MonitorOptions): Promise<DetachReport> {
+  checkOptions('detach', { shape: monitorShape }, options)
+  const { signal, warn } = options
+  const qmp = await openMonitor(options, { signal, warn })
+  try {
+    const { removed, continued } = await detachAlone(qmp)
+    return { removed, continued, paused: await isPaused(qmp) }
+  } finally {
+    qmp.close()
+  }
+}

@@ -1,0 +1,27 @@
+/** Which drives the guest of a stock QEMU has. */
+
+import { checkOptions } from '../core/options.ts'
+import { discover, type Inventory } from '../live/qemu/inventory/discovery.ts'
+import { openMonitor } from '../live/qemu/monitor.ts'
+import { type MonitorOptions, monitorShape } from './monitor-options.ts'
+
+/**
+ * The drives under the names that they have in a backup, and those that a backup leaves out, with the reason. Nothing is
+ * changed. Errors: USAGE, FAILED, ABORTED.
+ *
+ *     const { drives } = await drives({ qmp: '/run/vm1.qmp' })
+ *     console.log(drives.map(({ name, size }) => `${name}: ${size} bytes`))
+ */
+export async function drives(options: MonitorOptions): Promise<Inventory> {
+  checkOptions('drives', { shape: monitorShape }, options)
+  const { signal, warn } = options
+  const monitor = await openMonitor(options, { signal, warn })
+  const close = () => monitor.close()
+  signal?.addEventListener('abort', close, { once: true })
+  try {
+    return await discover(monitor)
+  } finally {
+    signal?.removeEventListener('abort', close)
+    close()
+  }
+}

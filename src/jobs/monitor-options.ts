@@ -1,0 +1,23 @@
+/** Which guest of a stock QEMU a job is about. */
+
+import { abortSignal, callback, type Shape, text } from '../core/options.ts'
+
+export interface MonitorOptions {
+  /** QMP socket of the guest's QEMU. Either this or `libvirt`. */
+  qmp?: string
+  /** The guest by its name in libvirt, through virsh. */
+  libvirt?: string
+  /** URI of that libvirt; virsh's own choice unless given. */
+  connect?: string
+  signal?: AbortSignal
+  /** Takes one line for the user that is not an error. */
+  warn?: (message: string) => void
+}
+
+export const monitorShape = {
+  qmp: text,
+  libvirt: text,
+  connect: text,
+  signal: abortSignal,
+  warn: callback,
+} satisfies Shape<MonitorOptions>
