@@ -19,7 +19,7 @@ import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { ArchiveFile } from '../storage/archive/archive-file.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 
-interface IndexOptions extends RunOptions {
+export interface IndexOptions extends RunOptions {
   /** A path. */
   archive: string
   /** Replace an index that is there. */
@@ -28,7 +28,7 @@ interface IndexOptions extends RunOptions {
 
 const shape = { ...runShape, archive: text, force: flag } satisfies Shape<IndexOptions>
 
-interface IndexReport {
+export interface IndexReport {
   /** What was written; null where the archive has an index of its own. */
   path: string | null
   extents: number
