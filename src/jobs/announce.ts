@@ -1,4 +1,4 @@
-/** The first line of a backup's log: what is backed up, from where, to where. */
+/** Writes the first line of a backup's log: what is backed up, from where, and to where. */
 
 import type { Manifest } from '../core/items.ts'
 import type { RunOptions } from '../core/pipeline.ts'
@@ -10,7 +10,7 @@ import { compressor } from '../stages/compressor.ts'
 import { sink } from '../stages/sink.ts'
 
 /**
- * To be called with the manifest, when drives and their sizes are known, and the guest in words, such as
+ * Returns a function that writes the line. Call it with the manifest, and with the guest in words, such as
  * "guest web01 (QEMU at /run/vm1.qmp)"; null for drives at rest.
  */
 export function announce(

@@ -1,4 +1,4 @@
-/** What is to be said of an archive that was read to its end, and the error that a damaged one is. */
+/** The report about an archive that was read to its end, and the error for a damaged one. */
 
 import type { Behind } from '../core/behind.ts'
 import type { DriveReport } from '../core/census.ts'
@@ -6,34 +6,34 @@ import { printable, VmapipeError } from '../core/errors.ts'
 import type { ByteRange, CompressionFindings, Damage, DriveFindings, Findings } from '../core/findings.ts'
 import type { Manifest } from '../core/items.ts'
 
-/** So many ranges of a drive are listed: an archive may be damaged everywhere. */
+/** The most ranges of a drive that are listed: an archive may be damaged everywhere. */
 const LISTED = 1000
 
-/** Bytes of a drive, together, and the first of the ranges that they are. */
+/** The number of bytes in all ranges, and the first of the ranges. */
 export interface Ranges {
   bytes: number
   ranges: ByteRange[]
 }
 
 export interface DriveVerdict extends DriveReport {
-  /** Clusters that came under a checksum of the archive. */
+  /** Clusters whose data was checked by a checksum of the archive. */
   checked: number
-  /** What came, and is not what was written or may not be. */
+  /** Data that was read, but is not or may not be what was written. */
   damaged: Ranges
-  /** What did not come. */
+  /** Data that is not in the archive. */
   missing: Ranges
 }
 
 export interface ArchiveReport {
   manifest: Manifest
   drives: DriveVerdict[]
-  /** Null for an archive that is not compressed. */
+  /** Null if the archive is not compressed. */
   compression: CompressionFindings | null
-  /** What was passed over behind the end of an archive that says where it ends. */
+  /** Bytes behind the end of the archive, which were not used. Null if there are none, or if the archive does not say where it ends. */
   behind: Behind | null
-  /** The first of it, in the order in which it was found. */
+  /** The first damage, in the order in which it was found. */
   damage: readonly Damage[]
-  /** All of it. */
+  /** The number of damaged places, also of those that are not listed. */
   damageCount: number
 }
 
@@ -57,10 +57,10 @@ function listed(all: Iterable<ByteRange>): Ranges {
   return { bytes, ranges }
 }
 
-/** The first damage, as an error; further damage is suppressed in it, and `report` has everything. */
+/** The first damage as an error. Further damage is in `suppressed`, and `report` has everything. */
 export class DamagedArchive extends VmapipeError {
   readonly report: ArchiveReport
-  /** What became of the drives, a line each. */
+  /** What became of the drives: a line for each. */
   readonly notes: readonly string[]
 
   constructor(report: ArchiveReport, notes: readonly string[] = []) {
@@ -72,7 +72,7 @@ export class DamagedArchive extends VmapipeError {
     this.suppressed.push(...others.map((damage) => damage.error))
   }
 
-  /** A line for all damage that is known, and one for what is not listed. */
+  /** A line for each damage that is listed, and one with the number of the others. */
   get lines(): string[] {
     const { damage, damageCount } = this.report
     const more = damageCount - damage.length

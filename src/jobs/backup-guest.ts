@@ -1,4 +1,4 @@
-/** A running guest into one VMA archive: of `vmapipe serve`, of a stock QEMU, or of libvirt. */
+/** Backs up a running guest into one VMA archive: a guest of `vmapipe serve`, of a stock QEMU, or of libvirt. */
 
 import { LEAST_BUDGET } from '../core/budget.ts'
 import { durationText } from '../core/duration.ts'
@@ -17,31 +17,31 @@ export interface BackupGuestOptions extends JobOptions, WritingOptions {
   qmp?: string
   /** The guest by its name in libvirt, through virsh. */
   libvirt?: string
-  /** URI of that libvirt; virsh's own choice unless given. */
+  /** URI of that libvirt; virsh's own choice by default. */
   connect?: string
   /** Control socket of the disk server (`serve`, `vmapipe serve`) that is the guest's disk. */
   attach?: string
-  /** Names of the drives, or of a QEMU's guest the name that each gets in the archive and its node; all drives unless given. */
+  /** Names of the drives; for a guest of QEMU also the name of each drive in the archive with its node. All drives by default. */
   drives?: readonly string[] | Readonly<Record<string, string>>
   /** Names of drives that are left out. */
   exclude?: readonly string[]
   /** Paths of files that are carried unchanged, by their name in the archive. */
   configs?: Record<string, string>
-  /** Milliseconds that a write of the guest waits for the archive at most, from 100 to 3600000; 10000 unless given. */
+  /** Milliseconds that a write of the guest waits for the archive at most, from 100 to 3600000; 10000 by default. */
   maxStall?: number
   /** With `attach`: bytes of old data that may wait in the memory of the disk server. */
   guestBuffer?: number
-  /** Of a QEMU's guest: guarded push unless something stands against it, or plain push. */
+  /** For a guest of QEMU: guarded push or plain push. By default guarded push if it is possible. */
   mode?: (typeof MODES)[number]
-  /** Of a QEMU's guest: socket of its agent. */
+  /** For a guest of QEMU: the socket of its guest agent. */
   agent?: string
   /** Whether the agent is asked to freeze the guest's filesystems for the point in time; `auto` goes on if that fails. */
   fsfreeze?: (typeof FSFREEZE_MODES)[number]
-  /** Of a QEMU's guest: its memory at the point in time goes in too, as the drive `vmstate`. */
+  /** For a guest of QEMU: archives its memory at the point in time too, as the drive `vmstate`. */
   withRam?: boolean
-  /** Of a QEMU's guest: folder for the sockets between QEMU and this process; that for temporary files unless given. */
+  /** For a guest of QEMU: the folder for the sockets between QEMU and this process; the folder for temporary files by default. */
   socketDir?: string
-  /** Is told how the guest is doing, about every second. */
+  /** Called with the state of the guest, about every second. */
   onGuest?: (status: GuestStatus) => void
 }
 
@@ -97,9 +97,10 @@ export function plannedGuestBackup(options: BackupGuestOptions): PlannedStage[] 
   ]
 }
 
-/** A guest that is run back from its memory has whatever is frozen there. */
+/** A guest that is started again from its memory would still have frozen filesystems. */
 function refuseWithRam({ mode, fsfreeze }: BackupGuestOptions): void {
-  if (mode === 'push') throw new VmapipeError('USAGE', 'the memory of the guest can be had with guarded push only')
+  if (mode === 'push')
+    throw new VmapipeError('USAGE', 'the memory of the guest can be backed up with guarded push only')
   if (fsfreeze !== 'on') return
   throw new VmapipeError('USAGE', 'with its memory the guest would come back with its filesystems frozen', {
     hint: 'leave fsfreeze out: what is not on the drives yet is in the memory',

@@ -1,4 +1,4 @@
-/** Drives that nobody writes to, into one VMA archive. */
+/** Backs up drives that nobody writes to, into one VMA archive. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { checkOptions, flag, type Shape, text } from '../core/options.ts'

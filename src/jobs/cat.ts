@@ -1,4 +1,4 @@
-/** One drive of an archive as a raw image, in order. */
+/** Writes one drive of an archive as a raw image, in order. */
 
 import type { Readable, Writable } from 'node:stream'
 import { Budget } from '../core/budget.ts'
@@ -14,15 +14,15 @@ import { openArchive } from './open-archive.ts'
 export interface CatOptions extends RunOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
   from: string | Readable
-  /** Its name in the archive. */
+  /** The name of the drive in the archive. */
   drive: string
-  /** Where the image goes: `-` unless given, a path, or a Node stream. */
+  /** The target of the image: a path, a Node stream, or `-` (the default). */
   to?: string | Writable
-  /** The first byte; 0 unless given. */
+  /** The first byte; 0 by default. */
   offset?: number
-  /** How many bytes; all that follow unless given. */
+  /** The number of bytes; all that follow by default. */
   length?: number
-  /** A folder for what is unpacked, of an archive that can only be read once. */
+  /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
 }
 
@@ -36,7 +36,7 @@ const shape = {
   spool: text,
 } satisfies Shape<CatOptions>
 
-/** Gives how many bytes were written. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/** Resolves with the number of bytes that were written. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function cat(given: CatOptions): Promise<number> {
   checkOptions('cat', { shape, required: ['from', 'drive'] }, given)
   const { from, drive, to = '-', offset = 0, length, ...options } = given
@@ -72,7 +72,7 @@ export async function cat(given: CatOptions): Promise<number> {
   }
 }
 
-/** How many bytes are to be written, of those that there are. */
+/** Checks the range. Returns the number of bytes to write. */
 function wanted(size: number, drive: string, offset: number, length = size - offset): number {
   if (offset <= size && length >= 0 && offset + length <= size) return length
   const range = `bytes ${offset} to ${offset + length}`

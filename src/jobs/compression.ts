@@ -1,4 +1,4 @@
-/** Which compression a backup takes: said by the user (`zstd:3`), or told from the archive's name. */
+/** The compression of a backup, from the user's text (`zstd:3`) or from the archive's name. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
@@ -8,17 +8,17 @@ type Method = (typeof METHODS)[number]
 
 export interface Compression {
   method: Method
-  /** As the method counts; its default where it is left out. */
+  /** A level of the method; the method's own default if it is left out. */
   level?: number
-  /** Bytes of the archive that are decoded together: fewer make random reads faster and the archive larger. 1 MiB where it is left out. */
+  /** Bytes of the archive that are decoded together; 1 MiB by default. Fewer make random reads faster and the archive larger. */
   frame?: number
 }
 
 const SUFFIXES: Record<string, Method> = { '.vma': 'none', '.vma.zst': 'zstd', '.vma.lz4': 'lz4', '.vma.gz': 'gzip' }
 
 /**
- * `zstd`, `zstd:19`, `zstd:-5`, `lz4,frame=128KiB`; USAGE where it is none of them. Which levels and frames there are is the
- * compressor's to check.
+ * Reads a text such as `zstd`, `zstd:19`, `zstd:-5` or `lz4,frame=128KiB`. Throws USAGE if it is none of these. The compressor
+ * checks the level and the frame.
  */
 export function parseCompression(text: string): Compression {
   const [, method, level, size] = /^([a-z0-9]+)(?::(-?\d{1,3}))?(?:,frame=([^,]+))?$/.exec(text) ?? []
@@ -26,8 +26,8 @@ export function parseCompression(text: string): Compression {
   const isPlain = method === 'none' && (level ?? size) !== undefined
   const isWrong = isPlain || (method === 'lz4' && level !== undefined) || (size !== undefined && frame === undefined)
   if (!METHODS.includes(method as Method) || isWrong) {
-    throw new VmapipeError('USAGE', `'${text}' is no compression`, {
-      hint: 'there are zstd, zstd:LEVEL, lz4, gzip, gzip:LEVEL and none; behind them there may be ,frame=128KiB',
+    throw new VmapipeError('USAGE', `'${text}' is not a compression`, {
+      hint: 'write zstd, zstd:LEVEL, lz4, gzip, gzip:LEVEL or none; ,frame=128KiB may follow',
     })
   }
   return {
@@ -37,7 +37,7 @@ export function parseCompression(text: string): Compression {
   }
 }
 
-/** By the suffix of a path or an ssh:// URL; a pipe (`-`, `exec:`) gets no compression. USAGE where the suffix is not known. */
+/** Chooses by the suffix of a path or an ssh:// URL. A pipe (`-`, `exec:`) gets no compression. Throws USAGE for an unknown suffix. */
 export function compressionOf(target: string): Compression {
   if (target === '-' || target.startsWith('exec:')) return { method: 'none' }
   const suffix = Object.keys(SUFFIXES).find((ending) => target.endsWith(ending))

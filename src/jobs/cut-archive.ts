@@ -1,7 +1,7 @@
 /**
- * Whether an archive of ours was cut, told from its beginning and its end before anything is restored from it. One whose first
- * extent has a checksum ends with a closing extent (formats/vma/README.md); compressed, that lies before the footer
- * (formats/frame-map/README.md), or in the last frame where there is none.
+ * Finds out whether an archive of ours was cut, from its beginning and its end, before anything is restored from it. If its first
+ * extent has a checksum, the archive must end with a closing extent (formats/vma/README.md). In a compressed archive the closing
+ * extent is in front of the footer (formats/frame-map/README.md), or in the last frame if there is no footer.
  */
 
 import { type FileHandle, open, stat } from 'node:fs/promises'
@@ -25,16 +25,16 @@ import { CLOSING } from '../formats/vma/records.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import type { ReadOptions } from './read-archive.ts'
 
-/** Bytes of the header that tell its size. */
+/** Bytes of the header that are needed to know its size. */
 const HEADER_START_SIZE = 60
-/** The largest frames that we make, and the one before. */
+/** Bytes at the end that are searched (20 MiB): the largest frame that we make, and the one before it. */
 const LAST_FRAMES = 20 << 20
 
-/** Throws INCOMPLETE where the archive is a file that was cut. What cannot be told so shows when it is read. */
+/** Throws INCOMPLETE if the archive is a file that was cut. A cut that this does not find is found when the archive is read. */
 export async function refuseIfCut(options: ReadOptions): Promise<void> {
   const { from } = options
   const place = typeof from === 'string' ? parsePlace(from) : null
-  // What is no file can be read but once, or does not know its size.
+  // Anything but a file can be read only once, or has no known size.
   if (place?.kind !== 'file' || !(await stat(place.path).catch(() => null))?.isFile()) return
   const uuid = await uuidOfChecked(options)
   if (uuid === null) return
@@ -53,11 +53,11 @@ export async function refuseIfCut(options: ReadOptions): Promise<void> {
   }
 }
 
-/** Of an archive whose first extent has a checksum; null for any other, and for what is no archive. */
+/** The uuid of an archive whose first extent has a checksum. Null for any other archive, and if it is not an archive. */
 async function uuidOfChecked({ from, signal, buffer, threads }: ReadOptions): Promise<Uint8Array | null> {
   const start = new Start()
   const signals = signal === undefined ? [start.signal] : [signal, start.signal]
-  // Where it is cut must not hide how it begins.
+  // With findings, the run does not end at damage before it has seen the first extent.
   const findings = new Findings()
   const stages = [bindStage('source', { from }), bindStage('decompressor', { findings }), start.stage]
   await definePipeline(stages)
@@ -108,7 +108,7 @@ async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array, option
   return begin >= 0 && !(await mayEnd(last.subarray(begin), uuid, options))
 }
 
-/** By a pass from one extent header to the next: there may be anything behind the end. What is damaged shows when it is read. */
+/** Goes from one extent header to the next, because there may be anything behind the end. Damage is found when the archive is read. */
 async function isCutPlain(file: FileHandle, size: number, uuid: Uint8Array): Promise<boolean> {
   let offset = headerSize(await bytesAt(file, 0, HEADER_START_SIZE))
   while (offset + EXTENT_HEADER_SIZE <= size) {
@@ -123,7 +123,7 @@ async function isCutPlain(file: FileHandle, size: number, uuid: Uint8Array): Pro
   return true
 }
 
-/** Whether among these bytes, which are those from `start`, there is a footer that is where it says. */
+/** Whether these bytes, which begin at `start` in the file, have a footer that is at the place that it says. */
 function holdsFooter(bytes: Buffer, start: number): boolean {
   for (const end of footerEnds(bytes)) {
     const footer = footerOf(bytes.subarray(0, end))
@@ -132,7 +132,7 @@ function holdsFooter(bytes: Buffer, start: number): boolean {
   return false
 }
 
-/** Damaged ones count: it is there. */
+/** A damaged footer counts as one. */
 function hasFooter(tail: Buffer): boolean {
   try {
     return decodeFooter(tail) !== null
@@ -141,7 +141,7 @@ function hasFooter(tail: Buffer): boolean {
   }
 }
 
-/** Whether the end is among what these last frames hold, or something is behind them of which that is not known. */
+/** Whether these last frames have the closing extent, or have damage at their end, so that nobody can know. */
 async function mayEnd(frames: Buffer, uuid: Uint8Array, { buffer, threads, signal }: ReadOptions): Promise<boolean> {
   const findings = new Findings()
   let ended = false
@@ -172,7 +172,7 @@ function closingIn(bytes: Buffer, uuid: Uint8Array): boolean {
   return false
 }
 
-/** Fewer where the file has fewer. */
+/** Reads these bytes, or fewer if the file has fewer. */
 async function bytesAt(file: FileHandle, offset: number, length: number): Promise<Buffer> {
   const start = Math.max(0, offset)
   const { bytesRead, buffer } = await file.read(

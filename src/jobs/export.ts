@@ -1,4 +1,4 @@
-/** The drives of an archive as NBD exports: read-only, or writable where changes go to an overlay of their own. */
+/** Serves the drives of an archive as NBD exports: read-only, or writable with an overlay for the changes. */
 
 import { join } from 'node:path'
 import type { Archive } from '../access/archive.ts'
@@ -21,13 +21,13 @@ import { openArchive } from './open-archive.ts'
 export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
   from: string
-  /** Names of the drives; all unless given. */
+  /** Names of the drives; all by default. */
   drives?: string[]
-  /** Folder for what is written to each drive; made if need be. Without it nobody can write. */
+  /** The folder for what guests write. It is made if it does not exist. Without it the exports are read-only. */
   overlay?: string
-  /** A folder for what is unpacked, of an archive that can only be read once. */
+  /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
-  /** Bytes of memory for what is read of the archive. */
+  /** Bytes of memory for reading the archive; 64 MiB by default. */
   buffer?: number
   signal?: AbortSignal
   warn?: (message: string) => void
@@ -46,7 +46,7 @@ const shape = {
   warn: callback,
 } satisfies Shape<ExportOptions>
 
-/** Opens everything. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
+/** Opens the archive and its drives. If it fails, nothing is left open. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function exportArchive(options: ExportOptions): Promise<ArchiveExport> {
   checkOptions('exportArchive', { shape, required: ['from'] }, options)
   const { from, drives, spool, buffer = DEFAULT_BUDGET, signal, warn } = options
@@ -81,7 +81,7 @@ export class ArchiveExport {
     return this.#archive.manifest
   }
 
-  /** Resolves when guests can connect. Where it fails, nothing is left open. */
+  /** Resolves when guests can connect. If it fails, nothing is left open. */
   async start(): Promise<void> {
     await this.#service.start().catch(async (error) => {
       await this.#close()
@@ -97,7 +97,7 @@ export class ArchiveExport {
     return this.#service.status
   }
 
-  /** What was taken is answered, what was written is durable, then all is closed. */
+  /** Answers the requests that have come, makes durable what was written, and closes everything. */
   async stop(): Promise<void> {
     try {
       await this.#service.stop()
@@ -112,7 +112,7 @@ export class ArchiveExport {
   }
 }
 
-/** The drives of these names, in the order of the archive. */
+/** Finds the drives of these names, in the order of the archive. Throws USAGE for a name that the archive does not have. */
 function chooseDrives({ drives }: Manifest, names: readonly string[] | undefined): DriveInfo[] {
   const wanted = names?.map((name) => driveNamed(drives, name))
   const unknown = wanted?.indexOf(undefined) ?? -1

@@ -1,4 +1,4 @@
-/** An index for an archive that has none of its own, as a file beside it. */
+/** Writes an index for an archive that has none of its own, into a file beside it. */
 
 import { availableParallelism } from 'node:os'
 import { readHeader } from '../access/archive-header.ts'
@@ -20,16 +20,16 @@ import { ArchiveFile } from '../storage/archive/archive-file.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 
 export interface IndexOptions extends RunOptions {
-  /** A path. */
+  /** The path of the archive. */
   archive: string
-  /** Replace an index that is there. */
+  /** Replaces an index that exists. */
   force?: boolean
 }
 
 const shape = { ...runShape, archive: text, force: flag } satisfies Shape<IndexOptions>
 
 export interface IndexReport {
-  /** What was written; null where the archive has an index of its own. */
+  /** The path of the index; null if the archive has an index of its own. */
   path: string | null
   extents: number
   bytes: number
@@ -55,8 +55,8 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
     const index = compressed && own === null ? null : await ownIndex(bytes, header, { signal, warn })
     if (index !== null) return { path: null, extents: index.extents, bytes: 0 }
     const walked = await walkExtents(bytes, header.manifest, header.headerSize, signal)
-    if (walked.problem !== null) warn(`extents behind this are not found: ${walked.problem.line}`)
-    // What is written must be what is believed when it is read.
+    if (walked.problem !== null) warn(`extents behind this place are not found: ${walked.problem.line}`)
+    // Checks the index as it will be checked when it is read.
     await buildIndex(header.manifest, walked, { gaps: true, signal })
     const sidecar = {
       uuid: header.manifest.uuid,
@@ -81,6 +81,6 @@ async function framesOf(
   signal?: AbortSignal,
 ): Promise<FrameTable> {
   const { map, problem } = await walkFrames(file, { decode: true, signal })
-  if (problem !== null) warn(`frames behind this are not found: ${problem.line}`)
+  if (problem !== null) warn(`frames behind this place are not found: ${problem.line}`)
   return FrameTable.read(mapInMemory(map), { total: { most: file.size }, signal })
 }

@@ -1,4 +1,4 @@
-/** What all jobs have in common: how they are told and what they answer. */
+/** What all jobs have in common: their options and their results. */
 
 import { bindStage } from '../config/registry.ts'
 import type { Census, DriveReport } from '../core/census.ts'
@@ -10,7 +10,7 @@ import { runShape } from '../core/run.ts'
 import { type BoundStage, z } from '../core/stage.ts'
 
 export interface JobOptions extends RunOptions {
-  /** Bytes a second that are read at most (from the drives in a backup, from the archive otherwise), or text such as `100MB/s`. */
+  /** The most bytes a second that are read, or text such as `100MB/s`: from the drives in a backup, else from the archive. */
   bwlimit?: number | string
 }
 
@@ -21,7 +21,7 @@ export interface JobResult extends RunResult {
   drives: DriveReport[]
 }
 
-/** Runs the stages and says what `census` saw, which one of them feeds. */
+/** Runs the stages. Resolves with what the `census` stage among them has seen. */
 export async function runJob(stages: readonly BoundStage[], census: Census, options: JobOptions): Promise<JobResult> {
   const result = await definePipeline(stages).run(options)
   const { manifest, drives } = census
@@ -29,7 +29,7 @@ export async function runJob(stages: readonly BoundStage[], census: Census, opti
   return { ...result, manifest, drives }
 }
 
-/** A limit where one is wanted. */
+/** A rate limit if one is wanted. */
 export function limit(bwlimit: number | string | undefined): BoundStage[] {
   return bwlimit === undefined ? [] : [bindStage('rate-limit', { rate: bwlimit })]
 }

@@ -1,7 +1,7 @@
 /**
- * A restore that keeps nobody waiting: guests are served at once. What they read and the images do not have comes out of
- * the archive; what they write goes to the images; and the rest is filled in meanwhile. When all is there the images are
- * plain files, and are served on.
+ * A restore whose guests are served at once. Data that a guest reads and the image does not have yet comes from the archive. Data
+ * that a guest writes goes to the image. The rest is copied meanwhile. When the images are complete they are plain files, which
+ * the guests go on using.
  */
 
 import type { Archive } from '../access/archive.ts'
@@ -22,18 +22,19 @@ import { parseMode } from '../storage/file-mode.ts'
 import { openArchive } from './open-archive.ts'
 
 export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
-  /** A path, or what can be read once: that is unpacked first, into `spool`. */
+  /** A path, or an archive that can be read only once, which is unpacked into `spool` first. */
   from: string
-  /** The folder for the images and config files; made if need be. */
+  /** The folder for the images and config files. It is made if it does not exist. */
   into: string
-  /** Replace files that exist. */
+  /** Replaces files that exist. */
   force?: boolean
-  /** Permissions of images and config files, as `0640`; their owner's alone unless given. */
+  /** Permissions of images and config files, such as `0640`. By default only their owner may read and write them. */
   mode?: string
+  /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
-  /** Bytes of memory. */
+  /** Bytes of memory; 64 MiB by default. */
   buffer?: number
-  /** Bytes a second that the rest is filled in with. */
+  /** The most bytes a second that are copied while no guest asks for them. */
   bwlimit?: number
   threads?: number
   signal?: AbortSignal
@@ -57,7 +58,7 @@ const shape = {
 } satisfies Shape<LiveRestoreOptions>
 
 export class LiveRestore {
-  /** Resolves when the images are complete; fails where they cannot be, or where it was stopped before. */
+  /** Resolves when the images are complete. Rejects if they cannot be completed, or if the restore was stopped before. */
   readonly done: Promise<void>
   readonly #options: LiveRestoreOptions
   readonly #archive: Archive
@@ -84,7 +85,7 @@ export class LiveRestore {
     this.#filler = new Filler(this.#targets, { memory, demand: this.#demand, signal, bwlimit })
   }
 
-  /** Opens all, or goes on with what is there. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED; nothing is left open then. */
+  /** Opens the archive and the images, or continues a restore that was stopped. If it fails, nothing is left open. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
   static async open(options: LiveRestoreOptions): Promise<LiveRestore> {
     checkOptions('LiveRestore', { shape, required: ['from', 'into'] }, options)
     const { from, into, force, mode, buffer = DEFAULT_BUDGET, threads, spool, signal, warn } = options
@@ -106,7 +107,7 @@ export class LiveRestore {
     }
   }
 
-  /** Resolves when guests can connect; the rest is filled in from then on. Where it fails, nothing is left open. */
+  /** Resolves when guests can connect. From then on the rest is copied. If it fails, nothing is left open. */
   async start(): Promise<void> {
     try {
       await this.#service!.start()
@@ -125,7 +126,7 @@ export class LiveRestore {
     return this.#service!.status
   }
 
-  /** Bytes that the images have, and that they will have. */
+  /** Bytes that the images have, and bytes that they will have. */
   get progress(): { done: number; total: number } {
     const sum = (bytes: number[]) => bytes.reduce((one, other) => one + other, 0)
     const total = sum(this.#archive.manifest.drives.map(({ size }) => size))
@@ -134,12 +135,12 @@ export class LiveRestore {
       : { done: sum(this.#targets.map(({ overlay }) => overlay.held)), total }
   }
 
-  /** What is nowhere to be had, once `done` has failed. */
+  /** The ranges that could not be restored, after `done` has rejected. */
   get missing(): readonly Missing[] {
     return this.#filler.missing
   }
 
-  /** What was taken is answered, what was written is durable, then all is closed. What is not complete can be gone on with. */
+  /** Answers the requests that have come, makes durable what was written, and closes everything. A restore that is not complete can be continued. */
   async stop(): Promise<void> {
     this.#stopping.abort()
     try {
@@ -196,7 +197,10 @@ export class LiveRestore {
   #whyNot(): VmapipeError {
     const [first] = this.missing
     if (this.#stopping.signal.aborted || first === undefined) {
-      return new VmapipeError('ABORTED', 'stopped before the images were complete; the same command goes on')
+      return new VmapipeError(
+        'ABORTED',
+        'stopped before the images were complete; the same command continues the restore',
+      )
     }
     const bytes = this.missing.reduce((sum, { length }) => sum + length, 0)
     const message = `the images are not complete: ${bytes} bytes cannot be restored, the first because ${first.error.message}`

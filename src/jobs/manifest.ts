@@ -1,4 +1,4 @@
-/** What an archive is about, out of its header alone. */
+/** Reads the manifest of an archive: its drives and config files, from its header alone. */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
@@ -7,7 +7,7 @@ import { definePipeline } from '../core/pipeline.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { type ReadOptions, reading, readShape } from './read-archive.ts'
 
-/** Reads no further than the header, then lets go of the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/** Reads the header, then closes the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function readManifest(options: ReadOptions): Promise<Manifest> {
   checkOptions('readManifest', { shape: readShape, required: ['from'] }, options)
   const enough = new AbortController()
@@ -30,7 +30,7 @@ export async function readManifest(options: ReadOptions): Promise<Manifest> {
   try {
     await definePipeline([...reading(options), stop()]).run({ ...options, signal })
   } catch (error) {
-    // What comes after the header is not looked at, and neither are errors there.
+    // Errors behind the header do not matter here.
     if (!enough.signal.aborted) throw asVmapipeError(error)
   }
   if (manifest === null) throw new VmapipeError('INCOMPLETE', 'the archive has no header')

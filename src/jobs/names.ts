@@ -1,4 +1,4 @@
-/** Names of drives and config files as a user gives them for an archive. What the format can hold is the framer's to check. */
+/** Checks names of drives and config files that a user gives for an archive. The framer checks what the format can hold. */
 
 import { VmapipeError } from '../core/errors.ts'
 import { nameProblem } from '../formats/vma/names.ts'
@@ -10,7 +10,7 @@ const EXAMPLES: Record<What, string> = {
   'config file': "Proxmox calls a guest's config qemu-server.conf",
 }
 
-/** Anything that restore could not make a file of is refused before work begins. USAGE. */
+/** Throws USAGE for a name that no restore could make a file of. */
 function checkName(what: What, name: string): void {
   const wrong =
     name === ''
@@ -24,12 +24,12 @@ function checkName(what: What, name: string): void {
     throw new VmapipeError('USAGE', `the ${what} name '${name}' ${wrong}`, { hint: EXAMPLES[what] })
 }
 
-/** What qmrestore looks for is `drive-scsi0`; somebody who writes `scsi0` most likely wanted that. */
+/** The name that qmrestore looks for, `drive-scsi0`, if the user wrote `scsi0`. */
 export function likelyName(name: string): string | undefined {
   return /^(scsi|virtio|ide|sata|efidisk|tpmstate)\d+$/.test(name) ? `drive-${name}` : undefined
 }
 
-/** Names and what they stand for as one record; a name given twice is USAGE. */
+/** Makes a record of names and their values. Throws USAGE if a name is given twice. */
 export function namedOnce(what: What, entries: readonly (readonly [string, string])[]): Record<string, string> {
   const seen = new Set<string>()
   for (const [name] of entries) {

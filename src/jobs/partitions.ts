@@ -1,4 +1,4 @@
-/** The partition table of a drive in an archive: MBR with logical partitions, or GPT. Nothing else of the drive is read. */
+/** Reads the partition table of a drive in an archive: MBR with logical partitions, or GPT. It reads nothing else of the drive. */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { roundUp } from '../core/geometry.ts'
@@ -15,9 +15,9 @@ import type { DriveReader } from '../storage/drive.ts'
 import { openArchive } from './open-archive.ts'
 
 export interface Partition {
-  /** As Linux numbers them: logical ones from 5 on. */
+  /** The number as in Linux: logical partitions begin at 5. */
   number: number
-  /** Bytes from the start of the drive, and how many. */
+  /** In bytes, from the start of the drive. */
   offset: number
   length: number
   /** Two hexadecimal digits of an MBR's type, or a GPT's GUID. */
@@ -28,16 +28,16 @@ export interface Partition {
   guid?: string
   /** MBR only. */
   bootable?: boolean
-  /** Holds logical partitions, and no filesystem. */
+  /** The partition has logical partitions in it, and no filesystem. */
   extended?: boolean
 }
 
 export interface PartitionTable {
-  /** Null where the drive has none that we know. */
+  /** Null if the drive has no partition table that we know. */
   scheme: 'mbr' | 'gpt' | null
   sectorSize: number
   partitions: Partition[]
-  /** What is wrong with it, a line each; what could be read is told all the same. */
+  /** What is wrong with the table, in a line each. Partitions that could be read are listed nevertheless. */
   problems: string[]
 }
 
@@ -45,7 +45,7 @@ export interface PartitionsOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
   from: string
   drive: string
-  /** A folder for what is unpacked, of an archive that can only be read once. */
+  /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
   signal?: AbortSignal
   warn?: (message: string) => void
@@ -59,7 +59,7 @@ const shape = {
   warn: callback,
 } satisfies Shape<PartitionsOptions>
 
-/** Errors: USAGE, FAILED, DAMAGED (no table can be had of what is there), INCOMPLETE, ABORTED. */
+/** Errors: USAGE, FAILED, DAMAGED (the table cannot be read), INCOMPLETE, ABORTED. */
 export async function readPartitions(given: PartitionsOptions): Promise<PartitionTable> {
   checkOptions('readPartitions', { shape, required: ['from', 'drive'] }, given)
   const { from, drive, ...options } = given
@@ -76,7 +76,7 @@ export async function readPartitions(given: PartitionsOptions): Promise<Partitio
   }
 }
 
-/** GPT counts where the MBR says so, as for every system, or where there is no MBR at all. */
+/** The GPT is used if the MBR says so, as in every system, or if there is no MBR. */
 export async function partitionsOf(drive: DriveReader): Promise<PartitionTable> {
   const none = { scheme: null, sectorSize: 512, partitions: [], problems: [] }
   if (drive.size < MBR_BYTES) return none
@@ -86,7 +86,7 @@ export async function partitionsOf(drive: DriveReader): Promise<PartitionTable> 
   return (await gptSectorSize(drive)) === null ? none : readGpt(drive)
 }
 
-/** Logical partitions at most: what a system shows. A chain of records could go on for ever. */
+/** The most logical partitions, as many as Linux shows. A damaged chain of records could go on for ever. */
 const MAX_LOGICAL = 256
 
 async function readMbr(drive: DriveReader, entries: readonly MbrEntry[]): Promise<PartitionTable> {
@@ -99,7 +99,7 @@ async function readMbr(drive: DriveReader, entries: readonly MbrEntry[]): Promis
   return table
 }
 
-/** Follows the chain of extended boot records. Gives the number for the next partition. */
+/** Follows the chain of extended boot records. Returns the number for the next partition. */
 async function addLogical(table: PartitionTable, drive: DriveReader, within: MbrEntry, from: number): Promise<number> {
   const seen = new Set<number>()
   let number = from
@@ -145,7 +145,7 @@ async function readGpt(drive: DriveReader): Promise<PartitionTable> {
       table.problems.push(message)
     }
   }
-  throw new VmapipeError('DAMAGED', `there is a GPT, but none to be read: ${table.problems.join('; ')}`)
+  throw new VmapipeError('DAMAGED', `there is a GPT, but it cannot be read: ${table.problems.join('; ')}`)
 }
 
 async function addGpt(table: PartitionTable, drive: DriveReader, place: number): Promise<PartitionTable> {
@@ -168,7 +168,7 @@ async function readArray(drive: DriveReader, header: GptHeader, sectorSize: numb
   return readBytes(drive, offset, length)
 }
 
-/** The sector size with which a header is where it belongs; null where there is none. */
+/** The sector size with which a GPT header is at its place; null if there is none. */
 async function gptSectorSize(drive: DriveReader): Promise<number | null> {
   for (const size of [512, 4096]) {
     const sectors = Math.floor(drive.size / size)
@@ -182,7 +182,7 @@ async function gptSectorSize(drive: DriveReader): Promise<number | null> {
 function add(table: PartitionTable, drive: DriveReader, partition: Partition): void {
   const { number, offset, length } = partition
   if (length > 0 && offset + length <= drive.size) table.partitions.push(partition)
-  else table.problems.push(`partition ${number} does not lie within the drive: ${length} bytes at ${offset}`)
+  else table.problems.push(`partition ${number} is not within the drive: ${length} bytes at ${offset}`)
 }
 
 async function readBytes(drive: DriveReader, offset: number, length: number): Promise<Buffer> {

@@ -1,4 +1,4 @@
-/** Checks an archive that was just written: by what the disk has of it rather than the page cache, or over ssh. */
+/** Checks an archive that was just written. A file is read from the disk and not from the page cache; over ssh it is read again. */
 
 import { open, stat } from 'node:fs/promises'
 import { VmapipeError } from '../core/errors.ts'
@@ -7,7 +7,7 @@ import { parsePlace } from '../storage/archive/spec.ts'
 import { syscalls } from '../system/syscalls.ts'
 import { type VerifyResult, verify } from './verify.ts'
 
-/** Throws USAGE if `to` cannot be read back, such as a pipe. To be called before it is written. */
+/** Throws USAGE if `to` cannot be read back, such as a pipe. Call it before the archive is written. */
 export async function refuseUnlessReadable(to: string): Promise<void> {
   const place = parsePlace(to)
   if (place.kind === 'ssh') return
@@ -31,7 +31,7 @@ export async function readBack(to: string, options: RunOptions): Promise<VerifyR
 async function forget(path: string): Promise<void> {
   const file = await open(path)
   try {
-    // It was synced before it got its name; not every filesystem heeds this.
+    // The file was synced before it got its name, so its pages can be dropped. Not every filesystem does that.
     await syscalls()?.dontNeed(file.fd)
   } finally {
     await file.close()

@@ -1,4 +1,4 @@
-/** An archive into another one: in the order of its drives' clusters, otherwise compressed, with fewer drives, with checksums. */
+/** Rewrites an archive: with the clusters of its drives in order, with another compression, with fewer drives, or with checksums. */
 
 import { bindStage } from '../config/registry.ts'
 import { Budget } from '../core/budget.ts'
@@ -18,11 +18,11 @@ import { type ReadOptions, reading, readShape } from './read-archive.ts'
 import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
 export interface RepackOptions extends ReadOptions, WritingOptions {
-  /** Clusters stay in the order in which they are: nothing has to be found, nor unpacked to be put in order. */
+  /** Leaves the clusters in the order of the archive. It then needs no index, and is never unpacked first. */
   keepOrder?: boolean
-  /** A folder for what is unpacked to be put in order, of an archive that can only be read once. */
+  /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
-  /** Names of the drives that are wanted, or of those that are not; all of them unless given. */
+  /** Names of the drives to keep, or to leave out. By default all drives are kept. */
   keep?: string[]
   leaveOut?: string[]
 }
@@ -36,12 +36,12 @@ const shape = {
   leaveOut: names,
 } satisfies Shape<RepackOptions>
 
-/** Resolves when the new archive is complete and durable. UUID and time stay unless given. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/** Resolves when the new archive is complete and durable. It keeps uuid and time by default. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
 export async function repack(options: RepackOptions): Promise<JobResult> {
   checkOptions('repack', { shape, required: ['from', 'to'] }, options)
   const census = new Census()
   if (options.keepOrder) return runJob([...passing(options), ...writing(options, census)], census, options)
-  // Half of the memory finds and unpacks, the other half packs.
+  // Half of the memory is for reading, the other half for writing.
   const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
   const { from, keep, leaveOut, threads, signal, warn, spool } = options
   const budget = new Budget(buffer)
@@ -63,7 +63,7 @@ export async function repack(options: RepackOptions): Promise<JobResult> {
   }
 }
 
-/** Drives are found by their names. */
+/** Throws DAMAGED if two drives have the same name: drives are opened by name. */
 function refuseDoubles({ drives }: Manifest): void {
   const double = drives.find(({ name }, at) => drives.findIndex((other) => other.name === name) < at)
   if (double === undefined) return
@@ -72,7 +72,7 @@ function refuseDoubles({ drives }: Manifest): void {
   })
 }
 
-/** From the archive to the clusters that are wanted, as they come. */
+/** The stages from the archive to the wanted clusters, in the order of the archive. */
 function passing(options: RepackOptions): BoundStage[] {
   const { keep, leaveOut } = options
   const renamed = defineStage({
@@ -94,7 +94,7 @@ function writing(options: RepackOptions, census: Census): BoundStage[] {
   return [census.stage, ...boundStages(plannedWriting(options))]
 }
 
-/** That of the archive, unless another one is wanted. */
+/** The uuid and the time of the archive, unless the options have others. */
 function identity(manifest: Manifest, { uuid, ctime }: RepackOptions): { uuid: string; ctime: number } {
   return { uuid: uuid ?? uuidText(manifest.uuid), ctime: ctime ?? manifest.ctime }
 }

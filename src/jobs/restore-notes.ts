@@ -1,11 +1,11 @@
-/** What became of the drives of a damaged archive, in a line each. */
+/** Describes what became of the drives of a damaged archive. */
 
 import type { ByteRange } from '../core/findings.ts'
 import { formatBytes } from '../core/size.ts'
 import type { UnsoundDrive } from '../stages/cluster-writer.ts'
 import type { ArchiveReport, DriveVerdict, Ranges } from './archive-report.ts'
 
-/** `unsound` are those drives that were restored and are not whole. */
+/** `unsound` are the drives that were restored and are not whole. */
 export function restoreNotes({ drives }: ArchiveReport, unsound: readonly UnsoundDrive[]): string[] {
   return unsound.flatMap((drive) => {
     const verdict = drives.find(({ name }) => name === drive.drive)!
@@ -19,12 +19,12 @@ function outcome({ drive, path, aside, before }: UnsoundDrive, { damaged, missin
     ...(missing.bytes > 0 ? [`${formatBytes(missing.bytes)} missing`] : []),
   ]
   const what = `drive ${drive} is not whole: ${amounts.join(', ')}`
-  if (before) return `${what}; ${path} holds it nevertheless, damaged as it is`
+  if (before) return `${what}; ${path} has it nevertheless, with the damage`
   if (aside) return `${what}; left as '${path}'; --salvage gives it its name`
   return `${what}; salvaged as '${path}'`
 }
 
-/** What is wrong with a drive; `most` lines of either kind, and one that says how much they leave out. */
+/** The damaged and missing ranges of a drive: at most `most` lines of each kind, and one for the rest. */
 export function rangeLines({ name, damaged, missing }: DriveVerdict, words = PLAIN, most = Infinity): string[] {
   return [
     ...linesOf(damaged, most, (range) => `drive ${name}, ${range}: ${words.damaged}`),

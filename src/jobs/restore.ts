@@ -1,4 +1,4 @@
-/** A VMA archive back into drives and config files. */
+/** Restores drives and config files from a VMA archive. */
 
 import { bindStage } from '../config/registry.ts'
 import { Census } from '../core/census.ts'
@@ -14,17 +14,17 @@ import { type ReadOptions, reading, readShape } from './read-archive.ts'
 import { restoreNotes } from './restore-notes.ts'
 
 export interface RestoreOptions extends ReadOptions {
-  /** A folder for `disk-NAME.raw` of every drive and the config files. Either this or `drives`. */
+  /** The folder for the image `disk-NAME.raw` of every drive and for the config files. Give either this or `drives`. */
   into?: string
   /** TARGET by name, for these drives alone: a raw image or block device, `qcow2:PATH`, an NBD URI. */
   drives?: Record<string, string>
-  /** Targets that are said to read as zeroes already: all, or the drives of these names. */
+  /** Whether all targets read as zeroes already, or the names of the drives whose targets do. */
   zeroed?: boolean | string[]
-  /** Overwrite files that exist. */
+  /** Overwrites files that exist. */
   force?: boolean
-  /** Permissions of images and config files, as `0640`; their owner's alone unless given. */
+  /** Permissions of images and config files, such as `0640`. By default only their owner may read and write them. */
   mode?: string
-  /** Of a damaged archive, drives that are not whole get their names too; otherwise they end with `.damaged`. */
+  /** Gives damaged drives their final names too. Otherwise their names end with `.damaged`. */
   salvage?: boolean
 }
 
@@ -39,9 +39,9 @@ const shape = {
 } satisfies Shape<RestoreOptions>
 
 /**
- * Resolves when everything is durable. A drive whose target fails does not keep the others from being restored. Of a damaged
- * archive all that can be read is restored, and then this rejects with a DamagedArchive, whose notes tell what became of each
- * drive; one that is known beforehand to be cut is restored with `salvage` alone. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ * Resolves when everything is durable. If the target of a drive fails, the other drives are restored nevertheless. If the archive
+ * is damaged, everything that can be read is restored. Then this rejects with a DamagedArchive, whose notes say what became of each
+ * drive. An archive that was cut is restored only with `salvage`. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
  */
 export async function restore(given: RestoreOptions): Promise<JobResult> {
   checkOptions('restore', { shape, required: ['from'] }, given)

@@ -1,4 +1,4 @@
-/** Runs a pipeline that is a backup, whoever made it: a command, a config or code. */
+/** Runs a pipeline that is a backup. It may come from a command, a config or code. */
 
 import { Census } from '../core/census.ts'
 import type { RunOptions } from '../core/pipeline.ts'
@@ -10,12 +10,12 @@ import { announce } from './announce.ts'
 import { type JobResult, runJob } from './job.ts'
 
 export interface BackupResult extends JobResult {
-  /** How the guest did, of a backup of one; null if the service that serves its disk is gone and cannot tell. */
+  /** How the backup went for the guest, if there is one. Null if the disk server is gone, so that nobody knows. */
   guest?: GuestStatus | null
 }
 
 interface RunBackupOptions extends RunOptions {
-  /** Is told how the guest is doing, about every second. */
+  /** Called with the state of the guest, about every second. */
   onGuest?: (status: GuestStatus) => void
 }
 

@@ -1,6 +1,6 @@
 /**
  * Unpacks an archive that can only be read from front to back: its drives are written to sparse files and read from there. The files
- * have no names, so that nothing is left of them however the process ends.
+ * have no names, so that nothing is left of them whatever ends the process.
  */
 
 import { randomUUID } from 'node:crypto'

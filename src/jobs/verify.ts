@@ -1,4 +1,4 @@
-/** Everything that a restore would check, without writing anything. */
+/** Checks everything that a restore would check, and writes nothing. */
 
 import { bindStage } from '../config/registry.ts'
 import { Findings } from '../core/findings.ts'
@@ -11,8 +11,8 @@ import { type ReadOptions, reading, readShape } from './read-archive.ts'
 export interface VerifyResult extends RunResult, ArchiveReport {}
 
 /**
- * Resolves where the archive is whole. It is read to its end, past any damage, which is then in the DamagedArchive that this
- * rejects with. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ * Resolves if the archive is whole. It is read to its end even if it is damaged. Then this rejects with a DamagedArchive that has
+ * all damage. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
  */
 export async function verify(options: ReadOptions): Promise<VerifyResult> {
   checkOptions('verify', { shape: readShape, required: ['from'] }, options)

@@ -51,7 +51,7 @@ function plannedCompressor({ index = true, ...options }: WritingOptions): Planne
   return chosen.method === 'none' ? [] : [['compressor', { ...chosen, map: index ? undefined : false }]]
 }
 
-/** The compression that is wanted, or told by the archive's name. */
+/** The compression that the user wants, or else the one that the archive's name tells. */
 function compressionFor({ compress, to }: Pick<WritingOptions, 'compress' | 'to'>): Compression {
   const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
   return typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())

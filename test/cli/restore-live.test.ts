@@ -69,7 +69,10 @@ describe('restore --live', () => {
     const made = await makeArchive(t)
     const serving = await restoring(t, made, ['--bwlimit', '100KiB/s'])
     assert.equal(await serving.stop(), 130)
-    assert.match(serving.log, /vmapipe: stopped before the images were complete; the same command goes on\n$/)
+    assert.match(
+      serving.log,
+      /vmapipe: stopped before the images were complete; the same command continues the restore\n$/,
+    )
   })
 
   test('lists what is damaged, serves on, and ends with 3', limits, async (t) => {

@@ -95,7 +95,7 @@ describe('a live restore', () => {
     await client.close()
     await assert.rejects(
       restore.stop().then(() => restore.done),
-      { code: 'ABORTED', message: /the same command goes on/ },
+      { code: 'ABORTED', message: /the same command continues the restore/ },
     )
     assert.deepEqual(readdirSync(made.into).sort(), ['.restoring', 'vm.conf'], 'no image has a name')
   })

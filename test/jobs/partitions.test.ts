@@ -113,7 +113,7 @@ start=51200, size=40960, type=8e
       table.partitions.map(({ number }) => number),
       [1],
     )
-    assert.match(table.problems.join(), /partition 2 does not lie within the drive/)
+    assert.match(table.problems.join(), /partition 2 is not within the drive/)
   })
 })
 

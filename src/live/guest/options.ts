@@ -70,7 +70,7 @@ function conflict(given: GuestOptions): [message: string, key?: string] | null {
   if (given.connect !== undefined && given.libvirt === undefined) return ['is for a guest of libvirt', 'connect']
   if (given.attach !== undefined) return conflictWithAttach(given)
   if (given['with-ram'] && given.mode === 'push')
-    return ['the memory of the guest can be had with guarded push only', 'mode']
+    return ['the memory of the guest can be backed up with guarded push only', 'mode']
   if (given['with-ram'] && given.fsfreeze === 'on')
     return [
       'with its memory the guest would come back with its filesystems frozen; leave fsfreeze out: what is not on the drives yet is in the memory',

@@ -1,4 +1,4 @@
-/** The bytes of a program's standard output; their end is only one if the program ended well and gave what it had promised. */
+/** Reads the standard output of a program. Its end counts only if the program ended with exit code 0 and gave as many bytes as it had said. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
@@ -10,7 +10,7 @@ import { PipeSource } from './pipe-source.ts'
 /** A program that was started. */
 export interface Started {
   command: Command
-  /** Waits until it is about to give bytes; tells how many, where it knows. */
+  /** Waits until the program is about to give bytes. Resolves with their number, if the program knows it. */
   ready?(): Promise<number | undefined>
 }
 

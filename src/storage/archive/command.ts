@@ -1,4 +1,4 @@
-/** A program that an archive is piped through: what it says on stderr, how it ended, and how to end it. */
+/** Runs a program that an archive is piped through. Knows what it wrote on stderr and how it ended, and can end it. */
 
 import type { ChildProcess, StdioOptions } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
@@ -11,10 +11,10 @@ import { familyOf, guardFamily, signalFamily } from '../../system/family.ts'
 /** How long a program may take to end by itself after it has closed its end of the pipe. */
 const GRACE_MS = 2000
 
-/** How long it may take to end after SIGTERM. Less than a signal to us takes to end everything. */
+/** How long it may take to end after SIGTERM. Shorter than the time in which a signal to this process ends everything. */
 const KILL_MS = 1000
 
-/** What it wrote on stderr before it ended has to arrive; a background process of its own may hold stderr open for ever. */
+/** How long to wait for the last text on stderr after the program has ended. A background process of its own may keep stderr open for ever. */
 const STDERR_GRACE_MS = 200
 
 const LONGEST_LINE = 500
@@ -34,11 +34,11 @@ export class Command {
   readonly #child: ChildProcess
   readonly #name: string
   readonly #warn: (line: string) => void
-  /** Resolves when it has ended, however; `null` where it could not be started. */
+  /** Resolves when it has ended, in any way; with `null` if it could not be started. */
   readonly #ended: Promise<{ code: number | null; signal: NodeJS.Signals | null } | null>
   #startError: Error | null = null
   #isOver = false
-  /** The last line on stderr is held back: it is part of the error where there is one. */
+  /** The last line on stderr. It is held back, because it becomes a part of the error if there is one. */
   #lastLine = ''
   #halfLine = ''
 
@@ -62,12 +62,12 @@ export class Command {
     this.#child.stderr!.on('data', (data: Buffer) => this.#hear(data.toString()))
   }
 
-  /** What it said last on stderr; to be looked at after `failure`. */
+  /** The last line on stderr. It is complete after `failure`. */
   get lastWords(): string {
     return this.#lastLine
   }
 
-  /** Null while it runs, and if it was ended by a signal. */
+  /** Null while the program runs, and if a signal ended it. */
   get exitCode(): number | null {
     return this.#child.exitCode
   }
@@ -80,7 +80,7 @@ export class Command {
     return this.#child.stdout!
   }
 
-  /** Waits for its end, and throws unless it ended well. */
+  /** Waits for the end of the program. Throws unless its exit code is 0. */
   async succeeded(): Promise<void> {
     const end = await this.#wait()
     if (end?.code !== 0) throw this.#failure(end)
@@ -88,7 +88,7 @@ export class Command {
     this.#lastLine = ''
   }
 
-  /** The reason why it no longer takes or gives bytes. Ends it where it goes on nevertheless. */
+  /** The reason why it no longer takes or gives bytes. Ends the program if it is still running. */
   async failure(): Promise<VmapipeError> {
     await Promise.race([this.#ended, sleep(GRACE_MS, undefined, { ref: false })])
     if (!this.#isOver) {
@@ -98,7 +98,7 @@ export class Command {
     return this.#failure(await this.#wait())
   }
 
-  /** Ends it and what it has started. To be called before its stdin is closed: that would look like the archive's end to it. */
+  /** Ends the program and what it has started. Call it before its stdin is closed, which would look like the end of the archive to the program. */
   async kill(): Promise<void> {
     if (this.#child.pid === undefined || this.#isOver) return
     const family = familyOf(this.#child.pid)
@@ -108,7 +108,7 @@ export class Command {
     clearTimeout(timer)
   }
 
-  /** Lets go of its pipes, so that nothing keeps this process from ending. */
+  /** Closes its pipes, so that they do not keep this process from ending. */
   release(): void {
     this.#child.stdin?.destroy()
     this.#child.stdout?.destroy()

@@ -1,4 +1,4 @@
-/** An archive on a device (a block device, a tape, /dev/null), or in the file that standard output is: written in place. */
+/** Writes an archive in place: to a device (a block device, a tape, /dev/null), or to a file that is standard output. */
 
 import { constants, fstat, fsync } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
@@ -49,7 +49,7 @@ export class DeviceTarget implements ArchiveTarget {
   }
 }
 
-/** A file that somebody else opened for us, and will close: `vmapipe ... -o - > file`. */
+/** A file that another program has opened and will close: `vmapipe ... -o - > file`. */
 export class OpenFileTarget implements ArchiveTarget {
   readonly #fd: number
   readonly #name: string
@@ -78,7 +78,7 @@ export class OpenFileTarget implements ArchiveTarget {
   async abort(): Promise<void> {}
 }
 
-/** At the file's own position, which a redirection with >> or an earlier writer has moved. */
+/** Writes at the file's own position: a redirection with >> or an earlier writer has moved it. */
 async function writeInPlace(
   file: WritableFile,
   buffers: readonly Uint8Array[],

@@ -6,9 +6,9 @@ import type { Chunk } from '../../core/items.ts'
 /** Where an archive comes from. It is read once, in order, into memory that the budget lends. */
 export interface ArchiveSource {
   open(): Promise<void>
-  /** Bytes from here to the end, where that is known; valid after open. */
+  /** Bytes from here to the end, if that is known. Valid after open. */
   readonly size: number | undefined
-  /** The next bytes, or null when all were given and the other side said that they were all. The caller releases them. */
+  /** The next bytes. The caller releases them. Null at the end, if the other side has confirmed that these were all bytes. */
   read(): Promise<Chunk | null>
   /** Releases everything. May be called at any time, and again. */
   close(): Promise<void>
@@ -17,11 +17,11 @@ export interface ArchiveSource {
 export interface SourceOptions {
   /** Lends the memory for what is read. */
   budget: Budget
-  /** Ends a read that waits for somebody else. */
+  /** Ends a read that waits for another program. */
   signal?: AbortSignal
   /** One line for the user that is not an error. */
   warn?: (message: string) => void
-  /** Takes what is to be called when nothing more is written either: until then the archive must not be replaced. */
+  /** Registers a hook that is called when the run has ended. Until then the archive must not be replaced. */
   atEnd?: (hook: () => void) => void
 }
 
@@ -29,22 +29,22 @@ export interface SourceOptions {
  * Where an archive goes. Bytes come in order, one write at a time. Nobody takes them for an archive until `finish` has succeeded.
  */
 export interface ArchiveTarget {
-  /** Refuses what must not or cannot be written, before there is anything to write. */
+  /** Throws for a target that must not or cannot be written. Called before anything is written. */
   open(): Promise<void>
-  /** Writes the buffers one after the other; they may be reused once it resolves. */
+  /** Writes the buffers one after the other. They may be reused when it resolves. */
   write(buffers: readonly Uint8Array[]): Promise<void>
-  /** All was written: makes it durable as far as that can be without publishing it. `finish` does so too. */
+  /** Makes the archive durable as far as that is possible without publishing it. `finish` does so too. */
   settle?(): Promise<void>
-  /** All was written: makes it durable, and publishes it under its name. */
+  /** Makes the archive durable, and publishes it under its final name. */
   finish(): Promise<void>
-  /** Releases everything, and what is not finished never appears under its name. May be called at any time, and again. */
+  /** Releases everything. An archive that is not finished never appears under its final name. May be called at any time, and again. */
   abort(): Promise<void>
 }
 
 export interface TargetOptions {
-  /** Replaces what is there already, once the new archive is complete. */
+  /** Replaces an archive that exists, when the new one is complete. */
   force?: boolean
-  /** Ends a write that waits for somebody else. */
+  /** Ends a write that waits for another program. */
   signal?: AbortSignal
   /** One line for the user that is not an error. */
   warn?: (message: string) => void
@@ -53,8 +53,8 @@ export interface TargetOptions {
 const SMALLEST_PIECE = 65536
 
 /**
- * How much to read at once: a sixteenth of what the budget can lend, so that a stage that waits for the rest of something has
- * room for several pieces, and `largest` at most.
+ * The number of bytes to read at once: a sixteenth of the budget, and at most `largest`. A stage that waits for the rest of
+ * something then has room for several pieces.
  */
 export function pieceBytes(budget: Budget, largest: number): number {
   const share = 2 ** Math.floor(Math.log2(Math.max(1, budget.capacity / 16)))

@@ -1,7 +1,7 @@
 /**
- * An archive into or out of a shell command: its standard input or output. It counts only if the command ends with exit
- * code 0. On an abort the command is killed before its input is closed; where this process itself is killed (kill -9), a
- * command cannot tell that from the archive's end.
+ * Pipes an archive into or out of a shell command. The archive counts only if the command ends with exit code 0. On an abort the
+ * command is killed before its input is closed. If this process itself is killed (kill -9), the command cannot tell that from the
+ * end of the archive.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
@@ -23,7 +23,7 @@ export class ExecTarget implements ArchiveTarget {
 
   async open(): Promise<void> {
     this.#command = shell(this.#line, 'in', this.#options.warn)
-    // What goes wrong with the pipe shows in the write; the command itself knows why.
+    // An error of the pipe is an error of the write, and the command itself knows why.
     this.#command.stdin.on('error', () => {})
     this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
   }

@@ -1,4 +1,4 @@
-/** An archive out of a file or device: several reads in flight, given in order. */
+/** Reads an archive from a file or device, with several reads in flight. The bytes come in order. */
 
 import { fstat, read } from 'node:fs'
 import { promisify } from 'node:util'
@@ -11,19 +11,19 @@ import { type ArchiveSource, pieceBytes, type SourceOptions } from './endpoint.t
 
 const LARGEST_PIECE = 4 << 20
 
-/** Enough to keep a disk and the page cache busy while earlier pieces are worked on. */
+/** Reads in flight: enough to keep a disk busy while earlier pieces are worked on. */
 const IN_FLIGHT = 4
 
 /** Where to read. */
 interface OpenFile {
   fd: number
-  /** To be closed by us. */
+  /** Whether this source closes it. */
   owned: boolean
   /** For messages. */
   name: string
-  /** The first byte; null reads where the file's own position stands. */
+  /** The first byte; null to read from the file's own position. */
   start: number | null
-  /** Bytes from `start` to the end, where the file says so. */
+  /** Bytes from `start` to the end, if the file says so. */
   size: number | undefined
 }
 
@@ -60,12 +60,12 @@ export class FileSource implements ArchiveSource {
     const chunk = await next.catch((error) => {
       throw asVmapipeError(error, { file: this.#file.name })
     })
-    // Nothing lies behind the end of a file whose size nobody told.
+    // A file of unknown size has nothing behind its end.
     if (chunk === null) this.#offset = Infinity
     return chunk
   }
 
-  /** Waits for the reads in flight: they write into memory that is about to be somebody else's. */
+  /** Waits for the reads in flight: they write into memory that is about to be reused. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -106,7 +106,7 @@ export class FileSource implements ArchiveSource {
     return null
   }
 
-  /** Fewer bytes than asked for at the end of the file only. */
+  /** Reads fewer bytes than asked for only at the end of the file. */
   async #readFully(buffer: Buffer, offset: number): Promise<number> {
     const { fd, start } = this.#file
     let filled = 0

@@ -1,6 +1,6 @@
 /**
- * An archive as a file: it gets its name when it is complete and durable. It is readable by its owner alone, as it
- * holds whole disks.
+ * Writes an archive to a file, which gets its name when it is complete and durable. Only its owner can read it, because it
+ * has whole disks in it.
  */
 
 import { isUtf8 } from 'node:buffer'
@@ -22,7 +22,7 @@ export class FileTarget implements ArchiveTarget {
     this.#options = options
   }
 
-  /** Through a symbolic link to the file it means; that one is replaced, not the link. */
+  /** Follows a symbolic link: the file that it leads to is replaced, not the link. */
   async open(): Promise<void> {
     this.#file = await PartialFile.create(await meant(this.#path), this.#options)
   }

@@ -1,17 +1,17 @@
-/** Gathered writes to streams. */
+/** Writes several buffers to a stream at once. */
 
 import type { Writable } from 'node:stream'
 import { VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
 
 /**
- * Writes all of the buffers to a stream, in one piece where it can do so; resolves when it has let go of them, and rejects
- * when it is closed before. Its `error` event is the caller's business.
+ * Writes all of the buffers to a stream, in one piece if it supports that. Resolves when the stream needs them no more. Rejects if
+ * it is closed before. The caller handles its `error` event.
  */
 export function writeToStream(stream: Writable, buffers: readonly Uint8Array[]): Promise<void> {
   if (totalLength(buffers) === 0) return Promise.resolve()
   return new Promise((resolve, reject) => {
-    // A stream that is destroyed does not call back for the write that it was at.
+    // A stream that is destroyed does not call back for the write in progress.
     const onClose = () => reject(new VmapipeError('FAILED', 'the stream was closed before it had taken all bytes'))
     stream.once('close', onClose)
     const done = (error?: Error | null) => {

@@ -1,4 +1,4 @@
-/** Looks at what a path or standard input is, and picks the way to read it. */
+/** Finds out what a path or standard input is, and opens the source for it. */
 
 import { constants, fstat } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import type { ArchiveSource, SourceOptions } from './endpoint.ts'
 import { FileSource } from './file-source.ts'
 import { PipeSource } from './pipe-source.ts'
 
-/** O_NONBLOCK: to open a FIFO must not wait for its writer, a thread that waits there could not be called back. */
+/** O_NONBLOCK: opening a FIFO must not wait for its writer, because a thread that waits there cannot be interrupted. */
 export async function openPath(path: string, options: SourceOptions): Promise<ArchiveSource> {
   const fd = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
@@ -31,18 +31,18 @@ export async function openPath(path: string, options: SourceOptions): Promise<Ar
   return openCharacterDevice(path, options)
 }
 
-/** A tape and the like: read where it stands, one read after the other, and each of them may wait. */
+/** A tape or a similar device: read from its position, one read at a time. Each read may wait. */
 async function openCharacterDevice(path: string, options: SourceOptions): Promise<ArchiveSource> {
   const fd = await openFd(path, constants.O_RDONLY)
   return new FileSource({ fd, owned: true, name: path, start: null, size: undefined }, options)
 }
 
-/** Standard input as it is found: a pipe, a socket, a file from where it stands. A terminal is refused. */
+/** Standard input: a pipe, a socket, or a file from its position on. A terminal is refused. */
 export async function openStdin(options: SourceOptions): Promise<ArchiveSource> {
   const name = 'standard input'
   refuseIfClosed(0)
   if (isatty(0)) {
-    throw new VmapipeError('USAGE', 'nobody can type an archive', {
+    throw new VmapipeError('USAGE', 'standard input is a terminal: nobody can type an archive', {
       hint: 'redirect standard input from a file or a pipe',
     })
   }
@@ -57,7 +57,7 @@ export async function openStdin(options: SourceOptions): Promise<ArchiveSource> 
   return new FileSource({ fd: 0, owned: false, name, start, size }, options)
 }
 
-/** Where a file that somebody else opened stands; null where the kernel does not say. */
+/** The position of a file that another program has opened; null if the kernel does not say. */
 async function positionOf(fd: number): Promise<number | null> {
   const info = await readFile(`/proc/self/fdinfo/${fd}`, 'latin1').catch(() => '')
   const pos = /^pos:\s*([0-9]+)$/m.exec(info)

@@ -1,4 +1,4 @@
-/** An archive out of a pipe, or a stream of the caller's: its small pieces are gathered into large ones. */
+/** Reads an archive from a pipe, or from a stream of the caller. Small pieces are gathered into large ones. */
 
 import type { Readable } from 'node:stream'
 import { Bell } from '../../core/bell.ts'
@@ -23,8 +23,8 @@ export class PipeSource implements ArchiveSource {
   #slab: Slab | null = null
   #filled = 0
   /**
-   * What came when there was no room; the stream is paused then, so these bytes stay as they are. More may come
-   * nevertheless: Node resumes the standard output of a process that has ended.
+   * Bytes that came when there was no room. The stream is paused then, so these bytes do not change. More may come nevertheless,
+   * because Node resumes the standard output of a process that has ended.
    */
   #rest = nothing
   #state: 'flowing' | 'ended' | Error = 'flowing'
@@ -68,7 +68,7 @@ export class PipeSource implements ArchiveSource {
     this.#stream?.destroy()
   }
 
-  /** Waits until the slab is full or the stream has ended; gives how many bytes there are. */
+  /** Waits until the slab is full or the stream has ended. Resolves with the number of bytes. */
   async #fill(slab: Slab): Promise<number> {
     const enough = this.#bell.next()
     this.#slab = slab

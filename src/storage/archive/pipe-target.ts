@@ -1,4 +1,4 @@
-/** An archive into a pipe: standard output, a FIFO, or a stream of the caller's. */
+/** Writes an archive to a pipe: standard output, a FIFO, or a stream of the caller. */
 
 import { constants, fstat } from 'node:fs'
 import type { Writable } from 'node:stream'
@@ -13,10 +13,10 @@ import { OpenFileTarget } from './device-target.ts'
 import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 import { writeToStream } from './gather.ts'
 
-/** How often to look whether somebody reads a FIFO. */
+/** How often to check whether a FIFO has a reader. */
 const READER_POLL_MS = 50
 
-/** What a write says whose reader is gone, and one that was under way when that was found out. */
+/** Error codes of a write if the reader is gone, and of writes that were in flight then. */
 const CLOSED = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE'])
 
 export class PipeTarget implements ArchiveTarget {
@@ -29,7 +29,7 @@ export class PipeTarget implements ArchiveTarget {
   #error: Error | null = null
   #closed: Promise<void> = Promise.resolve()
 
-  /** With `copies`, the stream gets memory of its own. */
+  /** With `copies`, the stream gets copies of the bytes, as it may keep them. */
   constructor(
     connect: () => Promise<Writable>,
     name: string,
@@ -68,7 +68,7 @@ export class PipeTarget implements ArchiveTarget {
     await this.#closed
     if (this.#error !== null) throw this.#explain(this.#error)
     this.#signal?.removeEventListener('abort', this.#onAbort)
-    // It has all of the bytes, and may not have given them on yet.
+    // The stream has all of the bytes, but may not have passed them on yet.
     if (this.#copies) this.#stream = null
   }
 
@@ -81,7 +81,7 @@ export class PipeTarget implements ArchiveTarget {
     const { code } = (this.#error ?? error) as NodeJS.ErrnoException
     if (this.#signal?.aborted) return new VmapipeError('ABORTED', 'aborted', { cause: error })
     if (CLOSED.has(code ?? '')) {
-      return new VmapipeError('FAILED', `whoever reads ${this.#name} closed it before the archive was complete`, {
+      return new VmapipeError('FAILED', `the reader of ${this.#name} closed it before the archive was complete`, {
         cause: error,
       })
     }
@@ -89,11 +89,11 @@ export class PipeTarget implements ArchiveTarget {
   }
 }
 
-/** Standard output as it is found: a pipe, a socket, a file. A terminal is refused. */
+/** Standard output: a pipe, a socket, or a file. A terminal is refused. */
 export async function openStdout(options: TargetOptions): Promise<ArchiveTarget> {
   refuseIfClosed(1)
   if (isatty(1)) {
-    throw new VmapipeError('USAGE', 'an archive is no text for a terminal', {
+    throw new VmapipeError('USAGE', 'standard output is a terminal, and an archive is not text', {
       hint: 'redirect standard output into a file or a pipe',
     })
   }
@@ -106,7 +106,7 @@ export async function openStdout(options: TargetOptions): Promise<ArchiveTarget>
   )
 }
 
-/** Waits until somebody reads the FIFO: an open that blocks could not be given up. */
+/** Opens the FIFO when it has a reader. It asks again and again, because an open that waits cannot be interrupted. */
 export async function openFifo(path: string, signal?: AbortSignal): Promise<Writable> {
   for (;;) {
     try {
@@ -122,5 +122,5 @@ export async function openFifo(path: string, signal?: AbortSignal): Promise<Writ
 async function fifoSocket(fd: number, path: string): Promise<Writable> {
   if ((await promisify(fstat)(fd)).isFIFO()) return writePipe(fd)
   await closeFd(fd)
-  throw new VmapipeError('FAILED', `'${path}' is no pipe any more`)
+  throw new VmapipeError('FAILED', `'${path}' is not a pipe any more`)
 }

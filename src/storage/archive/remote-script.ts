@@ -1,5 +1,5 @@
 /**
- * What runs on the other side of ssh: POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm and ls, as busybox has them
+ * The scripts that run on the other side of ssh. They need POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm and ls, as busybox has them
  * too. With flock, stat -f, cksum and `test -ef` (GNU, busybox) the file is locked while it is written, and left-overs of dead
  * runs are removed; without them they stay, and without find too nobody is told of them. With stat and grep no image is
  * replaced that a guest there has open.
@@ -25,7 +25,7 @@ const READ_WORDS = [
   'if [ -d "$f" ]; then fail folder; fi;',
 ]
 
-/** As local files have it (partial-lock.ts): only there does whoever sees a file see its lock. */
+/** Types of local filesystems (partial-lock.ts): only there everybody who sees a file sees its lock too. */
 const LOCAL_TYPES = Object.values(LOCAL_FILESYSTEMS).map((type) => type.toString(16))
 
 /** The name is one of a partial file of ours if its checksum says so; see partial-name.ts. Gives $place and $target. */
@@ -101,7 +101,7 @@ const WRITE = [
   'if [ "$force" = 0 ] && there; then fail exists; fi;',
   'if used; then fail used; fi;',
   ...MAKE,
-  // Nobody may be left to hear the answers: that must not keep it from cleaning up.
+  // The connection may be gone: answers that cannot be sent must not keep the script from cleaning up.
   'clean() { if is "$t"; then rm -f "$t"; fi; }; trap clean EXIT; trap "exit 4" HUP INT TERM; trap "" PIPE;',
   ...IS_OURS,
   ...CLEAR,
@@ -113,7 +113,7 @@ const WRITE = [
   'if [ $(wc -c <"$t") -eq $z ]; then :; else fail write; fi;',
   'sync "$t" 2>/dev/null || sync || fail sync;',
   'is "$t" || fail swapped;',
-  // The answer of what was done may have been lost, as NFS does: the file under the name decides.
+  // NFS may lose the answer of a rename that has succeeded: so the file under the final name decides.
   'if used; then fail used; fi;',
   'if [ "$force" = 1 ]; then mv -f "$t" "$f" || is "$f" || fail publish;',
   'elif ln "$t" "$f" 2>/dev/null || is "$f"; then rm -f "$t";',
@@ -123,7 +123,7 @@ const WRITE = [
   'say done',
 ]
 
-/** Tells the size of a regular file, then gives its bytes. */
+/** Says the size of a regular file, then gives its bytes. */
 const READ = [
   ...READ_WORDS,
   'if [ -f "$f" ]; then size=$(ls -lnL "$f") && set -- $size && say ready "$5"; else say ready; fi;',

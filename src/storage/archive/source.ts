@@ -10,7 +10,7 @@ import { PipeSource } from './pipe-source.ts'
 import { parsePlace } from './spec.ts'
 import { sshSource } from './ssh-source.ts'
 
-/** The source that `from` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
+/** The source that `from` means (see spec.ts), or a Node stream of the caller's. Throws USAGE if `from` means nothing. */
 export function archiveSource(from: string | Readable, options: SourceOptions): ArchiveSource {
   if (from instanceof Readable) return new PipeSource(async (feed) => readStream(from, feed), 'the stream', options)
   const place = parsePlace(from)
@@ -26,7 +26,7 @@ export function archiveSource(from: string | Readable, options: SourceOptions): 
   }
 }
 
-/** A source that is chosen by what is found when it is opened. */
+/** A source that is chosen when it is opened, by what is found there. */
 class Chosen implements ArchiveSource {
   readonly #choose: () => Promise<ArchiveSource>
   #source: ArchiveSource | null = null

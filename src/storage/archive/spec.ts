@@ -1,5 +1,5 @@
 /**
- * Where an archive is, as a user writes it: a path, `-` for standard input or output, `ssh://[user@]host[:port]/path`
+ * The place of an archive, as a user writes it: a path, `-` for standard input or output, `ssh://[user@]host[:port]/path`
  * (`/~/path` counts from the home folder there), or `exec:COMMAND` for a shell command.
  */
 
@@ -11,7 +11,7 @@ export interface SshPlace {
   user: string | undefined
   host: string
   port: number | undefined
-  /** As the remote side has to open it: absolute, or relative to the home folder. Any bytes but NUL. */
+  /** The path for the remote side: absolute, or relative to the home folder. Any bytes but NUL. */
   path: Buffer
 }
 
@@ -25,7 +25,7 @@ export function mediumOf(place: unknown): string {
   return place.startsWith('ssh:') ? 'ssh' : 'a file'
 }
 
-/** Throws USAGE for what cannot be meant. */
+/** Reads a place. Throws USAGE if the text has no meaning. */
 export function parsePlace(spec: string): ArchivePlace {
   if (spec === '-') return { kind: 'stdio' }
   if (spec.includes('\0')) throw usage(`'${spec}' has a NUL byte in it`, 'give a name without it')
@@ -40,7 +40,7 @@ export function parsePlace(spec: string): ArchivePlace {
   return { kind: 'file', path: spec }
 }
 
-/** What to do about places of other tools, by scheme. */
+/** What to write instead of places that other tools know, by scheme. */
 const ELSEWHERE: Record<string, string> = {
   s3: "pipe it through a client of that store, such as exec:'aws s3 cp - s3://bucket/vm.vma.zst'",
   sftp: 'write ssh://[user@]host/path; the account needs a shell that runs commands',
@@ -51,7 +51,7 @@ const ELSEWHERE: Record<string, string> = {
   file: 'write the path alone',
 }
 
-/** URLs and host:path as other tools take them: a file of such a name is written as ./NAME. USAGE. */
+/** Throws USAGE for URLs and host:path as other tools take them. A file of such a name is written as ./NAME. */
 function refuseOtherTools(spec: string): void {
   const known = 'a path, -, ssh://[user@]host[:port]/path and exec:COMMAND are supported'
   const [, scheme] = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(spec) ?? []
@@ -74,10 +74,10 @@ function parseSsh(spec: string): SshPlace {
   const [, user, bracketed, portText, rest] = match
   const host = decode(bracketed.replace(/^\[|\]$/g, ''), spec).toString()
   const name = user === undefined ? undefined : decode(user, spec).toString()
-  // A host or user that looks like an option would be one to ssh.
+  // ssh would take a host or user that begins with - for an option.
   for (const word of [host, name]) {
     if (word !== undefined && !/^[^-\s][^\s]*$/.test(word))
-      throw usage(`'${word}' is no name for a host or user`, 'check the URL')
+      throw usage(`'${word}' is not the name of a host or user`, 'check the URL')
   }
   const port = portText === undefined ? undefined : Number(portText)
   if (port !== undefined && (port < 1 || port > 65535)) throw usage(`${portText} is not a port`, 'it is 1 to 65535')
@@ -107,7 +107,7 @@ function usage(message: string, hint: string): VmapipeError {
   return new VmapipeError('USAGE', message, { hint })
 }
 
-/** For messages. */
+/** The place in words, for messages. */
 export function remoteName({ path, host }: SshPlace): string {
   return `'${path.toString().replace(/^\.\//, '~/')}' on ${host}`
 }
@@ -118,7 +118,7 @@ export function hasName(spec: string): boolean {
     const { kind } = parsePlace(spec)
     return kind === 'file' || kind === 'ssh'
   } catch {
-    return false // Whoever opens it says what is wrong with it.
+    return false // The error comes when it is opened.
   }
 }
 

@@ -1,4 +1,4 @@
-/** An archive on another machine. */
+/** Reads an archive on another machine, over ssh. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import { CommandSource, type Started } from './command-source.ts'

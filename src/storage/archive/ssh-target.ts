@@ -1,4 +1,4 @@
-/** An archive on another machine. It gets its name there only when all of it has come and was synced; see remote-script.ts. */
+/** Writes an archive on another machine, over ssh. It gets its name there when it is complete and synced; see remote-script.ts. */
 
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
@@ -22,10 +22,10 @@ export class SshTarget implements ArchiveTarget {
     this.#warn = options.warn ?? (() => {})
   }
 
-  /** Asks for a password on the terminal if ssh must, so this may take as long as the user does. */
+  /** ssh may ask for a password on the terminal, so this may take as long as the user needs. */
   async open(): Promise<void> {
     const { path } = this.#place
-    // One character a byte, as a remote name need not be UTF-8.
+    // latin1: one character for each byte, because a remote name need not be UTF-8.
     const { dir, base } = posix.parse(path.toString('latin1'))
     const name = Buffer.from(base, 'latin1')
     const beside = (partial: Buffer) =>
@@ -57,7 +57,7 @@ export class SshTarget implements ArchiveTarget {
     this.#session?.command.release()
   }
 
-  /** Waits for this answer; throws what any other one means. */
+  /** Waits for this answer. Throws the error that any other answer means. */
   async #expect(wanted: 'ready' | 'done'): Promise<void> {
     const { command, answer } = this.#session!
     for (;;) {

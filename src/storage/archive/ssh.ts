@@ -1,4 +1,4 @@
-/** A session of the system's ssh, so that its configuration, keys and agent count, and the answers of our script at its end. */
+/** Runs our script on another machine by the system's ssh, with its configuration, keys and agent, and reads the script's answers. */
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -8,17 +8,17 @@ import { Command } from './command.ts'
 import { encodeWord, NONCE_LENGTH } from './remote-script.ts'
 import type { SshPlace } from './spec.ts'
 
-/** What startup files of the remote shell may print before our script answers. */
+/** The most bytes that startup files of the remote shell may print before our script answers. */
 const MOST_NOISE = 1 << 20
 
 export interface Session {
   command: Command
   nonce: string
-  /** The next answer of the script, or null when there will be none. What follows its line stays in stdout. */
+  /** The next answer of the script, or null if there is none any more. The bytes behind its line stay in stdout. */
   answer(): Promise<string | null>
 }
 
-/** A host that says nothing for a minute is gone: ssh asks, and sshd answers however slow its disk is. */
+/** A host that does not answer for a minute counts as gone. ssh asks, and sshd answers however slow the disk is. */
 const ALIVE = ['-o', 'ServerAliveInterval=20', '-o', 'ServerAliveCountMax=3']
 
 /** Starts `script` (see remote-script.ts) on the host and tells it the nonce and these words. */
@@ -34,7 +34,7 @@ export function startSession(
   args.push('--', place.host, script)
   const name = `ssh to ${place.host}`
   const command = new Command({ program: 'ssh', args, name, stdin: 'pipe', stdout: 'pipe', warn })
-  // A broken pipe shows in the write or in the answers, and ssh itself knows why.
+  // A broken pipe is an error of the write or of the answers, and ssh itself knows why.
   command.stdin.on('error', () => {})
   command.stdout.on('error', () => {})
   command.stdin.write([Buffer.from(nonce), ...words].map(encodeWord).join(''))

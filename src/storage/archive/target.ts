@@ -13,7 +13,7 @@ import { openFifo, openStdout, PipeTarget } from './pipe-target.ts'
 import { parsePlace } from './spec.ts'
 import { SshTarget } from './ssh-target.ts'
 
-/** The target that `to` means (see spec.ts), or a Node stream of the caller's. Throws USAGE for what has no meaning. */
+/** The target that `to` means (see spec.ts), or a Node stream of the caller's. Throws USAGE if `to` means nothing. */
 export function archiveTarget(to: string | Writable, options: TargetOptions = {}): ArchiveTarget {
   if (isWritable(to)) return new PipeTarget(async () => to, 'the stream', options, { copies: mayKeep(to) })
   const place = parsePlace(to)
@@ -29,19 +29,19 @@ export function archiveTarget(to: string | Writable, options: TargetOptions = {}
   }
 }
 
-/** A Node stream, or what is as good as one: the response of an HTTP server is no `Writable`. */
+/** Whether it can be used as a Node stream. The response of an HTTP server can, but is not a `Writable`. */
 export function isWritable(value: unknown): value is Writable {
   const { write, end } = (value ?? {}) as Partial<Writable>
   return typeof write === 'function' && typeof end === 'function'
 }
 
-/** All but what ends in a system call may hold on to bytes that it has said to have taken: a PassThrough, or a list of chunks. */
+/** Whether a stream may keep bytes after it has called back, as a PassThrough does. Sockets and files do not: they end in a system call. */
 function mayKeep(to: Writable): boolean {
   // An HTTP server's response goes to a socket; to load node:http for its class would take a tenth of a second.
   return !(to instanceof Socket || to instanceof WriteStream || 'headersSent' in to)
 }
 
-/** A file is written durably, anything else that has a path directly. */
+/** A file is written under a temporary name first. Anything else that has a path is written in place. */
 async function pathTarget(path: string, options: TargetOptions): Promise<ArchiveTarget> {
   const found = await stat(path).catch((error) => {
     if (error.code === 'ENOENT') return null
@@ -55,7 +55,7 @@ async function pathTarget(path: string, options: TargetOptions): Promise<Archive
   })
 }
 
-/** A target that is chosen by what is found when it is opened. */
+/** A target that is chosen when it is opened, by what is found there. */
 class Chosen implements ArchiveTarget {
   readonly #choose: () => Promise<ArchiveTarget>
   #target: ArchiveTarget | null = null

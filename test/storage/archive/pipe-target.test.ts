@@ -24,7 +24,7 @@ test('a pipe gets every byte, whatever its reader is like', { timeout: 60_000 },
 
 test('a reader that goes away is a clear error with exit code 1', { timeout: 60_000 }, async () => {
   const { stderr } = await shellCopy('{ $COPY /dev/zero -; echo "exit $?" >&2; } | head -c 1 >/dev/null')
-  assert.equal(stderr, 'sink: whoever reads standard output closed it before the archive was complete\nexit 1\n')
+  assert.equal(stderr, 'sink: the reader of standard output closed it before the archive was complete\nexit 1\n')
 })
 
 test('the commands that share our standard output can still write to it', { timeout: 60_000 }, async () => {
@@ -38,7 +38,7 @@ test('the commands that share our standard output can still write to it', { time
 test('a terminal is refused as standard output', { ...needs('script'), timeout: 60_000 }, async (t) => {
   const dir = tmpDir(t)
   const { stderr } = await shellCopy(`cd '${dir}'; script -qec "$COPY /bin/sh -" typescript </dev/null >&2`)
-  assert.match(stderr, /an archive is no text for a terminal; redirect standard output/)
+  assert.match(stderr, /standard output is a terminal, and an archive is not text; redirect standard output/)
 })
 
 test('SIGTERM ends a write that waits for a reader that does not read', { timeout: 60_000 }, async () => {
