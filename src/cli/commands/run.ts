@@ -1,15 +1,17 @@
 import type { Command } from 'commander'
 import type { PipelineConfig } from '../../config/load.ts'
-import { VmapipeError } from '../../core/errors.ts'
+import { printable, VmapipeError } from '../../core/errors.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
+import { formatBytes } from '../../core/size.ts'
 import { examples, pairs, type RunFlags, running, statsFlag } from '../flags.ts'
 import { runJob } from '../run-job.ts'
 import { runSummary } from '../summary.ts'
-import { tell } from '../text.ts'
+import { count, print, tell } from '../text.ts'
 
 interface Flags extends RunFlags {
   set?: [string, string][]
   check?: boolean
+  dryRun?: boolean
   verify?: boolean
 }
 
@@ -26,6 +28,7 @@ export function runCommand(program: Command): void {
     .argument('<pipeline>', 'the config')
     .option('-s, --set <name=value>', 'set a parameter; any number of times', pairs('NAME=VALUE', { emptyValue: true }))
     .option('--check', 'only say whether the config is good')
+    .option('--dry-run', 'check the config and draw the pipeline, but open nothing')
     .option(
       '--verify',
       'read the archive of a backup back when it is complete and check it; exit code 3 if it is damaged',
@@ -34,15 +37,26 @@ export function runCommand(program: Command): void {
   examples(
     statsFlag(running(command)),
     'vmapipe run pipelines/backup-file.yaml --set DISK=disk.raw --set ARCHIVE=vm.vma.zst',
-    'vmapipe run --check my-pipeline.yaml',
+    'vmapipe run --dry-run my-pipeline.yaml',
   )
 }
 
-async function run(file: string, { set = [], check, verify, ...flags }: Flags): Promise<void> {
+async function run(file: string, { set = [], check, dryRun, verify, ...flags }: Flags): Promise<void> {
   const { loadPipeline } = await import('../../config/load.ts')
   const config = await loadPipeline(file, { set: Object.fromEntries(set) })
-  if (check) tell(`${file}: good: ${flow(config)}`)
+  if (dryRun) await draw(file, config)
+  else if (check) tell(`${file}: good: ${flow(config)}`)
   else await runPipeline({ ...config, verify: verify ?? config.verify }, flags)
+}
+
+async function draw(file: string, { pipeline, name, buffer, threads }: PipelineConfig): Promise<void> {
+  const { drawPipeline } = await import('../draw-pipeline.ts')
+  const limits = [
+    ...(buffer === undefined ? [] : [`${formatBytes(buffer)} of memory`]),
+    ...(threads === undefined ? [] : [count(threads, 'thread')]),
+  ]
+  const title = [name ?? file, ...limits].join(', ')
+  print(`${printable(title)}: good`, '', ...drawPipeline(pipeline.stages))
 }
 
 async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flags: RunFlags): Promise<void> {
