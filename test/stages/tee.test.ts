@@ -209,7 +209,7 @@ test(
       assert.ok(readFileSync(join(dir, 'a')).equals(whole))
       assert.match(warnings.join(), /branch 'hung' took nothing for 1.5 seconds, the others go on without it/)
       // A compressor's frames are in memory that it had carved off for itself.
-    if (stages[0] !== dead && stages[0].definition.name !== 'compressor') assert.equal(leaked, 0)
+      if (stages[0] !== dead && stages[0].definition.name !== 'compressor') assert.equal(leaked, 0)
       await until(() => processesWith(`sleep ${marker}`).length === 0, 'its command has ended')
     }
     assert.deepEqual(readdirSync(dir), ['a'])
