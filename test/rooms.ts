@@ -27,6 +27,7 @@ export const QUICK: readonly string[] = [
   'core',
   'architecture.test.ts',
   'rooms.test.ts',
+  'run.test.ts',
 ]
 
 /** All rooms. */

@@ -31,7 +31,12 @@ const files = (positionals.length > 0 ? positionals : rooms).flatMap((path) =>
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../node_modules/.cache/vmapipe-test')
 
 const took: [name: string, ms: number][] = []
-const tests = run({ files, concurrency: Number(values['at-a-time'] ?? AT_A_TIME), timeout: LONGEST_MS })
+const tests = run({
+  files,
+  concurrency: Number(values['at-a-time'] ?? AT_A_TIME),
+  timeout: LONGEST_MS,
+  execArgv: ['--require', join(import.meta.dirname, 'support/untracked.cjs')],
+})
 tests.on('test:fail', () => {
   process.exitCode = 1
 })

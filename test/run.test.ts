@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { tmpDir } from './support/tmp.ts'
+
+const RUN = join(import.meta.dirname, 'run.ts')
+
+/** Runs a file of tests as `npm test` does. */
+function runFile(folder: string, code: string): { status: number | null; said: string } {
+  const file = join(folder, 'some.test.ts')
+  writeFileSync(file, `import { test } from 'node:test'\n${code}\n`)
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env
+  const { status, stdout, stderr } = spawnSync(process.execPath, [RUN, file], { env, encoding: 'utf8' })
+  return { status, said: stdout + stderr }
+}
+
+test('a test that passes, and one that fails', { timeout: 60_000 }, (t) => {
+  const dir = tmpDir(t)
+  const passing = runFile(dir, `test('good', () => {})`)
+  assert.equal(passing.status, 0, passing.said)
+  assert.match(passing.said, /pass 1\n/)
+  assert.match(passing.said, /\d s {2}\S+some\.test\.ts\n/)
+  const failing = runFile(dir, `test('bad', () => { throw new Error('as it should') })`)
+  assert.equal(failing.status, 1, failing.said)
+  assert.match(failing.said, /as it should/)
+})
+
+test('an error of nobody fails the file, and is told with its stack', { timeout: 60_000 }, (t) => {
+  const dir = tmpDir(t)
+  const wait = 'await new Promise((done) => setTimeout(done, 100))'
+  const errors = [`setTimeout(() => { throw new Error('of nobody') })`, `Promise.reject(new Error('of nobody'))`]
+  for (const error of errors) {
+    for (const code of [`test('during', async () => { ${error}; ${wait} })`, `test('after', () => { ${error} })`]) {
+      const { status, said } = runFile(dir, code)
+      assert.equal(status, 1, `${code}: ${said}`)
+      assert.match(said, /of nobody\n\s+at .*some\.test\.ts/, code)
+    }
+  }
+})
