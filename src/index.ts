@@ -8,7 +8,7 @@
  *   readPartitions                           the drives of an archive before they are restored, or without
  *   openArchive, cat                         the drives of an archive, to read in any order
  *   definePipeline, defineStage              pipelines and stages of your own
- *   toNodeStream                             a pipeline with an open end as a plain Node stream
+ *   toNodeStream, toWebStream                a pipeline with an open end as plain streams of Node or the web
  */
 
 export type { Archive } from './access/archive.ts'
@@ -19,6 +19,7 @@ export { Census, type DriveReport } from './core/census.ts'
 export { Counters } from './core/counters.ts'
 export { type ErrorCode, EXIT_CODES, VmapipeError, type Where } from './core/errors.ts'
 export { type ByteRange, type ClusterSpan, type Damage, Findings } from './core/findings.ts'
+export type { ForeignStage, PipelineStage, StageFunction } from './core/foreign.ts'
 export { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE } from './core/geometry.ts'
 export {
   Chunk,
@@ -33,7 +34,7 @@ export {
   Run,
 } from './core/items.ts'
 export type { Snapshot } from './core/meter.ts'
-export { toNodeStream } from './core/node-stream.ts'
+export { type PipelineStreams, toNodeStream, toWebStream } from './core/node-stream.ts'
 export {
   definePipeline,
   type Fitting,
@@ -68,6 +69,8 @@ export {
 } from './core/stage.ts'
 export type { Bottleneck, RunStats, StageStats } from './core/stats.ts'
 export { many, none, stepWithFlush } from './core/steps.ts'
+export type { ReadableLike, WritableLike } from './core/stream-kinds.ts'
+export type { WebStreamPair } from './core/web-body.ts'
 export { type AbortOptions, abort } from './jobs/abort.ts'
 export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } from './jobs/archive-report.ts'
 export { type BackupOptions, backup } from './jobs/backup.ts'

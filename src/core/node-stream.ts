@@ -1,46 +1,56 @@
 /**
- * Makes a plain Node stream of a pipeline that is open at one end or both. Bytes are Buffers, all other items are objects.
- * A pipeline of pure steps becomes a stream-chain. Any other pipeline is run as usual, between the two ends of a Duplex.
+ * Makes plain streams, of Node or of the web, of a pipeline that is open at one end or both. Bytes are Buffers, all other items are
+ * objects. The pipeline runs as usual, between the two ends of the stream.
  */
 
-import { Duplex, type DuplexOptions } from 'node:stream'
-import chain from 'stream-chain'
-import { asVmapipeError } from './errors.ts'
-import { Chunk, type Item } from './items.ts'
+import { Duplex, type DuplexOptions, Readable, Writable } from 'node:stream'
+import type { ReadableStream, WritableStream } from 'node:stream/web'
+import * as z from 'zod'
+import { asVmapipeError, VmapipeError } from './errors.ts'
+import { Handoff } from './handoff.ts'
+import { Chunk, type Item, type Kind } from './items.ts'
 import { definePipeline, type Pipeline, type RunOptions } from './pipeline.ts'
-import { createParts, PipelineRun } from './run.ts'
-import { type BoundStage, defineStage, z } from './stage.ts'
-import { type AnyStep, guarded, many } from './steps.ts'
-import { blame } from './streams.ts'
+import { plainBytes } from './plain-bytes.ts'
+import type { BoundStage, SinkBody, SourceBody, StageContext } from './stage.ts'
 
 /**
- * The stream is readable if the pipeline's end is open, and writable if its beginning is open. Errors are VmapipeErrors.
- * The writable side finishes when the sink has made everything durable. Destroying the stream aborts the run.
+ * Makes a Node stream of a pipeline. The stream is readable if the pipeline's end is open, and writable if its beginning is open. The
+ * pipeline runs at once. Errors are VmapipeErrors. The writable side finishes when the sink has made everything durable. Destroying
+ * the stream, or aborting `options.signal`, aborts the run.
+ *
+ * Throws USAGE if the pipeline is open at neither end.
  */
 export function toNodeStream(pipeline: Pipeline, options: RunOptions = {}): Duplex {
-  return chainOfSteps(pipeline, options) ?? new PipelineStream(pipeline, options)
+  if (pipeline.input === 'nothing' && pipeline.output === 'nothing') {
+    throw new VmapipeError('USAGE', 'the pipeline is open at neither end', { hint: 'run it by its own run()' })
+  }
+  return new PipelineStream(pipeline, options)
 }
 
-function chainOfSteps({ stages, input, output }: Pipeline, options: RunOptions): Duplex | null {
-  if (input === 'nothing' || output === 'nothing') return null
-  const parts = createParts(stages, new PipelineRun(stages.length, options))
-  if (!parts.every(({ body }) => typeof body === 'function')) return null
-  const steps: AnyStep[] = parts.map(({ name, body, gauge }) =>
-    guarded({ step: body as AnyStep, blame: (error) => blame(name, error), gauge }),
-  )
-  if (input === 'bytes') steps.unshift((data: Uint8Array) => new Chunk([data]))
-  if (output === 'bytes') steps.push((chunk: Chunk) => many(unleased(chunk)))
-  return chain(steps as never, {
-    writableObjectMode: input !== 'bytes',
-    readableObjectMode: output !== 'bytes',
-  }) as unknown as Duplex
+/** A pipeline as web streams. Each throws USAGE if the pipeline is not open at that end. */
+export interface PipelineStreams {
+  /** What leaves the pipeline. Cancelling it aborts the run. */
+  readonly readable: ReadableStream
+  /** What enters the pipeline. Its `close` resolves when the sink has made everything durable. */
+  readonly writable: WritableStream
 }
 
-/** Copies bytes out of leased memory: the reader of a Node stream may keep its Buffers. */
-function unleased(chunk: Chunk): Uint8Array[] {
-  const buffers = chunk.leases.length > 0 ? [Buffer.concat(chunk.buffers)] : [...chunk.buffers]
-  chunk.release()
-  return buffers
+/** The same as web streams, for `pipeThrough`, `pipeTo`, a Response and the like. Bytes are Uint8Arrays. */
+export function toWebStream(pipeline: Pipeline, options: RunOptions = {}): PipelineStreams {
+  const stream = toNodeStream(pipeline, options)
+  const closed = (end: string) => new VmapipeError('USAGE', `the pipeline is not open at its ${end}`)
+  const readable = stream.readable ? Readable.toWeb(stream) : null
+  const writable = stream.writable ? Writable.toWeb(stream) : null
+  return {
+    get readable(): ReadableStream {
+      if (readable === null) throw closed('end')
+      return readable
+    },
+    get writable(): WritableStream {
+      if (writable === null) throw closed('beginning')
+      return writable
+    },
+  }
 }
 
 type Done = (error?: Error | null) => void
@@ -48,9 +58,7 @@ type Done = (error?: Error | null) => void
 class PipelineStream extends Duplex {
   readonly #controller = new AbortController()
   readonly #ended: Promise<Error | null>
-  /** The item that was written and not yet taken; null stands for the end. */
-  #written: { item: Item | null; taken: Done } | null = null
-  #wanted: ((item: Item | null) => void) | null = null
+  readonly #written = new Handoff<Item>()
   #drained: (() => void) | null = null
 
   constructor(pipeline: Pipeline, options: RunOptions) {
@@ -62,13 +70,14 @@ class PipelineStream extends Duplex {
       writableObjectMode: input !== 'bytes',
     } as DuplexOptions)
     const stages = [...pipeline.stages]
-    if (input !== 'nothing') stages.unshift(end('node-writable', 'nothing', input, { read: () => this.#next() }))
-    if (output !== 'nothing')
-      stages.push(end('node-readable', output, 'nothing', { write: (item: Item) => this.#give(item) }))
-    const signal =
-      options.signal === undefined
-        ? this.#controller.signal
-        : AbortSignal.any([options.signal, this.#controller.signal])
+    if (input !== 'nothing') {
+      stages.unshift(this.#end('writable', 'nothing', input, { read: () => this.#written.take() }))
+    }
+    if (output !== 'nothing') {
+      stages.push(this.#end('readable', output, 'nothing', { write: (item: Item) => this.#give(item) }))
+    }
+    const own = this.#controller.signal
+    const signal = options.signal === undefined ? own : AbortSignal.any([options.signal, own])
     this.#ended = definePipeline(stages)
       .run({ ...options, signal })
       .then(
@@ -79,11 +88,12 @@ class PipelineStream extends Duplex {
   }
 
   override _write(data: Uint8Array | Item, _encoding: string, done: Done): void {
-    this.#offer(data instanceof Uint8Array ? new Chunk([data]) : data, done)
+    const item = data instanceof Uint8Array ? new Chunk([data]) : data
+    this.#written.give(item).then(() => done(), done)
   }
 
   override _final(done: Done): void {
-    this.#offer(null, () => {})
+    this.#written.give(null).catch(() => {})
     this.#ended.then((error) => done(error))
   }
 
@@ -94,50 +104,37 @@ class PipelineStream extends Duplex {
 
   override _destroy(error: Error | null, done: Done): void {
     this.#controller.abort()
-    this.#drained?.()
-    this.#wanted?.(null)
     this.#ended.then(() => done(error))
-  }
-
-  #offer(item: Item | null, taken: Done): void {
-    if (this.#wanted === null) {
-      this.#written = { item, taken }
-      return
-    }
-    this.#wanted(item)
-    this.#wanted = null
-    taken()
-  }
-
-  #next(): Promise<Item | null> {
-    const written = this.#written
-    if (written === null)
-      return new Promise((resolve) => {
-        this.#wanted = resolve
-      })
-    this.#written = null
-    written.taken()
-    return Promise.resolve(written.item)
   }
 
   async #give(item: Item): Promise<void> {
     let flowing = true
-    for (const data of item.kind === 'chunk' ? unleased(item) : [item]) flowing = this.push(data)
-    if (!flowing && !this.destroyed)
+    for (const data of item.kind === 'chunk' ? plainBytes(item) : [item]) flowing = this.push(data)
+    if (!flowing && !this.destroyed && !this.#controller.signal.aborted)
       await new Promise<void>((resolve) => {
         this.#drained = resolve
       })
   }
 
   #finish(error: Error | null): void {
+    this.#stop(error ?? new VmapipeError('ABORTED', 'the run is over'))
     if (error !== null) this.destroy(error)
     else if (this.readable) this.push(null)
   }
-}
 
-function end(name: string, input: Pipeline['input'], output: Pipeline['output'], body: object): BoundStage {
-  const options = z.any()
-  return defineStage({ name, summary: 'an end of a Node stream', input, output, options, create: () => body as never })(
-    {},
-  )
+  /** Ends the waits of both ends. What is offered and not taken by now is never taken. */
+  #stop(error: unknown): void {
+    this.#written.close(error)?.release()
+    this.#drained?.()
+    this.#drained = null
+  }
+
+  /** A stage that is an end of this stream. */
+  #end(name: string, input: Kind, output: Kind, body: SourceBody | SinkBody): BoundStage {
+    const create = (_: unknown, { signal }: StageContext) => {
+      signal.addEventListener('abort', () => this.#stop(signal.reason), { once: true })
+      return body
+    }
+    return { definition: { name, summary: 'an end of a stream', input, output, options: z.any(), create }, options: {} }
+  }
 }

@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { VmapipeError } from './errors.ts'
 import { problemsOf } from './problems.ts'
+import { isReadableLike, isWritableLike, type ReadableLike, type WritableLike } from './stream-kinds.ts'
 
 /** A schema for each option. The compiler rejects a shape without one of them. */
 export type Shape<Options> = { readonly [Name in keyof Options]-?: z.ZodType }
@@ -43,10 +44,10 @@ export const abortSignal = z.custom<AbortSignal>((value) => value instanceof Abo
 export const names = z.array(text)
 export const address = z.strictObject({ host: text, port: z.number().int().min(0).max(65535) })
 
-/** An archive's place as text, or a Node stream. */
+/** An archive's place as text, or a stream of Node or the web. */
 export const placeOrStream = z.union(
-  [text, z.custom<object>((value) => typeof value === 'object' && value !== null && 'on' in value)],
+  [text, z.custom<ReadableLike | WritableLike>((value) => isReadableLike(value) || isWritableLike(value))],
   {
-    error: 'expected a path, -, ssh://…, exec:… or a Node stream',
+    error: 'expected a path, -, ssh://…, exec:…, a Node stream or a web stream',
   },
 )

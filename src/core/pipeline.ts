@@ -1,6 +1,7 @@
 /** Makes a pipeline from a list of stages and checks that neighbours fit. */
 
 import { VmapipeError } from './errors.ts'
+import { asStage, type PipelineStage } from './foreign.ts'
 import type { Kind } from './items.ts'
 import { type RunOptions, type RunResult, runStages } from './run.ts'
 import type { BoundStage, Misplacement } from './stage.ts'
@@ -8,6 +9,7 @@ import type { BoundStage, Misplacement } from './stage.ts'
 export type { RunOptions, RunResult } from './run.ts'
 
 export interface Pipeline {
+  /** Streams and functions of others are made stages. */
   readonly stages: readonly BoundStage[]
   /** The kinds of items at its two ends. Both are `nothing` if the pipeline can run. */
   readonly input: Kind
@@ -19,7 +21,10 @@ export interface Pipeline {
  * Makes a pipeline of stages. Throws USAGE if neighbours do not fit.
  * A pipeline may be open at its ends (see toNodeStream); only a closed one can run.
  */
-export function definePipeline<const Stages extends readonly BoundStage[]>(stages: Stages & Fitting<Stages>): Pipeline {
+export function definePipeline<const Stages extends readonly PipelineStage[]>(
+  list: Stages & Fitting<Stages>,
+): Pipeline {
+  const stages = list.map(asStage)
   const { input, output } = checkNeighbours(stages)
   const [wrong] = misplacedStages(stages)
   if (wrong !== undefined) throw new VmapipeError('USAGE', wrong.message, { stage: wrong.stage, hint: wrong.hint })
@@ -62,26 +67,37 @@ function runSurrounded(stages: readonly BoundStage[], options: RunOptions = {}):
  * The same list if neighbours fit, as far as the compiler knows their kinds. Otherwise the first stage that does not fit
  * becomes a `Misfit`, whose text the compiler's error quotes.
  */
-export type Fitting<Stages extends readonly BoundStage[]> = Stages extends readonly [
-  infer First extends BoundStage,
-  ...infer Rest extends readonly BoundStage[],
+export type Fitting<Stages extends readonly PipelineStage[]> = Stages extends readonly [
+  infer First extends PipelineStage,
+  ...infer Rest extends readonly PipelineStage[],
 ]
-  ? readonly [First, ...FittingRest<Rest, Flowing<First, 'bytes'>, First['definition']['name']>]
+  ? readonly [First, ...FittingRest<Rest, Flowing<Bound<First>, 'bytes'>, Bound<First>['definition']['name']>]
   : Stages
+
+/** The stage itself, or what is made of a stream or function: it gives the kind of items that it takes. */
+type Bound<Stage extends PipelineStage> = Stage extends BoundStage
+  ? Stage
+  : BoundStage<'any', 'same', 'a stream or function'>
 
 export interface Misfit<Problem extends string> {
   readonly problem: Problem
 }
 
 type FittingRest<
-  Stages extends readonly BoundStage[],
+  Stages extends readonly PipelineStage[],
   Flow extends Kind,
   Before extends string,
-> = Stages extends readonly [infer First extends BoundStage, ...infer Rest extends readonly BoundStage[]]
-  ? Takes<First, Flow> extends true
-    ? [First, ...FittingRest<Rest, Flowing<First, Flow>, First['definition']['name']>]
-    : [Misfit<`${First['definition']['name']} takes ${First['definition']['input']}, ${Before} gives ${Flow}`>, ...Rest]
+> = Stages extends readonly [infer First extends PipelineStage, ...infer Rest extends readonly PipelineStage[]]
+  ? Takes<Bound<First>, Flow> extends true
+    ? [First, ...FittingRest<Rest, Flowing<Bound<First>, Flow>, Bound<First>['definition']['name']>]
+    : [Misfit<MisfitText<Bound<First>, Flow, Before>>, ...Rest]
   : Stages
+
+type MisfitText<
+  Stage extends BoundStage,
+  Flow extends Kind,
+  Before extends string,
+> = `${Stage['definition']['name']} takes ${Stage['definition']['input']}, ${Before} gives ${Flow}`
 
 /** Whether a stage takes these items. A stage whose kind is unknown, such as one by name, counts as fitting. */
 type Takes<Stage extends BoundStage, Flow extends Kind> = Kind extends Stage['definition']['input']

@@ -3,9 +3,12 @@
  * stream. The wrappers here call back with the error instead, and name its stage.
  */
 
-import { Readable, type Stream, Transform, Writable } from 'streamx'
+import type { Duplex as NodeDuplex } from 'node:stream'
+import { Duplex, Readable, type Stream, Transform, Writable } from 'streamx'
+import { type DuplexBody, NodeStreamBody } from './duplex-body.ts'
 import { asVmapipeError, type VmapipeError } from './errors.ts'
 import type { Gauge } from './gauge.ts'
+import type { Item } from './items.ts'
 import type { SinkBody, SourceBody, StageBody, TransformBody } from './stage.ts'
 
 /** Bytes of items that may wait between two stages (1 MiB). A larger item may wait alone. */
@@ -29,11 +32,70 @@ export function toStream(
   gauge: Gauge,
   beforeFinal?: () => Promise<void>,
 ): Stream {
-  if ('pipe' in body && typeof body.pipe === 'function') return body as unknown as Stream
+  if (isNodeStream(body)) return fromNodeStream(body, fail, gauge, beforeFinal)
+  if ('write' in body && 'read' in body) return toDuplex(body as unknown as DuplexBody, fail, gauge)
   if ('transform' in body) return toTransform(body as TransformBody<unknown, unknown>, fail, gauge)
   if ('write' in body) return toWritable(body as SinkBody<unknown>, fail, gauge, beforeFinal)
   if ('read' in body) return toReadable(body as SourceBody<unknown>, fail, gauge)
   return toReadable(fromIterable(body as AsyncIterable<unknown>), fail, gauge)
+}
+
+/** Whether a body is a stream of Node or streamx. */
+export function isNodeStream(body: unknown): body is NodeDuplex {
+  return typeof body === 'object' && body !== null && 'pipe' in body && typeof body.pipe === 'function'
+}
+
+/** A stream of Node or streamx, as a source, a sink, or both. */
+function fromNodeStream(stream: NodeDuplex, fail: Fail, gauge: Gauge, beforeFinal?: () => Promise<void>): Stream {
+  const body = new NodeStreamBody(stream)
+  body.listen(fail)
+  if (typeof stream.write !== 'function') return toReadable(body, fail, gauge)
+  return typeof stream.read === 'function' ? toDuplex(body, fail, gauge) : toWritable(body, fail, gauge, beforeFinal)
+}
+
+/** It works if something was written and something is asked for. Nothing is asked for while the queue behind it is full. */
+function toDuplex(body: DuplexBody, fail: Fail, gauge: Gauge): Stream {
+  const is = { reading: false, writing: false, working: false }
+  const turn = (change: Partial<typeof is>) => {
+    Object.assign(is, change)
+    gauge.rests(is.reading ? 'input' : 'next')
+    const works = is.reading && is.writing
+    if (works === is.working) return
+    is.working = works
+    if (works) gauge.begin()
+    else gauge.endLater()
+  }
+  const next = async (stream: Duplex) => {
+    turn({ reading: true })
+    const item = await body.read()
+    turn({ reading: false })
+    if (item === null) gauge.rests('ended')
+    else gauge.give(item)
+    stream.push(item)
+  }
+  const write = async (item: Item) => {
+    gauge.take(item)
+    turn({ writing: true })
+    await body.write(item)
+    turn({ writing: false })
+  }
+  body.listen?.(fail)
+  turn({})
+  return new Duplex({
+    ...queue,
+    read(this: Duplex, done: Callback) {
+      settle(() => next(this), done, fail)
+    },
+    write(item: Item, done: Callback) {
+      settle(() => write(item), done, fail)
+    },
+    final(done: Callback) {
+      turn({ writing: true })
+      settle(() => body.final(), done, fail)
+    },
+    predestroy: () => body.interrupt(),
+    destroy: closer(body, fail),
+  } as never)
 }
 
 function toReadable(body: SourceBody<unknown>, fail: Fail, gauge: Gauge): Stream {
@@ -49,7 +111,7 @@ function toReadable(body: SourceBody<unknown>, fail: Fail, gauge: Gauge): Stream
     read(this: Readable, done: Callback) {
       settle(() => next(this), done, fail, gauge)
     },
-    predestroy: () => {},
+    predestroy: () => (body as Partial<DuplexBody>).interrupt?.(),
     destroy: closer(body, fail),
   } as never)
 }
@@ -119,6 +181,7 @@ function toWritable(
       gauge.rests('ended')
       settle(finish, done, fail, gauge)
     },
+    predestroy: () => (body as Partial<DuplexBody>).interrupt?.(),
     destroy: closer(body, fail),
   } as never)
 }

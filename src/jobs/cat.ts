@@ -1,6 +1,5 @@
 /** Writes one drive of an archive as a raw image, in order. */
 
-import type { Readable, Writable } from 'node:stream'
 import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -8,16 +7,17 @@ import { watchProgress } from '../core/meter.ts'
 import { bytes, checkOptions, placeOrStream, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run.ts'
+import type { ReadableLike, WritableLike } from '../core/stream-kinds.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
 import { openArchive } from './open-archive.ts'
 
 export interface CatOptions extends RunOptions {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
-  from: string | Readable
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
+  from: string | ReadableLike
   /** The name of the drive in the archive. */
   drive: string
-  /** The target of the image: a path, a Node stream, or `-` (the default). */
-  to?: string | Writable
+  /** The target of the image: a path, a stream of Node or the web, or `-` (the default). */
+  to?: string | WritableLike
   /** The first byte; 0 by default. */
   offset?: number
   /** The number of bytes; all that follow by default. */

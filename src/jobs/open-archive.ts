@@ -2,12 +2,12 @@
 
 import { stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
-import type { Readable } from 'node:stream'
 import type { Archive } from '../access/archive.ts'
 import { openFile } from '../access/open-file.ts'
 import { Budget } from '../core/budget.ts'
 import type { Counters } from '../core/counters.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
+import type { ReadableLike } from '../core/stream-kinds.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { spoolArchive } from './spool.ts'
 
@@ -32,10 +32,10 @@ export interface OpenArchiveOptions {
 }
 
 /**
- * Opens a path, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a Node stream. Errors: USAGE,
+ * Opens a path, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a stream. Errors: USAGE,
  * FAILED, DAMAGED, INCOMPLETE, ABORTED. Damage behind the header of a file is a warning now, and an error when it is read.
  */
-export async function openArchive(from: string | Readable, options: OpenArchiveOptions = {}): Promise<Archive> {
+export async function openArchive(from: string | ReadableLike, options: OpenArchiveOptions = {}): Promise<Archive> {
   const { budget = new Budget(DEFAULT_BUDGET), threads = availableParallelism(), warn = () => {} } = options
   const settled = { ...options, budget, threads, warn }
   options.signal?.throwIfAborted()
@@ -48,7 +48,7 @@ export async function openArchive(from: string | Readable, options: OpenArchiveO
 }
 
 /** The path of a file; null if the archive can only be read once. */
-async function pathOf(from: string | Readable): Promise<string | null> {
+async function pathOf(from: string | ReadableLike): Promise<string | null> {
   if (typeof from !== 'string') return null
   const place = parsePlace(from)
   if (place.kind !== 'file') return null

@@ -1,15 +1,15 @@
 /** How a job reads an archive from its beginning to its end: its options, and the stages that give its clusters. */
 
-import type { Readable } from 'node:stream'
 import { bindStage } from '../config/registry.ts'
 import type { Findings } from '../core/findings.ts'
 import { placeOrStream, type Shape } from '../core/options.ts'
 import type { BoundStage } from '../core/stage.ts'
+import type { ReadableLike } from '../core/stream-kinds.ts'
 import { type JobOptions, jobShape, limit } from './job.ts'
 
 export interface ReadOptions extends JobOptions {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
-  from: string | Readable
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
+  from: string | ReadableLike
 }
 
 export const readShape = { ...jobShape, from: placeOrStream } satisfies Shape<ReadOptions>

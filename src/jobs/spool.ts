@@ -7,7 +7,6 @@ import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { type Archive, OpenArchive } from '../access/archive.ts'
 import { SharedDrive } from '../access/image-reader.ts'
 import type { Budget } from '../core/budget.ts'
@@ -16,6 +15,7 @@ import type { DriveInfo, Manifest, RangeItem } from '../core/items.ts'
 import { definePipeline, type RunOptions } from '../core/pipeline.ts'
 import { formatBytes } from '../core/size.ts'
 import { defineStage, z } from '../core/stage.ts'
+import type { ReadableLike } from '../core/stream-kinds.ts'
 import { driveNamed } from '../formats/vma/names.ts'
 import { decompressor } from '../stages/decompressor.ts'
 import { source } from '../stages/source.ts'
@@ -39,7 +39,7 @@ interface SpoolOptions extends Omit<RunOptions, 'buffer'> {
 }
 
 /** Reads the whole archive. Drives that were not wanted cannot be opened. The errors are those of a restore. */
-export async function spoolArchive(from: string | Readable, options: SpoolOptions): Promise<Archive> {
+export async function spoolArchive(from: string | ReadableLike, options: SpoolOptions): Promise<Archive> {
   const { folder, only, budget, why, again, warn = () => {}, ...runOptions } = options
   const run = async (last: RangeStage) => {
     const stages = [source({ from }), decompressor({}), vmaDeframer({}), zeroExpander({}), last]

@@ -1,14 +1,14 @@
 /** How a job writes an archive: its options, and the stages that frame, compress and write. */
 
-import type { Writable } from 'node:stream'
 import { atLeastOne, flag, placeOrStream, type Shape, text } from '../core/options.ts'
 import { z } from '../core/stage.ts'
+import type { WritableLike } from '../core/stream-kinds.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
 import type { PlannedStage } from './plan.ts'
 
 export interface WritingOptions {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a Node stream. */
-  to: string | Writable
+  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
+  to: string | WritableLike
   /** `zstd`, `zstd:19`, `lz4`, `gzip:6`, `none`, or the same as an object. By default the name of the archive decides. */
   compress?: string | Compression
   /** Replaces an archive that exists. */

@@ -1,10 +1,10 @@
 /** Writes the bytes of an archive to a file, a stream, another host or a command. It is the last stage of a backup. */
 
-import type { Writable } from 'node:stream'
 import type { Chunk } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
+import { isWritableLike, type WritableLike } from '../core/stream-kinds.ts'
 import { hasName, mediumOf } from '../storage/archive/spec.ts'
-import { archiveTarget, isWritable } from '../storage/archive/target.ts'
+import { archiveTarget } from '../storage/archive/target.ts'
 
 export const sink = defineStage({
   name: 'sink',
@@ -13,11 +13,11 @@ export const sink = defineStage({
   output: 'nothing',
   options: z.strictObject({
     to: z
-      .union([z.string(), z.custom<Writable>(isWritable)], {
-        error: 'expected a path, "-", "ssh://...", "exec:..." or a writable Node stream',
+      .union([z.string(), z.custom<WritableLike>(isWritableLike)], {
+        error: 'expected a path, "-", "ssh://...", "exec:..." or a writable stream of Node or the web',
       })
       .describe(
-        'a path, "-" for standard output, ssh://[user@]host[:port]/path, exec:COMMAND, or a writable Node stream',
+        'a path, "-" for standard output, ssh://[user@]host[:port]/path, exec:COMMAND, or a writable stream of Node or the web',
       ),
     force: z.boolean().default(false).describe('overwrite an existing file'),
   }),

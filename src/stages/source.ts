@@ -1,7 +1,7 @@
 /** Reads the bytes of an archive from a file, a stream, another host or a command. It is the first stage of a restore. */
 
-import { Readable } from 'node:stream'
 import { defineStage, z } from '../core/stage.ts'
+import { isReadableLike, type ReadableLike } from '../core/stream-kinds.ts'
 import { archiveSource } from '../storage/archive/source.ts'
 import { mediumOf } from '../storage/archive/spec.ts'
 
@@ -18,11 +18,11 @@ export const source = defineStage({
   output: 'bytes',
   options: z.strictObject({
     from: z
-      .union([z.string(), z.custom<Readable>((value) => value instanceof Readable)], {
-        error: 'expected a path, "-", "ssh://...", "exec:..." or a readable Node stream',
+      .union([z.string(), z.custom<ReadableLike>(isReadableLike)], {
+        error: 'expected a path, "-", "ssh://...", "exec:..." or a readable stream of Node or the web',
       })
       .describe(
-        'a path, "-" for standard input, ssh://[user@]host[:port]/path, exec:COMMAND, or a readable Node stream',
+        'a path, "-" for standard input, ssh://[user@]host[:port]/path, exec:COMMAND, or a readable stream of Node or the web',
       ),
   }),
   medium: ({ from }) => mediumOf(from),

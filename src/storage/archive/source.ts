@@ -1,7 +1,7 @@
 /** Opens an archive to read, as the user names it: each kind of place has a source of its own. */
 
-import { Readable } from 'node:stream'
 import type { Chunk } from '../../core/items.ts'
+import { isReadableLike, nodeReadable, type ReadableLike } from '../../core/stream-kinds.ts'
 import { readStream } from '../../system/pipe-fd.ts'
 import type { ArchiveSource, SourceOptions } from './endpoint.ts'
 import { execSource } from './exec.ts'
@@ -10,9 +10,11 @@ import { PipeSource } from './pipe-source.ts'
 import { parsePlace } from './spec.ts'
 import { sshSource } from './ssh-source.ts'
 
-/** The source that `from` means (see spec.ts), or a Node stream of the caller's. Throws USAGE if `from` means nothing. */
-export function archiveSource(from: string | Readable, options: SourceOptions): ArchiveSource {
-  if (from instanceof Readable) return new PipeSource(async (feed) => readStream(from, feed), 'the stream', options)
+/** The source that `from` means (see spec.ts), or a stream of the caller's. Throws USAGE if `from` means nothing. */
+export function archiveSource(from: string | ReadableLike, options: SourceOptions): ArchiveSource {
+  if (isReadableLike(from)) {
+    return new PipeSource(async (feed) => readStream(nodeReadable(from), feed), 'the stream', options)
+  }
   const place = parsePlace(from)
   switch (place.kind) {
     case 'stdio':

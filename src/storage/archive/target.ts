@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { VmapipeError } from '../../core/errors.ts'
+import { isWritableLike, nodeWritable, type WritableLike } from '../../core/stream-kinds.ts'
 import { DeviceTarget } from './device-target.ts'
 import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
 import { ExecTarget } from './exec.ts'
@@ -13,9 +14,12 @@ import { openFifo, openStdout, PipeTarget } from './pipe-target.ts'
 import { parsePlace } from './spec.ts'
 import { SshTarget } from './ssh-target.ts'
 
-/** The target that `to` means (see spec.ts), or a Node stream of the caller's. Throws USAGE if `to` means nothing. */
-export function archiveTarget(to: string | Writable, options: TargetOptions = {}): ArchiveTarget {
-  if (isWritable(to)) return new PipeTarget(async () => to, 'the stream', options, { copies: mayKeep(to) })
+/** The target that `to` means (see spec.ts), or a stream of the caller's. Throws USAGE if `to` means nothing. */
+export function archiveTarget(to: string | WritableLike, options: TargetOptions = {}): ArchiveTarget {
+  if (isWritableLike(to)) {
+    const stream = nodeWritable(to)
+    return new PipeTarget(async () => stream, 'the stream', options, { copies: mayKeep(stream) })
+  }
   const place = parsePlace(to)
   switch (place.kind) {
     case 'stdio':
@@ -27,12 +31,6 @@ export function archiveTarget(to: string | Writable, options: TargetOptions = {}
     default:
       return new Chosen(() => pathTarget(place.path, options))
   }
-}
-
-/** Whether it can be used as a Node stream. The response of an HTTP server can, but is not a `Writable`. */
-export function isWritable(value: unknown): value is Writable {
-  const { write, end } = (value ?? {}) as Partial<Writable>
-  return typeof write === 'function' && typeof end === 'function'
 }
 
 /** Whether a stream may keep bytes after it has called back, as a PassThrough does. Sockets and files do not: they end in a system call. */
