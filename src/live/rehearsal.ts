@@ -10,7 +10,6 @@ import { NbdClient } from '../protocol/nbd/client.ts'
 import type { Disk } from '../storage/disk.ts'
 import { socketFolder } from '../storage/socket-folder.ts'
 import { ControlClient } from './control/client.ts'
-import { ClusterFeed } from './control/handover/cluster-feed.ts'
 
 const NAME = 'rehearsal'
 const CLUSTERS = 256
@@ -49,10 +48,9 @@ export async function rehearse(serviceOf: (props: Props) => Rehearsed): Promise<
   }
 }
 
-/** In the way that is fastest, or as an archive. */
 async function backUp(guest: NbdClient, client: ControlClient): Promise<void> {
   const wish = { buffer: BUFFER }
-  const source = (await client.clusters(wish)) ?? (await client.backup(wish))
+  const source = await client.backup(wish)
   const block = Buffer.alloc(4096, 1)
   const writes: Promise<unknown>[] = []
   // The scan comes from the other end.
@@ -61,7 +59,7 @@ async function backUp(guest: NbdClient, client: ControlClient): Promise<void> {
   await client.status()
   for (let item = await source.read(budget); item !== null; item = await source.read(budget)) item.release()
   await Promise.all(writes)
-  if (source instanceof ClusterFeed) await source.confirmed()
+  await source.confirmed()
   source.close()
 }
 

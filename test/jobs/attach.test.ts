@@ -1,18 +1,20 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { dirname, join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
 import { NbdClient } from '../../src/protocol/nbd/client.ts'
 import { LAUNCHER, oneLine, startCli, vmapipe } from '../cli/cli.ts'
 import { assertArchive, keepCopy, MiB, makeDisk } from '../live/images.ts'
 import { run } from '../live/programs.ts'
 import { type Serving, serve } from '../live/serving.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { needs } from '../support/tools.ts'
+import { lacking, needs } from '../support/tools.ts'
 
 const limits = { timeout: 120_000 }
+
+const ROOT = join(import.meta.dirname, '../..')
 
 async function served(t: TestContext, ...flags: string[]) {
   const dir = tmpDir(t)
@@ -52,20 +54,54 @@ test(
   },
 )
 
-test('brings it as an archive where the memory of the service cannot be looked into', {
-  ...limits,
-  ...needs('unshare'),
-}, async (t) => {
-  const { disk, serving, to } = await served(t)
-  const backup = [process.execPath, LAUNCHER, 'backup', '--attach', serving.control, '--quiet', '-o', to]
-  // As in a container: processes have other numbers there.
-  await run(t, 'unshare', ['--pid', '--fork', '--mount-proc', ...backup])
-  await assertArchive(t, to, { 'drive-scsi0': disk })
-  const { status } = await serving.ended()
-  assert.ok(status.counters.archive >= 12 * MiB, 'the service made the archive')
-  const here = await vmapipe(['backup', '--attach', serving.control, '--quiet', '-o', `${to}.zst`])
-  assert.equal(here.code, 0, here.stderr)
-  assert.equal((await serving.ended()).status.counters.archive, undefined, 'it gave its clusters')
+describe('brings the archive also where memory cannot be shared:', () => {
+  const withoutCompiledCode = { NODE_OPTIONS: `--import ${join(ROOT, 'test/support/no-compiled-code.mjs')}` }
+
+  test('in a container, whose processes have other numbers', { ...limits, ...needs('unshare') }, async (t) => {
+    const { disk, serving, to } = await served(t)
+    const backup = [process.execPath, LAUNCHER, 'backup', '--attach', serving.control, '--quiet', '-o', to]
+    await run(t, 'unshare', ['--pid', '--fork', '--mount-proc', ...backup])
+    await assertArchive(t, to, { 'drive-scsi0': disk })
+    const { status } = await serving.ended()
+    assert.equal(status.counters.archive, undefined, 'the service gave its clusters')
+  })
+
+  test('to another user', { ...limits, ...needs('setpriv') }, async (t) => {
+    if (process.getuid!() !== 0) return lacking(t, 'only root may become another user')
+    const { dir, disk, serving, to } = await served(t)
+    chmodSync(dir, 0o777)
+    chmodSync(dirname(serving.control), 0o755)
+    chmodSync(serving.control, 0o666)
+    const backup = [process.execPath, LAUNCHER, 'backup', '--attach', serving.control, '--quiet', '-o', to]
+    await run(t, 'setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', ...backup])
+    await assertArchive(t, to, { 'drive-scsi0': disk })
+  })
+
+  test('to a process without compiled code', limits, async (t) => {
+    const { disk, serving, to } = await served(t)
+    const backup = ['backup', '--attach', serving.control, '--quiet', '-o', to]
+    const { code, stderr } = await vmapipe(backup, { env: withoutCompiledCode })
+    assert.equal(code, 0, stderr)
+    await assertArchive(t, to, { 'drive-scsi0': disk })
+  })
+
+  test('from a service that has no memory to share, as on a system that never overcommits', limits, async (t) => {
+    const dir = tmpDir(t)
+    const disk = join(dir, 'disk')
+    makeDisk(disk, 16 * MiB)
+    const serving = await serve(t, { 'drive-scsi0': disk }, [], dir, withoutCompiledCode)
+    assert.equal((await serving.status()).memory, null)
+    const guest = await NbdClient.connect({ socketPath: serving.socket, exportName: 'drive-scsi0' })
+    t.after(() => guest.close())
+    const before = keepCopy(disk)
+    const backup = ['backup', '--attach', serving.control, '--quiet', '--bwlimit', '8MiB/s', '-o', join(dir, 'out.vma')]
+    const done = vmapipe(backup)
+    await begun(serving)
+    for (let cluster = 255; cluster >= 128; cluster--) await guest.write([Buffer.alloc(4096, 'n')], cluster * 65_536)
+    const { code, stderr } = await done
+    assert.equal(code, 0, stderr)
+    await assertArchive(t, join(dir, 'out.vma'), { 'drive-scsi0': before })
+  })
 })
 
 for (const compress of ['none', 'lz4', 'zstd', 'zstd,frame=16KiB', 'gzip:1']) {

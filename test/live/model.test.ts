@@ -10,6 +10,7 @@ import { Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { definePipeline } from '../../src/core/pipeline.ts'
+import { ClusterFeed } from '../../src/live/control/handover/cluster-feed.ts'
 import { confirmation, feedSource } from '../../src/live/control/handover/feed-source.ts'
 import { NbdClient } from '../../src/protocol/nbd/client.ts'
 import { sink } from '../../src/stages/sink.ts'
@@ -93,7 +94,7 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
       crowd: crowd.now,
       shadows: Object.fromEntries(names.map((name) => [name, Buffer.from(shadows[name])])),
     }
-    const asked = random() < 0.5 ? asArchive : asClusters
+    const asked = [asArchive, asClusters, asInlineClusters][Math.floor(random() * 3)]
     const take = await asked()
     const begun = { lanes: lanes.map(({ begun }) => begun), crowd: crowd.now }
     const archive = await take()
@@ -139,8 +140,18 @@ test(`every archive is of one instant, whatever is written meanwhile (seed ${see
 
   /** The same, of clusters in the service's memory. */
   async function asClusters(): Promise<() => Promise<Buffer | null>> {
-    const feed = await serving.client.clusters({ bwlimit: bwlimit() })
-    assert.ok(feed !== null)
+    return archiveOf(await serving.client.backup({ bwlimit: bwlimit() }))
+  }
+
+  /** The same, of clusters whose data comes by the socket. */
+  async function asInlineClusters(): Promise<() => Promise<Buffer | null>> {
+    const request = { path: serving.control, target: `/backup?bwlimit=${bwlimit()}`, text: '{}', shared: null }
+    const feed = await ClusterFeed.request(request)
+    assert.ok(feed instanceof ClusterFeed)
+    return archiveOf(feed)
+  }
+
+  function archiveOf(feed: ClusterFeed): () => Promise<Buffer | null> {
     return async () => {
       const parts: Buffer[] = []
       const given = new AbortController()

@@ -24,19 +24,25 @@ export async function serve(
   drives: Record<string, string>,
   flags: string[] = [],
   dir = tmpDir(t),
+  env: Record<string, string> = {},
 ): Promise<Serving> {
   const named = Object.entries(drives).flatMap(([name, source]) => ['-d', `${name}=${source}`])
-  return serveBy(t, ['serve', ...named, ...flags], dir)
+  return serveBy(t, ['serve', ...named, ...flags], dir, env)
 }
 
 /** The same with any command that serves. */
-export async function serveBy(t: Hooks, command: string[], dir = tmpDir(t)): Promise<Serving> {
+export async function serveBy(
+  t: Hooks,
+  command: string[],
+  dir = tmpDir(t),
+  env: Record<string, string> = {},
+): Promise<Serving> {
   const socket = join(dir, 'nbd')
   const control = join(dir, 'ctl')
   const args = [LAUNCHER, ...command, '--socket', socket, '--control', control, '--ready-fd', '3']
   const child = spawnTied(process.execPath, args, {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE },
+    env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE, ...env },
   })
   const serving = new Serving(child, socket, control)
   t.after(() => child.kill('SIGKILL'))

@@ -4,7 +4,6 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { VmapipeError } from '../../core/errors.ts'
 import { isObject } from '../../protocol/json.ts'
 import { SharedMemory } from '../../system/shared-memory.ts'
-import { ArchiveResponse } from './archive-response.ts'
 import type { ServiceStatus } from './controlled-service.ts'
 import { connectionError, type Refusal } from './exchange.ts'
 import { ClusterFeed } from './handover/cluster-feed.ts'
@@ -18,8 +17,6 @@ export interface BackupWish {
   maxStall?: number
   bwlimit?: number
   uuid?: string
-  /** Checksums and an index in the stream; true unless given. */
-  checksums?: boolean
 }
 
 /** The largest answer that is no archive. */
@@ -50,10 +47,29 @@ export class ControlClient {
     throw new VmapipeError('FAILED', 'the answer is not that of a service', { file: this.#path })
   }
 
-  /** Resolves with the archive once the point in time is set; FAILED or USAGE where the service refuses. */
-  async backup(wish: BackupWish, signal?: AbortSignal): Promise<ArchiveResponse> {
-    const answer = await ArchiveResponse.request(this.#path, targetOf(wish), bodyOf(wish), signal)
-    if (answer instanceof ArchiveResponse) return answer
+  /**
+   * Resolves with the clusters once the point in time is set: in the service's memory if this process can share it, otherwise
+   * inline. FAILED or USAGE if the service refuses.
+   */
+  async backup(wish: BackupWish, signal?: AbortSignal): Promise<ClusterFeed> {
+    const request = { path: this.#path, target: targetOf(wish), text: bodyOf(wish), signal }
+    const shared = await this.#sharedMemory(signal)
+    if (shared !== null) {
+      const { memory } = shared
+      const mostHeld = Math.min(wish.buffer ?? memory.memory.length, memory.memory.length) * HELD_PART
+      try {
+        const answer = await ClusterFeed.request({ ...request, shared, mostHeld })
+        if (answer instanceof ClusterFeed) return answer
+        // A backup has ended since the service told its memory, which is another one now.
+        if (answer.status !== 412) throw this.#refused(answer)
+      } catch (error) {
+        memory.close()
+        throw error
+      }
+      memory.close()
+    }
+    const answer = await ClusterFeed.request({ ...request, shared: null })
+    if (answer instanceof ClusterFeed) return answer
     throw this.#refused(answer)
   }
 
@@ -73,25 +89,11 @@ export class ControlClient {
     return status === 204
   }
 
-  /** As `backup`, with clusters in the service's memory; null where we cannot look into it. */
-  async clusters(wish: BackupWish, signal?: AbortSignal): Promise<ClusterFeed | null> {
-    // Who is not there, or no service, is found out by who asks for a backup.
+  /** Null if the service has none, or this process may not share it. A service that is not there shows in the request. */
+  async #sharedMemory(signal?: AbortSignal): Promise<{ memory: SharedMemory; inode: number } | null> {
     const place = (await this.status(signal).catch(() => null))?.memory
-    const memory = place && SharedMemory.open(place)
-    if (!memory) return null
-    const mostHeld = Math.min(wish.buffer ?? place.bytes, place.bytes) * HELD_PART
-    const request = { path: this.#path, target: targetOf(wish), text: bodyOf(wish), mostHeld, signal }
-    try {
-      const answer = await ClusterFeed.request({ ...request, memory, inode: place.inode })
-      if (answer instanceof ClusterFeed) return answer
-      // A backup has ended meanwhile, and its memory with it.
-      if (answer.status !== 412) throw this.#refused(answer)
-      memory.close()
-      return null
-    } catch (error) {
-      memory.close()
-      throw error
-    }
+    const memory = place ? SharedMemory.open(place) : null
+    return memory && { memory, inode: place!.inode }
   }
 
   #ask(method: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
@@ -131,7 +133,6 @@ function targetOf(wish: BackupWish): string {
   if (wish.maxStall !== undefined) query.set('max-stall', String(wish.maxStall))
   if (wish.bwlimit !== undefined) query.set('bwlimit', String(wish.bwlimit))
   if (wish.uuid !== undefined) query.set('uuid', wish.uuid)
-  if (wish.checksums === false) query.set('checksums', 'no')
   return `/backup?${query}`
 }
 

@@ -1,12 +1,14 @@
-/** One request to a service, and what comes for it, which a parser takes in as it arrives. */
+/** One request to a service that changes to our own protocol, and what comes for it, which a parser takes in as it arrives. */
 
 import { connect, type Socket } from 'node:net'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Feeder, type Parser } from '../../protocol/feeder.ts'
-import { type Head, parseHead, parseText } from './chunked.ts'
+import { type Head, parseHead, parseText } from './http-head.ts'
 
 /** The largest answer that is not what was asked for. */
 const MAX_ANSWER = 1 << 20
+
+const SWITCHING_PROTOCOLS = 101
 
 /** An answer that is not what was asked for. */
 export interface Refusal {
@@ -19,14 +21,12 @@ interface ExchangeOptions {
   path: string
   /** What is asked for, of HTTP. */
   target: string
-  headers?: string[]
+  headers: readonly string[]
   /** The body of the request, JSON. */
   text: string
   signal?: AbortSignal
-  /** The status that means that it comes. */
-  status: number
-  /** Takes in what comes behind the head; where it ends before `whole` was called, something is wrong. */
-  body(headers: Head['headers']): Parser
+  /** Takes in what comes behind the head. If the connection ends before `whole` was called, that is an error. */
+  body(): Parser
   /** It is over, well or not. */
   ended(): void
 }
@@ -42,7 +42,7 @@ export class Exchange {
   #state: 'open' | 'whole' | VmapipeError = 'open'
 
   constructor(options: ExchangeOptions) {
-    const { path, target, headers = ['Connection: close'], text, signal } = options
+    const { path, target, headers, text, signal } = options
     this.#options = options
     this.answer = new Promise((resolve, reject) => {
       this.#answer = { resolve, reject }
@@ -107,8 +107,8 @@ export class Exchange {
 
   *#session(): Parser {
     const { status, headers } = yield* parseHead()
-    if (status === this.#options.status) {
-      const body = this.#options.body(headers)
+    if (status === SWITCHING_PROTOCOLS) {
+      const body = this.#options.body()
       this.#answer.resolve(null)
       return yield* body
     }

@@ -4,7 +4,7 @@
  *   GET /status      what is served and what is going on, as JSON
  *   GET /metrics     the same for Prometheus
  *   GET /backup      a backup: the body of the response is the archive (see request.ts for what it takes); with
- *                    `Upgrade: vmapipe-clusters` its clusters, for who looks into our memory (see handover/messages.ts)
+ *                    `Upgrade: vmapipe-clusters` its clusters, for another vmapipe (see handover/messages.ts)
  *   DELETE /backup   gives up the one that runs
  */
 
@@ -18,10 +18,11 @@ import type { BackupRequest, ControlledService } from './controlled-service.ts'
 import { handover } from './handover/handover.ts'
 import { Upgrade, wantsHandover } from './handover/upgrade.ts'
 import { metricsOf } from './metrics.ts'
-import { COMPLETE, OUTCOME } from './outcome.ts'
 import { readRequest } from './request.ts'
 
-export { OUTCOME }
+/** The trailer that says that an archive is whole. A response that is not whole ends without its last chunk. */
+export const OUTCOME = 'Vmapipe-Outcome'
+const COMPLETE = 'complete'
 
 /** Clients at once: everybody who may connect is a friend, but one in a loop is not to take all memory. */
 const MAX_CONNECTIONS = 100
@@ -109,7 +110,7 @@ export class ControlServer {
     await this.#backUpFor(response, wanted, response)
   }
 
-  /** A backup of which the clusters are told to who looks into our memory. */
+  /** A backup whose clusters go to another process: in our memory, which it shares, or inline. */
   async #handOver(request: IncomingMessage, upgrade: Upgrade): Promise<void> {
     try {
       if (!/^\/backup(\?|$)/.test(request.url ?? ''))
@@ -118,10 +119,12 @@ export class ControlServer {
       this.#service.checkBackup(wanted)
       // From here on nothing waits: it is the memory of this backup.
       const { shared, place } = this.#service.memory
-      if (shared === null || place?.inode !== upgrade.inode)
+      const { inode } = upgrade
+      if (inode !== null && place?.inode !== inode)
         return upgrade.refuse(412, report('the memory is another one by now'))
       const socket = upgrade.accept()
-      await this.#backUpFor(socket, wanted, handover({ socket, memory: shared }))
+      const memory = inode === null ? null : shared
+      await this.#backUpFor(socket, wanted, handover({ socket, memory }))
     } catch (error) {
       const { message, hint } = asVmapipeError(error)
       upgrade.refuse(statusOf(error), report(message, hint))
@@ -158,7 +161,7 @@ function encoded(value: unknown): Buffer {
 
 function json(response: ServerResponse, code: number, value: unknown): void {
   const text = encoded(value)
-  // With its length: chunks are for archives alone, and `vmapipe backup --attach` takes no other answer in chunks.
+  // With its length: `vmapipe backup --attach` takes no answer in chunks.
   response.writeHead(code, { 'Content-Type': 'application/json', 'Content-Length': text.length }).end(text)
 }
 

@@ -9,11 +9,9 @@ import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { ClusterItem, Manifest } from '../../core/items.ts'
 import { type BoundStage, defineStage, type SurroundedRun, z } from '../../core/stage.ts'
 import { type ConfigFiles, namedConfigs, readConfigs } from '../../stages/cluster-source/config-files.ts'
-import { vmaDeframer } from '../../stages/vma-deframer.ts'
 import { vmaFramer } from '../../stages/vma-framer.ts'
 import { type BackupWish, ControlClient } from '../control/client.ts'
 import { confirmation, feedSource } from '../control/handover/feed-source.ts'
-import { serviceSource } from '../control/service-source.ts'
 import { Watch } from '../control/watch.ts'
 import { type LiveBackupStatus, PIECE_CLUSTERS } from '../live-backup.ts'
 import { tellPointInTime } from '../point-in-time.ts'
@@ -53,8 +51,6 @@ export async function runAttached<Result>(
     buffer: interceptor.buffer,
     maxStall: interceptor['max-stall'],
     bwlimit: rate,
-    // They are made here, where they cost the guest nothing.
-    checksums: false,
   }
   const stages = await ask(client, wish, rest, either(archive.signal, signal))
   const told = once((since: number) => tellPointInTime(inform, since))
@@ -101,7 +97,7 @@ async function chosen(
   return left
 }
 
-/** The pipeline: from the service's memory if this process can share it, else from an archive that the service sends. */
+/** The pipeline, which begins with what the service hands over. */
 async function ask(
   client: ControlClient,
   wish: BackupWish,
@@ -110,14 +106,9 @@ async function ask(
 ): Promise<BoundStage[]> {
   // An extent in a slow sink holds memory that a write of the guest may need.
   const patient = rest.map(withSmallExtents)
-  const feed = await client.clusters(wish, signal)
-  if (feed !== null) {
-    // Nothing may be finished before the service says that its memory was whole.
-    return [feedSource({ feed }), counted(), ...patient.slice(0, -1), confirmation({ feed }), ...patient.slice(-1)]
-  }
-  const response = await client.backup(wish, signal)
-  // Nothing is copied: extents become clusters and extents again.
-  return [serviceSource({ response }), vmaDeframer(), counted(), ...patient]
+  const feed = await client.backup(wish, signal)
+  // Nothing may be finished before the service says that its memory was whole.
+  return [feedSource({ feed }), counted(), ...patient.slice(0, -1), confirmation({ feed }), ...patient.slice(-1)]
 }
 
 function withSmallExtents(stage: BoundStage): BoundStage {
@@ -130,7 +121,7 @@ function withSmallExtents(stage: BoundStage): BoundStage {
 async function reason(watch: Watch, error: unknown): Promise<unknown> {
   if (!(error instanceof VmapipeError)) return error
   if (error === watch.givenUp.reason) return new VmapipeError('FAILED', error.message, { cause: error })
-  const cut = error.stage === 'source' || error.stage === 'confirmation' || error.code === 'INCOMPLETE'
+  const cut = error.stage === 'source' || error.stage === 'confirmation'
   if (!cut) return error
   const outcome = await watch.outcome()
   const told = outcome === null ? "the service that is the guest's disk broke off" : (outcome.error ?? error.message)

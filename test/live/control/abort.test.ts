@@ -20,6 +20,8 @@ async function start(t: TestContext, ...flags: string[]): Promise<{ serving: Ser
   return { dir, serving: await serve(t, drives, ['--buffer', '16MiB', ...flags], dir) }
 }
 
+const WITHOUT_COMPILED_CODE = join(import.meta.dirname, '../../support/no-compiled-code.mjs')
+
 /** Readers that begin and take nothing more. */
 const readers = {
   curl: async (serving: Serving) => {
@@ -34,23 +36,29 @@ const readers = {
       },
     }
   },
-  '`vmapipe backup --attach`': async (serving: Serving, t: TestContext, dir: string) => {
-    const archive = join(dir, 'vm.vma')
-    const child = startCli(['backup', '--attach', serving.control, '--quiet', '-o', archive, '--bwlimit', '20MiB/s'])
-    t.after(() => child.kill('SIGKILL'))
-    child.stderr.resume()
-    const exit = once(child, 'exit')
-    for (let status = await serving.status(); !status.backup?.clusters.scanned; status = await serving.status())
-      await sleep(10)
-    child.kill('SIGSTOP')
-    return {
-      gone: async () => {
-        child.kill('SIGCONT')
-        assert.deepEqual(await exit, [1, null])
-        assert.equal(existsSync(archive), false)
-      },
-    }
-  },
+  '`vmapipe backup --attach`': (serving: Serving, t: TestContext, dir: string) => attached(serving, t, dir),
+  '`vmapipe backup --attach` without shared memory': (serving: Serving, t: TestContext, dir: string) =>
+    attached(serving, t, dir, { NODE_OPTIONS: `--import ${WITHOUT_COMPILED_CODE}` }),
+}
+
+async function attached(serving: Serving, t: TestContext, dir: string, env: Record<string, string> = {}) {
+  const archive = join(dir, 'vm.vma')
+  const child = startCli(['backup', '--attach', serving.control, '--quiet', '-o', archive, '--bwlimit', '20MiB/s'], {
+    env,
+  })
+  t.after(() => child.kill('SIGKILL'))
+  child.stderr.resume()
+  const exit = once(child, 'exit')
+  for (let status = await serving.status(); !status.backup?.clusters.scanned; status = await serving.status())
+    await sleep(10)
+  child.kill('SIGSTOP')
+  return {
+    gone: async () => {
+      child.kill('SIGCONT')
+      assert.deepEqual(await exit, [1, null])
+      assert.equal(existsSync(archive), false)
+    },
+  }
 }
 
 describe('a backup whose reader hangs', { timeout: 2 * timeout }, () => {

@@ -1,6 +1,6 @@
 /**
- * Clusters of a service as they come, in its memory. What is held for long is copied and given back: the service's memory
- * is for old data that a guest waits to overwrite.
+ * Clusters of a service as they come: in its memory if we share it, otherwise inline. What is held for long is copied and given
+ * back: the service's memory is for old data that a guest waits to overwrite.
  */
 
 import { Bell } from '../../../core/bell.ts'
@@ -34,11 +34,10 @@ interface FeedOptions {
   target: string
   /** The body of the request, JSON. */
   text: string
-  memory: SharedMemory
-  /** Of this memory. */
-  inode: number
-  /** Bytes of it that may be held without copying. */
-  mostHeld: number
+  /** Of the service; null if all data is to come inline. The feed closes it if it is made. */
+  shared: { memory: SharedMemory; inode: number } | null
+  /** Bytes of the shared memory that may be held without copying. */
+  mostHeld?: number
   signal?: AbortSignal
 }
 
@@ -50,7 +49,7 @@ interface Told {
 
 export class ClusterFeed {
   readonly #exchange: Exchange
-  readonly #memory: SharedMemory
+  readonly #memory: SharedMemory | null
   readonly #mostHeld: number
   readonly #ready: (ClusterItem | Told)[] = []
   #manifest: Manifest | null = null
@@ -64,13 +63,15 @@ export class ClusterFeed {
   /** Rings when there is an item, when room is wanted, and at the end. */
   readonly #bell = new Bell()
 
-  private constructor({ memory, inode, mostHeld, ...request }: FeedOptions) {
-    this.#memory = memory
+  private constructor({ shared, mostHeld = 0, ...request }: FeedOptions) {
+    this.#memory = shared?.memory ?? null
     this.#mostHeld = mostHeld
     this.#exchange = new Exchange({
       ...request,
-      headers: ['Connection: Upgrade', `Upgrade: ${PROTOCOL}`, `${MEMORY}: ${inode}`],
-      status: 101,
+      headers: [
+        ...['Connection: Upgrade', `Upgrade: ${PROTOCOL}`],
+        ...(shared === null ? [] : [`${MEMORY}: ${shared.inode}`]),
+      ],
       body: () => this.#body(),
       ended: () => this.#bell.ring(),
     })
@@ -114,12 +115,12 @@ export class ClusterFeed {
     this.#room?.release()
     this.#room = null
     for (const item of this.#ready.splice(0)) if ('release' in item) item.release()
-    this.#memory.close()
+    this.#memory?.close()
   }
 
   async #take({ message, number }: Told, budget: Budget): Promise<Run> {
     const { drive, first, count, length, offset } = message
-    const bytes = this.#memory.memory.subarray(offset, offset + length)
+    const bytes = this.#memory!.memory.subarray(offset, offset + length)
     if (this.#held + length <= this.#mostHeld) {
       this.#held += length
       const lease = new Lease(length, () => {
@@ -176,7 +177,7 @@ export class ClusterFeed {
     if (length !== bytes || length > MOST_BYTES) throw odd('clusters have another length')
     if (kind === Kind.INLINE) return yield* this.#inline(message)
     if (kind !== Kind.SHARED) throw odd('a message that nobody knows')
-    if (offset + length > this.#memory.memory.length) throw odd('data lies outside the memory')
+    if (offset + length > (this.#memory?.memory.length ?? 0)) throw odd('the data is not in the memory')
     const number = this.#count
     this.#count = (number + 1) >>> 0
     return { message, number }

@@ -21,16 +21,17 @@ const BATCH_MS = 2
 
 export const handover = defineStage({
   name: 'handover',
-  summary: 'tells another process where clusters are in memory',
+  summary: 'gives clusters to another process: where they are in shared memory, or their data',
   input: 'clusters',
   output: 'nothing',
-  options: z.strictObject({ socket: z.custom<Socket>(), memory: z.instanceof(Buffer) }),
+  options: z.strictObject({ socket: z.custom<Socket>(), memory: z.instanceof(Buffer).nullable() }),
   create: ({ socket, memory }, { signal }) => new Handover(socket, memory, signal),
 })
 
 class Handover implements SinkBody<ClusterItem> {
   readonly #socket: Socket
-  readonly #memory: Buffer
+  /** Shared with the other process; null if all data goes inline. */
+  readonly #memory: Buffer | null
   /** By the number of the message that told of them. */
   readonly #lent = new Map<number, Run>()
   #count = 0
@@ -44,7 +45,7 @@ class Handover implements SinkBody<ClusterItem> {
   /** Rings when something has become of the socket, or everything is back. */
   readonly #bell = new Bell()
 
-  constructor(socket: Socket, memory: Buffer, signal: AbortSignal) {
+  constructor(socket: Socket, memory: Buffer | null, signal: AbortSignal) {
     this.#socket = socket
     this.#memory = memory
     // Which ends all waiting.
@@ -105,8 +106,9 @@ class Handover implements SinkBody<ClusterItem> {
     }
     const length = run.byteLength
     const [block] = blocks
-    if (blocks.length === 1 && block.buffer === this.#memory.buffer && !isFragment(run)) {
-      const offset = block.byteOffset - this.#memory.byteOffset
+    const memory = this.#memory
+    if (memory !== null && blocks.length === 1 && block.buffer === memory.buffer && !isFragment(run)) {
+      const offset = block.byteOffset - memory.byteOffset
       this.#lent.set(this.#count, run)
       this.#count = (this.#count + 1) >>> 0
       this.#tell({ kind: Kind.SHARED, drive, first, count, length, offset })

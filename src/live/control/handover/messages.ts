@@ -1,18 +1,18 @@
 /**
- * What a service and a process that archives for it say to each other, once they have agreed on it: `GET /backup` with
- * `Upgrade: vmapipe-clusters`, and 101 for an answer. Numbers are big-endian, messages of the service have 24 bytes:
+ * What a service and a process that archives for it say to each other. It begins with a request of HTTP: `POST /backup` with
+ * `Upgrade: vmapipe-clusters`, and 101 as the answer. Numbers are big-endian, messages of the service have 24 bytes:
  *
  *   0   kind        8 bits
  *   1   drive       8 bits, dev_id
  *   4   first       32 bits, cluster
  *   8   count       32 bits, of clusters
- *   12  length      32 bits, bytes that lie somewhere
- *   16  offset      64 bits, where in the service's memory
+ *   12  length      32 bits, bytes of data
+ *   16  offset      64 bits, where the data is in the service's memory
  *
  * MANIFEST   first of all; behind it come `length` bytes, which are the header of an archive (formats/vma/header.ts)
  * ZEROES     clusters that read as zeroes
- * SHARED     clusters of which the data lies in the service's memory, until it is given back
- * INLINE     clusters of which the data comes behind the message
+ * SHARED     clusters whose data is in the service's memory until it is given back; only if the other side shares that memory
+ * INLINE     clusters whose data comes behind the message
  * END        every cluster has been told
  * WHOLE      everything has been given back in time: the archive made of it is whole
  *
@@ -23,7 +23,10 @@ import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../../../core/g
 import type { Manifest } from '../../../core/items.ts'
 
 export const PROTOCOL = 'vmapipe-clusters'
-/** A header of the request: the inode of the memory that is looked into. Where it is another one by now, 412 is the answer. */
+/**
+ * A header of the request: the inode of the service's memory that the other side shares. If that memory is another one by now, 412
+ * is the answer. Without the header all data comes inline.
+ */
 export const MEMORY = 'Vmapipe-Memory'
 
 export const MESSAGE_BYTES = 24

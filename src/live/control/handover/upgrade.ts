@@ -33,9 +33,10 @@ export class Upgrade {
     socket.on('end', () => socket.destroy())
   }
 
-  /** Of the memory that the other side looks into; NaN where it does not say. */
-  get inode(): number {
-    return Number(this.#request.headers[MEMORY.toLowerCase()] ?? Number.NaN)
+  /** Inode of the memory that the other side shares; null if it shares none and all data is to go inline. */
+  get inode(): number | null {
+    const given = this.#request.headers[MEMORY.toLowerCase()]
+    return given === undefined ? null : Number(given)
   }
 
   /** The request's body: so much is read as was announced. */

@@ -72,8 +72,7 @@ async function service(t: TestContext, send: (socket: Socket, returned: () => nu
   const request = (mostHeld = 8 << 20, signal?: AbortSignal) =>
     ClusterFeed.request({
       ...{ path, target: '/backup?x=y', text: '{}', mostHeld, signal },
-      memory: SharedMemory.open(memory.place!)!,
-      inode: 7,
+      shared: { memory: SharedMemory.open(memory.place!)!, inode: 7 },
     })
   const open = async (mostHeld?: number, signal?: AbortSignal) => {
     const feed = await request(mostHeld, signal)

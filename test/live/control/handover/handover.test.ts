@@ -26,8 +26,7 @@ async function served(t: TestContext, size = 8 * MiB, flags: string[] = []) {
 }
 
 async function feedOf(t: TestContext, serving: Serving, wish = {}): Promise<ClusterFeed> {
-  const feed = await serving.client.clusters(wish)
-  assert.ok(feed !== null)
+  const feed = await serving.client.backup(wish)
   t.after(() => feed.close())
   return feed
 }

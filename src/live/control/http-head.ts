@@ -1,7 +1,6 @@
 /**
- * A response of HTTP/1.1 (RFC 9112) as a parser over a Feeder: so the archive's bytes go from the kernel to where they
- * belong, in large reads. Node's own parser gives each 64 KiB in memory of its own, and collecting that costs more
- * than everything else together.
+ * The head of an HTTP/1.1 response (RFC 9112), and a short body, as parsers over a Feeder. What comes behind the head is then read
+ * by the same feeder: it goes from the kernel directly to where it belongs.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
@@ -11,14 +10,6 @@ export interface Head {
   status: number
   /** Names in lower case. */
   headers: ReadonlyMap<string, string>
-}
-
-/** Where a body's bytes are put. */
-export interface Room {
-  /** At most `most` bytes, not none; null where there is no room until the parser is woken. */
-  next(most: number): Uint8Array | null
-  /** They are there. */
-  filled(bytes: number): void
 }
 
 const MAX_LINE = 4096
@@ -31,34 +22,12 @@ export function* parseHead(): Parser<Head> {
   return { status: Number(code), headers: yield* parseFields() }
 }
 
-/** "Chunked Transfer Coding": the body into `room`; gives the trailers, without which nothing is whole. */
-export function* parseChunks(room: Room): Parser<ReadonlyMap<string, string>> {
-  for (;;) {
-    const [, digits] = /^([0-9a-f]{1,12})(?:[ \t]*;.*)?$/i.exec(yield* parseLine()) ?? []
-    if (digits === undefined) throw odd('a chunk without its size')
-    const size = Number.parseInt(digits, 16)
-    if (size === 0) return yield* parseFields()
-    yield* fill(room, size)
-    if ((yield* parseLine()) !== '') throw odd('a chunk that is longer than it says')
-  }
-}
-
 /** A body of so many bytes, as text. */
 export function* parseText(length: number): Parser<string> {
   const parts: Buffer[] = []
   for (let left = length; left > 0; left -= parts.at(-1)!.length)
     parts.push(Buffer.from(yield Math.min(left, MAX_NEED)))
   return Buffer.concat(parts).toString()
-}
-
-function* fill(room: Room, size: number): Parser {
-  for (let left = size; left > 0; ) {
-    const into = room.next(left)
-    yield into
-    if (into === null) continue
-    room.filled(into.byteLength)
-    left -= into.byteLength
-  }
 }
 
 function* parseFields(): Parser<ReadonlyMap<string, string>> {
@@ -73,7 +42,7 @@ function* parseFields(): Parser<ReadonlyMap<string, string>> {
   throw odd('headers without end')
 }
 
-/** Lines are few: what stands behind one is not read with it, but for a little. */
+/** Reads byte by byte: heads are short, and what follows one is not read with it. */
 function* parseLine(): Parser<string> {
   let line = ''
   for (;;) {
