@@ -9,21 +9,9 @@ import { CONFIG, sha256, writeGuest } from '../cli/guest.ts'
 import { SSH_HOST, startSshd } from '../support/sshd.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
+import { FOLDER, run, succeeds } from './running.ts'
 
 const limits = { timeout: 60_000 }
-const FOLDER = join(import.meta.dirname, '../../pipelines')
-
-/** Runs a pipeline of the repository with these parameters. */
-function run(name: string, params: Record<string, string>, input?: Uint8Array) {
-  const settings = Object.entries(params).flatMap(([key, value]) => ['--set', `${key}=${value}`])
-  return vmapipe(['run', join(FOLDER, name), ...settings], { input })
-}
-
-async function succeeds(outcome: ReturnType<typeof run>) {
-  const { code, stdout, stderr } = await outcome
-  assert.equal(code, 0, stderr)
-  return stdout
-}
 
 function restoredWhole(dir: string, guest: ReturnType<typeof writeGuest>): void {
   assert.equal(sha256(join(dir, 'disk-drive-scsi0.raw')), guest.sha256)
@@ -83,20 +71,38 @@ test('custom-stage.ts writes a sum that sha256sum agrees with', { ...limits, ...
   await succeeds(run('restore-file.yaml', { ARCHIVE, DIR: join(dir, 'out') }))
 })
 
-test('every pipeline is one of those above, says how it is run, and is good as it stands', limits, async () => {
-  const env = Object.fromEntries(['DISK', 'CONFIG', 'ARCHIVE', 'TARGET', 'SOURCE', 'DIR'].map((name) => [name, 'x']))
-  const source = readFileSync(import.meta.filename, 'utf8')
-  const files = globSync('*.{yaml,ts}', { cwd: FOLDER })
-  assert.ok(files.length >= 11)
-  for (const file of files) {
-    assert.ok(source.includes(`'${file}'`), `${file} is run by a test`)
-    const text = readFileSync(join(FOLDER, file), 'utf8')
-    assert.match(text, new RegExp(`vmapipe run pipelines/${basename(file)}`))
-    if (file.endsWith('.yaml')) assert.match(text, /^# yaml-language-server: \$schema=\.\/pipeline\.schema\.json\n/)
-    const { pipeline } = await loadPipeline(join(FOLDER, file), { env })
-    assert.ok(pipeline.stages.length > 2)
-  }
-})
+test(
+  'every pipeline is one of those that are tested here, says how it is run, and is good as it stands',
+  limits,
+  async () => {
+    const names = [
+      'DISK',
+      'CONFIG',
+      'ARCHIVE',
+      'TARGET',
+      'SOURCE',
+      'DIR',
+      'CONTROL',
+      'QMP',
+      'DOMAIN',
+      'RECIPIENT',
+      'KEY',
+    ]
+    const env = Object.fromEntries([...names, 'DEVICE0', 'DEVICE1'].map((name) => [name, 'x']))
+    const tests = globSync('*.test.ts', { cwd: import.meta.dirname })
+    const source = tests.map((name) => readFileSync(join(import.meta.dirname, name), 'utf8')).join('')
+    const files = globSync('*.{yaml,ts}', { cwd: FOLDER })
+    assert.ok(files.length >= 11)
+    for (const file of files) {
+      assert.ok(source.includes(`'${file}'`), `${file} is run by a test`)
+      const text = readFileSync(join(FOLDER, file), 'utf8')
+      assert.match(text, new RegExp(`vmapipe run pipelines/${basename(file)}`))
+      if (file.endsWith('.yaml')) assert.match(text, /^# yaml-language-server: \$schema=\.\/pipeline\.schema\.json\n/)
+      const { pipeline } = await loadPipeline(join(FOLDER, file), { env })
+      assert.ok(pipeline.stages.length > 2)
+    }
+  },
+)
 
 test('--check says what a pipeline would do, and does nothing', limits, async (t) => {
   const dir = tmpDir(t)
