@@ -1,4 +1,4 @@
-/** Decides where a compressed archive ends, for all codecs. The rule is in ../behind.ts. */
+/** Decides where a compressed archive ends, for all codecs. The rule is in core/behind.ts. */
 
 import { hex } from '../core/behind.ts'
 import { VmapipeError } from '../core/errors.ts'

@@ -62,7 +62,7 @@ export async function walkFrames(
       frames.add(frame.bytes, frame.contentBytes)
       if (frames.length > most) throw tooMany(frames.count)
       offset += frame.bytes
-      // Bytes behind the footer do not belong to the archive (stages/behind.ts).
+      // Bytes behind the footer do not belong to the archive (core/behind.ts).
       if (frame.contentBytes === 0 && frame.bytes <= TAIL_SIZE && (await walk.isFooted(offset))) break
     }
   } catch (error) {

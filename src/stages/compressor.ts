@@ -1,6 +1,6 @@
 /**
  * Compresses the archive in independent frames, so that frames are compressed and decompressed in parallel and damage stays within
- * one frame. A frame has whole chunks as long as they fit. The row of frames is what zstd, lz4 and gzip read. The archive's header and
+ * one frame. A frame has whole chunks as long as they fit. The zstd, lz4 and gzip tools read frames that follow each other as one file. The archive's header and
  * its trailer have frames of their own, so that a reader that looks something up there reads nothing else.
  */
 

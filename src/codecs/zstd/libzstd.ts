@@ -1,7 +1,7 @@
 /**
  * Calls libzstd, which is part of Node and exported by it, by koffi: whole frames from memory to memory. Node's own zlib makes a
  * stream of every frame, with memory and a copy of its own, which takes as long as a small frame itself. `libzstd()` is null if koffi
- * cannot be loaded or Node exports nothing. The fallback is then Node's zlib (zstd-frames.ts).
+ * cannot be loaded or Node exports nothing. The fallback is then Node's zlib (frames.ts).
  */
 
 import { loadKoffi } from '../../system/koffi.ts'

@@ -1,7 +1,6 @@
 /**
  * Encodes and decodes LZ4 frames (lz4_Frame_format.md, version 1.6.4): the header, and the fields between the blocks. Nothing here
- * reads: whoever reads the bytes of a frame, from a stream, a file or memory, goes through it by `readLz4Header` and
- * `decodeLz4BlockSize`. Integers are little endian. Section names in the comments are those of that page.
+ * reads. All readers of a frame (of a stream, a file or memory) go through it by `readLz4Header` and `decodeLz4BlockSize`. Integers are little endian. Section names in the comments are those of that page.
  */
 
 import { VmapipeError } from '../../core/errors.ts'

@@ -1,7 +1,7 @@
 /**
  * Decodes the structure of zstd frames (RFC 8878) without the content of blocks. That is enough to know where a frame ends, and
- * to notice a frame that is cut short even if the codec does not. Nothing here reads: whoever reads the bytes of a frame, from a
- * stream, a file or memory, goes through it by `readZstdHeader` and `ZstdParts`. Integers are little endian.
+ * to notice a frame that is cut short even if the codec does not. Nothing here reads. All readers of a frame (of a
+ * stream, a file or memory) go through it by `readZstdHeader` and `ZstdParts`. Integers are little endian.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
