@@ -37,3 +37,8 @@ export function moved(outputs: Budget, content: readonly Uint8Array[], leases: r
   })
   return new Chunk([slab.buffer.subarray(0, length)], [slab])
 }
+
+/** Options of Node's zlib for content of `bytes` bytes: one buffer with a byte more, so that zlib does not allocate a second one. */
+export function wholeContent(bytes: number) {
+  return { chunkSize: Math.max(64, bytes + 1), maxOutputLength: Math.max(1, bytes) }
+}

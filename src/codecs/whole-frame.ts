@@ -22,6 +22,7 @@ import {
 import { xxh32 } from '../formats/lz4/xxh32.ts'
 import { readZstdHeader, ZSTD_HEADER_LIMIT, ZstdParts } from '../formats/zstd/frame.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
+import { wholeContent } from './content-memory.ts'
 import { decodeBlock, free, type Lz4Block } from './lz4/block.ts'
 import { PREFIX } from './lz4/codec.ts'
 import { damagedFrame } from './zlib-stream.ts'
@@ -112,9 +113,7 @@ function zstdFrameLength(frame: Buffer, offset: number): number {
 }
 
 async function decodeGzip(member: Buffer, content: Buffer): Promise<number> {
-  // One byte more than needed, so that zlib does not allocate a second buffer.
-  const settings = { chunkSize: Math.max(64, content.length + 1), maxOutputLength: Math.max(1, content.length) }
-  const bytes = await ungzip(member, settings)
+  const bytes = await ungzip(member, wholeContent(content.length))
   const { length } = bytes
   bytes.copy(content)
   discard(bytes)

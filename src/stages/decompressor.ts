@@ -32,16 +32,16 @@ export const decompressor = defineStage({
 })
 
 class Decompressor implements TransformBody<Chunk, Chunk> {
-  readonly #check = new StreamChecksum()
-  readonly #end = new ArchiveEnd(this.#check)
-  readonly #input = new PullInput(this.#check)
+  readonly #checksum = new StreamChecksum()
+  readonly #end = new ArchiveEnd(this.#checksum)
+  readonly #input = new PullInput(this.#checksum)
   readonly #plan: DecodingPlan
   readonly #signal: AbortSignal
   readonly #findings: Findings
   readonly #name: string
   readonly #warn: (message: string) => void
   #order: OrderedTasks | null = null
-  #outlet: ContentOutput | null = null
+  #output: ContentOutput | null = null
   #recovery: Recovery | null = null
   #decoding: Promise<void> = Promise.resolve()
   readonly #abort = () => this.#stop(this.#signal.reason)
@@ -64,7 +64,7 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     this.#begin(push)
     this.#input.end()
     await this.#decoding
-    this.#outlet!.flush()
+    this.#output!.flush()
     if (!this.#end.isFooted && !this.#end.isOver) this.#checkFooter()
   }
 
@@ -75,7 +75,7 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
 
   #checkFooter(): void {
     try {
-      this.#check.footer()
+      this.#checksum.footer()
     } catch (error) {
       this.#recovery!.reportUnknown(error)
     }
@@ -84,21 +84,21 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
   #begin(push: Push<Chunk>): void {
     if (this.#order !== null) return
     const report = (error: unknown) => recovery.report(error)
-    const outlet = new ContentOutput(this.#plan.outputs, this.#end, report, push)
-    const order = new OrderedTasks(this.#plan.inFlight, (chunk) => outlet.push(chunk))
+    const output = new ContentOutput(this.#plan.outputs, this.#end, report, push)
+    const order = new OrderedTasks(this.#plan.inFlight, (chunk) => output.push(chunk))
     const recovery = new Recovery(this.#findings, this.#name, order, this.#end)
-    this.#outlet = outlet
+    this.#output = output
     this.#order = order
     this.#recovery = recovery
     const context: DecoderContext = {
       ...this.#plan,
-      ...{ input: this.#input, check: this.#check, end: this.#end, order, recovery, warn: this.#warn },
+      ...{ input: this.#input, check: this.#checksum, end: this.#end, order, recovery, warn: this.#warn },
       onBehind: (offset, start) => {
         this.#findings.behind = { offset, within: 'archive' }
         this.#warn(behindText(this.#findings.behind, start))
       },
       onFormat: (format) => {
-        outlet.joins = format !== 'vma'
+        output.joins = format !== 'vma'
         this.#findings.compression = format === 'vma' ? null : { format, frames: 0, checked: 0 }
       },
     }
@@ -112,6 +112,6 @@ class Decompressor implements TransformBody<Chunk, Chunk> {
     this.#plan.outputs.close(error)
     await this.#order?.stop(error)
     await this.#decoding.catch(() => {})
-    this.#outlet?.clear()
+    this.#output?.clear()
   }
 }

@@ -56,7 +56,7 @@ describe('damage is an error of the clusters that it touches, which says where i
     for (const { status } of await Promise.allSettled(again)) assert.equal(status, 'rejected')
   })
 
-  test('in the header of an extent; and of its holes nobody says that they are zero', limits, async (t) => {
+  test('in the header of an extent; its holes are then not reported as zero', limits, async (t) => {
     const bytes = await archiveOf([IMAGE])
     const [, extent] = extentsIn(bytes)
     bytes[extent + 100] ^= 1

@@ -32,7 +32,7 @@ function alike(frames: number, { bytes, contentBytes }: Frame): MapBytes {
 }
 
 describe('a map of frames', { timeout: 180_000 }, () => {
-  test('tells the frame of every byte, whatever its pages', async () => {
+  test('finds the frame of every byte, in pages of any size', async () => {
     const random = seeded(3)
     const frames = Array.from({ length: 3_000_000 }, () => ({
       bytes: 8 + Math.floor(random() * 100),
@@ -55,7 +55,7 @@ describe('a map of frames', { timeout: 180_000 }, () => {
     }
   })
 
-  test('names the frames between two places that nobody has compared yet', async () => {
+  test('gives the frames between two places that have not been compared yet', async () => {
     const frames = Array.from({ length: 200 }, (_, n) => ({ bytes: 10, contentBytes: n % 3 === 0 ? 0 : 5 }))
     const table = await FrameTable.read(mapInMemory(mapOf(frames)), { total: most })
     const doubtful = async (from: number, to: number) => {

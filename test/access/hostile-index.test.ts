@@ -86,8 +86,8 @@ async function readEverything(
   return { refused, warned: warnings.length > 0 }
 }
 
-describe(`an index that lies is never believed (seed ${seed})`, () => {
-  test('whatever is changed in its table, though its checksums are right', limits, async (t) => {
+describe(`an index that is wrong is never believed (seed ${seed})`, () => {
+  test('any change of its table, although its checksums are right', limits, async (t) => {
     const archive = await archiveOf(IMAGES, { random: seeded(seed) })
     const table = tableOf(archive)
     assert.deepEqual(await readEverything(t, withTable(archive, table)), { refused: 0, warned: false })

@@ -84,7 +84,7 @@ describe('a cache of pieces', limits, () => {
     assert.ok(budget.highWater <= 2 * PIECE)
   })
 
-  test('loads ahead what is wanted soon, after what somebody waits for', async () => {
+  test('loads in advance only after the pieces that a reader waits for', async () => {
     const { cache, load, loaded } = rig(10, 1)
     cache.ahead([1, 2, 3].map((key) => ({ key, load: load(key) })))
     const { lease } = await cache.get(9, load(9))

@@ -68,10 +68,10 @@ describe('an index beside an archive', limits, () => {
     assert.deepEqual(warnings, [])
   })
 
-  test('is not made where it would be of no use', needs('zstd', 'gzip', 'lz4'), async (t) => {
+  test('is not made if it would be of no use', needs('zstd', 'gzip', 'lz4'), async (t) => {
     const ours = await written(t, {})
     assert.equal((await indexArchive({ archive: ours })).path, null)
-    // Its one frame of zstd is more than anybody wants to decode for one cluster.
+    // Its one frame of zstd is too large to decode for one cluster.
     const plain = join(tmpDir(t), 'a.vma')
     writeFileSync(plain, await archiveOf([Buffer.alloc(34 << 20, 'text')], foreign))
     for (const program of ['zstd', 'gzip', 'lz4']) {
@@ -102,7 +102,7 @@ describe('an index beside an archive', limits, () => {
     await assert.rejects(contentOf(other), { code: 'DAMAGED' })
   })
 
-  test(`is never believed where it is damaged (seed ${seed})`, async (t) => {
+  test(`is never believed if it is damaged (seed ${seed})`, async (t) => {
     for (const making of [foreign, { ...foreign, method: 'zstd', frame: 1 << 20 }]) {
       const archive = await written(t, making)
       await indexArchive({ archive })
@@ -123,7 +123,7 @@ describe('an index beside an archive', limits, () => {
     }
   })
 
-  test('whose map of frames lies, with checksums that are right, is not used', async (t) => {
+  test('whose map of frames is wrong although its checksums are right, is not used', async (t) => {
     const archive = await written(t, { ...foreign, method: 'zstd', frame: 1 << 20 })
     await indexArchive({ archive })
     const sidecar = (await readSidecar(archive))!

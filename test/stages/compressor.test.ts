@@ -149,7 +149,7 @@ test('a frame of more than 1 GiB is refused', () => {
   assert.throws(() => compressor({ frame: 2 ** 30 + 1 }), { message: /at most 1\.0 GiB/ })
 })
 
-test('frames become fewer, then smaller, where memory is short', () => {
+test('frames become fewer, then smaller, if memory is short', () => {
   const same = (bytes: number) => bytes
   assert.deepEqual(planFrames(new Budget(64 * MiB), 4 * MiB, 2, same), { frameSize: 4 * MiB, inFlight: 4 })
   assert.deepEqual(planFrames(new Budget(64 * MiB), 4 * MiB, 32, same), { frameSize: 4 * MiB, inFlight: 5 })

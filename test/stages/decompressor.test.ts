@@ -127,7 +127,7 @@ describe('frames one after the other', () => {
   })
 })
 
-/** Archives of several small frames, and where these begin. */
+/** Archives of several small frames, and the offsets of these frames. */
 async function archives(): Promise<{ name: string; bytes: Buffer; boundaries: number[]; checked: boolean }[]> {
   const joined = (name: string, frames: Buffer[], checked = true) => {
     const boundaries = frames.map((_, index) => Buffer.concat(frames.slice(0, index + 1)).length)
@@ -281,7 +281,7 @@ describe('memory', () => {
   /** The same of 16 MiB, all of one byte. */
   const longFrame = (header: string) => Buffer.from(`28b52ffd${header}${'02001000'.repeat(127)}03001000`, 'hex')
 
-  test('a window of more than 128 MiB is refused, whatever the codec would do', { timeout }, async () => {
+  test('a window of more than 128 MiB is refused, although the codec could decode it', { timeout }, async () => {
     const refused = { code: 'FAILED', message: /256\.0 MiB of memory/, hint: 'allow a --buffer of 256MiB' }
     await assert.rejects(decompress(longFrame('0090')), refused)
     await assert.rejects(decompress(longFrame('00b0')), { code: 'DAMAGED', message: /4\.0 GiB of memory/ })
@@ -312,7 +312,7 @@ describe('memory', () => {
     await assert.rejects(decompress(lz4), { code: 'DAMAGED', message: /65537 bytes long/, where: { offset: 15 } })
   })
 
-  test('bombs of every kind come out in pieces, whatever the budget', {
+  test('bombs of every kind are decoded in pieces, with any budget', {
     ...needs('zstd', 'lz4', 'gzip'),
     timeout,
   }, async () => {
@@ -390,7 +390,7 @@ describe('memory', () => {
   })
 })
 
-test('the order stays whatever the frames are like', { timeout }, async () => {
+test('the order stays the same for frames of any kind', { timeout }, async () => {
   const pieces = Array.from({ length: 60 }, (_, index) =>
     index % 3 === 0 ? Buffer.alloc(900_000, index) : halfCompressible(1 + index * 7001, index),
   )

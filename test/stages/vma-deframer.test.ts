@@ -104,7 +104,7 @@ describe('a deframer that goes on behind damage', { timeout }, () => {
   }
 
   for (const missing of [512, 4096, 8192]) {
-    test(`loses one extent where ${missing} bytes of it are missing`, async () => {
+    test(`loses one extent if ${missing} bytes of it are missing`, async () => {
       const archive = await archiveOf()
       const cut = extentAt(1) + 512
       const { came, lines } = await read(archive.subarray(0, cut), archive.subarray(cut + missing))
@@ -157,7 +157,7 @@ describe('a deframer that goes on behind damage', { timeout }, () => {
     }
   })
 
-  test('passes over whatever is behind an end, and says where it begins', async () => {
+  test('skips all bytes behind an end, and says where they begin', async () => {
     const archive = await archiveOf()
     for (const behind of [archive.subarray(-512), Buffer.from('x'), archive, Buffer.alloc(9000)]) {
       const { came, lines, findings } = await read(archive, behind)
@@ -210,7 +210,7 @@ describe('a deframer that goes on behind damage', { timeout }, () => {
     assert.deepEqual(await suspectAt(extentAt(1) + 512), [], 'a header has a checksum of its own')
   })
 
-  test('holds all in doubt where nobody remembers what came', async () => {
+  test('suspects all clusters if it no longer knows which came from these bytes', async () => {
     const extents = Array.from({ length: 200 }, (_, cluster) => [{ drive: 1, cluster, mask: 1 }])
     const archive = forge({ drives: [{ ...DRIVE, size: 200 * CLUSTER_SIZE }], extents })
     const error = new VmapipeError('DAMAGED', 'too late')

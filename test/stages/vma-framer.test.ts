@@ -32,7 +32,9 @@ test('an extent does not wait to be full for memory that it holds itself', { tim
   assert.equal(budget.used, 0)
 })
 
-test('an extent is as full as it can be where its clusters are what it holds', { timeout: 60_000 }, async () => {
+test('an extent is as full as possible if it holds only the memory of its own clusters', {
+  timeout: 60_000,
+}, async () => {
   const budget = new Budget(64 * MiB)
   const slabs = await Promise.all(Array.from({ length: 29 }, () => budget.take(4 * CLUSTER_SIZE)))
   const runs = slabs.map((slab, index) => new Run(1, index * 4, 4, [slab.buffer.fill(1)], null, [slab]))

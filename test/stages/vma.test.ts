@@ -178,7 +178,7 @@ test('slots of dev_id 0 are passed over, wherever they are', { timeout }, async 
 
 describe('an archive with checksums', { timeout }, () => {
   for (const index of [true, false]) {
-    test(`${index ? 'and' : 'without'} an index comes back, and is the same to who does not know of either`, async () => {
+    test(`${index ? 'with' : 'without'} an index comes back, and readers that know neither read the same`, async () => {
       const archive = await frameChecked(sample(), { index })
       assert.ok((await frameChecked(await deframe(archive, 999), { index })).equals(archive))
       const plain = await frame(sample(), 2)
@@ -227,7 +227,7 @@ describe('an archive with checksums', { timeout }, () => {
     })
   })
 
-  test('of an algorithm that nobody knows yet is taken without a look at its data', async () => {
+  test('of an unknown algorithm is accepted, and its data is not checked', async () => {
     const archive = await frameChecked(sample())
     const extent = archive.subarray(12800, 13312)
     extent[40 + 58 * 8 + 2] = 99

@@ -17,6 +17,7 @@ import {
   memberLength,
 } from '../../formats/gzip/member.ts'
 import { passFooter } from '../archive-footer.ts'
+import { wholeContent } from '../content-memory.ts'
 import { collectSize, type DecoderContext, STREAM_PIECE } from '../decoder-context.ts'
 import type { FrameSequence, Part } from '../frame-sequence.ts'
 import type { FrameStart, PullInput } from '../pull-input.ts'
@@ -84,7 +85,7 @@ async function decodeOurs({ order, outputs, recovery }: DecoderContext, slab: Sl
   let content: Buffer | null = null
   const lease = await outputs.charge(size, () => content && discard(content))
   slab.retain()
-  const settings = { chunkSize: Math.max(64, size + 1), maxOutputLength: Math.max(1, size) }
+  const settings = wholeContent(size)
   const work = async () => {
     try {
       content = await decompress(member, settings)

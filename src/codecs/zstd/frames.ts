@@ -2,6 +2,7 @@
 
 import { promisify } from 'node:util'
 import { constants, createZstdCompress, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { wholeContent } from '../content-memory.ts'
 import { type Context, type Libzstd, libzstd } from './libzstd.ts'
 
 interface ZstdFrames {
@@ -85,13 +86,8 @@ export function byLibzstd(native: Libzstd): ZstdFrames {
 const { ZSTD_c_compressionLevel, ZSTD_c_checksumFlag, ZSTD_d_windowLogMax, ZSTD_e_end } = constants
 const decompress = promisify(zstdDecompress)
 
-/** One byte more than needed, so that zlib does not allocate a second buffer. */
 function decoding({ byteLength }: Buffer) {
-  return {
-    chunkSize: Math.max(64, byteLength + 1),
-    maxOutputLength: Math.max(1, byteLength),
-    params: { [ZSTD_d_windowLogMax]: 31 },
-  }
+  return { ...wholeContent(byteLength), params: { [ZSTD_d_windowLogMax]: 31 } }
 }
 
 export const byZlib: ZstdFrames = {

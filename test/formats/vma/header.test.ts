@@ -22,7 +22,7 @@ const small = () =>
   })
 
 describe('the header of a VMA archive', () => {
-  test('stands in the bytes where the specification wants it', () => {
+  test('is in the bytes that the specification names', () => {
     const header = encodeHeader(small())
     assert.equal(header.length, 12800)
     assert.equal(header.toString('hex', 0, 32), `564d410000000001${uuid.toString('hex')}0000000065000000`)

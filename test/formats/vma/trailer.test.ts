@@ -192,13 +192,13 @@ describe('the end of an archive', () => {
     assert.throws(() => ended.endExtent(0), { code: 'DAMAGED', message: /follows the table/ })
   })
 
-  test('of a version that nobody knows yet is an end all the same', () => {
+  test('of an unknown version is an end too', () => {
     const bytes = Buffer.alloc(32, 2)
     assert.ok(check([], [{ kind: CLOSING, number: 0, bytes }], 0).isClosed)
   })
 })
 
-test('a table that lies is damage, not a crash or an endless loop', () => {
+test('a wrong table is damage, and neither a crash nor an endless loop', () => {
   const lies = [[1], [0, 1, 1, 0, 2 * 59], [0, 60, ...Array(180).fill(0)], [0, 1, 1, 1, 0], [17, 1, 1, 0, 0]]
   for (const numbers of lies) {
     const writer = new VarintWriter()
