@@ -1,23 +1,22 @@
 /**
- * Runs a parser over the bytes of a socket. A parser is a generator that yields what it needs next and gets it when it
- * has arrived: a number of bytes to look at, or a buffer to be filled. So a protocol reads like straight code, knows
- * nothing of sockets, and still takes payload directly to where it belongs: while a buffer is being filled,
- * `target()` is a part of it, and the kernel writes there.
+ * Runs a parser over the bytes of a socket. A parser is a generator that yields what it needs next, and gets it when it has come: a
+ * number of bytes, or a buffer to fill. So a protocol is written as straight code that knows nothing of sockets. Payload is still
+ * not copied: while a buffer is being filled, `target()` is a part of it, and the kernel writes there.
  */
 
 /**
- * So many bytes, at most MAX_NEED, as a view that is valid until the next need; or this buffer filled, not empty; or
- * null for no bytes at all until `wake()`, while the socket should better not be read.
+ * What a parser needs next. A number of bytes, at most MAX_NEED, which it gets as a view that is valid until its next need. Or a
+ * buffer to fill, which is not empty. Or null for no bytes until `wake()`; the socket should not be read meanwhile.
  */
 type Need = number | Uint8Array | null
 export type Parser<Result = void> = Generator<Need, Result, Buffer>
 
 export const MAX_NEED = 16 * 1024
 
-/** Large enough for many small messages at once. */
+/** Bytes for small messages, many at once (64 KiB). */
 const SCRATCH_BYTES = 64 * 1024
 
-/** A buffer from here on is worth a system call of its own; of what is read before it little should have to be copied. */
+/** A buffer of 16 KiB or more is read by a system call of its own. Before it little is read ahead, as that must be copied. */
 const LARGE_BYTES = 16 * 1024
 const SHORT_REACH = 2048
 
@@ -29,13 +28,13 @@ export class Feeder {
   #start = 0
   #end = 0
   #need: Need = 0
-  /** How much is read at once when it is not known what comes: little after large buffers, more as more comes. */
+  /** Bytes to read at once if it is not known what comes: few after large buffers, then more and more. */
   #reach = SCRATCH_BYTES
-  /** The last target was a part of the buffer being filled, not of the scratch. */
+  /** Whether the last target was a part of the buffer to fill, not of the scratch. */
   #direct = false
-  /** Bytes of the buffer being filled that have arrived. */
+  /** The bytes of the buffer to fill that have come. */
   #filled = 0
-  /** Bytes of the last target. */
+  /** The size of the last target. */
   #offered = 0
 
   constructor(parser: Parser<unknown>) {
@@ -43,24 +42,24 @@ export class Feeder {
     this.#advance(EMPTY)
   }
 
-  /** The parser waits for `wake()`. */
+  /** Whether the parser waits for `wake()`. */
   get isWaiting(): boolean {
     return this.#need === null
   }
 
-  /** A part of what the parser needs has come, or it needs bytes that were announced: something is not complete. */
+  /** Whether a message is incomplete: a part of it has come, or the parser needs a buffer filled. */
   get isMidway(): boolean {
     return this.#need !== null && (typeof this.#need === 'number' ? this.#end > this.#start : true)
   }
 
-  /** No more bytes will come: the parser ends where it is, and gives back what it has. */
+  /** Ends the parser where it is, as no more bytes will come. Its `finally` blocks run. */
   end(): void {
     this.#parser.return(undefined)
     this.#need = SCRATCH_BYTES
     this.#start = this.#end = 0
   }
 
-  /** Where the next bytes are to be put; never empty. It holds until `received`, whatever happens in between. */
+  /** The memory for the next bytes, never empty. It stays the same until `received`. */
   target(): Uint8Array {
     const need = this.#need
     this.#direct = need !== null && typeof need !== 'number'
@@ -79,8 +78,8 @@ export class Feeder {
   }
 
   /**
-   * `count` bytes have been put where `target()` said. Throws what the parser throws. The result is whether there was room
-   * for more: then nothing was left in the socket.
+   * Notes that `count` bytes are in the memory of `target()`. Throws what the parser throws. Returns whether there was space for
+   * more bytes, which means that the socket is empty.
    */
   received(count: number): boolean {
     const hadRoom = count < this.#offered
@@ -95,7 +94,7 @@ export class Feeder {
     return hadRoom
   }
 
-  /** Lets a parser that waits go on, with what has come meanwhile. Throws what the parser throws. */
+  /** Continues a parser that waits, with what has come meanwhile. Throws what the parser throws. */
   wake(): void {
     if (this.#need !== null) return
     this.#advance(EMPTY)
@@ -104,7 +103,7 @@ export class Feeder {
     }
   }
 
-  /** Gives the parser what it needs, if that is there. */
+  /** Gives the parser what it needs, if that has come. */
   #satisfy(): boolean {
     const need = this.#need
     if (need === null) return false
@@ -126,10 +125,10 @@ export class Feeder {
   }
 
   #advance(bytes: Buffer): void {
-    // While the parser runs it does not wait.
+    // A parser that runs does not wait.
     this.#need = 0
     const { done, value } = this.#parser.next(bytes)
-    // A parser that has ended wants nothing: what still comes is thrown away.
+    // Once the parser has ended, all that still comes is thrown away.
     this.#need = done ? SCRATCH_BYTES : (value as Need)
     this.#filled = 0
     if (done) this.#start = this.#end = 0

@@ -1,6 +1,6 @@
 /**
- * A unix socket under a name. It has mode 0600 from the moment it is made, and is linked to its name when it takes connections.
- * Nothing here follows a link or changes what a path leads to: the folder may be somebody else's, and we may be root.
+ * A unix socket with a name. It has mode 0600 from the beginning, and gets its name when it accepts connections. Nothing here follows
+ * a symbolic link or changes the file that a path leads to, because the folder may be another user's, and we may be root.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -9,7 +9,7 @@ import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 
-/** unix(7): what fits into an address, less its final NUL. */
+/** The longest path in bytes (unix(7): 108 with the final NUL). */
 const MAX_PATH_BYTES = 107
 
 export interface SocketFile {
@@ -18,7 +18,7 @@ export interface SocketFile {
 }
 
 export interface SocketFileOptions {
-  /** User id of the one who may connect, if that is another one. The folder must be ours then, so that nobody swaps the socket. */
+  /** Id of the user who may connect, if it is another user. The folder must then be ours, so that nobody can replace the socket. */
   owner?: number | undefined
 }
 
@@ -27,11 +27,11 @@ export async function listenOnPath(
   path: string,
   { owner }: SocketFileOptions = {},
 ): Promise<SocketFile> {
-  // The letter: Node takes a relative path that reads as a number, such as .148e4677, for a port.
+  // Begins with a letter because Node takes a relative path that looks like a number, such as .148e4677, for a port.
   const hidden = join(dirname(path), `.s${randomBytes(4).toString('hex')}`)
   if (Math.max(Buffer.byteLength(path), Buffer.byteLength(hidden)) > MAX_PATH_BYTES) throw tooLong(path)
   try {
-    // Of a folder that is not there `listen` says "permission denied".
+    // `listen` would say "permission denied" of a folder that does not exist.
     await stat(dirname(path))
     await listen(server, hidden)
     try {
@@ -53,7 +53,7 @@ export async function listenOnPath(
   }
 }
 
-/** The socket is made before `listen` returns, by this thread: its mode is the mask's. */
+/** Listens with a socket of mode 0600. This thread makes the socket before `listen` returns, so the umask decides its mode. */
 async function listen(server: Server, path: string): Promise<void> {
   const mask = process.umask(0o177)
   const listening = new Promise<void>((resolve, reject) => {
@@ -71,13 +71,13 @@ function tooLong(path: string): VmapipeError {
   })
 }
 
-/** Gives the socket its name. What a dead server left under it goes; anything else stays. */
+/** Gives the socket its name. Removes the socket of a server that has ended; refuses if anything else has the name. */
 async function claim(socket: string, path: string): Promise<void> {
   const existing = await lstat(path).catch(() => null)
   if (existing) {
     if (!existing.isSocket()) throw new VmapipeError('USAGE', `'${path}' exists and is not a socket`, { file: path })
-    if (await answers(path)) {
-      throw new VmapipeError('FAILED', 'somebody serves on this socket already', { file: path })
+    if (await isListening(path)) {
+      throw new VmapipeError('FAILED', 'another server listens on this socket already', { file: path })
     }
     const now = await lstat(path).catch(() => null)
     if (now !== null && now.ino !== existing.ino)
@@ -87,8 +87,8 @@ async function claim(socket: string, path: string): Promise<void> {
   await link(socket, path)
 }
 
-/** Whether anybody listens; a socket that we may not connect to counts as one that somebody does. */
-function answers(path: string): Promise<boolean> {
+/** Whether a server listens there. A socket that we may not connect to counts as one with a server. */
+function isListening(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ path })
     socket.once('connect', () => {

@@ -64,7 +64,7 @@ describe('serve refuses to start', () => {
     ]) {
       const outcome = await vmapipe(['serve', '-d', `a=${other}`, ...taken])
       assert.equal(outcome.code, 1)
-      assert.match(oneLine(outcome), /somebody serves on this socket already/)
+      assert.match(oneLine(outcome), /another server listens on this socket already/)
     }
     assert.equal((await serving.status()).drives[0].name, 'a', 'the first one goes on')
     await serving.kill()

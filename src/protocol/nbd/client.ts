@@ -1,6 +1,6 @@
 /**
- * An NBD export, as a client sees it: reads and writes of any size, cut to what the server takes, many in flight.
- * Offsets and lengths are bytes.
+ * An NBD export as a client sees it. Reads and writes may have any size and alignment: they are cut to what the server takes.
+ * Many may be in flight. Offsets and lengths are bytes.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
@@ -16,9 +16,9 @@ import { Slots } from './slots.ts'
 import { formatNbdAddress, type NbdAddress } from './uri.ts'
 
 export interface NbdOptions extends ConnectionOptions {
-  /** Requests in flight at most. */
+  /** The most requests in flight; 16 by default. */
   depth?: number
-  /** Bytes of one READ or WRITE at most; the server's limit counts too. */
+  /** The most bytes of one READ or WRITE, if the server takes as many; 1 MiB by default. */
   requestSize?: number
 }
 
@@ -34,10 +34,10 @@ export interface Patience {
   patience?: number | undefined
 }
 
-/** What one request without payload asks for at most: its reply comes in a while. */
+/** The most bytes of one request without payload (256 MiB, 2 GiB), so that its reply comes soon. */
 const MAX_ZEROES = 256 * 2 ** 20
 const MAX_STATUS = 2 ** 31
-/** Bytes of changes that a client keeps for a server that may go away: what a disk has for a cache. Twice the largest request at least. */
+/** Bytes of changes that a client keeps for a server that may go away: 16 MiB, as much as the cache of a disk. */
 const KEEP_BYTES = 16 << 20
 
 export class NbdClient {
@@ -48,12 +48,12 @@ export class NbdClient {
   readonly canTrim: boolean
   readonly canWriteZeroes: boolean
   readonly canMultiConn: boolean
-  /** BLOCK_STATUS tells what is allocated. */
+  /** Whether BLOCK_STATUS tells what is allocated. */
   readonly hasAllocation: boolean
-  /** What the server wants offsets and lengths to be multiples of. */
+  /** The server takes only offsets and lengths that are multiples of this, in bytes. */
   readonly minBlock: number
   readonly requestSize: number
-  /** The server may go away and come back; null if that is the end. */
+  /** The connection, if the server may go away and come back; null if not. */
   readonly upstream: Upstream | null
   readonly #connection: Connection | LastingConnection
   readonly #slots: Slots
@@ -87,12 +87,12 @@ export class NbdClient {
     return NbdClient.by((more) => openExport(address, more), options)
   }
 
-  /** The same for a server that may go away: requests wait until it is back. */
+  /** Connects to a server that may go away. Requests then wait until it is back. */
   static connectLasting(address: NbdAddress, options: NbdOptions = {}): Promise<NbdClient> {
     return NbdClient.lasting((more) => openExport(address, { ...options, ...more }), options)
   }
 
-  /** The same by way of something that connects in its own way. */
+  /** Connects by a function of the caller's. */
   static async by(open: Opener, options: NbdOptions = {}): Promise<NbdClient> {
     return new NbdClient(...(await open(options)), options)
   }
@@ -102,8 +102,8 @@ export class NbdClient {
   }
 
   /**
-   * Fills `buffer` from `offset`. Where the range is not of the server's whole blocks, whole blocks are read and cut.
-   * The buffer is the caller's again when the promise is settled, not before.
+   * Fills `buffer` from `offset`. If the range does not consist of whole blocks of the server, whole blocks are read and cut.
+   * The caller may use the buffer again when the promise is settled.
    */
   async read(buffer: Uint8Array, offset: number, { patience }: Patience = {}): Promise<void> {
     await this.#all(piecesOf(offset, buffer.byteLength, this.requestSize, this.minBlock), (piece) => {
@@ -113,8 +113,8 @@ export class NbdClient {
   }
 
   /**
-   * Writes the buffers one after the other from `offset`, and with `fua` makes them durable. A block of the server's of which
-   * they are only a part is read first and written as a whole.
+   * Writes the buffers one after the other from `offset`, and with `fua` makes them durable. If they have only a part of a block
+   * of the server, the block is read first and written as a whole.
    */
   async write(buffers: readonly Uint8Array[], offset: number, options: { fua?: boolean } = {}): Promise<void> {
     const end = buffers.reduce((sum, { byteLength }) => sum + byteLength, offset)
@@ -133,7 +133,7 @@ export class NbdClient {
     )
   }
 
-  /** Makes the range read as zeroes; with `noHole` it stays allocated. */
+  /** Makes the range read as zeroes. With `noHole` it stays allocated. */
   async writeZeroes(offset: number, length: number, { fua = false, noHole = false } = {}): Promise<void> {
     const flags = (fua ? nbd.CMD_FLAG_FUA : 0) | (noHole ? nbd.CMD_FLAG_NO_HOLE : 0)
     const { from, until } = this.#wholeBlocks(offset, offset + length)
@@ -147,7 +147,7 @@ export class NbdClient {
     )
   }
 
-  /** The range's content is not needed any more. Blocks of the server's of which it is only a part are left alone. */
+  /** Tells the server that the content of the range is not needed any more. Does so only for whole blocks of the server. */
   async trim(offset: number, length: number): Promise<void> {
     const { from, until } = this.#wholeBlocks(offset, offset + length)
     if (until <= from) return
@@ -158,12 +158,12 @@ export class NbdClient {
     )
   }
 
-  /** Everything that was written is durable; where the server has no FLUSH it is as durable as it gets. */
+  /** Makes all that was written durable. Does nothing if the server has no FLUSH. */
   async flush(): Promise<void> {
     if (this.canFlush) await this.#request({ type: nbd.CMD_FLUSH })
   }
 
-  /** What the range consists of, in adjacent extents that cover it exactly. Needs `hasAllocation`. */
+  /** Gives adjacent extents that cover the range exactly. Needs `hasAllocation`. */
   async *extents(offset: number, length: number, { patience }: Patience = {}): AsyncGenerator<NbdExtent> {
     const end = offset + length
     let position = offset
@@ -175,11 +175,11 @@ export class NbdClient {
       const before = position
       let start = from
       for (const { length: bytes, flags } of extents!) {
-        if (bytes === 0) throw this.#lie('an extent of no bytes')
+        if (bytes === 0) throw this.#violation('an extent of no bytes')
         const stop = start + bytes
-        // Some servers end an extent within one of their blocks ("Block sizes" forbids it): that block counts as data.
+        // Some servers end an extent within one of their blocks, which "Block sizes" forbids. That block counts as data.
         const rest = stop < until ? stop % this.minBlock : 0
-        // The last extent may reach further than was asked, and the first may begin before what the caller wants.
+        // The last extent may end behind the range, and the first may begin before it.
         const next = Math.min(stop - rest, end)
         if (next > position) yield { offset: position, length: next - position, flags }
         position = Math.max(position, next)
@@ -191,11 +191,11 @@ export class NbdClient {
         start = stop
         if (rest > 0 || position >= end) break
       }
-      if (position === before) throw this.#lie('a block status without progress')
+      if (position === before) throw this.#violation('a block status without progress')
     }
   }
 
-  /** What is in flight fails. May be called more than once. */
+  /** Closes the connection. What is in flight fails. May be called more than once. */
   async close(): Promise<void> {
     this.#slots.close(new VmapipeError('FAILED', 'the connection was closed'))
     await this.#connection.close()
@@ -213,14 +213,14 @@ export class NbdClient {
     into.set(blocks.subarray(offset - from, offset - from + length))
   }
 
-  /** The server's blocks that are wholly within the range; what is behind the last block of the export counts as a part of it. */
+  /** The whole blocks of the server within the range. A shorter last block of the export counts as whole. */
   #wholeBlocks(offset: number, end: number): { from: number; until: number } {
     const from = Math.ceil(offset / this.minBlock) * this.minBlock
     const until = end === this.size ? end : end - (end % this.minBlock)
     return { from, until }
   }
 
-  /** Runs `work` on the blocks that the range touches, alone on them if it is not of whole blocks. */
+  /** Runs `work` on the blocks that the range touches. If it touches a part of a block, no other write to these blocks runs. */
   async #writing(offset: number, end: number, work: (from: number, until: number) => Promise<unknown>): Promise<void> {
     if (this.minBlock === 1) {
       await work(offset, end)
@@ -252,7 +252,7 @@ export class NbdClient {
     }
   }
 
-  /** Does all pieces and waits for all, also when one fails: they use the caller's buffers. */
+  /** Does all pieces and waits for all of them even if one fails, as they use the caller's buffers. */
   async #all<P>(pieces: Iterable<P>, work: (piece: P) => Promise<unknown>): Promise<void> {
     const list = [...pieces]
     if (list.length === 1) {
@@ -264,14 +264,14 @@ export class NbdClient {
     if (failed) throw failed.reason
   }
 
-  #lie(message: string): VmapipeError {
+  #violation(message: string): VmapipeError {
     const error = new VmapipeError('FAILED', `the NBD server does not keep to the protocol: ${message}`)
     this.#connection.fail(error)
     return error
   }
 }
 
-/** A connection to an export that says what it can. */
+/** Connects to an export. Refuses one without transmission flags. */
 export async function openExport(address: NbdAddress, options: ConnectionOptions): Promise<[Connection, Terms]> {
   const [connection, terms] = await Connection.open(address, options)
   if ((terms.flags & nbd.FLAG_HAS_FLAGS) !== 0) return [connection, terms]
@@ -279,7 +279,7 @@ export async function openExport(address: NbdAddress, options: ConnectionOptions
   throw new VmapipeError('FAILED', `${formatNbdAddress(address)}: export '${address.exportName}' without flags`)
 }
 
-/** The parts of a range before and behind its whole blocks, if there are any. */
+/** The parts of a range before and behind its whole blocks. */
 function edgesOf(offset: number, from: number, until: number, end: number): [start: number, end: number][] {
   const edges: [number, number][] = [
     [offset, from],

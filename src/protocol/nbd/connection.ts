@@ -1,7 +1,7 @@
 /**
- * One connection to an NBD server: handshake, requests with their cookies, replies, and the end of it all. Whatever
- * goes wrong, with the socket or with what the server says, ends the connection and fails every request with the one
- * error that came first. Only an error that the server reports for a request is that request's alone.
+ * One connection to an NBD server: handshake, requests with their cookies, replies, and the end. An error of the socket or of the
+ * protocol ends the connection and fails every request with the same error, the first one. An error that the server reports for a
+ * request fails that request alone.
  */
 
 import { connect, type Socket } from 'node:net'
@@ -14,17 +14,17 @@ import { type Cookie, encodeRequest } from './requests.ts'
 import { formatNbdAddress, type NbdAddress } from './uri.ts'
 
 export interface ConnectionOptions {
-  /** What messages call the server; its address unless given. */
+  /** The server's name in messages; its address by default. */
   name?: string
   /** Ends the connection at any time. */
   signal?: AbortSignal
   /** How long connecting and the handshake may take together, in milliseconds. */
   connectTimeout?: number
-  /** How long a server may say nothing while requests wait, in milliseconds. A FLUSH gets ten times as long. */
+  /** How long a server may send nothing while requests wait, in milliseconds. A FLUSH gets ten times as long. */
   progressTimeout?: number
 }
 
-/** What to ask; the answer comes as a Promise of `send`. */
+/** A request of a client, for `send`. */
 export interface ClientRequest {
   type: number
   flags?: number
@@ -32,7 +32,7 @@ export interface ClientRequest {
   length?: number
   /** Where a READ's data goes. */
   into?: Uint8Array
-  /** What a WRITE writes. */
+  /** The data of a WRITE. */
   payload?: readonly Uint8Array[]
   /** How long to wait for a server that is away, in milliseconds; for ever unless given. */
   patience?: number | undefined
@@ -41,11 +41,11 @@ export interface ClientRequest {
 interface InFlight extends Pending {
   resolve(answer: Pending): void
   reject(error: Error): void
-  /** What must happen before the caller may have its buffers back: the reply, and the kernel has taken the payload. */
+  /** Events to come before the caller gets its buffers back: the reply, and that the kernel has taken the payload. */
   outstanding: number
 }
 
-/** This half of every cookie tells a reply that is not ours. */
+/** The upper half of our cookies. A reply with another one is not to a request of ours. */
 const COOKIE_HIGH = 0x766d6170
 
 export class Connection {
@@ -103,7 +103,7 @@ export class Connection {
     return this.#requests.size
   }
 
-  /** Why it has ended; null if it has not. */
+  /** Why the connection has ended; null if it has not. */
   get error(): VmapipeError | null {
     return this.#error
   }
@@ -140,7 +140,7 @@ export class Connection {
     const error = asVmapipeError(cause)
     const { code, message, hint } = error
     this.#error = new VmapipeError(code, `${this.#name}: ${message}`, { ...error.where, hint, cause: error.cause })
-    // First the socket, which holds the buffers of requests; then their owners may have them back.
+    // The socket goes first, because it uses the buffers of requests. Then their owners get them back.
     this.#socket.destroy()
     clearInterval(this.#watch)
     this.#forgetSignal()
@@ -150,7 +150,7 @@ export class Connection {
     this.onEnd(this.#error)
   }
 
-  /** Says goodbye where nothing is in flight; otherwise what is in flight fails. */
+  /** Disconnects in order if nothing is in flight. Otherwise what is in flight fails. */
   async close(): Promise<void> {
     if (!this.#error && this.#requests.size === 0) {
       this.#socket.end(encodeRequest(nbd.CMD_DISC, 0, { high: COOKIE_HIGH, low: this.#freeCookie() }, 0, 0))
@@ -185,7 +185,7 @@ export class Connection {
     return true
   }
 
-  /** Everything that is sent in one turn of the event loop goes out together. */
+  /** Sends all requests of one turn of the event loop together. */
   #transmit(header: Buffer, payload: readonly Uint8Array[] | undefined, request: InFlight): void {
     if (!this.#corked) {
       this.#corked = true
@@ -206,7 +206,7 @@ export class Connection {
     }
   }
 
-  /** Also where there was a reply before the payload was taken: nobody else knows of the request then. */
+  /** Settles a request when both have happened, in any order. A reply may come before the payload was taken. */
   #unsent(request: InFlight, error: Error): void {
     this.fail(error)
     request.reject(this.#error!)

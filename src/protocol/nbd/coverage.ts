@@ -1,11 +1,11 @@
 import { violation } from './violation.ts'
 
-/** More separate pieces than any server sends; it bounds what a hostile one makes us keep and search. */
+/** More gaps than any server leaves. It bounds what a hostile server makes us keep and search. */
 const MAX_GAPS = 4096
 
 /**
- * Which bytes of a request have come: chunks may come in any order ("Structured reply chunk message"), but they must
- * lie within the request, must not overlap, and together must cover it.
+ * Notes which bytes of a request have come. Chunks may come in any order ("Structured reply chunk message"). They must be within
+ * the request, must not overlap, and together must cover it.
  */
 export class Coverage {
   readonly #length: number
@@ -21,7 +21,7 @@ export class Coverage {
     return this.#covered === this.#length
   }
 
-  /** Adds `start`..`end`, relative to the request; throws where that cannot be. */
+  /** Adds `start`..`end`, relative to the request. Throws if the range is not within the request, or has come before. */
   add(start: number, end: number): void {
     if (!(start >= 0 && start < end && end <= this.#length)) {
       throw violation(`a chunk of bytes ${start} to ${end} of a request for ${this.#length}`)

@@ -1,6 +1,6 @@
 /**
- * The client's side of the handshake: "Newstyle negotiation" of doc/proto.md, fixed newstyle with OPT_GO, and the bare
- * EXPORT_NAME of old servers. Nothing that a server sends here is longer than a few kilobytes, or it is refused.
+ * The client's side of the handshake: "Newstyle negotiation" of doc/proto.md, fixed newstyle with OPT_GO, and the bare EXPORT_NAME
+ * of old servers. Refuses messages of more than a few kilobytes.
  */
 
 import { VmapipeError } from '../../core/errors.ts'
@@ -14,19 +14,19 @@ export interface Terms {
   size: number
   /** "Transmission flags". */
   flags: number
-  /** READ is answered in chunks. */
+  /** The server answers a READ in chunks. */
   structured: boolean
-  /** Id of base:allocation, or null: then BLOCK_STATUS is not to be asked. */
+  /** Id of base:allocation. If it is null, BLOCK_STATUS must not be sent. */
   allocationContext: number | null
   minBlock: number
-  /** Largest payload of a READ or WRITE. */
+  /** The largest payload of a READ or WRITE. */
   maxPayload: number
 }
 
-/** Reply messages are short texts, names or a few numbers. */
+/** The longest reply that is taken (8 KiB): replies are short texts, names or a few numbers. */
 const MAX_REPLY_BYTES = 8192
 const MAX_REPLIES = 64
-/** With less a drive is too many requests. "Size constraints" wants the preferred block size at least. */
+/** The smallest limit of payload that is taken, in bytes. With less, a drive takes too many requests. */
 const LEAST_PAYLOAD = 512
 
 export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void): Parser<Terms> {
@@ -89,7 +89,7 @@ function* optionReply(option: number): Parser<OptionReply> {
   return { type, data: yield length }
 }
 
-/** All replies to an option up to the ACK or error that ends them; the last is returned. */
+/** Takes all replies to an option up to the ACK or error that ends them. Returns the last one. */
 function* replies(option: number, each: (reply: OptionReply) => void): Parser<OptionReply> {
   for (let count = 0; count < MAX_REPLIES; count++) {
     const reply = yield* optionReply(option)
@@ -99,7 +99,7 @@ function* replies(option: number, each: (reply: OptionReply) => void): Parser<Op
   throw violation(`more than ${MAX_REPLIES} replies to option ${option}`)
 }
 
-/** Whether the server has the option; any error means no. */
+/** Whether the server accepts the option. Any error means no. */
 function* accepted(option: number): Parser<boolean> {
   const { type } = yield* replies(option, () => {})
   return type === nbd.REP_ACK
@@ -117,7 +117,7 @@ function* allocationContext(exportName: string, send: (bytes: Uint8Array) => voi
   return last.type === nbd.REP_ACK ? id : null
 }
 
-/** The replies to NBD_OPT_GO; false where the server does not know it. */
+/** Takes the replies to NBD_OPT_GO. False if the server does not know this option. */
 function* go(exportName: string, terms: Terms): Parser<boolean> {
   let described = false
   const last = yield* replies(nbd.OPT_GO, ({ type, data }) => {
@@ -139,10 +139,10 @@ function* go(exportName: string, terms: Terms): Parser<boolean> {
     return true
   }
   if (last.type === nbd.REP_ERR_UNSUP) return false
-  throw refusal(exportName, last)
+  throw refused(exportName, last)
 }
 
-function refusal(exportName: string, { type, data }: OptionReply): VmapipeError {
+function refused(exportName: string, { type, data }: OptionReply): VmapipeError {
   const name = exportName === '' ? 'default export' : `export '${exportName}'`
   const text = data.toString('utf8', 0, Math.min(data.length, nbd.MAX_STRING)).trim()
   const said = text === '' ? '' : `: ${text}`
@@ -156,7 +156,7 @@ function refusal(exportName: string, { type, data }: OptionReply): VmapipeError 
   )
 }
 
-/** NBD_OPT_EXPORT_NAME has no way to say no but to hang up. */
+/** NBD_OPT_EXPORT_NAME: the server can refuse it only by closing the connection. */
 function* exportByName(
   exportName: string,
   noZeroes: boolean,

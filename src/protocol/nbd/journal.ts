@@ -1,9 +1,9 @@
 /**
- * The changes that a server has acknowledged and may not have made durable: those since the last flush. If the server goes away
- * it may lose them, though to the guest they are done; so they are kept, and made again when it is back. Then the next
- * flush is as good as its word. They take `capacity` bytes at most: who wants to add more has to flush first.
+ * Keeps the changes that a server has acknowledged and may not have made durable: those since the last flush. A server that goes
+ * away may lose them, although the guest has been told that they are done. So they are made again when the server is back, and the
+ * next flush covers them. They take at most `capacity` bytes: before more can be added, a flush must succeed.
  *
- * The payload is copied into a ring, as the guest's buffers are used again as soon as its write is answered.
+ * The payload is copied into a ring, because the guest's buffers are used again as soon as its write is answered.
  */
 
 import * as nbd from './constants.ts'
@@ -14,18 +14,18 @@ export interface Change {
   flags: number
   offset: number
   length: number
-  /** What a CMD_WRITE writes. */
+  /** The data of a CMD_WRITE. */
   payload: readonly Uint8Array[] | undefined
 }
 
 type Sized = Pick<Change, 'type' | 'length'>
 
 interface Entry extends Omit<Change, 'payload'> {
-  /** Where its payload begins, in bytes since the first one. */
+  /** The position of its payload: the number of bytes of payload that were added before. */
   start: number
 }
 
-/** What an entry counts for besides its payload, so that there are not too many of them. */
+/** The bytes that an entry counts for besides its payload. They limit the number of entries. */
 const ENTRY_BYTES = 64
 
 export class Journal {
@@ -44,7 +44,7 @@ export class Journal {
     this.capacity = capacity
   }
 
-  /** Bytes that are kept. */
+  /** The bytes that are kept. */
   get used(): number {
     return this.#used
   }
@@ -53,7 +53,7 @@ export class Journal {
     return this.#entries.length === 0
   }
 
-  /** Room for a change that is about to be asked for; false if there is none now. `add` takes it, or `cancel` gives it back. */
+  /** Reserves space for a change that is about to be sent. False if there is none now. `add` uses it, or `cancel` gives it back. */
   reserve(change: Sized): boolean {
     if (this.#used + this.#reserved + roomOf(change) > this.capacity) return false
     this.#reserved += roomOf(change)
@@ -64,7 +64,7 @@ export class Journal {
     this.#reserved -= roomOf(change)
   }
 
-  /** The change, for which there is room, was acknowledged. */
+  /** Adds a change that was acknowledged, and for which space was reserved. */
   add({ type, flags, offset, length, payload = [] }: Change): void {
     const entry = { type, flags, offset, length, start: this.#end }
     this.cancel(entry)
@@ -82,7 +82,7 @@ export class Journal {
     }
   }
 
-  /** To be asked before a flush; then `drop` forgets what was acknowledged before it. */
+  /** A mark to take before a flush. `drop` then forgets what was acknowledged before it. */
   get mark(): number {
     return this.#dropped + this.#entries.length
   }
@@ -94,14 +94,14 @@ export class Journal {
   }
 
   /**
-   * What brings a server to the state of now, whatever it has lost of the changes. No two of them touch the same bytes, so that
-   * their order does not matter, and nothing that is durable gets older data on the way.
+   * The changes that bring a server up to date, whichever of them it has lost. No two of them touch the same bytes. So their order
+   * does not matter, and no durable data is overwritten by older data meanwhile.
    */
   changes(): Change[] {
     const covered: number[] = []
     const changes: Change[] = []
     for (const entry of this.#entries.toReversed()) {
-      for (const [from, to] of claim(covered, entry.offset, entry.offset + entry.length)) {
+      for (const [from, to] of cover(covered, entry.offset, entry.offset + entry.length)) {
         const { type, flags } = entry
         changes.push({ type, flags, offset: from, length: to - from, payload: this.#payload(entry, from, to) })
       }
@@ -123,10 +123,10 @@ function roomOf({ type, length }: Sized): number {
 }
 
 /**
- * The parts of `start`..`end` that no range covers yet; from then on they are covered. `ranges`: disjoint and in order, start,
- * end, start, end, ...
+ * Adds `start`..`end` to the ranges, and returns the parts of it that they did not cover before. `ranges`: disjoint and in order,
+ * start, end, start, end, ...
  */
-export function claim(ranges: number[], start: number, end: number): [from: number, to: number][] {
+export function cover(ranges: number[], start: number, end: number): [from: number, to: number][] {
   let low = 0
   for (let high = ranges.length / 2; low < high; ) {
     const middle = (low + high) >> 1

@@ -1,10 +1,10 @@
 /**
- * A connection to a server that may go away and come back: for a guest's disk, which has no errors just because a server is started
- * anew. Requests that were under way are made again on the next connection, and wait for it as long as it takes: a read or
- * a write of the same bytes may be done twice. What the server had acknowledged and not made durable is made again before
- * them (journal.ts), so that a flush that succeeds covers everything that was acknowledged before it.
+ * A connection to a server that may go away and come back, for a guest's disk: a restart of the server is no error for the guest.
+ * Requests that were in flight wait for the next connection, however long that takes, and are sent again. So a read or write of the
+ * same bytes may be done twice. Before them all changes are sent again that the server had acknowledged and not made durable
+ * (journal.ts). So a flush that succeeds covers all that was acknowledged before it.
  *
- * A server that comes back with something else than before (another size, read-only) is another one: that is the end.
+ * If the server comes back with another export than before (another size, read-only), the connection is not used any more.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,16 +16,16 @@ import { type Change, Journal } from './journal.ts'
 import type { Pending } from './replies.ts'
 import { changeOf } from './same-export.ts'
 
-/** Connects, and starts the server before if it is ours. */
+/** Connects. If the server is our own, starts it first. */
 export type Opener = (options: ConnectionOptions) => Promise<[Connection, Terms]>
 
 export interface UpstreamStatus {
   connected: boolean
-  /** Since when it is so, in seconds since the epoch. */
+  /** Since when it is connected or away, in seconds since 1970. */
   since: number
-  /** How often it came back. */
+  /** How often the server came back. */
   reconnects: number
-  /** Why it went away, or why it is still away; null while it is connected. */
+  /** Why the server went away, or is still away; null while it is connected. */
   error: string | null
   /** Bytes that are kept because the server may not have made them durable. */
   unflushed: number
@@ -36,20 +36,20 @@ export type UpstreamEvent =
   | { kind: 'back'; seconds: number }
   | { kind: 'replaced'; error: VmapipeError }
 
-/** Who has a lasting connection, as those see it who look after a service. */
+/** A lasting connection as a service shows it. */
 export interface Upstream {
   readonly status: UpstreamStatus
   onEvent: (event: UpstreamEvent) => void
-  /** It is waited for no more: what waits fails. */
+  /** Stops waiting for the server. Requests that wait fail. */
   giveUp(): void
 }
 
-/** Milliseconds between attempts, from the first failed one on. */
+/** Milliseconds between two attempts to connect: the delay doubles with each that fails, up to the maximum. */
 const FIRST_DELAY_MS = 100
 const MAX_DELAY_MS = 2000
-/** A connection that held for less counts as a failed attempt: a server that dies of our requests is not asked in a loop. */
+/** A connection that lasted for less than 5 s counts as a failed attempt, so that a server that crashes on our requests gets pauses. */
 const SETTLED_MS = 5000
-/** Changes that are made again at once. */
+/** The number of changes in flight when they are sent again. */
 const REPLAY_DEPTH = 16
 
 export class LastingConnection implements Upstream {
@@ -67,16 +67,16 @@ export class LastingConnection implements Upstream {
   #error: string | null = null
   #ended: VmapipeError | null = null
   #gaveUp = false
-  /** What was acknowledged is lost: no flush succeeds any more. */
+  /** Why acknowledged changes may be lost. Then no flush succeeds any more. */
   #lost: VmapipeError | null = null
   #flushing: Promise<void> | null = null
 
-  /** `keep`: bytes of changes that are kept until they are durable. */
+  /** `keep`: the bytes of changes that are kept until they are durable. */
   constructor([connection, terms]: [Connection, Terms], open: Opener, keep: number) {
     this.#terms = terms
     this.#open = open
     const has = (flag: number) => (terms.flags & flag) !== 0
-    // A server without FLUSH has nothing that it could lose, or nobody can do anything about it.
+    // A server without FLUSH has no volatile cache, or none that a client could flush.
     this.#journal = has(nbd.FLAG_SEND_FLUSH) && !has(nbd.FLAG_READ_ONLY) ? new Journal(keep) : null
     this.#use(connection)
   }
@@ -108,7 +108,7 @@ export class LastingConnection implements Upstream {
     }
   }
 
-  /** The connection that there is ends; requests go on with the next one. */
+  /** Ends the present connection. Requests continue with the next one. */
   fail(error: unknown): void {
     this.#connection?.fail(error)
   }
@@ -130,7 +130,7 @@ export class LastingConnection implements Upstream {
       try {
         return await connection.send(request)
       } catch (error) {
-        // A server that shuts down says so to all requests: the next one answers them.
+        // A server that is shutting down refuses all requests. They are for the next connection.
         if (connection.error === null && isShutdown(error)) connection.fail(error)
         if (connection.error === null) throw error
         if (this.#ended) throw this.#ended
@@ -140,7 +140,7 @@ export class LastingConnection implements Upstream {
 
   async #flush(request: ClientRequest): Promise<Pending> {
     if (this.#lost) throw this.#lost
-    // Not more than what was acknowledged by now; if it is asked anew this has been made again before.
+    // Covers only what is acknowledged by now. If the flush is sent again, these changes were sent again before it.
     const mark = this.#journal?.mark ?? 0
     if (this.#gaveUp && this.#journal?.isEmpty) return NOTHING
     try {
@@ -154,7 +154,7 @@ export class LastingConnection implements Upstream {
     }
   }
 
-  /** Waits for room; false if nothing is to be kept any more. */
+  /** Waits for space in the journal. False if changes need not be kept any more. */
   async #reserve(journal: Journal, change: Change): Promise<boolean> {
     while (!this.#lost && !this.#ended) {
       await this.#makeRoom()
@@ -163,7 +163,7 @@ export class LastingConnection implements Upstream {
     return false
   }
 
-  /** Flushes, so that what is kept may go. Never fails. */
+  /** Flushes, so that the journal can forget changes. Never fails. */
   #makeRoom(): Promise<void> {
     this.#flushing ??= this.#flush({ type: nbd.CMD_FLUSH })
       .then(
@@ -176,7 +176,7 @@ export class LastingConnection implements Upstream {
     return this.#flushing
   }
 
-  /** Flushes fail from now on, so there is nothing to be kept. */
+  /** Fails all flushes from now on. Changes need not be kept any more then. */
   #lose(error: unknown): void {
     this.#lost ??= asVmapipeError(error)
     this.#journal?.drop(Number.POSITIVE_INFINITY)
@@ -230,7 +230,7 @@ export class LastingConnection implements Upstream {
     }
   }
 
-  /** It is nobody's disk any more; requests wait until somebody gives up. */
+  /** The export is not the one that it was. Requests wait until `giveUp` or `close`. */
   #replaced(what: string): void {
     const error = new VmapipeError('FAILED', `the NBD server came back ${what}`, {
       hint: 'start the service again if this is the right disk',
@@ -281,7 +281,7 @@ export class LastingConnection implements Upstream {
   }
 }
 
-/** The answer to a flush that has nothing to do. */
+/** The answer to a flush that has nothing to flush. */
 const NOTHING: Pending = {
   type: nbd.CMD_FLUSH,
   offset: 0,

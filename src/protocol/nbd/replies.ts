@@ -1,6 +1,6 @@
 /**
- * The replies of a server, after the handshake: "Simple reply message" and "Structured reply chunk message". Payload
- * goes straight to the buffer of the request that it answers.
+ * The replies of a server after the handshake: "Simple reply message" and "Structured reply chunk message". Payload goes directly
+ * into the buffer of its request.
  */
 
 import { MAX_NEED, type Parser } from '../feeder.ts'
@@ -20,30 +20,30 @@ export interface Pending {
   readonly type: number
   readonly offset: number
   readonly length: number
-  /** Where a READ's payload goes, `length` bytes. */
+  /** Buffer of `length` bytes for the payload of a READ. */
   readonly into: Uint8Array | null
-  /** What has come of a READ. */
+  /** The parts of a READ that have come. */
   coverage: Coverage | null
-  /** What has come of a BLOCK_STATUS. */
+  /** The extents of a BLOCK_STATUS that have come. */
   extents: StatusExtent[] | null
-  /** The first error of the server's. */
+  /** The first error that the server reported. */
   error: { errno: number; message: string } | null
 }
 
 interface Requests {
   /** The request that waits under this cookie. */
   find(cookie: Cookie): Pending | undefined
-  /** It has been answered, with or without an error; its cookie is free. */
+  /** The request has been answered, with or without an error. Its cookie is free. */
   done(request: Pending, cookie: Cookie): void
 }
 
-/** Extents of one reply; servers in use send an eighth of it at most. */
+/** The most extents that one reply may have. Servers in use send an eighth of this at most. */
 const MAX_EXTENTS = 2 ** 20
 
-/** Never ends by itself. `context` is the id of base:allocation. */
+/** Parses replies for ever. `context`: the id of base:allocation. */
 export function* parseReplies(requests: Requests, structured: boolean, context: number | null): Parser<never> {
   for (;;) {
-    // A simple reply's header is the shorter one, and begins like a chunk's does not.
+    // The header of a simple reply is shorter than that of a chunk, and has another magic number.
     const start = yield nbd.SIMPLE_REPLY_BYTES
     const magic = start.readUInt32BE(0)
     const cookie = { high: start.readUInt32BE(8), low: start.readUInt32BE(12) }
@@ -73,7 +73,7 @@ function* simpleReply(request: Pending, errno: number, structured: boolean): Par
     return
   }
   if (structured && (request.type === nbd.CMD_READ || request.type === nbd.CMD_BLOCK_STATUS)) {
-    throw violation('a simple reply where chunks were agreed on')
+    throw violation('a simple reply although chunks were agreed on')
   }
   if (request.into !== null) yield request.into
 }
@@ -88,7 +88,7 @@ function* chunk(request: Pending, type: number, length: number, context: number 
   } else throw violation(`a chunk of type ${type} and ${length} bytes in reply to command ${request.type}`)
 }
 
-/** NBD_REPLY_TYPE_OFFSET_DATA: where, in 64 bits, and the bytes. */
+/** NBD_REPLY_TYPE_OFFSET_DATA: the offset in 64 bits, and the bytes. */
 function* dataChunk(request: Pending, into: Uint8Array, length: number): Parser {
   if (length < 9) throw violation(`a data chunk of ${length} bytes`)
   const start = within(request, (yield 8).readBigUInt64BE(0))
@@ -96,7 +96,7 @@ function* dataChunk(request: Pending, into: Uint8Array, length: number): Parser 
   yield into.subarray(start, start + length - 8)
 }
 
-/** NBD_REPLY_TYPE_OFFSET_HOLE: where, in 64 bits, and how many zeroes, in 32. */
+/** NBD_REPLY_TYPE_OFFSET_HOLE: the offset in 64 bits, and the number of zeroes in 32. */
 function* holeChunk(request: Pending, into: Uint8Array, length: number): Parser {
   if (length !== 12) throw violation(`a hole chunk of ${length} bytes`)
   const payload = yield 12
@@ -148,7 +148,7 @@ function* statusChunk(request: Pending, length: number, context: number | null):
   }
 }
 
-/** After the last chunk: all of it has come, unless there was an error. */
+/** Checks after the last chunk that all of the reply has come, unless there was an error. */
 function checkComplete(request: Pending): void {
   if (request.error !== null) return
   if (request.into !== null && !request.coverage?.isComplete) throw violation('the end of a reply that is not complete')

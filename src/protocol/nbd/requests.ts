@@ -1,10 +1,10 @@
-/** What a client sends, as bytes: the handshake's options, and requests. Sections are those of doc/proto.md. */
+/** Encodes what a client sends: options of the handshake, and requests. Sections are those of doc/proto.md. */
 
 import { IHAVEOPT, REQUEST_BYTES, REQUEST_MAGIC } from './constants.ts'
 
 /**
- * Which request a reply belongs to: 64 bits that the server hands back. The upper half is the same for all requests of
- * a connection, the lower counts.
+ * Tells which request a reply belongs to: 64 bits that the server returns. The upper half is the same for all requests of a
+ * connection, the lower one counts.
  */
 export interface Cookie {
   high: number
@@ -34,7 +34,7 @@ export function encodeOption(option: number, data: Uint8Array = new Uint8Array()
   return Buffer.concat([header, data])
 }
 
-/** Data of NBD_OPT_GO and NBD_OPT_INFO: the export's name, and which informations are wanted. */
+/** Data of NBD_OPT_GO and NBD_OPT_INFO: the export's name, and the wanted types of information. */
 export function encodeGo(exportName: string, infos: readonly number[]): Buffer {
   const tail = Buffer.alloc(2 + 2 * infos.length)
   tail.writeUInt16BE(infos.length, 0)

@@ -1,7 +1,7 @@
 import * as nbd from './constants.ts'
 import type { Terms } from './handshake.ts'
 
-/** What requests rely on, as people call it. */
+/** The abilities that requests rely on, and their names in messages. */
 const ABILITIES: [flag: number, name: string][] = [
   [nbd.FLAG_SEND_FLUSH, 'FLUSH'],
   [nbd.FLAG_SEND_FUA, 'FUA'],
@@ -9,7 +9,7 @@ const ABILITIES: [flag: number, name: string][] = [
   [nbd.FLAG_SEND_WRITE_ZEROES, 'WRITE_ZEROES'],
 ]
 
-/** Why an export is not what it was before, for "it came back …"; null if it can take its place. */
+/** Says how an export differs from what it was before, to follow "it came back". Null if it can take the place of the old one. */
 export function changeOf(before: Terms, now: Terms): string | null {
   if (now.size !== before.size) return `with ${now.size} bytes instead of ${before.size}`
   const lost = (flag: number) => (before.flags & flag) !== 0 && (now.flags & flag) === 0

@@ -1,4 +1,4 @@
-/** A limit on how many requests are in flight: who comes later waits, in order. */
+/** Limits how many requests are in flight. The others wait, in order. */
 export class Slots {
   #free: number
   readonly #waiting: { enter: () => void; refuse: (error: Error) => void }[] = []
@@ -8,7 +8,7 @@ export class Slots {
     this.#free = count
   }
 
-  /** Undefined where there is a free slot at once. */
+  /** Takes a slot. Undefined if one is free at once. */
   enter(): Promise<void> | undefined {
     if (this.#closed) throw this.#closed
     if (this.#free > 0) {

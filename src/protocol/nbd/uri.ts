@@ -25,7 +25,7 @@ export function parseNbdUri(uri: string): NbdAddress {
   throw bad(uri, `'${scheme}' is not supported`, 'nbd:// and nbd+unix:// are known')
 }
 
-/** For messages; parseNbdUri takes it again. */
+/** The address as a URI, for messages. */
 export function formatNbdAddress(address: NbdAddress): string {
   const exportName = encodeURIComponent(address.exportName)
   if ('socketPath' in address)

@@ -2,12 +2,12 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 
-/** A peer that does not keep to the protocol, or is not an NBD peer at all. */
+/** The error of a server that does not keep to the protocol, or is no NBD server at all. */
 export function violation(message: string): VmapipeError {
   return new VmapipeError('FAILED', `the NBD server does not keep to the protocol: ${message}`)
 }
 
-/** A number of a message, for messages of our own. */
+/** A number of the protocol as text. */
 export function hex(value: number | bigint): string {
   return `0x${value.toString(16)}`
 }

@@ -1,8 +1,8 @@
-/** Bytes of a socket as lines. A line's length is the peer's word, so it has a bound. */
+/** Splits the bytes of a socket into lines. Their length is bounded, as the peer decides it. */
 
 import { VmapipeError } from '../../core/errors.ts'
 
-/** The longest message that is taken, in bytes; QEMU's own longest, its schema, has about 0.3 MiB. */
+/** The longest message that is taken: 16 MiB. The longest of QEMU, its schema, has about 0.3 MiB. */
 export const MAX_LINE = 16 << 20
 
 const NEWLINE = 0x0a
@@ -16,12 +16,12 @@ export class LineSplitter {
     this.#limit = limit
   }
 
-  /** Bytes of a line whose end has not come yet. */
+  /** The bytes of a line whose end has not come. */
   get pending(): number {
     return this.#length
   }
 
-  /** Keeps the chunk; gives each line that it completes, without its end. Throws FAILED where a line grows too long. */
+  /** Adds a chunk, and gives each line that is complete with it, without its end. Throws FAILED if a line is too long. */
   *push(chunk: Buffer): Generator<string> {
     let start = 0
     for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {

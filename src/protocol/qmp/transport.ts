@@ -1,4 +1,4 @@
-/** The way to a QMP server: a unix socket, or virsh. It carries messages; what they mean is the client's business. */
+/** Carries messages to a QMP server and back, by a unix socket or by virsh. The client knows what they mean. */
 
 import type { QmpMessage } from './message.ts'
 
@@ -14,18 +14,18 @@ export interface QmpTransport {
   readonly hasEvents: boolean
   /** The answer comes as a message with the same id. */
   send(id: number, command: QmpCommand): void
-  /** Nobody waits for this command any more, which was sent and has no answer. */
+  /** Notes that the caller does not wait for this command any more, which has no answer. */
   abandon?(id: number): void
-  /** Lets go of the server; nothing is reported any more. May be called more than once. */
+  /** Ends the connection. Nothing is reported any more. May be called more than once. */
   close(): void
 }
 
 export interface TransportListener {
-  /** From now on the server has the command: its time limit begins. */
+  /** The server has the command now: its time limit begins. */
   sent(id: number): void
   message(message: QmpMessage): void
-  /** The command did not get through, or its answer did not get back; others may. */
+  /** The command or its answer was lost. Other commands may succeed. */
   failed(id: number, error: unknown): void
-  /** The transport has ended, and why; nothing comes after it. */
+  /** The transport has ended, and why. Nothing comes after it. */
   ended(error: unknown): void
 }

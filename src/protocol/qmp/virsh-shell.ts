@@ -1,10 +1,10 @@
 /**
- * One virsh that is spoken to: it reads commands from a pipe, runs them one after the other, and each answer is found
- * between two marks. All commands may be given at once: virsh goes on with what is in the pipe even if we are killed,
- * so that a guest which was paused by one command is continued by a later one.
+ * One virsh, which reads commands from a pipe and runs them one after the other. Each answer is found between two marks. All commands
+ * may be given at once. virsh runs what is in the pipe even if we are killed: so a guest that one command has paused is continued by a
+ * later one.
  *
- * Seen with virsh 9.0: it shows a prompt and repeats each line (readline does, which takes every byte but printable
- * ASCII for a key), goes on after a command that failed, flushes its output at each prompt and before each error.
+ * Seen with virsh 9.0: it shows a prompt and repeats each line (readline does, which takes every byte but printable ASCII for a key).
+ * It continues after a command that failed. It flushes its output at each prompt and before each error.
  */
 
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
@@ -14,27 +14,27 @@ import { VmapipeError } from '../../core/errors.ts'
 import { MAX_LINE } from './lines.ts'
 
 interface ShellListener {
-  /** What the oldest command that has no answer yet printed, errors too. */
+  /** The output of the oldest command that has no answer, with its errors. */
   answered(text: string): void
-  /** virsh has ended; nothing comes after it. */
+  /** virsh has ended. Nothing comes after it. */
   ended(error: VmapipeError): void
 }
 
 /**
- * virsh's errors go where its answers go, in order. It ends when nobody reads what it prints, in the middle of what it was
- * given, so if we are killed another `cat` reads on.
+ * Puts the errors of virsh among its answers, in order. virsh would end in the middle of its commands if nobody read its output. So
+ * if we are killed, another `cat` reads on.
  */
 const SCRIPT = '{ virsh -q 2>&1; printf "\\nended: %s\\n" "$?"; } | { cat; exec cat >/dev/null; }'
 const ENDED = /\nended: (\d+)\n$/
 
 const PROMPT = 'virsh # '
 
-/** Exit codes of a shell: there is no such program; 128 and a signal's number. */
+/** Exit codes of a shell: no such program, and 128 plus the number of a signal. */
 const NOT_FOUND = 127
 const BY_SIGNAL = 128
 
 export class VirshShell {
-  /** Nobody but virsh knows it: what QEMU answers cannot look like a mark. */
+  /** A random text for the marks. QEMU does not know it, so its answers cannot look like a mark. */
   readonly #token = randomBytes(12).toString('hex')
   readonly #child: ChildProcessWithoutNullStreams
   readonly #listener: ShellListener
@@ -43,13 +43,13 @@ export class VirshShell {
   #text = ''
   #failure: VmapipeError | null = null
 
-  /** `uri` is that of the libvirt; virsh's own choice by default. */
+  /** `uri`: that of libvirt; virsh chooses by default. */
   constructor(listener: ShellListener, uri?: string) {
     this.#listener = listener
-    // In a session of its own: Ctrl-C is for us, and we still need virsh then.
+    // Has a session of its own, so that Ctrl-C does not end it: we still need virsh then.
     this.#child = spawn('sh', ['-c', SCRIPT], { env: environment(uri), detached: true })
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => this.#received(text))
-    // Its end says all.
+    // The `close` event tells why.
     this.#child.stdin.on('error', () => {})
     this.#child.on('error', (cause) => {
       this.#failure ??= new VmapipeError('FAILED', `virsh cannot be started: ${cause.message}`, { cause })
@@ -57,10 +57,10 @@ export class VirshShell {
     this.#child.on('close', () => listener.ended(this.#failure ?? whyEnded(this.#text)))
   }
 
-  /** `command`: one or more words as virsh takes them, see `quoted`. */
+  /** Gives virsh a command: words as `quoted` makes them. */
   ask(command: string): void {
     const id = ++this.#asked
-    // In the line itself, which virsh repeats, the mark is in two parts.
+    // The mark is in two parts here, because virsh repeats the line.
     this.#child.stdin.write(`echo '${this.#token}''(${id}'; ${command}; echo '${this.#token}'')${id}'\n`)
   }
 
@@ -93,24 +93,24 @@ export class VirshShell {
   }
 }
 
-/** A word for virsh, of printable ASCII: there is no escape within single quotes, which therefore cannot be in it themselves. */
+/** Quotes a word of printable ASCII for virsh. Within single quotes there is no escape, so a single quote itself is put outside. */
 export function quoted(text: string): string {
   if (!isPlain(text)) throw new VmapipeError('FAILED', `virsh cannot be given ${JSON.stringify(text)}`)
   return `'${text.replaceAll("'", `'"'"'`)}'`
 }
 
-/** Whether virsh's line editor takes every character of it for itself. */
+/** Whether virsh's line editor takes every character as it is. */
 export function isPlain(text: string): boolean {
   return /^[\x20-\x7e]*$/.test(text)
 }
 
-/** virsh's own first error: "error: failed to get domain 'x'". */
+/** The first error of virsh in its output, such as "error: failed to get domain 'x'". */
 export function virshError(text: string): VmapipeError | null {
   const line = text.split('\n').find((line) => line.startsWith('error: '))
   return line === undefined ? null : new VmapipeError('FAILED', line.replace('error: ', 'virsh: ').slice(0, 200))
 }
 
-/** Errors in English; no key bindings of the user's, and nothing of this goes into the history of the user's virsh. */
+/** The environment for virsh: errors in English, no key bindings of the user, and no lines in the user's history of virsh. */
 export function environment(uri?: string): NodeJS.ProcessEnv {
   const plain = { LC_ALL: 'C', TERM: 'dumb', INPUTRC: '/dev/null', XDG_CACHE_HOME: '/dev/null' }
   return { ...process.env, ...plain, ...(uri !== undefined && { VIRSH_DEFAULT_CONNECT_URI: uri }) }

@@ -1,9 +1,9 @@
 /**
- * QMP by way of libvirt, whose monitor is libvirt's alone: one virsh runs all commands as `qemu-monitor-command`, one after
- * the other. Events do not come this way.
+ * QMP by way of libvirt, for guests whose monitor only libvirt can use. One virsh runs all commands as `qemu-monitor-command`, one
+ * after the other. Events do not come this way.
  *
- * A virsh that ends, or that is killed because it does not answer, costs the one command that it was at: nobody knows
- * whether that was done. Those behind it were not begun, and go to another virsh, as a guest may wait for its `cont`.
+ * If a virsh ends, or is killed because it does not answer, the command that it was running fails: nobody knows whether it was
+ * carried out. Those behind it were not begun. They go to another virsh, because a guest may wait for its `cont`.
  */
 
 import { execFile } from 'node:child_process'
@@ -12,12 +12,12 @@ import { parseMessage, violation } from './message.ts'
 import type { QmpCommand, QmpTransport, TransportListener } from './transport.ts'
 import { environment, isPlain, notInstalled, quoted, VirshShell, virshError } from './virsh-shell.ts'
 
-/** Milliseconds for virsh to tell the UUID of a domain. */
+/** Milliseconds that virsh may take to tell the UUID of a domain. */
 const UUID_MS = 30_000
 
 interface Query {
   id: number
-  /** As virsh takes it, without the domain. */
+  /** The command as virsh takes it, without the domain. */
   words: string
 }
 
@@ -27,12 +27,12 @@ export class VirshTransport implements QmpTransport {
   readonly #listener: TransportListener
   readonly #uri: string | undefined
   readonly #stop = new AbortController()
-  /** Not answered; the first is the one that virsh is at. */
+  /** The commands without an answer. virsh is running the first one. */
   readonly #queue: Query[] = []
-  /** What virsh is to call the domain; null until that is known. */
+  /** The name or UUID of the domain for virsh; null until it is known. */
   #domain: string | null
   #shell: VirshShell | null = null
-  /** A virsh has ended, and none has answered since. */
+  /** Whether a virsh has ended, and none has answered since. */
   #suspect = false
 
   constructor(domain: string, listener: TransportListener, uri?: string) {
@@ -70,7 +70,7 @@ export class VirshTransport implements QmpTransport {
   }
 
   #ask({ words }: Query): void {
-    // With an equals sign a domain that begins with a dash is no option.
+    // With an equals sign, a name that begins with a dash is not taken for an option.
     this.#shell!.ask(`qemu-monitor-command --domain=${quoted(this.#domain!)} ${words}`)
   }
 
@@ -80,10 +80,10 @@ export class VirshTransport implements QmpTransport {
     const { id } = this.#queue.shift()!
     try {
       const answer = answerIn(text)
-      // libvirt numbers commands by itself.
+      // libvirt uses ids of its own.
       this.#listener.message({ ...answer, id })
     } catch (error) {
-      // A libvirtd that is being restarted is there again for the next command.
+      // If libvirtd is being restarted, the next command may succeed.
       if (isGone(error)) this.#giveUp(error)
       else this.#listener.failed(id, error)
     }
@@ -114,7 +114,7 @@ export class VirshTransport implements QmpTransport {
     this.#listener.ended(error)
   }
 
-  /** A name that virsh's line editor would not take as it is: by its UUID, which virsh is asked for by its arguments. */
+  /** Finds out the UUID of a domain whose name virsh's line editor would change. virsh gets the name as an argument for that. */
   async #identify(name: string): Promise<void> {
     try {
       this.#domain = await domainUuid(name, this.#stop.signal, this.#uri)
@@ -125,7 +125,7 @@ export class VirshTransport implements QmpTransport {
   }
 }
 
-/** JSON of printable ASCII without single quotes: all of them can only be within its strings. */
+/** JSON of printable ASCII without single quotes. Other characters occur only in its strings, where they are escaped. */
 function asciiJson(value: unknown): string {
   const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
   return JSON.stringify(value).replace(/[^\x20-\x7e]|'/g, escaped)
@@ -154,7 +154,7 @@ function domainUuid(name: string, signal: AbortSignal, uri?: string): Promise<st
   })
 }
 
-/** libvirt's words for a guest that has ended. */
+/** Whether this is libvirt's error for a guest that has ended. */
 function isGone(error: unknown): boolean {
   return /domain is not running|failed to get domain/.test(String((error as Error).message))
 }

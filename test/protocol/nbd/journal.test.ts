@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES } from '../../../src/protocol/nbd/constants.ts'
-import { type Change, claim, Journal } from '../../../src/protocol/nbd/journal.ts'
+import { type Change, cover, Journal } from '../../../src/protocol/nbd/journal.ts'
 import { seeded as random } from '../../support/random.ts'
 
 function apply(bytes: Buffer, { type, offset, length, payload = [] }: Change): void {
@@ -76,7 +76,7 @@ test('ranges are claimed once', () => {
     const start = Math.floor(next() * 1000)
     const end = start + 1 + Math.floor(next() * 30)
     const free = new Set<number>()
-    for (const [from, to] of claim(ranges, start, end)) for (let at = from; at < to; at++) free.add(at)
+    for (const [from, to] of cover(ranges, start, end)) for (let at = from; at < to; at++) free.add(at)
     for (let at = start; at < end; at++) {
       assert.equal(free.has(at), !taken.has(at))
       taken.add(at)

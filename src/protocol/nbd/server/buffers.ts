@@ -1,5 +1,5 @@
 /**
- * Buffers for the payload of requests, kept for the next one of about the same size: fresh memory costs a page fault
+ * Keeps buffers for the payload of requests for the next request of about the same size, because fresh memory costs a page fault
  * every 4 KiB. All connections of a server share them.
  */
 
@@ -7,7 +7,7 @@ import { discard } from '../../../core/memory.ts'
 import { HEADROOM } from './reply.ts'
 
 const SMALLEST = 4096
-/** Bytes that may lie here unused, where there is room for them. */
+/** The most bytes that are kept unused. */
 const MAX_KEPT = 8 * 2 ** 20
 
 export class PayloadBuffers {
@@ -16,12 +16,12 @@ export class PayloadBuffers {
   #bytes = 0
   #lent = 0
 
-  /** What lies here unused makes room for what is taken, where together they would be more than `most` bytes. */
+  /** Drops unused buffers if these and the taken ones would be more than `most` bytes together. */
   constructor(most: number) {
     this.#most = most
   }
 
-  /** HEADROOM and at least `bytes` bytes. What was in it before is still there. */
+  /** Takes a buffer with HEADROOM and at least `bytes` bytes, with its old content. */
   take(bytes: number): Buffer {
     const size = roomFor(bytes)
     this.#lent += size
@@ -57,7 +57,7 @@ export class PayloadBuffers {
   }
 }
 
-/** What a buffer for so many bytes takes: powers of two, and the headroom. */
+/** The size of a buffer for so many bytes: a power of two, and the headroom. */
 export function roomFor(bytes: number): number {
   return HEADROOM + (bytes <= SMALLEST ? SMALLEST : 2 ** (32 - Math.clz32(bytes - 1)))
 }

@@ -1,6 +1,6 @@
 /**
- * One client: handshake, transmission, and the end of it. However it ends, what the disk is busy with is waited for, so
- * that nothing of it is left when `finished` resolves. Nothing that a client does harms more than its own connection.
+ * One client: handshake, transmission, and the end. However it ends, `finished` resolves only when the disk has done all requests of
+ * the client. An error of a client ends only its own connection.
  */
 
 import type { Socket } from 'node:net'
@@ -18,13 +18,13 @@ export interface ConnectionContext {
   exports: Exports
   buffers: PayloadBuffers
   stats: ServerStats
-  /** Requests of one client in flight at most. */
+  /** The most requests of one client in flight. */
   maxRequests: number
-  /** Bytes of payload of one client in memory at most, for changes and for the rest; a single larger request is taken too. */
+  /** The most bytes of payload of one client in memory: for changes, and as many for the rest. One larger request is taken too. */
   maxBytes: number
-  /** Of all clients together. */
+  /** The memory of all clients together. */
   shared: { changes: SharedRoom; others: SharedRoom }
-  /** How long a client may take to come to the transmission phase, in milliseconds. */
+  /** How long the handshake may take, in milliseconds. */
   handshakeTimeout: number
   /** How long a client may send nothing in the middle of a request, in milliseconds. */
   idleTimeout: number
@@ -40,13 +40,13 @@ export class ServerConnection {
   readonly #handshake: NodeJS.Timeout
   #transmission: Transmission | null = null
   #windows: Windows | null = null
-  /** How often something has come. */
+  /** The number of reads that got bytes. */
   #heard = 0
-  /** What was seen by the look that was the last to see anything new. */
+  /** What the last check saw that found anything new. */
   #seen = { heard: 0, unsent: 0, at: 0 }
-  /** Waits for the end of another client's request. */
+  /** Called when the large request of another client, which this one waits for, has ended. */
   readonly #freed = () => this.#left()
-  /** No more requests are read. */
+  /** Whether no more requests are read. */
   #ending = false
   #closing = false
   #closed = false
@@ -68,22 +68,22 @@ export class ServerConnection {
     this.#socket.resume()
   }
 
-  /** Reads nothing more; closes when everything is answered that was read. */
+  /** Reads no more requests, and closes when all that were read are answered. */
   stop(): void {
     this.#ending = true
     this.#socket.pause()
     this.#settle()
   }
 
-  /** Closes now. What the disk is busy with goes on. */
+  /** Closes at once. Requests that the disk is busy with continue. */
   destroy(): void {
     this.#ending = true
     this.#socket.destroy()
   }
 
-  /** To be called every now and then: ends the connection if its client stopped in the middle of something. */
+  /** Ends the connection if its client has stopped in the middle of a request or a reply. To be called regularly. */
   check(now: number): void {
-    // A reply that others wait for the end of is the client's to take, once the disk is done.
+    // If other clients wait for the end of a large request, this client must take the reply once the disk is done.
     const isLate = this.#transmission?.running === 0 && this.#windows?.others.blocksOthers
     const isStuck = this.#transmission !== null && (this.#feeder.isMidway || isLate)
     const unsent = isLate ? unsentBytes(this.#socket) : 0
@@ -93,7 +93,7 @@ export class ServerConnection {
   }
 
   *#session(): Parser {
-    // Until there is a socket.
+    // Waits until the socket is set.
     yield null
     const agreement = yield* new Negotiation(this.#context.exports, (bytes) => this.#socket.write(bytes)).run()
     clearTimeout(this.#handshake)
@@ -115,7 +115,7 @@ export class ServerConnection {
     this.stop()
   }
 
-  /** False stops the reading. */
+  /** Takes bytes that have come. False stops the reading. */
   #received(count: number): boolean {
     this.#heard++
     if (!this.#ending) this.#guard(() => this.#feeder.received(count) && this.#transmission?.caughtUp())
@@ -123,7 +123,7 @@ export class ServerConnection {
     return !this.#ending && !this.#feeder.isWaiting
   }
 
-  /** What this client waits for may be the end of another client's request. */
+  /** Reads on when the window has space. This client may wait for the end of another client's request. */
   #waitForOthers(): void {
     const { others } = this.#context.shared
     if (others.large !== null && others.large !== this.#windows?.others) others.onEnd(this.#freed)
@@ -137,7 +137,7 @@ export class ServerConnection {
     }
   }
 
-  /** Whatever the client said that makes no sense, and whatever else goes wrong here, ends this connection alone. */
+  /** Runs `work`. An error, the client's or ours, ends this connection alone. */
   #guard(work: () => void): void {
     try {
       work()
@@ -151,7 +151,7 @@ export class ServerConnection {
     if (running > 0 || !this.#outbox.isEmpty) return
     if (this.#closed) this.#finish()
     else if (!this.#closing) {
-      // Once: each call leaves a listener behind until the socket has taken everything.
+      // Only once, as each call adds a listener until the socket has sent everything.
       this.#closing = true
       this.#socket.destroySoon()
     }

@@ -1,9 +1,9 @@
-/** What a server offers to its clients: disks under names. */
+/** The exports of a server: disks under names. */
 
 import { VmapipeError } from '../../../core/errors.ts'
 import * as nbd from '../constants.ts'
 
-/** `undefined`: done already. */
+/** `undefined` means that it is done already. */
 export type Done = Promise<void> | undefined
 
 /** `since`: when the request was known, in milliseconds of `performance.now()`, if it has waited since. */
@@ -15,18 +15,18 @@ export interface ChangeOptions {
 /** A write that comes in pieces, as its payload is long. */
 export interface LongWrite {
   write(buffers: readonly Uint8Array[], offset: number, options?: ChangeOptions): Done
-  /** No more pieces come, and all are done. */
+  /** Ends the write: all pieces are done, and no more come. */
   end(): void
 }
 
 /**
- * What the server wants of a disk. Offsets and lengths are bytes and lie within `size`; many calls are in flight.
- * An error's kind is the system's name for it, in its `code` or that of a `cause`.
+ * The disk that a server serves. Offsets and lengths are bytes and within `size`. Many calls are in flight. An error has the
+ * system's name for its kind (ENOSPC, EIO, …) in its own `code` or in that of a `cause`.
  */
 export interface ServedDisk {
   readonly size: number
   readonly readOnly: boolean
-  /** Bytes of which requests had better be multiples; any will do unless given. */
+  /** Requests of multiples of this many bytes are faster. By default all are the same. */
   readonly minBlock?: number | undefined
   read(buffer: Uint8Array, offset: number): Done
   write(buffers: readonly Uint8Array[], offset: number, options?: ChangeOptions): Done
@@ -34,23 +34,23 @@ export interface ServedDisk {
   trim(offset: number, length: number, options?: ChangeOptions): Done
   flush(): Done
   map(offset: number, length: number): AsyncIterable<{ offset: number; length: number; zero: boolean }>
-  /** Bytes that will be wanted soon. */
+  /** Tells that these bytes will be read soon. */
   prefetch?: ((offset: number, length: number) => Done) | undefined
-  /** A write that comes in pieces begins; to be asked only if the disk wants to know which pieces belong together. */
+  /** Begins a write that comes in pieces. Only for a disk that must know which pieces belong together. */
   beginWrite?(offset: number, length: number): LongWrite
-  /** Whether changes wait in it for something that is not the disk, such as a backup. */
+  /** Whether changes wait for something else than the disk, such as a backup. */
   readonly isHolding?: boolean
-  /** A change waits to be taken in while the disk holds others; the result is to be called when it goes on. Undefined if it holds none. */
+  /** Notes that a change waits to be read while the disk holds others. Call the result when it continues. Undefined if it holds none. */
   queued?(since: number | undefined): (() => void) | undefined
 }
 
 export interface NbdExport {
-  /** At most 4096 bytes; the empty name is the default export. */
+  /** At most 4096 bytes. The empty name is the default export. */
   name: string
-  /** A line for people. */
+  /** One line for people. */
   description?: string
   disk: ServedDisk
-  /** Writes are refused, also where the disk would take them. */
+  /** Writes are refused even if the disk would take them. */
   readOnly?: boolean
 }
 
@@ -81,7 +81,7 @@ export class Exports {
     yield* this.#byName.values()
   }
 
-  /** Each disk once, under however many names it is offered. */
+  /** Each disk once, even if it has several names. */
   get disks(): Set<ServedDisk> {
     return new Set([...this.#byName.values()].map(({ disk }) => disk))
   }
@@ -92,8 +92,8 @@ export function isReadOnly({ disk, readOnly = false }: NbdExport): boolean {
 }
 
 /**
- * "Transmission flags". Several connections may be used as one: they share the disk, whose flush makes durable what
- * was written over any of them.
+ * "Transmission flags". A client may use several connections as one, because they share the disk: a flush over any of them covers
+ * the writes over all.
  */
 export function transmissionFlags(entry: NbdExport, structured: boolean): number {
   const chunks = structured ? nbd.FLAG_SEND_DF : 0
@@ -104,12 +104,12 @@ export function transmissionFlags(entry: NbdExport, structured: boolean): number
   return always | writes
 }
 
-/** Extents of one reply: a client asks again for what follows. */
+/** The most extents of one reply. A client asks again for what follows. */
 const MAX_EXTENTS = 4096
 
 /**
  * The answer to BLOCK_STATUS ("base:allocation metadata context"): length and flags of adjacent extents from `offset`,
- * in pairs. At least one, together `length` bytes at most; a single one where the client wants no more.
+ * in pairs. At least one, and at most `length` bytes together. A single one if the client asks for one only.
  */
 export async function describeRange(disk: ServedDisk, offset: number, length: number, one: boolean): Promise<number[]> {
   const pairs: number[] = []

@@ -1,17 +1,17 @@
-/** A READ or WRITE whose payload goes in pieces, and which has one reply. */
+/** A READ or WRITE whose payload goes in pieces, with one reply. */
 
 import type { LongWrite } from './export.ts'
 import type { Request } from './request.ts'
 
 export class LongRequest {
   readonly request: Request
-  /** What takes the pieces of a WRITE, if the disk wants to know that they belong together. */
+  /** Takes the pieces of a WRITE, if the disk must know that they belong together. */
   readonly write: LongWrite | undefined
-  /** Of the first piece that failed; 0 if none did. */
+  /** The error of the first piece that failed; 0 if none did. */
   errno = 0
-  /** Bytes of pieces that are not done. */
+  /** The bytes of pieces that are not done. */
   #left: number
-  /** Pieces that the disk is busy with. */
+  /** The number of pieces that the disk is busy with. */
   #running = 0
   #isCut = false
 
@@ -21,7 +21,7 @@ export class LongRequest {
     this.#left = request.length
   }
 
-  /** Every piece is done. */
+  /** Whether all pieces are done. */
   get isDone(): boolean {
     return this.#left === 0
   }
@@ -37,7 +37,7 @@ export class LongRequest {
     this.#endIfOver()
   }
 
-  /** The rest of its payload never comes. */
+  /** Notes that the rest of the payload never comes. */
   cut(): void {
     this.#isCut = true
     this.#endIfOver()

@@ -1,6 +1,6 @@
 /**
  * The server's side of the handshake: "Newstyle negotiation" and "Option haggling" of doc/proto.md, fixed newstyle.
- * A client may ask much before it decides, but neither without end nor at any length.
+ * The number of options that a client may send and their lengths are bounded.
  */
 
 import { MAX_NEED, type Parser } from '../../feeder.ts'
@@ -9,25 +9,25 @@ import { type Exports, type NbdExport, transmissionFlags } from './export.ts'
 import * as options from './options.ts'
 import { ClientFault, drain } from './parsing.ts'
 
-/** What was agreed on when the transmission begins. */
+/** The outcome of the handshake. */
 export interface Agreement {
   entry: NbdExport
-  /** READ and errors are answered in chunks. */
+  /** A READ and errors are answered in chunks. */
   structured: boolean
-  /** BLOCK_STATUS may be asked. */
+  /** The client may send BLOCK_STATUS. */
   allocation: boolean
 }
 
 /** The id of base:allocation on the wire. */
 export const ALLOCATION_ID = 1
 
-/** "Size constraints", in bytes: any alignment will do, whole pages do best. */
+/** "Size constraints", in bytes: any alignment is taken, whole pages are best. */
 const MIN_BLOCK = 1
 const PREFERRED_BLOCK = 4096
 export const MAX_PAYLOAD = nbd.DEFAULT_MAX_PAYLOAD
 
 const MAX_OPTIONS = 256
-/** What is longer than an option can be is thrown away; what is longer than this ends the connection. */
+/** The data of a too long option is thrown away. More than this (1 MiB) ends the connection. */
 const MAX_OPTION_BYTES = 2 ** 20
 
 const UNKNOWN_EXPORT = 'there is no export of this name'
@@ -45,7 +45,7 @@ export class Negotiation {
     this.#send = send
   }
 
-  /** Null where the client goes away in peace. */
+  /** Runs the handshake. Null if the client ends it in order. */
   *run(): Parser<Agreement | null> {
     yield* this.#greet()
     for (let count = 0; count < MAX_OPTIONS; count++) {
@@ -79,7 +79,7 @@ export class Negotiation {
     this.#noZeroes = (flags & nbd.FLAG_NO_ZEROES) !== 0
   }
 
-  /** NBD_OPT_EXPORT_NAME knows no reply that says no. */
+  /** NBD_OPT_EXPORT_NAME: there is no reply that refuses it. */
   *#exportName(length: number): Parser<Agreement> {
     if (length > nbd.MAX_STRING) throw new ClientFault(`an export name of ${length} bytes`)
     const name = (yield length).toString()
@@ -94,7 +94,7 @@ export class Negotiation {
     return { entry, structured: this.#structured, allocation: this.#allocationOf === entry }
   }
 
-  /** Answers one option; what it returns ends the handshake. */
+  /** Answers one option. If it returns something, the handshake ends with that. */
   #option(option: number, data: Buffer): Agreement | null | undefined {
     try {
       switch (option) {
@@ -157,7 +157,7 @@ export class Negotiation {
     return option === nbd.OPT_GO ? this.#agree(entry) : undefined
   }
 
-  /** "Metadata querying": there is base:allocation and nothing else. */
+  /** "Metadata querying": the only context is base:allocation. */
   #contexts(option: number, { name, queries }: options.ContextRequest): undefined {
     if (!this.#structured) throw new options.BadOption('structured replies come first')
     const entry = this.#exports.find(name)

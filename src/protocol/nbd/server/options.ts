@@ -1,8 +1,8 @@
-/** Options of the handshake as a server sees them: their data decoded, and replies as bytes. Sections are those of doc/proto.md. */
+/** Decodes the options of the handshake and encodes the replies, for a server. Sections are those of doc/proto.md. */
 
 import * as nbd from '../constants.ts'
 
-/** Data that is not as its option wants it: NBD_REP_ERR_INVALID. */
+/** The data of an option is wrong: NBD_REP_ERR_INVALID. */
 export class BadOption extends Error {}
 
 /** Data of NBD_OPT_INFO and NBD_OPT_GO. */
@@ -62,7 +62,7 @@ class Fields {
     return decodeName(this.#advance(this.#advance(4).readUInt32BE(0)))
   }
 
-  /** How many things of at least `least` bytes each follow; no more than there is room for. */
+  /** The number of items that follow. Refuses more than fit into the data if each has `least` bytes. */
   count(bytes: 2 | 4, least: number): number {
     const count = this.#advance(bytes).readUIntBE(0, bytes)
     if (count * least > this.#data.length - this.#position) throw new BadOption('the data is too short for its counts')

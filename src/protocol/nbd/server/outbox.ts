@@ -1,11 +1,11 @@
 /**
- * Replies on their way to a socket. What is ready in one turn of the event loop goes out with one system call; while
- * the kernel takes that, the next replies gather. How many can gather is bounded by the window of requests in flight.
+ * Sends replies to a socket. The replies of one turn of the event loop go out with one system call. While the kernel takes these, the
+ * next ones gather. The window of requests in flight bounds how many can gather.
  */
 
 import type { Socket } from 'node:net'
 
-/** Below this, one copy is cheaper than a vector. */
+/** For fewer bytes, a copy is cheaper than a vector. */
 const SMALL_BYTES = 8192
 
 interface Outgoing {
@@ -40,7 +40,7 @@ export class Outbox {
     })
   }
 
-  /** Sends what waits now, unless something is being sent. */
+  /** Sends what waits, unless something is being sent. */
   flush(): void {
     if (this.#sending || this.#waiting.length === 0) return
     const batch = this.#waiting

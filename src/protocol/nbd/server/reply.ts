@@ -1,10 +1,10 @@
-/** Replies as bytes: "Simple reply message" and "Structured reply chunk message" of doc/proto.md. */
+/** Encodes replies: "Simple reply message" and "Structured reply chunk message" of doc/proto.md. */
 
 import * as nbd from '../constants.ts'
 import { ALLOCATION_ID } from './negotiation.ts'
 import type { Request } from './request.ts'
 
-/** Room before a READ's payload for the longest header, so that both go out as one. Payload stays aligned. */
+/** Space before the payload of a READ for the longest header, so that both go out as one buffer. It keeps the payload aligned. */
 export const HEADROOM = 64
 
 /** Bytes of an OFFSET_DATA chunk before its payload. */
@@ -18,8 +18,8 @@ export function simpleReply(request: Request, errno: number): Buffer {
 }
 
 /**
- * The reply to a READ whose `length` bytes lie at HEADROOM in `buffer`: their header is put right before them. Gives the
- * view of both. In chunks that is a single one: the last of its reply, or one of several.
+ * The reply to a READ whose `length` bytes are at HEADROOM in `buffer`. Puts the header right before them, and returns a view of
+ * both. If the reply is in chunks, this is one chunk: the last one of its reply, or one of several.
  */
 export function readReply(request: Request, buffer: Buffer, structured: boolean, isLast = true): Buffer {
   const end = HEADROOM + request.length
@@ -39,7 +39,7 @@ export function emptyChunk(request: Request): Buffer {
   return chunk(request, nbd.REPLY_TYPE_NONE, 0)
 }
 
-/** NBD_REPLY_TYPE_ERROR: errno and a text, which is left empty: what the host's disks say is not the guest's business. */
+/** NBD_REPLY_TYPE_ERROR: errno and a text, which is left empty, because a guest shall not learn about the host's disks. */
 export function errorChunk(request: Request, errno: number): Buffer {
   const reply = chunk(request, nbd.REPLY_TYPE_ERROR, 6)
   reply.writeUInt32BE(errno, nbd.CHUNK_HEADER_BYTES)
@@ -55,7 +55,7 @@ export function statusChunk(request: Request, pairs: readonly number[]): Buffer 
   return reply
 }
 
-/** The only chunk of its reply, with room for `length` bytes of payload. */
+/** The only chunk of its reply, with space for `length` bytes of payload. */
 function chunk(request: Request, type: number, length: number): Buffer {
   const reply = Buffer.allocUnsafe(nbd.CHUNK_HEADER_BYTES + length)
   putChunk(reply, 0, request, type, length)
@@ -93,10 +93,10 @@ const ERRNOS: Record<string, number> = {
   ESHUTDOWN: nbd.ESHUTDOWN,
 }
 
-/** Causes of causes that are looked at. */
+/** The depth to which causes of causes are followed. */
 const MAX_DEPTH = 5
 
-/** "Error values" of doc/proto.md for whatever a disk throws; what it does not say more about is EIO. */
+/** The "Error values" of doc/proto.md for an error of a disk; EIO if the error does not say its kind. */
 export function errnoOf(error: unknown): number {
   let current = error as { code?: unknown; cause?: unknown } | null | undefined
   for (let depth = 0; depth < MAX_DEPTH && typeof current === 'object' && current !== null; depth++) {

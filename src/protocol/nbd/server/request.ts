@@ -1,4 +1,4 @@
-/** Requests as a server sees them: decoded, and checked before anything is done. Sections are those of doc/proto.md. */
+/** Decodes requests, and checks them before anything is done, for a server. Sections are those of doc/proto.md. */
 
 import * as nbd from '../constants.ts'
 import { isReadOnly } from './export.ts'
@@ -8,10 +8,10 @@ import { ClientFault } from './parsing.ts'
 export interface Request {
   type: number
   flags: number
-  /** The client's 64 bits that its reply carries back. */
+  /** 64 bits of the client's, which the reply returns. */
   cookieHigh: number
   cookieLow: number
-  /** Exact where it lies within a disk; beyond 2^53 nothing does. */
+  /** Exact up to 2^53, which no disk reaches. */
   offset: number
   length: number
 }
@@ -30,7 +30,7 @@ export function decodeRequest(header: Buffer): Request {
   }
 }
 
-/** Bytes of the disk that the request carries or wants to have carried back. */
+/** Bytes of payload of the request or of its reply. */
 export function payloadOf({ type, length }: Request): number {
   return type === nbd.CMD_READ || type === nbd.CMD_WRITE ? length : 0
 }
@@ -46,7 +46,7 @@ const FLAGS: Record<number, number> = {
   [nbd.CMD_BLOCK_STATUS]: nbd.CMD_FLAG_REQ_ONE | nbd.CMD_FLAG_FUA,
 }
 
-/** The error that the protocol has for this request ("Request types", "Error values"), or 0: it may be done. */
+/** The error of the protocol for this request ("Request types", "Error values"), or 0 if the request may be done. */
 export function errorOf(request: Request, agreement: Agreement): number {
   const { type, flags, offset, length } = request
   const allowed = FLAGS[type]

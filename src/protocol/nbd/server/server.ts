@@ -14,19 +14,19 @@ import type { DiskFailure } from './transmission.ts'
 import { SharedRoom } from './window.ts'
 
 export interface NbdServerOptions {
-  /** Clients at once; one more is hung up on. */
+  /** The most clients at once. One more is disconnected. */
   maxConnections?: number
   maxRequests?: number
   maxBytes?: number
   /**
-   * Bytes of payload of all clients in memory, for changes and for the rest. Each client may have 1 MiB however much the
-   * others have; one request at a time may be larger.
+   * The most bytes of payload of all clients in memory: for changes, and as many for the rest. Each client may have 1 MiB,
+   * however much the others have. One request at a time may be larger.
    */
   maxTotalBytes?: number
   handshakeTimeout?: number
-  /** How long a client may send nothing in the middle of a request, in milliseconds; then it is hung up on. A minute unless given. */
+  /** How long a client may send nothing in the middle of a request before it is disconnected, in milliseconds; a minute by default. */
   idleTimeout?: number
-  /** Told of every request that a disk failed, besides its client. Must not throw. */
+  /** Called with every request that a disk could not do. Must not throw. */
   onDiskError?: (failure: DiskFailure) => void
 }
 
@@ -61,13 +61,13 @@ export class NbdServer {
     this.#checks = setInterval(() => this.#check(), idleTimeout / 4).unref()
   }
 
-  /** A socket of mode 0600. What a dead server left there is replaced; where somebody answers it is refused. */
+  /** Listens on a socket of mode 0600. Replaces the socket of a server that has ended. FAILED if another one listens there. */
   async listenOnPath(path: string, options?: SocketFileOptions): Promise<void> {
     const server = this.#newListener()
     this.#files.push(await listenOnPath(server, path, options))
   }
 
-  /** Port 0 lets the system choose; gives the port. There is no encryption and no authentication. */
+  /** Listens on a port, without encryption or authentication. The system chooses one for port 0. Returns the port. */
   async listenOnPort(host: string, port: number): Promise<number> {
     const server = this.#newListener()
     await new Promise<void>((resolve, reject) => {
@@ -78,15 +78,15 @@ export class NbdServer {
   }
 
   /**
-   * Takes no more clients and no more requests, answers those that were read, makes everything durable and closes all
-   * connections. The disks stay open. Fails where a flush does, when all else is done.
+   * Takes no more clients and requests, answers the requests that were read, flushes the disks and closes all connections. The
+   * disks stay open. If a flush fails, it does the rest and then fails.
    */
   close(options?: CloseOptions): Promise<void> {
     this.#closing ??= this.#close(options)
     return this.#closing
   }
 
-  /** Hangs up on all clients, who hear nothing of what they have asked for. To be called while it closes. */
+  /** Disconnects all clients without answers to their requests. To be called while `close` runs. */
   hangUp(): void {
     for (const connection of this.#connections) connection.destroy()
   }

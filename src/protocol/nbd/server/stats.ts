@@ -1,12 +1,12 @@
 import * as nbd from '../constants.ts'
 
-/** What a server has done since it began. Counts, and bytes of payload. */
+/** What a server has done since it was started: counts, and bytes of payload. */
 export class ServerStats {
-  /** Connections now. */
+  /** The connections at present. */
   connections = 0
-  /** Connections ever. */
+  /** The connections since the start. */
   accepted = 0
-  /** Requests that have been read and not answered yet. */
+  /** The requests that were read and are not answered. */
   inFlight = 0
   reads = 0
   writes = 0
@@ -17,7 +17,7 @@ export class ServerStats {
   statuses = 0
   bytesRead = 0
   bytesWritten = 0
-  /** Requests answered with an error, by the disk or because they made no sense. */
+  /** The requests that were answered with an error, from the disk or because they were wrong. */
   errors = 0
 
   count(type: number, length: number): void {

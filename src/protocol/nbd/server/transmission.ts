@@ -1,7 +1,7 @@
 /**
- * The transmission phase of one connection: reads requests, has the disk do them, many at a time, and answers in
- * whatever order they are done. A request occupies the client's window from before its payload is read until the kernel
- * has taken its reply. Long payload goes in pieces, which bounds the memory of all clients together.
+ * The transmission phase of one connection. Reads requests, lets the disk do many of them at a time, and answers each as soon as it
+ * is done. A request takes space in the client's window from before its payload is read until the kernel has taken its reply. Long
+ * payload goes in pieces, which bounds the memory of all clients together.
  */
 
 import type { Parser } from '../../feeder.ts'
@@ -24,18 +24,18 @@ interface TransmissionContext {
   windows: Windows
   buffers: PayloadBuffers
   stats: ServerStats
-  /** Called when a request has left a window. */
+  /** Called when a request has left the window. */
   left(): void
-  /** Called when no request is read until the window admits one more. */
+  /** Called when reading stops until the window admits one more request. */
   refused(window: Window): void
   onDiskError(failure: DiskFailure): void
 }
 
-/** Two, so that a read finds room however many writes a backup holds. */
+/** Two windows, so that reads have space however many writes a backup holds. */
 export interface Windows {
-  /** Requests that change the disk: a backup may hold them. */
+  /** For requests that change the disk, which a backup may hold. */
   changes: Window
-  /** All others. */
+  /** For all others. */
   others: Window
 }
 
@@ -62,12 +62,12 @@ export class Transmission {
     this.#disk = context.agreement.entry.disk
   }
 
-  /** Requests, or pieces of them, that the disk is busy with. */
+  /** The number of requests, or pieces of them, that the disk is busy with. */
   get running(): number {
     return this.#running
   }
 
-  /** Ends when the client says so. */
+  /** Runs until the client disconnects in order. */
   *run(): Parser {
     for (;;) {
       const request = decodeRequest(yield nbd.REQUEST_BYTES)
@@ -86,17 +86,17 @@ export class Transmission {
     }
   }
 
-  /** All that was in the socket has been read: what comes from now on was not waiting there. */
+  /** Notes that the socket is empty: what comes from now on has not waited there. */
   caughtUp(): void {
     this.#backlog.end()
   }
 
-  /** A reply without chunks, and one that is not to be fragmented, has all bytes in one piece. */
+  /** Whether the payload may go in pieces. A reply without chunks, or with the flag DF, must be one piece. */
   #mayBeCut({ type, flags }: Request): boolean {
     return type === nbd.CMD_WRITE || (this.#agreement.structured && (flags & nbd.CMD_FLAG_DF) === 0)
   }
 
-  /** Pieces end at multiples of their size on the disk. One that follows another that waited has waited as long. */
+  /** Does a request in pieces, which end at multiples of their size on the disk. If one waited, those behind it have waited as long. */
   *#runPieces(request: Request): Parser {
     const { type, offset: first, length: payload } = request
     const whole = new LongRequest(request, type === nbd.CMD_WRITE ? this.#disk.beginWrite?.(first, payload) : undefined)
@@ -114,7 +114,7 @@ export class Transmission {
     }
   }
 
-  /** The result is since when the request has been waiting, as that of `#enter`; `before` if it has waited before this piece. */
+  /** Returns since when the request has been waiting, as `#enter` does; `before` if it has waited before this piece. */
   *#runPiece(
     request: Request,
     payload: number,
@@ -138,7 +138,7 @@ export class Transmission {
         yield bytes
         isWhole = true
       } finally {
-        // The client has gone in the middle of it. Its window is closed.
+        // The client went away in the middle of the payload. Its window is closed.
         if (!isWhole) this.#context.buffers.give(buffer)
       }
     }
@@ -147,8 +147,8 @@ export class Transmission {
   }
 
   /**
-   * Waits until the window admits the request. The result is since when the request has been waiting in the socket,
-   * undefined if it has not. While the disk holds requests for a backup, that time is the backup's.
+   * Waits until the window admits the request. Returns since when the request has been waiting in the socket; undefined if it
+   * has not. While the disk holds requests for a backup, that time counts as caused by the backup.
    */
   *#enter(request: Request, room: number): Parser<number | undefined> {
     const { windows } = this.#context
@@ -245,7 +245,7 @@ export class Transmission {
     else this.#context.outbox.push(reply ?? this.#emptyReply(request), () => this.#leave(request, room))
   }
 
-  /** Of a READ too, where it was for no bytes. */
+  /** The reply without payload, also to a READ of no bytes. */
   #emptyReply(request: Request): Buffer {
     const chunks = this.#agreement.structured && request.type === nbd.CMD_READ
     return chunks ? emptyChunk(request) : simpleReply(request, 0)
@@ -262,7 +262,7 @@ export class Transmission {
       if (whole.isDone) this.#refuse(request, whole.errno, room)
       else this.#leave(request, room)
     }
-    // What was asked for on the condition that it is fast is no failure.
+    // That a fast zero is refused is no failure.
     if (errno === nbd.ENOTSUP && request.type === nbd.CMD_WRITE_ZEROES) return
     const { type, offset, length } = request
     const exportName = this.#agreement.entry.name

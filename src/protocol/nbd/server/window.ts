@@ -1,23 +1,23 @@
 import { roomFor } from './buffers.ts'
 
-/** Payload that is longer is taken in pieces of so many bytes, except where its reply has to be one piece. */
+/** Longer payload is taken in pieces of 1 MiB, unless its reply must be one piece. */
 export const PIECE_BYTES = 1 << 20
 
-/** A client may always have this much: no client waits because of another client's slow disk or half a request. */
+/** Every client may always have this much. So none waits because of the slow disk or the half request of another one. */
 const OWN_BYTES = roomFor(PIECE_BYTES)
 
 /**
- * What may be taken in beyond the limits while a disk holds requests for a backup: requests of one client, and bytes of
- * all clients together. What is held costs little but its payload, and what is behind it has to be seen: reads are not
- * held, and `--max-stall` counts from the moment a request is known.
+ * What may be read beyond the limits while a disk holds requests for a backup: requests of one client, and bytes of all clients
+ * together. A held request costs little more than its payload. Those behind it must be read, because reads are not held, and because
+ * `--max-stall` counts from the moment when a request is known.
  */
 const MOST_HELD = { requests: 4096, bytes: 64 << 20 }
 
-/** What all clients of a server together have in memory for one kind of requests, in bytes of payload. */
+/** The memory for payload that all clients of a server share for one kind of requests, in bytes. */
 export class SharedRoom {
   readonly total: number
   used = 0
-  /** Whose request is larger than all limits; there is one such request at a time. */
+  /** The client whose request is larger than all limits. There is one such request at a time. */
   #large: Window | null = null
   readonly #waiting = new Set<() => void>()
 
@@ -53,8 +53,8 @@ export class SharedRoom {
 }
 
 /**
- * What one client may have in flight: requests, and bytes of memory for their payload. A request counts from before its
- * payload is read until the kernel has its reply, so a client that reads no replies is not read from either.
+ * Limits what one client may have in flight: requests, and bytes of memory for their payload. A request counts from before its
+ * payload is read until the kernel has taken its reply. So no more requests are read of a client that reads no replies.
  */
 export class Window {
   readonly #maxRequests: number
@@ -62,7 +62,7 @@ export class Window {
   readonly #shared: SharedRoom
   #requests = 0
   #bytes = 0
-  /** Bytes of the request that is larger than all limits, if it is this client's. */
+  /** The bytes of the request that is larger than all limits, if it is of this client. */
   #large = 0
   #closed = false
 
@@ -82,8 +82,8 @@ export class Window {
   }
 
   /**
-   * A client that is refused has requests in flight, and is asked again when one of them leaves; or the large request of
-   * another client is in flight, and it is asked again when that has left. `held`: the disk holds requests for a backup.
+   * Whether the request may be taken. If not, it is tried again when one of the client's requests has left, or when the large
+   * request of another client has. `held`: the disk holds requests for a backup.
    */
   admits(bytes: number, held = false): boolean {
     if (this.#requests >= (held ? Math.max(this.#maxRequests, MOST_HELD.requests) : this.#maxRequests)) return false
@@ -110,7 +110,7 @@ export class Window {
     if (this.#large === bytes && bytes > 0) this.#endLarge()
   }
 
-  /** The client is gone, and with it the payload that has not come. */
+  /** Notes that the client has gone. Payload that has not come never will. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
