@@ -1,4 +1,4 @@
-/** A stage and its options for people, out of the schema of the options. */
+/** Describes a stage and its options for people, from the schema of the options. */
 
 import { type JsonSchema, optionsJsonSchema } from '../config/schema.ts'
 import type { StageFactory } from '../core/stage.ts'
@@ -17,7 +17,7 @@ export function describeStage(stage: StageFactory): string[] {
   return [`${styled('bold', name)}  ${input} → ${output}`, summary, '', ...options]
 }
 
-/** "zstd | lz4", "whole number -7..19", "text", "list of text": a JSON Schema in a few words. */
+/** Describes a JSON Schema in a few words: "zstd | lz4", "whole number -7..19", "text", "list of text". */
 function typeText(schema: JsonSchema): string {
   if (schema.anyOf) return [...new Set(schema.anyOf.map(typeText))].join(' | ')
   if (schema.enum) return schema.enum.map(valueText).join(' | ')

@@ -1,12 +1,12 @@
-/** The end of a process in which something hangs. */
+/** Ends a process in which something hangs. */
 
 import { existsSync } from 'node:fs'
 import { removeLeftBehind } from '../core/left-behind.ts'
 import { killChildren } from '../system/child.ts'
 
 /**
- * Takes away what would be left behind, as far as that can be done at once, a guest's QEMU first of all; ends all children, and then
- * the process. `say` is given what is left, in words, or nothing.
+ * Removes what would be left behind, as far as that is possible at once, and frees a guest's QEMU first. Then ends all children and
+ * the process. `say` gets the list of what is left, in words, or nothing.
  */
 export async function endAtOnce(exitCode: number, say: (left: string) => void): Promise<never> {
   const left = await removeLeftBehind()
@@ -18,15 +18,15 @@ export async function endAtOnce(exitCode: number, say: (left: string) => void): 
 const SHELL = '/bin/sh'
 
 /**
- * process.exit() waits for the threads of libuv's pool, one of which may wait for ever in a system call. A process that executes
- * another program waits for no thread; that program gives the exit code.
+ * Ends the process by executing another program, which ends with the exit code. process.exit() would wait for the threads of libuv's
+ * pool, and one of them may wait in a system call for ever.
  */
 function leave(exitCode: number): never {
   if (process.execve === undefined) process.exit(exitCode)
   const [program, args] = existsSync(SHELL)
     ? [SHELL, ['sh', '-c', `exit ${exitCode}`]]
     : [process.execPath, ['node', '-e', `process.exit(${exitCode})`]]
-  // Node says that this is experimental.
+  // Suppresses Node's warning that this is experimental.
   process.removeAllListeners('warning')
   process.emitWarning = () => {}
   return process.execve(program, args, {})

@@ -1,4 +1,4 @@
-/** Flags that several commands share, and how their values are read. */
+/** Defines flags that several commands share, and reads their values. */
 
 import { basename } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
@@ -25,17 +25,17 @@ export interface JobFlags extends RunFlags {
   bwlimit?: number
 }
 
-/** What every command takes. */
+/** Adds the flags of every command. */
 export function common(command: Command): Command {
   return command
     .option('-v, --verbose', 'say more, and show where an error comes from')
     .option('--no-color', 'no colours (NO_COLOR is heeded too)')
 }
 
-/** What every command takes that runs a pipeline. */
+/** Adds the flags of every command that runs a pipeline. */
 export function running(command: Command): Command {
   return bufferFlag(common(command), 'memory for data on its way')
-    .option('--threads <n>', 'what to do at once; the number of processors unless given', threads)
+    .option('--threads <n>', 'tasks that run at once; the number of processors by default', threads)
     .addOption(
       new Option('--progress <how>', 'how to show progress; none: warnings and a summary')
         .choices(PROGRESS_MODES)
@@ -55,7 +55,7 @@ export function limited(command: Command, what: string): Command {
 }
 
 export function bufferFlag(command: Command, what: string): Command {
-  return command.option('--buffer <size>', `${what}, 64MiB unless given`, size('64MiB', LEAST_BUDGET))
+  return command.option('--buffer <size>', `${what}; 64MiB by default`, size('64MiB', LEAST_BUDGET))
 }
 
 export function rateFlag(command: Command, what: string): Command {
@@ -63,7 +63,7 @@ export function rateFlag(command: Command, what: string): Command {
   return command.option('--bwlimit <rate>', about, size('50MiB/s'))
 }
 
-/** `10s`, `500ms`, `1m`; seconds where there is no unit. Gives milliseconds, from 100 ms to an hour. */
+/** Reads `10s`, `500ms`, `1m`, or a number of seconds. Returns milliseconds, from 100 ms to an hour. */
 export function milliseconds(text: string): number {
   const [, number, unit = 's'] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text) ?? []
   const value = Number(number) * { ms: 1, s: 1000, m: 60_000 }[unit as 'ms' | 's' | 'm']
@@ -71,7 +71,7 @@ export function milliseconds(text: string): number {
   return Math.round(value)
 }
 
-/** Whatever else is on the line: "exit codes" and an example of use, below the options. */
+/** Adds examples of use, and where the exit codes are, below the options. */
 export function examples(command: Command, ...lines: string[]): Command {
   return command.addHelpText(
     'after',
@@ -79,7 +79,7 @@ export function examples(command: Command, ...lines: string[]): Command {
   )
 }
 
-/** Collects NAME=VALUE, given any number of times; the value may hold further equals signs. */
+/** Collects NAME=VALUE, given any number of times. The value may have further equals signs. */
 export function pairs(example: string, { emptyValue = false } = {}) {
   return (text: string, before: [string, string][] = []): [string, string][] => {
     const at = text.indexOf('=')
@@ -97,12 +97,12 @@ export function driveRecord(entries: [string, string][] | undefined): Record<str
   return entries === undefined ? undefined : namedOnce('drive', entries)
 }
 
-/** Paths of config files by their name in the archive. */
+/** Makes a record of the paths of config files, by their names in the archive. */
 export function configRecord(entries: string[] = []): Record<string, string> {
   return namedOnce('config file', entries.map(configPair))
 }
 
-/** `qemu-server.conf=/etc/pve/100.conf`, or a path whose last part is the name. */
+/** Reads `qemu-server.conf=/etc/pve/100.conf`, or a path whose last part is the name. */
 function configPair(text: string): [string, string] {
   const at = text.indexOf('=')
   const name = text.slice(0, Math.max(at, 0))

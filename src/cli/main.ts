@@ -1,4 +1,4 @@
-/** The command line: reads the arguments, runs a command, and turns whatever happens into one line and an exit code. */
+/** The command line: reads the arguments, runs a command, and shows an error as one line and an exit code. */
 
 import { CommanderError } from 'commander'
 import { asVmapipeError, printable, type VmapipeError } from '../core/errors.ts'
@@ -10,11 +10,11 @@ import { endLog } from './run-job.ts'
 import { endsAtOnce, watchSignals } from './signals.ts'
 import { styled } from './text.ts'
 
-/** Something still open keeps a finished process alive no longer than this. */
+/** The longest time, in milliseconds, that something still open keeps a finished process alive. */
 const LINGER_MS = 2000
 
 export async function main(argv: string[]): Promise<void> {
-  // Nobody reads our log any more: the work goes on. Nobody reads our answer: nothing is left to do, as after `| head`.
+  // If the reader of standard error is gone, the work goes on. If that of standard output is gone, as after `| head`, nothing is left to do.
   process.stderr.on('error', () => {})
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') console.error(`vmapipe: standard output: ${error.message}`)
@@ -24,7 +24,7 @@ export async function main(argv: string[]): Promise<void> {
     report(error, argv)
     endLog(error.exitCode)
   })
-  // Before anything asks for colours, also the help.
+  // This must come before anything asks for colours, also before the help.
   if (argv.includes('--no-color')) process.env.NO_COLOR = '1'
   const exitCode = await run(argv)
   process.exitCode = exitCode
@@ -54,15 +54,15 @@ function report(error: VmapipeError, argv: string[]): void {
   }
   const verbose = argv.includes('--verbose') || argv.includes('-v')
   const label = styled('red', 'vmapipe:', process.stderr)
-  // All damage is told: whoever has only the first of it learns of the rest when it is too late.
+  // All damage is listed: a user who saw only the first damage would learn of the rest too late.
   if (error instanceof DamagedArchive) {
     for (const line of error.lines) console.error(`${label} ${line}`)
     return
   }
-  // Stages are told to those who wrote a pipeline of them.
+  // Stage names are shown only if the user wrote the pipeline.
   const line = verbose || argv[2] === 'run' ? error.line : error.text
   console.error(`${label} ${error.code === 'ABORTED' ? error.message : line}`)
-  // A config has all its faults named at once; elsewhere what followed from the first error is noise.
+  // All errors of a config are shown at once. For other commands, errors that follow from the first one are noise.
   for (const other of error.suppressed) {
     if (verbose || error.code === 'CONFIG') console.error(`${label} ${asVmapipeError(other).line}`)
   }

@@ -1,6 +1,6 @@
 /**
- * All commands together, and what they have in common. A command loads what does its work when it runs, not before:
- * help and the answer to a mistake come at once.
+ * Puts all commands together, with what they have in common. A command loads its code only when it runs, so that help and usage
+ * errors come at once.
  */
 
 import { readFileSync } from 'node:fs'
@@ -68,7 +68,7 @@ export function makeProgram(): Command {
   )
 }
 
-/** commander's "error: …", in our form: one line. */
+/** Turns commander's "error: …" into our form: one line. */
 function usageLine(text: string): string {
   const [first, ...suggestions] = text.trim().split('\n')
   const what = first
@@ -85,7 +85,7 @@ function version(): string {
       const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'))
       if (name === 'vmapipe') return version
     } catch {
-      // Not there: the other place.
+      // It is not there: try the other place.
     }
   }
   return 'unknown'

@@ -1,4 +1,4 @@
-/** Runs a backup for a command: of `vmapipe backup` and of `vmapipe run` with a config that is one. */
+/** Runs a backup for `vmapipe backup`, and for `vmapipe run` if the config is a backup. */
 
 import type { BoundStage } from '../core/stage.ts'
 import { likelyName } from '../jobs/names.ts'
@@ -7,7 +7,7 @@ import { runJob } from './run-job.ts'
 import { backupSummary } from './summary.ts'
 import { formatDuration } from './text.ts'
 
-/** `verify`: the archive, if it is to be read back once it is complete. */
+/** `verify` is the archive, if it is to be read back when it is complete. */
 export async function runBackupCommand(
   title: string,
   stages: readonly BoundStage[],
@@ -42,7 +42,7 @@ async function run(title: string, stages: readonly BoundStage[], flags: RunFlags
   )
 }
 
-/** The names that the user gave them. */
+/** The names that the user gave to the drives. */
 function drivesAtRest([{ definition, options }]: readonly BoundStage[]): string[] {
   return definition.name === 'cluster-source' ? Object.keys((options as { drives: object }).drives) : []
 }

@@ -1,4 +1,4 @@
-/** Runs a job with everything around it that a command line wants: Ctrl-C, progress, warnings, the log. */
+/** Runs a job with what a command line adds to it: Ctrl-C, progress, warnings, the log. */
 
 import { Counters } from '../core/counters.ts'
 import { Meter, type Snapshot, watchProgress } from '../core/meter.ts'
@@ -11,10 +11,10 @@ import { makeDisplay } from './progress/make-display.ts'
 import { statsTable } from './progress/stats-table.ts'
 import { interruptible } from './signals.ts'
 
-/** What the job has to say at its end: lines for people, not shown in JSON, which has the numbers. */
+/** Makes the lines for people at the end of the job. With JSON they are not shown, as it has the numbers. */
 type Summarize<T> = (result: T, whole: Snapshot) => string[]
 
-/** Is told how the guest of a live backup is doing. */
+/** Called with the state of the guest of a live backup. */
 type OnGuest = (status: GuestStatus) => void
 
 /** The log of the command that runs, which `endLog` closes: a command may run several jobs, one after the other. */
@@ -41,7 +41,7 @@ export async function runJob<T>(
   }
 }
 
-/** The last line of the log, after an error was told. */
+/** Writes the last line of the log, after an error was shown. */
 export function endLog(exitCode: number): void {
   if (log !== null) log.display.exit(exitCode, (performance.now() - log.begun) / 1000)
   log = null

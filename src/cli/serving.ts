@@ -1,4 +1,4 @@
-/** What commands have in common that serve disks until they are told to end. */
+/** Shared by the commands that serve disks until a signal ends them. */
 
 import { closeSync, fstatSync, writeSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
@@ -41,13 +41,13 @@ interface Served {
   readonly status: Pick<ServiceStatus, 'drives'> & Partial<Pick<ServiceStatus, 'backup'>>
   /** Resolves when it cannot go on. */
   readonly failed?: Promise<VmapipeError>
-  /** Bytes of a restore that goes on. */
+  /** Bytes restored and to restore, during a live restore. */
   readonly progress?: { done: number; total: number }
 }
 
 export type Say = (line: string) => void
 
-/** Throws USAGE where nobody could connect, or be told. Before any file is opened. */
+/** Throws USAGE if no guest could connect, or nobody would learn that it can. Call it before any file is opened. */
 export function checkServing({ socket, listen, readyFd }: ServingFlags): void {
   if (socket === undefined && listen === undefined) {
     throw new VmapipeError('USAGE', 'nothing says where guests connect', {
@@ -57,12 +57,12 @@ export function checkServing({ socket, listen, readyFd }: ServingFlags): void {
   if (readyFd !== undefined) checkOpen(readyFd)
 }
 
-/** Lines for people on standard error. What comes from outside is made harmless before. */
+/** Writes lines for people to standard error. The caller makes text from outside harmless. */
 export function speaker({ quiet }: Pick<ServingFlags, 'quiet'>): Say {
   return (line) => void (quiet || process.stderr.write(`${line}\n`))
 }
 
-/** Makes the service, starts it, says that it is ready, and stops it in good order on a signal; what `ended` throws is the end. */
+/** Makes the service, starts it, says that it is ready, and stops it in good order on a signal, or when `ended` rejects. */
 export async function serveUntilStopped(
   make: (signal: AbortSignal) => Promise<Served> | Served,
   flags: ServingFlags,
@@ -93,9 +93,9 @@ export async function serveUntilStopped(
 }
 
 /**
- * V8 lets the memory for young objects grow to 64 MiB under load, and that of others by as much again as there is. What a server
- * makes of objects is garbage at once, or when the old data that they tell of has gone on: a collection costs as little there
- * when it comes sooner. The C library lets sixteen threads have a heap each. The memory is the guests'.
+ * Keeps the memory of a server small: the memory belongs to the guests. By default V8 lets the space for young objects grow to 64 MiB
+ * under load, and doubles the space of old ones. Objects of a server soon become garbage, so earlier collections cost no more. The C
+ * library also gives up to sixteen threads a heap each.
  */
 function keepHeapSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1')
@@ -110,7 +110,7 @@ function sayReady(service: Served, { socket, listen, control, readyFd }: Serving
   if (readyFd !== undefined) tellReady(readyFd)
 }
 
-/** In one line, for the user who asks by a signal. */
+/** The state in one line, for a user who asks by a signal. */
 function howFar({ status, progress }: Served): string {
   const { drives, backup } = status
   const size = drives.reduce((sum, drive) => sum + drive.size, 0)
@@ -126,13 +126,13 @@ function howFar({ status, progress }: Served): string {
 
 const never = new Promise<never>(() => {})
 
-/** Also where that was before anybody asked. */
+/** Resolves when the signal is aborted, also if that was before the call. */
 function aborted(signal: AbortSignal): Promise<undefined> {
   if (signal.aborted) return Promise.resolve(undefined)
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }))
 }
 
-/** Before any file is opened, which might then get this number. */
+/** Checks the descriptor. Call it before any file is opened, which might get the same number. */
 function checkOpen(fd: number): void {
   try {
     fstatSync(fd)
@@ -143,7 +143,7 @@ function checkOpen(fd: number): void {
   }
 }
 
-/** Whoever waits may have gone; the guest is served all the same. */
+/** Writes the line. The reader may be gone; guests are served nevertheless. */
 function tellReady(fd: number): void {
   try {
     writeSync(fd, 'READY=1\n')

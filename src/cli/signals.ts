@@ -1,7 +1,7 @@
 /**
- * The signals of a command. The first SIGINT, SIGTERM or SIGHUP ends it in good order, and what hangs, such as a read of a dead NFS
- * server, holds it up no longer than GRACE_MS; the next one ends it at once. SIGUSR1 (and SIGINFO, on systems that have it) prints
- * how far it is, as users of dd(1) know it; to Node it would open a debugger's port.
+ * Handles the signals of a command. The first SIGINT, SIGTERM or SIGHUP ends it in good order. If something hangs, such as a read from
+ * a dead NFS server, the command ends without it after GRACE_MS. The next signal ends it at once. SIGUSR1 (and SIGINFO, if the system
+ * has it) prints the progress, as users of dd(1) know it. By default Node would open a debugger's port on SIGUSR1.
  */
 
 import { constants } from 'node:os'
@@ -11,17 +11,17 @@ import { endAtOnce } from './end-at-once.ts'
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const ASKING = (['SIGUSR1', 'SIGINFO'] as const).filter((name) => name in constants.signals)
 
-/** npm and our launcher pass on a signal that the terminal has already sent to everybody: this near they are one. */
+/** Signals that are this near to each other (in milliseconds) count as one: npm and our launcher pass on a signal that the terminal has already sent to all processes. */
 const SAME_MS = 250
 
-/** Together with what `endAtOnce` takes less than 2 s, which is how long people wait before they send SIGKILL. */
+/** With the time of `endAtOnce` it is less than 2 s, the time that people wait before they send SIGKILL. */
 const GRACE_MS = 1400
 
 /** Work that a signal ends. */
 interface Work {
-  /** Says how far it is. */
+  /** Shows the progress. */
   tell?(): void
-  /** Nothing is redrawn any more: the process ends. */
+  /** Ends redrawing: the process ends. */
   close?(): void
 }
 
@@ -30,7 +30,7 @@ const controller = new AbortController()
 let report: (error: VmapipeError) => void = () => {}
 let isForced = false
 
-/** From now on to the end of the process. `onEnd` is told why the process ends if it ends at once. */
+/** Handles the signals from now on. `onEnd` is called with the reason if the process ends at once. */
 export function watchSignals(command: string, onEnd: (error: VmapipeError) => void): void {
   report = onEnd
   const begun = performance.now()
@@ -48,13 +48,13 @@ export function watchSignals(command: string, onEnd: (error: VmapipeError) => vo
   })
 }
 
-/** Aborted by a signal, until `dispose` is called. */
+/** Makes a signal that SIGINT, SIGTERM and SIGHUP abort, until `dispose` is called. */
 export function interruptible(work: Work = {}): { signal: AbortSignal; dispose: () => void } {
   works.add(work)
   return { signal: controller.signal, dispose: () => void works.delete(work) }
 }
 
-/** The process is about to end, and has said why: nothing else needs to be said. */
+/** Call it when the process is about to end and has said why: nothing else is said then. */
 export function endsAtOnce(): boolean {
   return isForced
 }
@@ -69,7 +69,7 @@ async function force(): Promise<void> {
   })
 }
 
-/** Calls back on any of these signals. */
+/** Calls back on each of these signals. */
 function onceEach<Name extends NodeJS.Signals>(names: readonly Name[], callback: (name: Name) => void): void {
   let last = Number.NEGATIVE_INFINITY
   for (const name of names) {

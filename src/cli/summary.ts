@@ -1,4 +1,4 @@
-/** What a run says at its end. */
+/** Makes the lines that a run shows at its end. */
 
 import type { Snapshot } from '../core/meter.ts'
 import { formatBytes, formatRate } from '../core/size.ts'
@@ -6,7 +6,7 @@ import type { JobResult } from '../jobs/job.ts'
 import type { GuestStatus } from '../live/guest-figures.ts'
 import { count, formatDuration } from './text.ts'
 
-/** `guest` is how that of a live backup did, if the disk server is still there to tell. */
+/** `guest` is the state of the guest of a live backup, if the disk server is still there. */
 export function backupSummary(
   { drives, guest }: JobResult & { guest?: GuestStatus | null },
   whole: Snapshot,
@@ -35,7 +35,7 @@ export function repackSummary({ drives }: JobResult, whole: Snapshot): string[] 
   ]
 }
 
-/** For pipelines of which nothing more is known. */
+/** The summary of a pipeline that is not one of the jobs. */
 export function runSummary(whole: Snapshot): string[] {
   const { read, written, elapsed } = whole
   return [`read ${formatBytes(read)}, wrote ${formatBytes(written)} in ${formatDuration(elapsed)}, ${rates(whole)}`]
@@ -59,7 +59,7 @@ function ratio(size: number, written: number): string {
   return written === 0 || size === 0 ? '' : ` (${percent(written, size)} of the drives)`
 }
 
-/** What the backup meant for the guest. */
+/** The effect of the backup on the guest. */
 function guestLine({ clusters, waiting }: GuestStatus): string {
   const ms = (value: number) => `${value.toFixed(1)} ms`
   const waits =

@@ -1,4 +1,4 @@
-/** Lines for people, and the two streams they go to. Whatever comes from outside is made harmless first. */
+/** Makes lines for people, and writes them to the two standard streams. Text from outside is made harmless first. */
 
 import { styleText } from 'node:util'
 import { bytesOf } from '../core/byte-text.ts'
@@ -7,12 +7,12 @@ import { refuseIfClosed } from '../system/standard-streams.ts'
 
 type Format = Parameters<typeof styleText>[0]
 
-/** Coloured where the stream is a terminal that wants it (NO_COLOR, --no-color and FORCE_COLOR are heeded). */
+/** Adds colour if the stream is a terminal that wants it (see NO_COLOR, --no-color and FORCE_COLOR). */
 export function styled(format: Format, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return styleText(format, text, { stream })
 }
 
-/** `stamp` is when it was said, if that is wanted: behind the level, which stays the first word of a line. */
+/** `stamp` is the time, if it is wanted. It comes behind the level, which is always the first word of a line. */
 export function noteLine(level: 'info' | 'warning' | 'error', text: string, stamp?: string): string {
   const colour = { info: null, warning: 'yellow', error: 'red' } as const
   const format = colour[level]
@@ -21,7 +21,7 @@ export function noteLine(level: 'info' | 'warning' | 'error', text: string, stam
   return [label, stamp, printable(text)].filter((part) => part !== undefined).join(' ')
 }
 
-/** Arguments as they can be pasted into a shell, whatever is in them. */
+/** Quotes arguments so that they can be pasted into a shell, whatever they contain. */
 export function shellWords(words: readonly string[]): string {
   return words.map(shellWord).join(' ')
 }
@@ -29,7 +29,7 @@ export function shellWords(words: readonly string[]): string {
 function shellWord(word: string): string {
   if (/^[\w./:@%+=-]+$/.test(word)) return word
   if (printable(word) === word) return `'${word.replaceAll("'", "'\\''")}'`
-  // In the way of bash, zsh and ksh: each byte that cannot be shown by its number.
+  // The form of bash, zsh and ksh: a byte that cannot be shown is written as its number.
   const escaped = word
     .replace(/[\\']/g, '\\$&')
     .replace(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, (c) =>
@@ -38,19 +38,19 @@ function shellWord(word: string): string {
   return `$'${escaped}'`
 }
 
-/** Result lines on standard output: what the command is for. FAILED if it is closed. */
+/** Writes the result of a command to standard output. Throws FAILED if it is closed. */
 export function print(...lines: string[]): void {
   refuseIfClosed(1)
   tell(...lines)
 }
 
-/** The same of bytes as they are. */
+/** Writes bytes to standard output without changing them. Throws FAILED if it is closed. */
 export function printBytes(bytes: Uint8Array): void {
   refuseIfClosed(1)
   process.stdout.write(bytes)
 }
 
-/** Lines on standard output of a command whose exit code says the same. */
+/** Writes lines to standard output. For commands whose exit code says the same, so a closed stream is no error. */
 export function tell(...lines: string[]): void {
   process.stdout.write(lines.map((line) => `${line}\n`).join(''))
 }
@@ -65,7 +65,7 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
-/** Rows as columns of equal width, two spaces apart. */
+/** Pads the cells of rows, so that columns have equal width, two spaces apart. */
 export function columns(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column].length))) ?? []
   return rows.map((row) =>
@@ -76,7 +76,7 @@ export function columns(rows: readonly (readonly string[])[]): string[] {
   )
 }
 
-/** For people: "0.4s", "12s", "3m 05s", "2h 07m". */
+/** A time for people: "0.4s", "12s", "3m 05s", "2h 07m". */
 export function formatDuration(seconds: number): string {
   if (seconds < 9.95) return `${seconds.toFixed(1)}s`
   const whole = Math.round(seconds)

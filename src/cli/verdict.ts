@@ -1,4 +1,4 @@
-/** What is said of an archive that was read to its end: lines for people, and an object for programs. */
+/** Describes an archive that was read to its end: in lines for people, and as an object for programs. */
 
 import { printable, type VmapipeError } from '../core/errors.ts'
 import type { Damage } from '../core/findings.ts'
@@ -8,10 +8,10 @@ import { rangeLines } from '../jobs/restore-notes.ts'
 import { percent } from './summary.ts'
 import { columns, count } from './text.ts'
 
-/** Ranges of a drive that are shown to people; programs get more of them. */
+/** The most ranges of a drive that are shown to people; programs get more. */
 const SHOWN = 20
 
-/** A row for each drive, where it is not whole, and what was checked of the data. */
+/** A row for each drive, its damaged and missing ranges, and how far the data was checked. */
 export function verdictLines(report: ArchiveReport): string[] {
   const rows = report.drives.map((drive) => {
     const { name, size, clusters, stored } = drive
@@ -42,7 +42,7 @@ function state({ damaged, missing }: DriveVerdict): string {
   return parts.join(', ') || 'complete'
 }
 
-/** Says plainly where the data could not be checked. */
+/** A line that says so if not all data could be checked. */
 function checkedLine({ drives, compression }: ArchiveReport): string[] {
   if (drives.every(({ checked, clusters }) => checked === clusters)) return []
   const without = 'the archive has no checksums of its data'
@@ -74,7 +74,7 @@ export function verdictJson({ drives, compression, behind, damage, damageCount }
   }
 }
 
-/** The same of what could not be read at all. */
+/** The object for an archive that could not be read at all. */
 export function unreadableJson(error: VmapipeError): object {
   const damage = [damageJson({ error, clusters: [] })]
   return { whole: false, compression: null, behind: null, drives: [], missing: [], damage, damageCount: 1 }

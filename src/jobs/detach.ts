@@ -8,7 +8,7 @@ import { type MonitorOptions, monitorShape } from './monitor-options.ts'
 export interface DetachReport {
   /** The names of what was taken out; none if nothing was left. */
   removed: string[]
-  /** Whether the guest stood still because of the killed backup; it goes on now. */
+  /** Whether the killed backup had paused the guest; it runs again now. */
   continued: boolean
   /** Whether the guest is paused, for another reason. */
   paused: boolean

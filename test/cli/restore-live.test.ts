@@ -82,7 +82,7 @@ describe('restore --live', () => {
     writeFileSync(made.archive, bytes)
     const serving = await restoring(t, made)
     await said(serving, /WARNING: a: \d+ bytes at \d+ cannot be restored: .*checksum/)
-    assert.match(serving.log, /WARNING: the images are not complete: .*; what there is of them is served on/)
+    assert.match(serving.log, /WARNING: the images are not complete: .*; the parts that exist are served on/)
     const client = await NbdClient.connect({ socketPath: serving.socket, exportName: 'a' })
     await client.read(Buffer.alloc(4096), 0)
     await client.close()
@@ -107,7 +107,7 @@ describe('restore --live', () => {
       [[archive, '--live', ...socket], /--live restores all drives into a folder/],
       [[archive, into, '--live', '-d', 'a=x', ...socket], /into a folder, without --drive/],
       [[archive, into, '--live', '--zeroed', ...socket], /without --zeroed/],
-      [[archive, into, ...socket], /with --live alone; add it/],
+      [[archive, into, ...socket], /only a restore with --live serves guests; add --live/],
     ]
     for (const [args, line] of cases) {
       const outcome = await vmapipe(['restore', ...args])

@@ -41,7 +41,7 @@ test('wrong usage is one line on standard error and exit code 2', limits, async 
     [['backup'], /nothing to back up; name a drive \(-d drive-scsi0=disk\.raw\), or a running guest/],
     [
       ['backup', 'disk.raw', 'out.vma'],
-      /'disk\.raw' stands alone; drives and the target are options; such as: vmapipe/,
+      /'disk\.raw' is no option; drives and the target are given by options; such as: vmapipe/,
     ],
     [['backup', '-d', './disk.raw', '-o', 'a.vma'], /write it as drive-scsi0=\.\/disk\.raw/],
     [['backup', '-d', 'x', '-o', 'a.vma'], /write it as (drive-scsi0|x)=disk\.raw/],

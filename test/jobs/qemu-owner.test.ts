@@ -105,7 +105,7 @@ for (const build of QEMU_BUILDS) {
         assert.equal((await it.monitor.execute<any>('query-status')).status, 'paused')
         const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
         assert.equal(code, 0, stderr)
-        assert.match(stderr, /^removed .*vmapipe-paused.*\nthe guest stood still because of .* it goes on\n$/)
+        assert.match(stderr, /^removed .*vmapipe-paused.*\nthe guest was paused by .* it runs again\n$/)
         await assertAs(it, 'running')
       }
     })
@@ -116,7 +116,7 @@ for (const build of QEMU_BUILDS) {
       await killedBefore(t, it, 'qom-set')
       const warnings: string[] = []
       await backupGuest({ qmp: it.second, to: it.to, warn: (message) => warnings.push(message) })
-      assert.match(warnings.join('\n'), /had left .*\nthe guest stood still because of .* it goes on/)
+      assert.match(warnings.join('\n'), /had left .*\nthe guest was paused by .* it runs again/)
       await assertAs(it, 'running')
       await assertWhole(t, it, it.to)
     })
@@ -164,7 +164,7 @@ for (const build of QEMU_BUILDS) {
       await killedBefore(t, it, 'qom-set')
       const { code, stderr } = await vmapipe(['detach', '--qmp', it.second])
       assert.equal(code, 0, stderr)
-      assert.match(stderr, /\nthe guest is paused; if nobody meant that, `cont` lets it go on\n$/)
+      assert.match(stderr, /\nthe guest is paused; if nobody wanted that, the QMP command `cont` continues it\n$/)
       await assertAs(it, 'paused')
     })
 

@@ -10,7 +10,7 @@ interface Flags extends CommonFlags {
 export function abortCommand(program: Command): void {
   const command = program
     .command('abort')
-    .summary('end the backup of a running guest that `vmapipe serve` is the disk of')
+    .summary('end the backup of a running guest whose disk is `vmapipe serve`')
     .description(
       'Ends the backup that runs, whoever reads it: `vmapipe backup --attach` fails with one line, curl with an archive ' +
         'that is cut short. The guest goes on at full speed. Nothing is left under the final name.',

@@ -16,12 +16,13 @@ export interface QemuFlags {
 }
 
 export function qemuOptions(command: Command): void {
-  const mode = 'with --qmp: guarded push (the guest is safe from us), plain push (backup jobs), or auto, which says why'
+  const mode =
+    'with --qmp: guarded push (the guest is safe from the backup), plain push (backup jobs of QEMU), or auto, which says its reason'
   const freeze = "with --agent: freeze the guest's filesystems for the point in time; auto goes on where that fails"
   command
     .option('--qmp <socket>', 'back up the running guest of this QEMU; -d NAME picks drives, -d NAME=NODE names them')
     .option('--libvirt <domain>', 'the same by its name in libvirt, through virsh')
-    .option('--connect <uri>', "with --libvirt: which libvirt; virsh's own choice unless given")
+    .option('--connect <uri>', "with --libvirt: the URI of libvirt; virsh's own choice by default")
     .addOption(new Option('--mode <how>', mode).choices(MODES))
     .option('--agent <socket>', "with --qmp: socket of the guest's agent")
     .addOption(new Option('--fsfreeze <when>', freeze).choices(FSFREEZE_MODES))

@@ -31,7 +31,7 @@ export function backupCommand(program: Command): void {
       'Writes drives that nobody writes to, and config files, into one VMA archive.\n\n' +
         'SOURCE is a raw image or block device (never probed for a format), qcow2:PATH (vmdk:, vdi:, vhdx: …), ' +
         'nbd://host/export or nbd+unix:///export?socket=PATH.\n\n' +
-        'TARGET is a path (there when complete), - for standard output, ssh://user@host/path, or exec:COMMAND, ' +
+        'TARGET is a path (the file appears when it is complete), - for standard output, ssh://user@host/path, or exec:COMMAND, ' +
         'which gets the archive on its standard input.\n\n' +
         'With --attach the drives are those of a running guest whose disk `vmapipe serve` is. ' +
         'With --qmp they are those of a running guest of a stock QEMU, 7.2 or later; `vmapipe drives` shows them.',
@@ -49,7 +49,7 @@ export function backupCommand(program: Command): void {
     .allowExcessArguments()
     .option(
       '--compress <method>',
-      'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by the name of TARGET unless given',
+      'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by default the name of TARGET decides',
     )
     .option('-f, --force', 'replace an archive that exists')
     .option(
@@ -75,12 +75,12 @@ export function backupCommand(program: Command): void {
 
 type Given = Omit<Flags, 'output'> & { output?: string }
 
-/** USAGE, in the order in which people think: what is backed up, then where it goes. */
+/** Throws USAGE in the order in which people think: first what is backed up, then where it goes. */
 function complete({ output, ...flags }: Given, words: readonly string[]): Flags {
   const { drive, config, attach } = flags
   if (words.length > 0) {
     const hint = 'such as: vmapipe backup -d drive-scsi0=disk.raw -o vm.vma.zst'
-    throw new VmapipeError('USAGE', `'${words[0]}' stands alone; drives and the target are options`, { hint })
+    throw new VmapipeError('USAGE', `'${words[0]}' is no option; drives and the target are given by options`, { hint })
   }
   if ((drive ?? config ?? attach) === undefined && !isOfQemu(flags)) {
     const hint = 'name a drive (-d drive-scsi0=disk.raw), or a running guest (--attach, --qmp or --libvirt)'
@@ -96,7 +96,7 @@ function complete({ output, ...flags }: Given, words: readonly string[]): Flags 
 async function run({ printPipeline, verify, ...flags }: Flags): Promise<void> {
   const plan = await planned(flags)
   const { attach, buffer, threads, progress, quiet, verbose, stats, output } = flags
-  // Of a guest whose disk is served the buffer is in the memory of the server.
+  // With --attach the buffer is in the memory of the disk server.
   const limits = { threads, ...(attach === undefined && { buffer }) }
   if (printPipeline) {
     const { pipelineText } = await import('../../config/pipeline-text.ts')
@@ -113,7 +113,7 @@ async function run({ printPipeline, verify, ...flags }: Flags): Promise<void> {
   )
 }
 
-/** What the command line asks for, as stages. USAGE for flags that do not fit together. */
+/** Makes stages from the flags. Throws USAGE for flags that do not fit together. */
 async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): Promise<readonly PlannedStage[]> {
   if (attach !== undefined && isOfQemu(flags)) {
     throw new VmapipeError('USAGE', '--attach and --qmp or --libvirt name two guests', { hint: 'give one of them' })
@@ -121,7 +121,7 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
   const isOfGuest = attach !== undefined || isOfQemu(flags)
   if (forceShare && isOfGuest) {
     throw new VmapipeError('USAGE', "--force-share is for images, and these drives are a running guest's", {
-      hint: 'leave it out: nothing of them will be torn',
+      hint: 'leave it out: the backup of a running guest is never torn',
     })
   }
   if (!isOfQemu(flags)) refuseQemuFlags(flags)
@@ -160,7 +160,7 @@ function refuseSources(drive: readonly [string, string][]): void {
   })
 }
 
-/** Names alone, or names with the nodes of a QEMU, of which some may be left out. */
+/** Reads names of drives, or names with nodes of QEMU, without those that are left out. */
 function guestDrives(drive: readonly [string, string][]): string[] | Record<string, string> | undefined {
   if (drive.length === 0) return undefined
   const names = drive.map(([name]) => name)
@@ -170,12 +170,12 @@ function guestDrives(drive: readonly [string, string][]): string[] | Record<stri
   return Object.fromEntries(drive)
 }
 
-/** With the name that was given, if it is one: a path was meant to be the source. */
+/** An example with the user's name, or, if that is a path, with it as the source. */
 function example(given: string): string {
   return /[./]/.test(given) ? `drive-scsi0=${given}` : `${given}=disk.raw`
 }
 
-/** `NAME=SOURCE`, or `NAME` alone of a running guest. */
+/** Reads `NAME=SOURCE`, or `NAME` alone for a running guest. */
 function drivePairs(text: string, before: [string, string][] = []): [string, string][] {
   return text.includes('=') ? pairs('drive-scsi0=disk.raw')(text, before) : [...before, [text, '']]
 }

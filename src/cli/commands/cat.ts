@@ -25,7 +25,7 @@ export function catCommand(program: Command): void {
     .argument('<drive>', 'name of the drive; `vmapipe list` shows them')
     .option('--offset <size>', 'where to begin', bytes)
     .option('--length <size>', 'how much to write', bytes)
-    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
+    .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .action(run)
   examples(
     running(command),
@@ -36,13 +36,13 @@ export function catCommand(program: Command): void {
   )
 }
 
-/** What a write says when nobody reads any more. */
+/** Error codes of a write if the reader is gone. */
 const NOBODY_READS = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE'])
 
 async function run(archive: string, drive: string, flags: Flags): Promise<void> {
   const { offset, length, spool, ...rest } = flags
   if (isatty(1))
-    throw new VmapipeError('USAGE', 'a disk image is no text for a terminal', {
+    throw new VmapipeError('USAGE', 'standard output is a terminal, and a disk image is not text', {
       hint: 'redirect standard output into a file or a pipe',
     })
   const part = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) }
@@ -50,7 +50,7 @@ async function run(archive: string, drive: string, flags: Flags): Promise<void> 
   try {
     await runJob('cat', rest, (options) => cat({ ...options, ...part, from: archive, drive, ...(spool && { spool }) }))
   } catch (error) {
-    // As after `| head`: whoever reads has enough.
+    // The reader has enough, as after `| head`.
     const { cause } = asVmapipeError(error)
     if (!NOBODY_READS.has((cause as NodeJS.ErrnoException)?.code ?? '')) throw error
     process.exitCode = 1

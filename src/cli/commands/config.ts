@@ -9,7 +9,7 @@ interface Flags extends CommonFlags {
   config?: string
 }
 
-/** The config that is meant where several are there and none is named. */
+/** The config file that is printed if there are several and the user named none. */
 const USUAL = 'qemu-server.conf'
 
 export function configCommand(program: Command): void {
@@ -28,14 +28,14 @@ async function run(archive: string, { config }: Flags): Promise<void> {
   const { signal, dispose } = interruptible()
   const { configs } = await readManifest({ from: archive, signal }).finally(dispose)
   const { data } = pick(configs, config)
-  // Bytes as they are for a file or a pipe; on a terminal they must not move the cursor.
+  // A file or a pipe gets the bytes unchanged. On a terminal they must not move the cursor.
   if (!process.stdout.isTTY) printBytes(data)
   else print(Buffer.from(data).toString().replace(/\n$/, '').split('\n').map(printable).join('\n'))
 }
 
 function pick(configs: readonly ConfigFile[], wanted: string | undefined): ConfigFile {
   const chosen =
-    // Of several with one name the last, as in a restore.
+    // If several have the same name, the last one counts, as in a restore.
     configs.findLast(({ name }) => name === (wanted ?? USUAL)) ??
     configs.findLast(({ name }) => printable(name) === wanted) ??
     (wanted === undefined && configs.length === 1 ? configs[0] : undefined)

@@ -12,7 +12,7 @@ interface Flags extends CommonFlags {
 export function detachCommand(program: Command): void {
   const command = program
     .command('detach')
-    .summary('take out of a QEMU what a killed backup left there')
+    .summary('remove from a QEMU what a killed backup left in it')
     .description(
       'Takes filters, exports and nodes of a `vmapipe backup --qmp` that was killed out of QEMU. The guest goes on ' +
         'all the while; one that the backup had just paused is let go on. A backup does the same before it begins.',
@@ -32,8 +32,9 @@ async function run({ qmp, libvirt, connect }: Flags): Promise<void> {
   try {
     const { removed, continued, paused } = await detach({ qmp, libvirt, connect, signal, warn })
     say(removed.length === 0 ? 'nothing was left there' : `removed ${removed.join(', ')}`)
-    if (continued) say('the guest stood still because of the backup that was killed: it goes on')
-    else if (removed.length > 0 && paused) say('the guest is paused; if nobody meant that, `cont` lets it go on')
+    if (continued) say('the guest was paused by the backup that was killed; it runs again')
+    else if (removed.length > 0 && paused)
+      say('the guest is paused; if nobody wanted that, the QMP command `cont` continues it')
   } finally {
     dispose()
   }

@@ -24,7 +24,7 @@ export function drivesCommand(program: Command): void {
     .option('--qmp <socket>', "the guest's QMP socket (QEMU: -qmp unix:SOCKET,server=on,wait=off)")
     .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
     .option('--connect <uri>', "with --libvirt: which libvirt; virsh's own choice unless given")
-    .option('--json', 'as JSON, with everything that is known of them')
+    .option('--json', 'as JSON, with everything that is known about them')
     .action(run)
   examples(
     common(command),
@@ -46,7 +46,7 @@ async function run({ json, qmp, libvirt, connect }: Flags): Promise<void> {
   }
 }
 
-/** A table of the drives, then a line for each that is left out. */
+/** A table of the drives, then a line for each drive that is left out. */
 export function driveLines({ drives, leftOut }: Inventory): string[] {
   const rows = drives.map((drive) => [
     printable(drive.name),

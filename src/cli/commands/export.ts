@@ -13,7 +13,7 @@ interface Flags extends ServingFlags {
 export function exportCommand(program: Command): void {
   const command = program
     .command('export')
-    .summary('serve the drives of an archive, to look into or to boot from')
+    .summary('serve the drives of an archive by NBD, to read files from or to boot from')
     .description(
       'Serves every drive of an archive as an NBD export, without unpacking it: read-only, or with --overlay writable, ' +
         'so that a guest boots from its backup. The archive is never changed. Damage is an error of the bytes that it ' +
@@ -23,11 +23,11 @@ export function exportCommand(program: Command): void {
     )
     .argument('<archive>', 'where the archive is')
     .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
-    .option('--overlay <dir>', 'exports can be written to: what is, goes into files in this folder')
-    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
+    .option('--overlay <dir>', 'make the exports writable; what guests write goes into files in this folder')
+    .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
   servingFlags(command).action(run)
   examples(
-    common(bufferFlag(command, 'memory for what is read of the archive')),
+    common(bufferFlag(command, 'memory for reading the archive')),
     'vmapipe export vm.vma.zst --socket /run/vm1.nbd',
     "nbdcopy 'nbd+unix:///drive-scsi0?socket=/run/vm1.nbd' disk.raw",
     'vmapipe export vm.vma.zst --overlay changes/ --socket /run/vm1.nbd',

@@ -19,7 +19,7 @@ export function indexCommand(program: Command): void {
         'frames which can be decoded by themselves, such as those of pzstd; what `zstd` makes is one long frame.',
     )
     .argument('<archive>', 'path of the archive')
-    .option('-f, --force', 'replace an index that is there')
+    .option('-f, --force', 'replace an index that exists')
     .action(run)
   examples(running(command), 'vmapipe index vzdump-qemu-100.vma', 'vmapipe index --force vm.vma.zst')
 }

@@ -28,7 +28,7 @@ async function run(archive: string, { json }: Flags): Promise<void> {
   print(...(json ? [JSON.stringify(asJson(manifest), null, 2)] : listLines(manifest)))
 }
 
-/** Line by line what `vma list` prints; the time is UTC. */
+/** The same lines as `vma list` prints. The time is UTC. */
 export function listLines({ configs, drives, ctime }: Manifest): string[] {
   return [
     ...configs.map(({ name, data }) => `CFG: size: ${data.byteLength} name: ${printable(name)}`),
@@ -42,7 +42,7 @@ function driveLine({ id, name, size }: DriveInfo): string {
   return `DEV: dev_id=${id} size: ${size} devname: ${printable(name)}`
 }
 
-/** "Mon Nov  3 10:56:07 2026", as C's ctime has it; a time beyond what dates can hold stays a number. */
+/** "Mon Nov  3 10:56:07 2026", as ctime(3) writes it. A time that is too large for a date stays a number. */
 function timeText(seconds: number): string {
   const date = new Date(seconds * 1000)
   if (Number.isNaN(date.getTime())) return `${seconds} seconds since 1970`

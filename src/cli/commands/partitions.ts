@@ -21,7 +21,7 @@ export function partitionsCommand(program: Command): void {
     )
     .argument('<archive>', 'where the archive is')
     .argument('<drive>', 'name of the drive, as `vmapipe list` prints it')
-    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
+    .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .option('--json', 'as JSON, offsets and lengths in bytes')
     .action(run)
   examples(

@@ -20,7 +20,7 @@ interface Flags extends JobFlags {
 export function repackCommand(program: Command): void {
   const command = program
     .command('repack')
-    .summary('rewrite an archive: in order, otherwise compressed, with fewer drives')
+    .summary('rewrite an archive: in order, with another compression, or with fewer drives')
     .description(
       'Rewrites an archive: the clusters of each drive in order, one drive after the other, with checksums and an ' +
         'index, in any compression. What changes in one place of a drive then moves nothing elsewhere, which is what ' +
@@ -28,18 +28,18 @@ export function repackCommand(program: Command): void {
         'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND. What can only be read from front ' +
         'to back is unpacked first, into sparse temporary files, unless its order is kept.',
     )
-    .argument('<archive>', 'where the archive is read from')
-    .requiredOption('-o, --output <target>', 'where the new one goes')
+    .argument('<archive>', 'the archive to read')
+    .requiredOption('-o, --output <target>', 'the new archive')
     .option(
       '--compress <method>',
-      'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by the name of TARGET unless given',
+      'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by default the name of TARGET decides',
     )
     .option('-d, --drive <name>', 'only this drive; any number of times', collect)
     .option('--without <name>', 'all drives but this one; any number of times', collect)
-    .option('--uuid <uuid>', "of the new archive; the old one's unless given", uuid)
-    .option('--ctime <seconds>', "time of the new archive since the epoch; the old one's unless given", seconds)
-    .option('--keep-order', 'leave clusters in the order in which they are')
-    .option('--spool <dir>', 'folder for what must be unpacked, that for temporary files unless given')
+    .option('--uuid <uuid>', 'uuid of the new archive; that of the old one by default', uuid)
+    .option('--ctime <seconds>', 'time of the new archive since the epoch; that of the old one by default', seconds)
+    .option('--keep-order', 'keep the order of the clusters')
+    .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .option('-f, --force', 'replace an archive that exists')
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')

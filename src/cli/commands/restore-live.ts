@@ -13,34 +13,34 @@ export interface LiveFlags extends ServingFlags {
   spool?: string
 }
 
-/** How much is restored is said each time this much more is, in percent. */
+/** The progress is shown each time it has grown by this many percent. */
 const STEP = 10
 const LOOK_MS = 500
-/** Places without data that are named. */
+/** The most ranges without data that are listed. */
 const MOST_NAMED = 20
 
 export function liveFlags(command: Command): Command {
   command.option('--live', 'serve the drives at once, to a guest that does not wait for the restore; see below')
   return guestFlags(command).option(
     '--spool <dir>',
-    'with --live: folder for what must be unpacked first, that for temporary files unless given',
+    'with --live: folder for drives that must be unpacked first; the folder for temporary files by default',
   )
 }
 
 export const LIVE_HELP =
   'With --live the drives are NBD exports at once: what a guest reads comes out of the archive, what it writes goes to the ' +
   'images, and the rest is restored meanwhile. Then the images get their names, and are served on until SIGTERM. Killed ' +
-  'or stopped before that, the same command goes on where it was.'
+  'or stopped before that, the same command continues the restore.'
 
 type Flags = JobFlags & LiveFlags & { force?: boolean; mode?: string }
 
-/** Throws USAGE where flags were given that mean nothing without it. */
+/** Throws USAGE if flags were given that need --live. */
 export function wantsLive({ live = false, socket, listen, control, readyFd, spool }: LiveFlags): boolean {
   if (live || [socket, listen, control, readyFd, spool].every((flag) => flag === undefined)) return live
-  throw new VmapipeError('USAGE', 'guests are served by a restore with --live alone', { hint: 'add it' })
+  throw new VmapipeError('USAGE', 'only a restore with --live serves guests', { hint: 'add --live' })
 }
 
-/** `others` are names of flags that were given and mean nothing here. */
+/** `others` are flags that were given but have no meaning with --live. */
 export async function runLive(
   from: string,
   into: string | undefined,
@@ -67,7 +67,7 @@ export async function runLive(
   await serveUntilStopped(make, flags, say, () => restore!.done)
 }
 
-/** Says how far the restore is, and how it ended. */
+/** Shows the progress of the restore, and how it ended. */
 function tellOf(restore: LiveRestore, into: string, say: Say): void {
   let told = 0
   const timer = setInterval(() => {
@@ -81,7 +81,7 @@ function tellOf(restore: LiveRestore, into: string, say: Say): void {
   restore.done
     .then(() => say(`complete: the images are in ${printable(into)}`))
     .catch((error: VmapipeError) => {
-      if (error.code !== 'ABORTED') say(noteLine('warning', `${error.line}; what there is of them is served on`))
+      if (error.code !== 'ABORTED') say(noteLine('warning', `${error.line}; the parts that exist are served on`))
       const { missing } = restore
       for (const {
         drive,

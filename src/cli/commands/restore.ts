@@ -27,8 +27,8 @@ export function restoreCommand(program: Command): void {
         '(as they were read) or missing (zeroes) are listed. The exit code is 3 either way.\n\n' +
         LIVE_HELP,
     )
-    .argument('<archive>', 'where the archive is read from')
-    .argument('[dir]', 'folder for everything; made where it does not exist')
+    .argument('<archive>', 'the archive to read')
+    .argument('[dir]', 'folder for everything; it is made if it does not exist')
     .option(
       '-d, --drive <name=target>',
       'restore this drive to TARGET; any number of times',
@@ -36,8 +36,8 @@ export function restoreCommand(program: Command): void {
     )
     .option('--zeroed', 'the targets read as zeroes already: zeroes are not written')
     .option('-f, --force', 'overwrite files that exist')
-    .option('--mode <mode>', "permissions of images and config files, such as 0640; their owner's alone unless given")
-    .option('--salvage', 'restore what can be had of a damaged or cut archive, and list what could not')
+    .option('--mode <mode>', 'permissions of images and config files, such as 0640; 0600 by default')
+    .option('--salvage', 'restore what can be read of a damaged or cut archive, and list the rest')
   liveFlags(command).action(run)
   examples(
     limited(command, 'the archive'),

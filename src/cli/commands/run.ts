@@ -27,7 +27,7 @@ export function runCommand(program: Command): void {
     )
     .argument('<pipeline>', 'the config')
     .option('-s, --set <name=value>', 'set a parameter; any number of times', pairs('NAME=VALUE', { emptyValue: true }))
-    .option('--check', 'only say whether the config is good')
+    .option('--check', 'only check the config')
     .option('--dry-run', 'check the config and draw the pipeline, but open nothing')
     .option(
       '--verify',
@@ -77,7 +77,7 @@ async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flag
   )
 }
 
-/** What can be between the framer and the sink of an archive that is read back as it is. */
+/** Stages that may be between the framer and the sink, if the archive is to be read back. */
 const READABLE = ['compressor', 'rate-limit', 'hash', 'progress', 'census']
 
 async function archiveOf({ stages }: Pipeline): Promise<string> {

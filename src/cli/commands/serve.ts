@@ -27,12 +27,12 @@ export function serveCommand(program: Command): void {
   servingFlags(command)
     .option(
       '--max-stall <time>',
-      'a request of the guest waits for a backup no longer than this; 10s unless given',
+      'the longest time that a request of the guest waits for a backup; 10s by default',
       milliseconds,
     )
     .option(
       '--max-hang <time>',
-      'a backup of which nothing is taken for this long is given up, also if the guest is idle; 10m unless given',
+      'a backup ends if its target takes nothing for this long, also if the guest is idle; 10m by default',
       milliseconds,
     )
     .action(run)

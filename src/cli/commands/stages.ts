@@ -7,7 +7,7 @@ import { columns, print } from '../text.ts'
 export function stagesCommand(program: Command): void {
   const command = program
     .command('stages')
-    .summary('show the stages a pipeline can have')
+    .summary('show the stages that a pipeline can have')
     .description('Shows the stages that a pipeline can have, or one of them with its options.')
     .argument('[name]', 'a stage')
     .action(run)

@@ -56,7 +56,7 @@ async function printJson(archive: string, checking: Promise<ArchiveReport>, { pr
     const failure = asVmapipeError(error)
     if (!isOfArchive(failure)) throw error
     show(failure instanceof DamagedArchive ? verdictJson(failure.report) : unreadableJson(failure))
-    // It is all said, but for the record that progress for programs ends with.
+    // Everything was said, except for the last record of --progress json.
     if (progress === 'json') throw error
     process.exitCode = failure.exitCode
   }

@@ -1,4 +1,4 @@
-/** Our own commands, as processes of their own: as a user starts them. */
+/** Runs our own commands as processes, as a user starts them. */
 
 import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
@@ -6,10 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { VmapipeError } from '../../core/errors.ts'
 import { spawnTied } from '../../system/child.ts'
 
-/** From the sources and from the compiled package alike. */
+/** The path of the command, in the sources and in the compiled package. */
 const LAUNCHER = fileURLToPath(new URL('../../../src/cli/vmapipe.js', import.meta.url))
 
-/** What it says on standard error is kept as far as this. */
+/** Characters of standard error that are kept. */
 const MAX_SAID = 4096
 
 export class Command {
@@ -35,19 +35,19 @@ export class Command {
     return this.#child.stdout!
   }
 
-  /** Resolves when it says on descriptor 3 that it is ready; rejects when it ends instead. */
+  /** Resolves when the command says on descriptor 3 that it is ready. Rejects if it ends instead. */
   async ready(): Promise<void> {
     const told = new Promise((resolve) => (this.#child.stdio[3] as Readable).once('data', resolve))
     await Promise.race([told, this.#exit.then((code) => Promise.reject(this.#failure(code)))])
   }
 
-  /** Resolves when it has ended well. */
+  /** Resolves when it has ended with exit code 0. */
   async done(): Promise<void> {
     const code = await this.#exit
     if (code !== 0) throw this.#failure(code)
   }
 
-  /** Asks it to end, and waits for that. */
+  /** Asks it to end, and waits until it has ended. */
   async stop(): Promise<void> {
     this.#child.kill('SIGTERM')
     await this.#exit.catch(() => {})

@@ -1,4 +1,4 @@
-/** A drive's image against what it must hold at a point in time, byte for byte. */
+/** Compares a drive's image with what it must have at a point in time, byte for byte. */
 
 import { open } from 'node:fs/promises'
 import { VmapipeError } from '../../core/errors.ts'
@@ -7,7 +7,7 @@ import { type Journal, recordOf, type Write } from './journal.ts'
 
 const PAGES = MIB / PAGE
 
-/** Throws FAILED, with the first byte, where the image at `path` is not `drive` at `instant` (milliseconds since the epoch). */
+/** Throws FAILED, with the first byte that differs, if the image at `path` is not `drive` at `instant` (milliseconds since the epoch). */
 export async function compareDrive(
   path: string,
   drive: DemoDrive,
@@ -45,7 +45,7 @@ function compareMebibyte(found: Buffer, wanted: Buffer, { path, drive, mebibyte,
     const allowed = pages.get(page)
     if (allowed === undefined) continue
     const [at, end] = [index * PAGE, (index + 1) * PAGE]
-    // One of these is there, or the first of them is what is missing.
+    // The page must be one of these. If it is none, the first one is missing.
     const contents = allowed.map((write) => (write === null ? Buffer.from(wanted.subarray(at, end)) : recordOf(write)))
     const there = contents.find((content) => content.compare(found, at, end) === 0)
     if (there === undefined) throw new VmapipeError('FAILED', missing(allowed), { file: path, offset: page * PAGE })

@@ -1,4 +1,4 @@
-/** The demo's steps: a guest runs, is backed up while it writes, the archive is verified, restored, and compared. */
+/** The steps of the demo: a guest runs, it is backed up while it writes, and the archive is verified, restored and compared. */
 
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -26,16 +26,16 @@ const SIZE = DRIVES.map(({ size }) => formatBytes(size)).join(' and ')
 
 interface Step<T> {
   title: string
-  /** The command that does it. */
+  /** The command of the step. */
   command?: string[]
   job(options: RunOptions): Promise<T>
-  /** What came of it. */
+  /** The result of the step. */
   lines(result: T, seconds: string): string[] | Promise<string[]>
 }
 
 type Runner = <T>(step: Step<T>) => Promise<T>
 
-/** Throws where anything is not as it must be. */
+/** Runs the demo. Throws if any result is wrong. */
 export async function runDemo(dir: string, flags: RunFlags, say: (...lines: string[]) => void): Promise<void> {
   const run: Runner = async ({ title, command, job, lines }) => {
     say(styled('bold', title), ...(command === undefined ? [] : [`  $ vmapipe ${command.join(' ')}`]))

@@ -1,6 +1,6 @@
 /**
- * What the made-up guest's drives begin with: text, noise, written zeroes and holes, as real ones have them. Every MiB can
- * be made again at any time, so the restored drives are compared with what was meant and not with a copy.
+ * Makes the first content of the demo guest's drives: text, noise, written zeroes and holes, as real drives have them. Every MiB can
+ * be made again at any time, so no copy is needed to check the restored drives.
  */
 
 import { createCipheriv } from 'node:crypto'
@@ -10,7 +10,7 @@ import { join } from 'node:path'
 export const MIB = 1 << 20
 export const PAGE = 4096
 
-/** Sizes in MiB; what is neither text nor noise nor zeroes is a hole. */
+/** Sizes in MiB. The rest of a drive is a hole. */
 interface Layout {
   name: string
   size: number
@@ -47,7 +47,7 @@ export class DemoDrive {
     const written = text + noise + zeros
     for (let index = 0; index < written; index++) {
       const kind = index < text ? 'text' : index < text + noise ? 'noise' : 'zeros'
-      // Spread over the drive, so that data and holes take turns.
+      // Spread over the drive, so that data and holes alternate.
       this.#kinds[Math.floor((index * size) / written)] = kind
     }
   }
@@ -60,7 +60,7 @@ export class DemoDrive {
     return this.#kinds[mebibyte] === undefined
   }
 
-  /** Makes this MiB of the drive in `into`. */
+  /** Writes this MiB of the drive into `into`. */
   fill(into: Buffer, mebibyte: number): void {
     const kind = this.#kinds[mebibyte]
     if (kind === 'text') fillWithText(into, mebibyte)

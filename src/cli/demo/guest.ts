@@ -1,6 +1,6 @@
 /**
- * The made-up guest: some programs that each write a page of 4 KiB here, think a little, and write the next one elsewhere,
- * over NBD as any guest would. Every write is numbered and kept in a journal.
+ * The demo guest: some programs that write over NBD, as any guest does. Each writes a page of 4 KiB, waits a little, and writes the
+ * next page at another place. Every write has a number and is kept in a journal.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,7 +10,7 @@ import { Journal, recordOf, type Write } from './journal.ts'
 
 /** Programs that write to each drive. */
 export const PROGRAMS = 4
-/** A program thinks for so many milliseconds at most. */
+/** The longest time that a program waits between writes, in milliseconds. */
 const THINKING_MS = 12
 
 export class Guest {
@@ -20,7 +20,7 @@ export class Guest {
   #running = true
   #number = 0
 
-  /** Begins to write to the drives that are served at `socketPath`. */
+  /** Starts to write to the drives that are served at `socketPath`. */
   static async start(drives: readonly DemoDrive[], socketPath: string, signal: AbortSignal): Promise<Guest> {
     const guest = new Guest()
     for (const { name: exportName } of drives)
@@ -29,17 +29,17 @@ export class Guest {
       Array.from({ length: PROGRAMS }, (_, program) => guest.#run(drive, guest.#clients[index], program)),
     )
     guest.#programs = Promise.all(programs)
-    // Who waits for it sees the error.
+    // The caller of the promise sees the error.
     guest.#programs.catch(() => {})
     return guest
   }
 
-  /** Rejects when a write fails, and as long as all is well never resolves: to be raced with. */
+  /** Rejects if a write fails, and never resolves: for use in Promise.race. */
   get trouble(): Promise<never> {
     return this.#programs.then(() => new Promise<never>(() => {}))
   }
 
-  /** Resolves when what is under way is answered. */
+  /** Stops. Resolves when the writes in flight are answered. */
   async stop(): Promise<void> {
     this.#running = false
     try {

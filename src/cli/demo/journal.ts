@@ -1,6 +1,6 @@
 /**
- * What the made-up guest wrote, and when: out of this follows what a drive must hold at any point in time. The guest
- * never has two writes of one page under way, so each page has a history.
+ * Records what the demo guest wrote, and when. From this it is known what a drive must have at any point in time. The guest never
+ * has two writes of one page in flight, so each page has one history.
  */
 
 import { PAGE } from './drives.ts'
@@ -8,23 +8,23 @@ import { PAGE } from './drives.ts'
 export interface Write {
   /** Name of the drive. */
   drive: string
-  /** Of its 4 KiB pages, which one. */
+  /** The number of the 4 KiB page. */
   page: number
-  /** The how manieth write of all it is. */
+  /** The number of this write among all writes. */
   number: number
-  /** Milliseconds since the epoch; a write that is under way has not ended. */
+  /** Milliseconds since the epoch. A write in flight has no end yet. */
   begun: number
   ended: number
   /** Milliseconds that it took. */
   latency: number
 }
 
-/** What a page holds after this write. */
+/** The content of a page after this write. */
 export function recordOf({ drive, page, number }: Pick<Write, 'drive' | 'page' | 'number'>): Buffer {
   return Buffer.alloc(PAGE, `${drive} page ${page} write ${number}\n`)
 }
 
-/** The writes seen from one instant of one millisecond: milliseconds are all that clocks of two processes tell. */
+/** The writes as seen from one instant, which is a whole millisecond: the clocks of two processes agree no better. */
 export class Journal {
   readonly writes: Write[] = []
 
@@ -38,7 +38,7 @@ export class Journal {
     return this.writes.filter(({ begun }) => begun > instant)
   }
 
-  /** Of each page of the drive that was written to, what it may hold at `instant`; null stands for what it began with. */
+  /** What each written page of the drive may have in it at `instant`. Null means its first content. */
   pagesAt(drive: string, instant: number): Map<number, (Write | null)[]> {
     const pages = new Map<number, (Write | null)[]>()
     for (const write of this.writes) {

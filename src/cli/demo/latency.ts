@@ -1,4 +1,4 @@
-/** How long the guest's writes took, as a small table. */
+/** Makes a small table of how long the guest's writes took. */
 
 import { columns } from '../text.ts'
 import type { Write } from './journal.ts'
@@ -18,7 +18,7 @@ export function latencyTable(phases: readonly Phase[]): string[] {
   return columns([head, ...rows])
 }
 
-/** Of sorted values, the least that so large a share of them does not exceed. */
+/** The percentile of sorted values: the smallest value that at least this share of them does not exceed. */
 function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
 }

@@ -1,4 +1,4 @@
-/** A guest that runs on a disk which `vmapipe serve` is, and its backup into a target that is slow on purpose. */
+/** Runs the demo guest on a disk of `vmapipe serve`, and backs it up into a target that is slow on purpose. */
 
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,15 +15,15 @@ import { Guest } from './guest.ts'
 import type { Journal } from './journal.ts'
 import type { Phase } from './latency.ts'
 
-/** What the target takes, in bytes a second. */
+/** The rate of the target, in bytes a second. */
 export const TARGET_RATE = 20 << 20
 
 const SOCKET = 'vm.nbd'
 const CONTROL = 'vm.ctl'
 
-/** Nobody is fast with the first requests: those of so many milliseconds do not count. */
+/** Writes of the first milliseconds do not count, because the first requests are always slow. */
 const WARM_UP_MS = 300
-/** The guest is left in peace for so long before the backup, and after it. */
+/** How long the guest writes without a backup, before and after it. */
 const PEACE_MS = 800
 const LOOK_MS = 250
 
@@ -34,7 +34,7 @@ interface Span {
   ended: number
 }
 
-/** Those of `vmapipe backup` too. */
+/** The drives as arguments of `vmapipe serve`, and of `vmapipe backup`. */
 export const DRIVE_ARGUMENTS = DRIVES.flatMap(({ name, file }) => ['-d', `${name}=${file}`])
 
 export const SERVE = ['serve', ...DRIVE_ARGUMENTS, '--socket', SOCKET, '--control', CONTROL]

@@ -1,4 +1,4 @@
-/** A bar on a terminal, with a line about the guest below it if there is one: redrawn in place, gone when the run has ended. */
+/** Shows a bar on a terminal, with a line about the guest below it if there is one. It is redrawn in place, and removed when the run has ended. */
 
 import { createRequire } from 'node:module'
 import type cliProgress from 'cli-progress'
@@ -11,7 +11,7 @@ import { progressLine } from './plain.ts'
 
 const BAR_WIDTH = 24
 
-/** Loaded for a bar alone: most runs show none. */
+/** Loaded only if there is a bar: most runs show none. */
 const loadProgress = () => createRequire(import.meta.url)('cli-progress') as typeof cliProgress
 
 export class BarDisplay implements Display {
@@ -64,7 +64,7 @@ export class BarDisplay implements Display {
     for (const line of lines) this.note('info', line)
   }
 
-  /** The user has seen how it ended. */
+  /** Does nothing: the user has seen how the run ended. */
   exit(): void {}
 
   close(): void {
@@ -76,7 +76,7 @@ export class BarDisplay implements Display {
   }
 }
 
-/** How the guest is doing, as much as fits into `columns`; what matters most comes first. */
+/** The state of the guest, as much as fits into `columns`. The most important part comes first. */
 export function guestBarLine({ waiting, buffer, clusters }: GuestStatus, columns: number): string {
   const ms = (value: number) => `${value.toFixed(1)} ms`
   const parts = [
@@ -90,7 +90,7 @@ export function guestBarLine({ waiting, buffer, clusters }: GuestStatus, columns
   return parts.join('  ')
 }
 
-/** As much as fits into `columns`; what matters least goes first. */
+/** The line with the bar, as much as fits into `columns`. The least important parts are left out first. */
 export function barLine(title: string, snapshot: Snapshot, columns: number): string {
   const { percent, done, total, read, readRate, writeRate, zero, eta } = snapshot
   const filled = Math.floor(((percent ?? 0) / 100) * BAR_WIDTH)

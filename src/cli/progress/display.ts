@@ -1,4 +1,4 @@
-/** What a run shows and says: always on standard error, so that standard output stays pure. */
+/** Defines how a run shows its progress and messages. They go to standard error, so that standard output has only results. */
 
 import type { Snapshot } from '../../core/meter.ts'
 import type { RunStats } from '../../core/stats.ts'
@@ -7,22 +7,22 @@ import type { GuestStatus } from '../../live/guest-figures.ts'
 export type Level = 'info' | 'warning'
 
 export interface Display {
-  /** How far the run is, several times a second. */
+  /** Called with the progress, several times a second. */
   update(snapshot: Snapshot): void
-  /** How far the run is, as the user asked for it by a signal. */
+  /** Called with the progress if the user asks for it by a signal. */
   asked(snapshot: Snapshot): void
   /** What the stages did with their time up to now, several times a second. Only programs see it before the end. */
   stats(stats: RunStats): void
   /** What the stages did with their time, for people. */
   table(lines: readonly string[]): void
-  /** How the guest is doing, about once a second. */
+  /** Called with the state of the guest, about once a second. */
   guest(status: GuestStatus): void
-  /** One line to read; `fields` say the same to programs. */
+  /** Shows one line. `fields` have the same for programs. */
   note(level: Level, text: string, fields?: object): void
-  /** The run has succeeded: lines for people, numbers for programs. */
+  /** Called when the run has succeeded: lines for people, numbers for programs. */
   summary(lines: readonly string[], snapshot: Snapshot): void
-  /** The command has ended, with this exit code, after all else that it said. */
+  /** Called last of all, with the exit code of the command. */
   exit(code: number, seconds: number): void
-  /** Nothing is redrawn any more. */
+  /** Ends redrawing. */
   close(): void
 }

@@ -1,6 +1,6 @@
 /**
- * One JSON object a line, for programs; `vmapipe schema progress` prints the JSON Schema of the lines (records.ts). Bytes,
- * seconds, bytes a second; null if it cannot be told. A run ends with one `end` or one `error`.
+ * Shows a run as JSON, one object a line, for programs; `vmapipe schema progress` prints the JSON Schema of the lines (records.ts). Bytes,
+ * seconds, bytes a second; null if the value is not known. A run ends with one `end` or one `error`.
  */
 
 import type { VmapipeError } from '../../core/errors.ts'

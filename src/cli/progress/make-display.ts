@@ -1,4 +1,4 @@
-/** Chooses how a run shows itself: a bar, lines, JSON, or nothing but errors. */
+/** Chooses how a run is shown: by a bar, by lines, as JSON, or only by errors. */
 
 import { fstatSync } from 'node:fs'
 import { BarDisplay } from './bar.ts'
@@ -14,7 +14,7 @@ interface DisplayOptions {
   quiet?: boolean
 }
 
-/** `auto` is a bar on a terminal and lines elsewhere; `none` is warnings and the summary; `quiet` is errors alone. */
+/** `auto` is a bar on a terminal, and lines otherwise. `none` is warnings and the summary. `quiet` is only errors. */
 export function makeDisplay(title: string, { progress, quiet }: DisplayOptions, stream = process.stderr): Display {
   const mode = progress === 'auto' ? (stream.isTTY ? 'bar' : 'plain') : progress
   const write = (line: string) => void stream.write(`${line}\n`)
@@ -29,7 +29,7 @@ export function makeDisplay(title: string, { progress, quiet }: DisplayOptions, 
 
 const SILENT = { update() {}, stats() {}, table() {}, guest() {}, note() {}, summary() {}, exit() {}, close() {} }
 
-/** The journal stamps every line by itself; systemd tells a service which stream is the journal's (systemd.exec(5), JOURNAL_STREAM). */
+/** Whether the stream goes to the journal, which adds the time to every line itself (systemd.exec(5), JOURNAL_STREAM). */
 function isJournal(fd: number): boolean {
   const told = process.env.JOURNAL_STREAM
   if (told === undefined) return false

@@ -1,4 +1,4 @@
-/** Lines for a log. A run of a day has some hundred of them. */
+/** Shows a run as lines for a log. A run of a day has some hundred lines. */
 
 import { EXIT_CODES } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
@@ -7,18 +7,18 @@ import type { GuestStatus } from '../../live/guest-figures.ts'
 import { formatDuration, noteLine } from '../text.ts'
 import type { Display, Level } from './display.ts'
 
-/** A line of progress comes when so much more of the whole is done, but not more often than once in so many seconds … */
+/** A line of progress comes after each step of this many percent, but at most one in this many seconds … */
 const STEP_PERCENT = 10
 const STEP_SECONDS = 1
-/** … or after so many seconds, which become more as the run goes on. */
+/** … or after this many seconds. The time becomes longer as the run goes on. */
 const LEAST_SECONDS = 30
 const MOST_SECONDS = 300
 const GROWTH = 0.1
 
 interface PlainOptions {
-  /** Progress and notes; otherwise warnings and the summary alone. */
+  /** Whether progress and notes are shown; otherwise only warnings and the summary. */
   everything: boolean
-  /** Each line begins with the time. */
+  /** Whether each line has the time in it. */
   stamped?: boolean
 }
 
@@ -44,7 +44,7 @@ export class PlainDisplay implements Display {
     const { elapsed, percent } = snapshot
     const isStep = percent !== null && percent >= this.#nextPercent && elapsed >= this.#lastSeconds + STEP_SECONDS
     const isDue = isStep || elapsed >= this.#nextSeconds
-    // The summary tells of the end.
+    // The summary comes at the end.
     if (!isDue || percent === 100) return
     this.#lastSeconds = elapsed
     this.#nextSeconds = elapsed + Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, elapsed * GROWTH))
@@ -77,7 +77,7 @@ export class PlainDisplay implements Display {
   }
 
   exit(code: number, seconds: number): void {
-    // What failed before it began is one line, which has been said.
+    // If it failed before it began, the line of the error is enough.
     if (!this.#everything || !this.#hasBegun) return
     const how = code === 0 ? 'finished' : code === EXIT_CODES.ABORTED ? 'ended early' : 'failed'
     const line = `${this.#title} ${how} after ${formatDuration(seconds)}, exit code ${code}`
@@ -108,7 +108,7 @@ export function progressLine({ percent, done, total, read, elapsed, readRate, wr
   return `${amount} in ${formatDuration(elapsed)}, ${rates}${zeros}`
 }
 
-/** "2026-11-28 13:05:11", in the zone of the user, as other logs of the system have it. */
+/** "2026-11-28 13:05:11", in the user's time zone, as in other logs of the system. */
 function timeStamp(time: Date): string {
   const pad = (value: number) => String(value).padStart(2, '0')
   const day = [time.getFullYear(), time.getMonth() + 1, time.getDate()].map(pad).join('-')

@@ -1,4 +1,4 @@
-/** The JSON lines of `--progress json` as schemas. Loaded by `vmapipe schema progress` and by tests alone. */
+/** Defines schemas of the JSON lines of `--progress json`. Only `vmapipe schema progress` and tests load them. */
 
 import * as z from 'zod'
 import { EXIT_CODES } from '../../core/errors.ts'

@@ -77,7 +77,7 @@ async function claimed<Result>(job: Job<Result>): Promise<Result> {
   const { warn } = job.run
   const { removed, continued } = await detach(qmp, claim)
   if (removed.length > 0) warn(`a backup that was killed had left ${removed.join(', ')} in QEMU: removed`)
-  if (continued) warn('the guest stood still because of the backup that was killed: it goes on')
+  if (continued) warn('the guest was paused by the backup that was killed; it runs again')
   const inventory = await discover(qmp)
   const drives = chooseDrives(inventory, wishes(options), options.exclude)
   if (options['with-ram'] && drives.some(({ name }) => name === RAM_NAME))
