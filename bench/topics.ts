@@ -7,6 +7,7 @@ export const LONG: readonly string[] = ['soak']
 
 export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   backup: () => import('./backup.ts'),
+  pipelines: () => import('./pipelines.ts'),
   restore: () => import('./restore.ts'),
   sparse: () => import('./sparse.ts'),
   'random-access': () => import('./random-access.ts'),

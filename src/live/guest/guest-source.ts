@@ -10,10 +10,8 @@ import { VmapipeError } from '../../core/errors.ts'
 import { defineStage } from '../../core/stage.ts'
 import { rateLimit } from '../../stages/rate-limit.ts'
 import { GUEST_SOURCE, type InterceptorOptions, isInterceptor } from '../../stages/write-interceptor.ts'
-import { runAttached } from './attached.ts'
 import { guestOptions } from './options.ts'
 import { partsOf } from './parts.ts'
-import { runWithQemu } from './qemu.ts'
 
 /** The only stage that can be between the two: it limits the scan and gives what it takes. */
 const RATE_LIMIT = rateLimit.definition.name
@@ -47,6 +45,8 @@ export const guestSource = defineStage({
   },
   async around(given, run) {
     const parts = partsOf(run.stages, run.index)
-    return given.attach === undefined ? runWithQemu(given, parts, run) : runAttached(given.attach, given, parts, run)
+    // Loaded only now: every pipeline knows this stage, and few have a guest.
+    if (given.attach === undefined) return (await import('./qemu.ts')).runWithQemu(given, parts, run)
+    return (await import('./attached.ts')).runAttached(given.attach, given, parts, run)
   },
 })
