@@ -16,6 +16,7 @@ import { drivesCommand } from './commands/drives.ts'
 import { exportCommand } from './commands/export.ts'
 import { indexCommand } from './commands/index.ts'
 import { listCommand } from './commands/list.ts'
+import { newStageCommand } from './commands/new-stage.ts'
 import { partitionsCommand } from './commands/partitions.ts'
 import { repackCommand } from './commands/repack.ts'
 import { restoreCommand } from './commands/restore.ts'
@@ -56,6 +57,7 @@ export function makeProgram(): Command {
     drivesCommand,
     runCommand,
     stagesCommand,
+    newStageCommand,
     schemaCommand,
     demoCommand,
   ]

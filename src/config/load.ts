@@ -9,9 +9,9 @@ import { definePipeline, type Pipeline } from '../core/pipeline.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { readSmallFile } from '../storage/config-file.ts'
 import { loadModule } from './module.ts'
-import { readPipeline } from './read.ts'
+import { type ReadContext, readPipeline, registryOf } from './read.ts'
 import { stages as builtIn } from './registry.ts'
-import type { Registry } from './schema.ts'
+import type { PipelineParts, Registry } from './schema.ts'
 
 export interface PipelineConfig {
   name: string | undefined
@@ -40,9 +40,13 @@ export async function loadPipeline(file: string, options: LoadOptions = {}): Pro
   const { set = {}, env = process.env, registry = builtIn } = options
   const parts = MODULES.includes(extname(file))
     ? await loadModule(file, set, registry)
-    : readPipeline(file, await readText(file), { set, env, registry })
+    : await readFrom(file, await readText(file), { set, env, registry })
   const { name, buffer, threads, verify } = parts
   return { name, buffer, threads, verify, pipeline: closedPipeline(file, parts.stages) }
+}
+
+async function readFrom(file: string, text: string, context: ReadContext): Promise<PipelineParts> {
+  return readPipeline(file, text, { ...context, registry: await registryOf(file, text, context.registry) })
 }
 
 /** Joins the stages to a pipeline. They must fit, from a source to a sink. */

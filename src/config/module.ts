@@ -4,14 +4,14 @@
  */
 
 import { stat } from 'node:fs/promises'
-import { registerHooks } from 'node:module'
-import { extname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { LEAST_BUDGET } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { formatBytes, parseBytes } from '../core/size.ts'
 import { bindItems } from './bind.ts'
 import { pathText } from './document.ts'
+import { importOurs } from './import-ours.ts'
 import type { PipelineParts, Registry } from './schema.ts'
 
 export async function loadModule(
@@ -30,21 +30,15 @@ export async function loadModule(
 }
 
 async function importDefault(file: string): Promise<unknown> {
-  // The module's import of `vmapipe` gets this copy, wherever the module is: two copies would not recognise each other's errors.
-  const ours = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href
-  const hooks = registerHooks({
-    resolve: (specifier, context, next) => next(specifier === 'vmapipe' ? ours : specifier, context),
-  })
   try {
     // Node would wait for a writer of a FIFO, in the thread that handles Ctrl-C.
     if (!(await stat(file)).isFile()) throw new Error('it is not a file')
-    const module = await import(pathToFileURL(resolve(file)).href)
+    const { href } = pathToFileURL(resolve(file))
+    const module = await importOurs(href, href)
     if (module.default === undefined) throw new Error('it has no default export')
     return module.default
   } catch (error) {
     throw broken(file, 'cannot load the pipeline', error)
-  } finally {
-    hooks.deregister()
   }
 }
 

@@ -6,10 +6,11 @@ import { didYouMean } from '../core/suggest.ts'
 import { bindItems } from './bind.ts'
 import { parseWithTexts } from './coerce.ts'
 import { type ConfigDocument, parseConfig, pathText } from './document.ts'
+import { withStagesOf } from './extensions.ts'
 import { type Lookup, lookup, type Parameter, ReferenceProblem, type Substituted, substitute } from './parameters.ts'
 import { type PipelineParts, paramsSchema, pipelineSchema, type Registry } from './schema.ts'
 
-interface ReadContext {
+export interface ReadContext {
   set: Record<string, string>
   env: Record<string, string | undefined>
   registry: Registry
@@ -34,6 +35,21 @@ export function readPipeline(file: string, text: string, { set, env, registry }:
   if (!checked.success || problems.length > 0) throw failure(document, problems)
   const { name, buffer, threads, verify } = checked.data
   return { name, buffer, threads, verify, stages: bound.stages }
+}
+
+/** The stages of the registry, and those of the modules that the config names. No parameter says which code is loaded. */
+export async function registryOf(file: string, text: string, registry: Registry): Promise<Registry> {
+  const document = parseConfig(file, text)
+  const { use } = (document.value ?? {}) as { use?: unknown }
+  const checked = pipelineSchema.shape.use.safeParse(use)
+  let all = registry
+  // What is wrong with the list itself is told with all else that is wrong.
+  for (const [index, module] of (checked.data ?? []).entries()) {
+    all = await withStagesOf(module, { file, isConfig: true }, all).catch(({ message, hint }) => {
+      throw failure(document, [{ path: ['use', index], message, hint }])
+    })
+  }
+  return all
 }
 
 function topLevel(path: Path): string[] {

@@ -36,6 +36,12 @@ export const pipelineSchema = z.strictObject({
   name: z.string().optional().describe('name of the pipeline in progress and messages'),
   description: z.string().optional(),
   params: paramsSchema.optional(),
+  use: z
+    .array(z.string().min(1))
+    .optional()
+    .describe(
+      'modules with stages of your own: paths from the folder of the config (./my-stages.ts), and npm packages',
+    ),
   buffer: byteSize({ min: LEAST_BUDGET }).optional().describe('memory for data in the pipeline, such as 64MiB'),
   threads: z
     .int()

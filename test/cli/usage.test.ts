@@ -18,6 +18,7 @@ const COMMANDS = [
   'detach',
   'run',
   'stages',
+  'new-stage',
   'schema',
   'demo',
 ]

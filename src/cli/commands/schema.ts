@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander'
-import { common, examples } from '../flags.ts'
+import { collect, common, examples } from '../flags.ts'
 import { print } from '../text.ts'
 
 const KINDS = ['pipeline', 'progress'] as const
@@ -13,17 +13,18 @@ export function schemaCommand(program: Command): void {
         'A config names the file in its first line: # yaml-language-server: $schema=./pipeline.schema.json',
     )
     .addArgument(new Argument('[what]', 'of what').choices(KINDS).default('pipeline'))
+    .option('--use <module>', 'with the stages of this module or npm package; any number of times', collect)
     .action(run)
   examples(common(command), 'vmapipe schema > pipeline.schema.json', 'vmapipe schema progress > progress.schema.json')
 }
 
-async function run(what: (typeof KINDS)[number]): Promise<void> {
+async function run(what: (typeof KINDS)[number], { use = [] }: { use?: string[] }): Promise<void> {
   if (what === 'progress') {
     const { recordSchema } = await import('../progress/records.ts')
     print(JSON.stringify(recordSchema(), null, 2))
     return
   }
   const { schemaText } = await import('../../config/schema.ts')
-  const { stages } = await import('../../config/registry.ts')
-  print(schemaText(stages).trimEnd())
+  const { registryWith } = await import('../../config/extensions.ts')
+  print(schemaText(await registryWith(use)).trimEnd())
 }

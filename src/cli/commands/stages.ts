@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
 import { didYouMean } from '../../core/suggest.ts'
-import { common, examples } from '../flags.ts'
+import { collect, common, examples } from '../flags.ts'
 import { columns, print } from '../text.ts'
 
 export function stagesCommand(program: Command): void {
@@ -10,12 +10,14 @@ export function stagesCommand(program: Command): void {
     .summary('show the stages that a pipeline can have')
     .description('Shows the stages that a pipeline can have, or one of them with its options.')
     .argument('[name]', 'a stage')
+    .option('--use <module>', 'show the stages of this module or npm package too; any number of times', collect)
     .action(run)
-  examples(common(command), 'vmapipe stages', 'vmapipe stages compressor')
+  examples(common(command), 'vmapipe stages', 'vmapipe stages compressor', 'vmapipe stages --use ./my-stages.ts')
 }
 
-async function run(name: string | undefined): Promise<void> {
-  const { stages } = await import('../../config/registry.ts')
+async function run(name: string | undefined, { use = [] }: { use?: string[] }): Promise<void> {
+  const { registryWith } = await import('../../config/extensions.ts')
+  const stages = await registryWith(use)
   if (name === undefined) {
     const rows = [...stages.values()].map(({ definition: d }) => [d.name, `${d.input} → ${d.output}`, d.summary])
     print(...columns(rows))
