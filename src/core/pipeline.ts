@@ -3,7 +3,8 @@
 import { VmapipeError } from './errors.ts'
 import { asStage, type PipelineStage } from './foreign.ts'
 import type { Kind } from './items.ts'
-import { type RunOptions, type RunResult, runStages } from './run.ts'
+import { checkOptions } from './options.ts'
+import { type RunOptions, type RunResult, runShape, runStages } from './run.ts'
 import type { BoundStage, Misplacement } from './stage.ts'
 
 export type { RunOptions, RunResult } from './run.ts'
@@ -37,6 +38,7 @@ export function definePipeline<const Stages extends readonly PipelineStage[]>(
         const [what, wanted] = input !== 'nothing' ? ['begin', `a source of ${input}`] : ['end', `a sink of ${output}`]
         throw new VmapipeError('USAGE', `the pipeline does not ${what} with ${wanted}`)
       }
+      if (options !== undefined) checkOptions('run', { shape: runShape }, options)
       return runSurrounded(stages, options)
     },
   }

@@ -65,6 +65,11 @@ export const runShape = {
   stallSeconds: z.number().positive(),
 } satisfies Shape<RunOptions>
 
+/** The options of a run among those of a job. */
+export function runOptionsOf(options: RunOptions): RunOptions {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => name in runShape))
+}
+
 export interface RunResult {
   counters: Counters
   /** The most bytes that were on lease at once. */

@@ -40,12 +40,20 @@ const shape = {
 export async function cat(given: CatOptions): Promise<number> {
   checkOptions('cat', { shape, required: ['from', 'drive'] }, given)
   const { from, drive, to = '-', offset = 0, length, ...options } = given
-  const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal } = options
+  const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal, threads, spool, warn } = options
   const target = archiveTarget(to, options)
   await target.open()
   const endWatch = options.onProgress && watchProgress(counters, options.onProgress)
   try {
-    const archive = await openArchive(from, { ...options, counters, budget: new Budget(buffer), only: [drive] })
+    const archive = await openArchive(from, {
+      threads,
+      spool,
+      signal,
+      warn,
+      counters,
+      budget: new Budget(buffer),
+      only: [drive],
+    })
     try {
       const image = archive.drive(drive)
       const amount = wanted(image.size, drive, offset, length)

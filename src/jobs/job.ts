@@ -6,7 +6,7 @@ import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { atLeastOne, type Shape, text } from '../core/options.ts'
 import { definePipeline, type RunOptions, type RunResult } from '../core/pipeline.ts'
-import { runShape } from '../core/run.ts'
+import { runOptionsOf, runShape } from '../core/run.ts'
 import { type BoundStage, z } from '../core/stage.ts'
 
 export interface JobOptions extends RunOptions {
@@ -23,7 +23,7 @@ export interface JobResult extends RunResult {
 
 /** Runs the stages. Resolves with what the `census` stage among them has seen. */
 export async function runJob(stages: readonly BoundStage[], census: Census, options: JobOptions): Promise<JobResult> {
-  const result = await definePipeline(stages).run(options)
+  const result = await definePipeline(stages).run(runOptionsOf(options))
   const { manifest, drives } = census
   if (manifest === null) throw new VmapipeError('INCOMPLETE', 'no archive header went by', { stage: 'census' })
   return { ...result, manifest, drives }

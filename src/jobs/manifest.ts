@@ -4,6 +4,7 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { checkOptions } from '../core/options.ts'
 import { definePipeline } from '../core/pipeline.ts'
+import { runOptionsOf } from '../core/run.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { type ReadOptions, reading, readShape } from './read-archive.ts'
 
@@ -28,7 +29,7 @@ export async function readManifest(options: ReadOptions): Promise<Manifest> {
     }),
   })
   try {
-    await definePipeline([...reading(options), stop()]).run({ ...options, signal })
+    await definePipeline([...reading(options), stop()]).run({ ...runOptionsOf(options), signal })
   } catch (error) {
     // Errors behind the header do not matter here.
     if (!enough.signal.aborted) throw asVmapipeError(error)

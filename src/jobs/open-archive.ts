@@ -5,8 +5,10 @@ import { availableParallelism, tmpdir } from 'node:os'
 import type { Archive } from '../access/archive.ts'
 import { openFile } from '../access/open-file.ts'
 import { Budget } from '../core/budget.ts'
-import type { Counters } from '../core/counters.ts'
+import { Counters } from '../core/counters.ts'
+import { abortSignal, atLeastOne, callback, checkOptions, names, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run.ts'
+import { z } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { spoolArchive } from './spool.ts'
@@ -31,11 +33,22 @@ export interface OpenArchiveOptions {
   counters?: Counters
 }
 
+const shape = {
+  budget: z.instanceof(Budget),
+  threads: atLeastOne,
+  signal: abortSignal,
+  warn: callback,
+  spool: text,
+  only: names,
+  counters: z.instanceof(Counters),
+} satisfies Shape<OpenArchiveOptions>
+
 /**
  * Opens a path, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a stream. Errors: USAGE,
  * FAILED, DAMAGED, INCOMPLETE, ABORTED. Damage behind the header of a file is a warning now, and an error when it is read.
  */
 export async function openArchive(from: string | ReadableLike, options: OpenArchiveOptions = {}): Promise<Archive> {
+  checkOptions('openArchive', { shape }, options)
   const { budget = new Budget(DEFAULT_BUDGET), threads = availableParallelism(), warn = () => {} } = options
   const settled = { ...options, budget, threads, warn }
   options.signal?.throwIfAborted()

@@ -13,6 +13,7 @@ import type { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest, RangeItem } from '../core/items.ts'
 import { definePipeline, type RunOptions } from '../core/pipeline.ts'
+import { runOptionsOf } from '../core/run.ts'
 import { formatBytes } from '../core/size.ts'
 import { defineStage, z } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
@@ -43,7 +44,7 @@ export async function spoolArchive(from: string | ReadableLike, options: SpoolOp
   const { folder, only, budget, why, again, warn = () => {}, ...runOptions } = options
   const run = async (last: RangeStage) => {
     const stages = [source({ from }), decompressor({}), vmaDeframer({}), zeroExpander({}), last]
-    await definePipeline(stages).run({ ...runOptions, warn, buffer: budget.capacity })
+    await definePipeline(stages).run({ ...runOptionsOf(runOptions), warn, buffer: budget.capacity })
   }
   const spool = new Spool(folder, { only, why, mustFit: again, warn })
   try {

@@ -4,6 +4,7 @@ import { bindStage } from '../config/registry.ts'
 import { Findings } from '../core/findings.ts'
 import { checkOptions } from '../core/options.ts'
 import { definePipeline, type RunResult } from '../core/pipeline.ts'
+import { runOptionsOf } from '../core/run.ts'
 import type { VerifyReport } from '../stages/verifier.ts'
 import { type ArchiveReport, archiveReport, DamagedArchive } from './archive-report.ts'
 import { type ReadOptions, reading, readShape } from './read-archive.ts'
@@ -23,7 +24,7 @@ export async function verify(options: ReadOptions): Promise<VerifyResult> {
       seen = made
     },
   })
-  const result = await definePipeline([...reading(options, findings), verifier]).run(options)
+  const result = await definePipeline([...reading(options, findings), verifier]).run(runOptionsOf(options))
   const report = archiveReport(findings, seen!.manifest, seen!.drives)
   if (report.damageCount > 0) throw new DamagedArchive(report)
   return { ...result, ...report }

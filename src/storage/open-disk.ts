@@ -1,5 +1,6 @@
 /** Opens a disk by what people call it; see spec.ts. */
 
+import { abortSignal, checkOptions, flag, type Shape } from '../core/options.ts'
 import type { Disk } from './disk.ts'
 import { openNbdDisk } from './disks/nbd-disk.ts'
 import { openRawDisk } from './disks/raw-disk.ts'
@@ -12,8 +13,12 @@ export interface DiskOptions {
   signal?: AbortSignal
 }
 
+const shape = { readOnly: flag, signal: abortSignal } satisfies Shape<DiskOptions>
+
 /** It must exist, and nobody else may be writing to it, as far as the system can tell. */
-export async function openDisk(spec: string, { readOnly, signal }: DiskOptions = {}): Promise<Disk> {
+export async function openDisk(spec: string, options: DiskOptions = {}): Promise<Disk> {
+  checkOptions('openDisk', { shape }, options)
+  const { readOnly, signal } = options
   signal?.throwIfAborted()
   const drive = parseDriveSpec(spec)
   if (drive.kind === 'raw') return openRawDisk(drive.path, { readOnly })

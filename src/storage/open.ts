@@ -1,6 +1,7 @@
 /** Opens a drive by what people call it; see spec.ts. What most runs do without is loaded when it is wanted. */
 
 import { stat } from 'node:fs/promises'
+import { abortSignal, bytes, callback, checkOptions, flag, type Shape } from '../core/options.ts'
 import type { DriveReader, DriveWriter } from './drive.ts'
 import type { PartialFileOptions } from './partial-file.ts'
 import { createRawFile, openDeviceWriter, openRawReader, type SharedReading } from './raw-drive.ts'
@@ -20,7 +21,20 @@ export interface WriterOptions extends OpenOptions, PartialFileOptions {
   isZero?: boolean
 }
 
-export async function openDriveReader(spec: string, { signal, forceShare }: ReaderOptions = {}): Promise<DriveReader> {
+const readerShape = { signal: abortSignal, forceShare: flag } satisfies Shape<ReaderOptions>
+
+const writerShape = {
+  signal: abortSignal,
+  force: flag,
+  mode: bytes,
+  warn: callback,
+  size: bytes,
+  isZero: flag,
+} satisfies Shape<WriterOptions>
+
+export async function openDriveReader(spec: string, options: ReaderOptions = {}): Promise<DriveReader> {
+  checkOptions('openDriveReader', { shape: readerShape }, options)
+  const { signal, forceShare } = options
   signal?.throwIfAborted()
   const drive = parseDriveSpec(spec)
   if (drive.kind === 'raw') return openRawReader(drive.path, { forceShare })
@@ -29,6 +43,7 @@ export async function openDriveReader(spec: string, { signal, forceShare }: Read
 }
 
 export async function openDriveWriter(spec: string, options: WriterOptions): Promise<DriveWriter> {
+  checkOptions('openDriveWriter', { shape: writerShape, required: ['size'] }, options)
   const { signal, size, isZero = false } = options
   signal?.throwIfAborted()
   const drive = parseDriveSpec(spec)

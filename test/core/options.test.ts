@@ -3,14 +3,28 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import {
+  abort,
   backup,
+  backupGuest,
   cat,
+  definePipeline,
+  detach,
+  drives,
   exportArchive,
+  indexArchive,
   LiveRestore,
+  openArchive,
+  openDisk,
+  openDriveReader,
+  openDriveWriter,
   readManifest,
   readPartitions,
   repack,
   restore,
+  serve,
+  sink,
+  source,
+  toNodeStream,
   verify,
 } from '../../src/index.ts'
 import { tmpDir } from '../support/tmp.ts'
@@ -39,6 +53,34 @@ test('a function of the library refuses an option that it does not have, by name
     [readPartitions as Loose, { from: archive, drvie: 'd' }, /^readPartitions: /],
     [(options) => LiveRestore.open(options as never), { from: archive, into: other, lisen: 1 }, /'lisen'/],
   ]
+  const places: [(place: string, options: object) => Promise<unknown>, object, RegExp][] = [
+    [openArchive as never, { ony: ['d'] }, /^openArchive: .*'ony'/],
+    [openDriveReader as never, { forceSahre: true }, /^openDriveReader: .*'forceSahre'/],
+    [openDriveWriter as never, { froce: true, size: 1 }, /^openDriveWriter: .*'froce'/],
+    [openDriveWriter as never, {}, /^openDriveWriter: option size: /],
+    [openDisk as never, { readonly: true }, /^openDisk: .*'readonly'/],
+  ]
+  for (const [open, options, message] of places) cases.push([(given) => open(archive, given), options, message])
+  const pipeline = definePipeline([source({ from: archive }), sink({ to: other })])
+  cases.push(
+    [backupGuest as Loose, { qmp: 'x', to: other, froce: true }, /^backupGuest: .*'froce'/],
+    [serve as Loose, { drives: { d: disk }, listen: '127.0.0.1:0' }, /^serve: option listen: /],
+    [
+      (options) => LiveRestore.open(options as never),
+      { from: archive, into: other, listen: '127.0.0.1:0' },
+      /listen: /,
+    ],
+    [detach as Loose, { qpm: 'x' }, /^detach: .*'qpm'/],
+    [drives as Loose, { qpm: 'x' }, /^drives: .*'qpm'/],
+    [abort as Loose, { atach: 'x' }, /^abort: /],
+    [indexArchive as Loose, { archive, froce: true }, /^indexArchive: .*'froce'/],
+    [async (options) => pipeline.run(options), { bufer: 1 }, /^run: .*'bufer'/],
+    [
+      async (options) => toNodeStream(definePipeline([source({ from: archive })]), options).toArray(),
+      { bufer: 1 },
+      /'bufer'/,
+    ],
+  )
   for (const [call, options, message] of cases) {
     await assert.rejects(call(options), { code: 'USAGE', message }, String(message))
     assert.ok(!existsSync(other))
