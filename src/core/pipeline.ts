@@ -4,10 +4,11 @@ import { VmapipeError } from './errors.ts'
 import { asStage, type PipelineStage } from './foreign.ts'
 import type { Kind } from './items.ts'
 import { checkOptions } from './options.ts'
-import { type RunOptions, type RunResult, runShape, runStages } from './run.ts'
+import { runStages } from './run.ts'
+import { type RunOptions, type RunResult, runShape } from './run-options.ts'
 import type { BoundStage, Misplacement } from './stage.ts'
 
-export type { RunOptions, RunResult } from './run.ts'
+export type { RunOptions, RunResult } from './run-options.ts'
 
 export interface Pipeline {
   /** Streams and functions of others are made stages. */

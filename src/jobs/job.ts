@@ -6,7 +6,7 @@ import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { atLeastOne, type Shape, text } from '../core/options.ts'
 import { definePipeline, type RunOptions, type RunResult } from '../core/pipeline.ts'
-import { runOptionsOf, runShape } from '../core/run.ts'
+import { runOptionsOf, runShape } from '../core/run-options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
 
 export interface JobOptions extends RunOptions {

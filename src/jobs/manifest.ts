@@ -4,7 +4,7 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { checkOptions } from '../core/options.ts'
 import { definePipeline } from '../core/pipeline.ts'
-import { runOptionsOf } from '../core/run.ts'
+import { runOptionsOf } from '../core/run-options.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { type ReadOptions, reading, readShape } from './read-archive.ts'
 

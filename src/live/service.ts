@@ -6,7 +6,7 @@
 import type { Writable } from 'node:stream'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { Manifest } from '../core/items.ts'
-import { DEFAULT_BUDGET } from '../core/run.ts'
+import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { refuseNames } from '../formats/vma/names.ts'
