@@ -5,10 +5,10 @@ import { bytesOf } from '../core/byte-text.ts'
 import { printable } from '../core/errors.ts'
 import { refuseIfClosed } from '../system/standard-streams.ts'
 
-type Format = Parameters<typeof styleText>[0]
+type TextFormat = Parameters<typeof styleText>[0]
 
 /** Adds colour if the stream is a terminal that wants it (see NO_COLOR, --no-color and FORCE_COLOR). */
-export function styled(format: Format, text: string, stream: NodeJS.WriteStream = process.stdout): string {
+export function styled(format: TextFormat, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return styleText(format, text, { stream })
 }
 

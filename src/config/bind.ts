@@ -7,7 +7,7 @@ import { didYouMean } from '../core/suggest.ts'
 import { parseWithTexts, plainCopy } from './coerce.ts'
 import { optionsJsonSchema, type Registry } from './schema.ts'
 
-interface Bound {
+interface BoundItems {
   stages: BoundStage[]
   /** Paths are from the root of the config. */
   problems: Problem[]
@@ -17,7 +17,7 @@ interface Bound {
 const DEEPEST = 4
 
 /** `texts` are the paths in the config whose values came from parameters, as text. */
-export function bindItems(items: readonly unknown[], registry: Registry, texts: readonly Path[] = []): Bound {
+export function bindItems(items: readonly unknown[], registry: Registry, texts: readonly Path[] = []): BoundItems {
   const bound = bindList(items, ['stages'], registry, texts)
   if (bound.problems.length > 0) return bound
   for (const { index, stage, ...problem } of misplacedStages(bound.stages))
@@ -26,8 +26,8 @@ export function bindItems(items: readonly unknown[], registry: Registry, texts: 
 }
 
 /** Binds the stages of one list, which is at `list` in the config. */
-function bindList(items: readonly unknown[], list: Path, registry: Registry, texts: readonly Path[]): Bound {
-  const bound: Bound = { stages: [], problems: [] }
+function bindList(items: readonly unknown[], list: Path, registry: Registry, texts: readonly Path[]): BoundItems {
+  const bound: BoundItems = { stages: [], problems: [] }
   for (const [index, item] of items.entries()) {
     const path: Path = [...list, index]
     const result = isBound(item) ? item : bindItem(item, path, registry, texts)

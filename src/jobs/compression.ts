@@ -4,17 +4,22 @@ import { VmapipeError } from '../core/errors.ts'
 import { parseBytes } from '../core/size.ts'
 
 export const METHODS = ['zstd', 'lz4', 'gzip', 'none'] as const
-type Method = (typeof METHODS)[number]
+type CompressionMethod = (typeof METHODS)[number]
 
 export interface Compression {
-  method: Method
+  method: CompressionMethod
   /** A level of the method; the method's own default if it is left out. */
   level?: number
   /** Bytes of the archive that are decoded together; 1 MiB by default. Fewer make random reads faster and the archive larger. */
   frame?: number
 }
 
-const SUFFIXES: Record<string, Method> = { '.vma': 'none', '.vma.zst': 'zstd', '.vma.lz4': 'lz4', '.vma.gz': 'gzip' }
+const SUFFIXES: Record<string, CompressionMethod> = {
+  '.vma': 'none',
+  '.vma.zst': 'zstd',
+  '.vma.lz4': 'lz4',
+  '.vma.gz': 'gzip',
+}
 
 /**
  * Reads a text such as `zstd`, `zstd:19`, `zstd:-5` or `lz4,frame=128KiB`. Throws USAGE if it is none of these. The compressor
@@ -25,13 +30,13 @@ export function parseCompression(text: string): Compression {
   const frame = size === undefined ? undefined : parseBytes(size)
   const isPlain = method === 'none' && (level ?? size) !== undefined
   const isWrong = isPlain || (method === 'lz4' && level !== undefined) || (size !== undefined && frame === undefined)
-  if (!METHODS.includes(method as Method) || isWrong) {
+  if (!METHODS.includes(method as CompressionMethod) || isWrong) {
     throw new VmapipeError('USAGE', `'${text}' is not a compression`, {
       hint: 'write zstd, zstd:LEVEL, lz4, gzip, gzip:LEVEL or none; ,frame=128KiB may follow',
     })
   }
   return {
-    method: method as Method,
+    method: method as CompressionMethod,
     ...(level !== undefined && { level: Number(level) }),
     ...(frame !== undefined && { frame }),
   }

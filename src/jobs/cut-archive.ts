@@ -23,7 +23,7 @@ import { UUID } from '../formats/vma/extent-header.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { CLOSING } from '../formats/vma/records.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
-import type { ReadOptions } from './read-archive.ts'
+import type { ReadingOptions } from './read-archive.ts'
 
 /** Bytes of the header that are needed to know its size. */
 const HEADER_START_SIZE = 60
@@ -31,7 +31,7 @@ const HEADER_START_SIZE = 60
 const LAST_FRAMES = 20 << 20
 
 /** Throws INCOMPLETE if the archive is a file that was cut. A cut that this does not find is found when the archive is read. */
-export async function refuseIfCut(options: ReadOptions): Promise<void> {
+export async function refuseIfCut(options: ReadingOptions): Promise<void> {
   const { from } = options
   const place = typeof from === 'string' ? parsePlace(from) : null
   // Anything but a file can be read only once, or has no known size.
@@ -54,8 +54,8 @@ export async function refuseIfCut(options: ReadOptions): Promise<void> {
 }
 
 /** The uuid of an archive whose first extent has a checksum. Null for any other archive, and if it is not an archive. */
-async function uuidOfChecked({ from, signal, buffer, threads }: ReadOptions): Promise<Uint8Array | null> {
-  const start = new Start()
+async function uuidOfChecked({ from, signal, buffer, threads }: ReadingOptions): Promise<Uint8Array | null> {
+  const start = new Beginning()
   const signals = signal === undefined ? [start.signal] : [signal, start.signal]
   // With findings, the run does not end at damage before it has seen the first extent.
   const findings = new Findings()
@@ -68,7 +68,7 @@ async function uuidOfChecked({ from, signal, buffer, threads }: ReadOptions): Pr
 }
 
 /** Looks at the header and the first extent, and ends the run. */
-class Start {
+class Beginning {
   readonly #queue = new ByteQueue()
   readonly #enough = new AbortController()
   uuid: Uint8Array | null = null
@@ -92,7 +92,7 @@ class Start {
   }
 }
 
-async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array, options: ReadOptions): Promise<boolean> {
+async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array, options: ReadingOptions): Promise<boolean> {
   const [magic, tail] = [await bytesAt(file, 0, 4), await bytesAt(file, size - TAIL_SIZE, TAIL_SIZE)]
   const format = recognise(magic)
   if (format === 'vma') {
@@ -142,7 +142,7 @@ function hasFooter(tail: Buffer): boolean {
 }
 
 /** Whether these last frames have the closing extent, or have damage at their end, so that nobody can know. */
-async function mayEnd(frames: Buffer, uuid: Uint8Array, { buffer, threads, signal }: ReadOptions): Promise<boolean> {
+async function mayEnd(frames: Buffer, uuid: Uint8Array, { buffer, threads, signal }: ReadingOptions): Promise<boolean> {
   const findings = new Findings()
   let ended = false
   let tail: Buffer = Buffer.alloc(0)

@@ -6,11 +6,11 @@ import { checkOptions } from '../core/options.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { runOptionsOf } from '../core/run-options.ts'
 import { defineStage, z } from '../core/stage.ts'
-import { type ReadOptions, reading, readShape } from './read-archive.ts'
+import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 
 /** Reads the header, then closes the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
-export async function readManifest(options: ReadOptions): Promise<Manifest> {
-  checkOptions('readManifest', { shape: readShape, required: ['from'] }, options)
+export async function readManifest(options: ReadingOptions): Promise<Manifest> {
+  checkOptions('readManifest', { shape: readingShape, required: ['from'] }, options)
   const enough = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, enough.signal]) : enough.signal
   let manifest: Manifest | null = null

@@ -7,15 +7,15 @@ import type { BoundStage } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
 import { type JobOptions, jobShape, limit } from './job.ts'
 
-export interface ReadOptions extends JobOptions {
+export interface ReadingOptions extends JobOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
   from: string | ReadableLike
 }
 
-export const readShape = { ...jobShape, from: placeOrStream } satisfies Shape<ReadOptions>
+export const readingShape = { ...jobShape, from: placeOrStream } satisfies Shape<ReadingOptions>
 
 /** The stages from an archive to its clusters. Damage ends the run, unless there are `findings` to take it. */
-export function reading({ from, bwlimit }: ReadOptions, findings?: Findings): BoundStage[] {
+export function reading({ from, bwlimit }: ReadingOptions, findings?: Findings): BoundStage[] {
   return [
     bindStage('source', { from }),
     ...limit(bwlimit),

@@ -14,10 +14,10 @@ import { driveFilter, filtered } from '../stages/drive-filter.ts'
 import { type JobResult, limit, runJob } from './job.ts'
 import { openArchive } from './open-archive.ts'
 import { boundStages } from './plan.ts'
-import { type ReadOptions, reading, readShape } from './read-archive.ts'
+import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
-export interface RepackOptions extends ReadOptions, WritingOptions {
+export interface RepackOptions extends ReadingOptions, WritingOptions {
   /** Leaves the clusters in the order of the archive. It then needs no index, and is never unpacked first. */
   keepOrder?: boolean
   /** The folder for unpacked drives, if the archive can only be read once. */
@@ -28,7 +28,7 @@ export interface RepackOptions extends ReadOptions, WritingOptions {
 }
 
 const shape = {
-  ...readShape,
+  ...readingShape,
   ...writingShape,
   keepOrder: flag,
   spool: text,

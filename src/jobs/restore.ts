@@ -10,10 +10,10 @@ import type { UnsoundDrive } from '../stages/cluster-writer.ts'
 import { archiveReport, DamagedArchive } from './archive-report.ts'
 import { refuseIfCut } from './cut-archive.ts'
 import { type JobResult, runJob } from './job.ts'
-import { type ReadOptions, reading, readShape } from './read-archive.ts'
+import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 import { restoreNotes } from './restore-notes.ts'
 
-export interface RestoreOptions extends ReadOptions {
+export interface RestoreOptions extends ReadingOptions {
   /** The folder for the image `disk-NAME.raw` of every drive and for the config files. Give either this or `drives`. */
   into?: string
   /** TARGET by name, for these drives alone: a raw image or block device, `qcow2:PATH`, an NBD URI. */
@@ -29,7 +29,7 @@ export interface RestoreOptions extends ReadOptions {
 }
 
 const shape = {
-  ...readShape,
+  ...readingShape,
   into: text,
   drives: z.record(z.string(), text),
   zeroed: z.union([flag, names]),

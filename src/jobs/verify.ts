@@ -7,7 +7,7 @@ import { definePipeline, type RunResult } from '../core/pipeline.ts'
 import { runOptionsOf } from '../core/run-options.ts'
 import type { VerifyReport } from '../stages/verifier.ts'
 import { type ArchiveReport, archiveReport, DamagedArchive } from './archive-report.ts'
-import { type ReadOptions, reading, readShape } from './read-archive.ts'
+import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 
 export interface VerifyResult extends RunResult, ArchiveReport {}
 
@@ -15,8 +15,8 @@ export interface VerifyResult extends RunResult, ArchiveReport {}
  * Resolves if the archive is whole. It is read to its end even if it is damaged. Then this rejects with a DamagedArchive that has
  * all damage. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
  */
-export async function verify(options: ReadOptions): Promise<VerifyResult> {
-  checkOptions('verify', { shape: readShape, required: ['from'] }, options)
+export async function verify(options: ReadingOptions): Promise<VerifyResult> {
+  checkOptions('verify', { shape: readingShape, required: ['from'] }, options)
   const findings = new Findings()
   let seen: VerifyReport | undefined
   const verifier = bindStage('verifier', {

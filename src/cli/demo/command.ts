@@ -12,7 +12,7 @@ const LAUNCHER = fileURLToPath(new URL('../../../src/cli/vmapipe.js', import.met
 /** Characters of standard error that are kept. */
 const MAX_SAID = 4096
 
-export class Command {
+export class DemoCommand {
   readonly #child: ChildProcess
   readonly #name: string
   readonly #exit: Promise<number | null>

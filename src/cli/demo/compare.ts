@@ -3,7 +3,7 @@
 import { open } from 'node:fs/promises'
 import { VmapipeError } from '../../core/errors.ts'
 import { type DemoDrive, MIB, PAGE } from './drives.ts'
-import { type Journal, recordOf, type Write } from './journal.ts'
+import { type DemoJournal, recordOf, type Write } from './journal.ts'
 
 const PAGES = MIB / PAGE
 
@@ -11,7 +11,7 @@ const PAGES = MIB / PAGE
 export async function compareDrive(
   path: string,
   drive: DemoDrive,
-  { journal, instant }: { journal: Journal; instant: number },
+  { journal, instant }: { journal: DemoJournal; instant: number },
   signal: AbortSignal,
 ): Promise<void> {
   const pages = journal.pagesAt(drive.name, instant)

@@ -24,7 +24,7 @@ const RESTORED = 'restored'
 
 const SIZE = DRIVES.map(({ size }) => formatBytes(size)).join(' and ')
 
-interface Step<T> {
+interface DemoStep<T> {
   title: string
   /** The command of the step. */
   command?: string[]
@@ -33,7 +33,7 @@ interface Step<T> {
   lines(result: T, seconds: string): string[] | Promise<string[]>
 }
 
-type Runner = <T>(step: Step<T>) => Promise<T>
+type Runner = <T>(step: DemoStep<T>) => Promise<T>
 
 /** Runs the demo. Throws if any result is wrong. */
 export async function runDemo(dir: string, flags: RunFlags, say: (...lines: string[]) => void): Promise<void> {
@@ -57,7 +57,7 @@ export async function runDemo(dir: string, flags: RunFlags, say: (...lines: stri
   }
 }
 
-function begin(dir: string): Step<LiveGuest> {
+function begin(dir: string): DemoStep<LiveGuest> {
   return {
     title: 'A guest runs, and its disk is served',
     command: SERVE,
@@ -68,7 +68,7 @@ function begin(dir: string): Step<LiveGuest> {
   }
 }
 
-function backUp(dir: string, live: LiveGuest): Step<LiveBackupStatus> {
+function backUp(dir: string, live: LiveGuest): DemoStep<LiveBackupStatus> {
   return {
     title: `Backup while it writes, to a target that takes only ${formatRate(TARGET_RATE)}`,
     command: [...ATTACH, '-o', ARCHIVE],
@@ -87,7 +87,7 @@ function backUp(dir: string, live: LiveGuest): Step<LiveBackupStatus> {
   }
 }
 
-function verifyIt(dir: string): Step<{ drives: { name: string; clusters: number }[] }> {
+function verifyIt(dir: string): DemoStep<{ drives: { name: string; clusters: number }[] }> {
   return {
     title: 'Verify',
     command: ['verify', ARCHIVE],
@@ -98,7 +98,7 @@ function verifyIt(dir: string): Step<{ drives: { name: string; clusters: number 
   }
 }
 
-function restoreIt(dir: string): Step<unknown> {
+function restoreIt(dir: string): DemoStep<unknown> {
   return {
     title: 'Restore',
     command: ['restore', ARCHIVE, `${RESTORED}/`],
@@ -111,7 +111,7 @@ function restoreIt(dir: string): Step<unknown> {
   }
 }
 
-function compare(dir: string, live: LiveGuest): Step<void> {
+function compare(dir: string, live: LiveGuest): DemoStep<void> {
   return {
     title: 'Compare, byte for byte',
     async job({ signal }) {
@@ -137,7 +137,7 @@ function compare(dir: string, live: LiveGuest): Step<void> {
   }
 }
 
-function backUpAtRest(dir: string): Step<{ size: number }> {
+function backUpAtRest(dir: string): DemoStep<{ size: number }> {
   const drives = Object.fromEntries(DRIVES.map(({ name, file }) => [name, join(dir, file)]))
   return {
     title: 'The guest is off now: its drives at rest, as fast as it goes',

@@ -6,23 +6,23 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NbdClient } from '../../protocol/nbd/client.ts'
 import { type DemoDrive, PAGE } from './drives.ts'
-import { Journal, recordOf, type Write } from './journal.ts'
+import { DemoJournal, recordOf, type Write } from './journal.ts'
 
 /** Programs that write to each drive. */
 export const PROGRAMS = 4
 /** The longest time that a program waits between writes, in milliseconds. */
 const THINKING_MS = 12
 
-export class Guest {
-  readonly journal = new Journal()
+export class DemoGuest {
+  readonly journal = new DemoJournal()
   readonly #clients: NbdClient[] = []
   #programs: Promise<unknown> = Promise.resolve()
   #running = true
   #number = 0
 
   /** Starts to write to the drives that are served at `socketPath`. */
-  static async start(drives: readonly DemoDrive[], socketPath: string, signal: AbortSignal): Promise<Guest> {
-    const guest = new Guest()
+  static async start(drives: readonly DemoDrive[], socketPath: string, signal: AbortSignal): Promise<DemoGuest> {
+    const guest = new DemoGuest()
     for (const { name: exportName } of drives)
       guest.#clients.push(await NbdClient.connect({ exportName, socketPath }, { signal }))
     const programs = drives.flatMap((drive, index) =>

@@ -25,7 +25,7 @@ export function recordOf({ drive, page, number }: Pick<Write, 'drive' | 'page' |
 }
 
 /** The writes as seen from one instant, which is a whole millisecond: the clocks of two processes agree no better. */
-export class Journal {
+export class DemoJournal {
   readonly writes: Write[] = []
 
   /** Acknowledged before `instant`. */

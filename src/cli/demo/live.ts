@@ -9,10 +9,10 @@ import type { LiveBackupStatus } from '../../live/live-backup.ts'
 import { rateLimit } from '../../stages/rate-limit.ts'
 import { sink } from '../../stages/sink.ts'
 import { source } from '../../stages/source.ts'
-import { Command } from './command.ts'
+import { DemoCommand } from './command.ts'
 import { CONFIG, DRIVES, makeDrives } from './drives.ts'
-import { Guest } from './guest.ts'
-import type { Journal } from './journal.ts'
+import { DemoGuest } from './guest.ts'
+import type { DemoJournal } from './journal.ts'
 import type { Phase } from './latency.ts'
 
 /** The rate of the target, in bytes a second. */
@@ -42,16 +42,16 @@ export const ATTACH = ['backup', '--attach', CONTROL, '-c', CONFIG.name]
 
 export class LiveGuest {
   readonly #dir: string
-  readonly #server: Command
+  readonly #server: DemoCommand
   readonly #control: ControlClient
-  #guest: Guest | null = null
+  #guest: DemoGuest | null = null
   #started = 0
   #off: Promise<void> | null = null
   #span: Span = { begun: Number.POSITIVE_INFINITY, ended: Number.POSITIVE_INFINITY }
 
   private constructor(dir: string) {
     this.#dir = dir
-    this.#server = new Command([...SERVE, '--ready-fd', '3'], dir)
+    this.#server = new DemoCommand([...SERVE, '--ready-fd', '3'], dir)
     this.#control = new ControlClient(join(dir, CONTROL))
   }
 
@@ -61,7 +61,7 @@ export class LiveGuest {
     const live = new LiveGuest(dir)
     try {
       await live.#server.ready()
-      live.#guest = await Guest.start(DRIVES, join(dir, SOCKET), signal)
+      live.#guest = await DemoGuest.start(DRIVES, join(dir, SOCKET), signal)
       live.#started = Date.now() + WARM_UP_MS
       await live.#wait(WARM_UP_MS + PEACE_MS, signal)
       return live
@@ -73,7 +73,7 @@ export class LiveGuest {
 
   /** Backs it up to `archive` while it writes, lets it go on for a while, and begins to shut it down. */
   async backUp(archive: string, { signal, counters }: RunOptions): Promise<LiveBackupStatus> {
-    const command = new Command([...ATTACH, '-o', '-', '--compress', 'zstd', '--quiet'], this.#dir)
+    const command = new DemoCommand([...ATTACH, '-o', '-', '--compress', 'zstd', '--quiet'], this.#dir)
     const watch = setInterval(async () => {
       const status = await this.#control.status().catch(() => null)
       if (!status?.backup) return
@@ -114,7 +114,7 @@ export class LiveGuest {
     ]
   }
 
-  get journal(): Journal {
+  get journal(): DemoJournal {
     return this.#guest!.journal
   }
 

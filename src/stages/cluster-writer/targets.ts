@@ -15,7 +15,7 @@ import { openDriveWriter } from '../../storage/open.ts'
 import { NAME_MAX } from '../../storage/partial-name.ts'
 import { createRawFile } from '../../storage/raw-drive.ts'
 
-interface TargetOptions {
+interface DriveTargetOptions {
   into?: string | undefined
   drives: Record<string, string>
   configs: boolean
@@ -33,12 +33,12 @@ export class Targets {
   /** The writers of config files, which are written like drives, as a whole, when the manifest comes. */
   readonly files: DriveWriter[] = []
   readonly #givenUp: Promise<void>[] = []
-  readonly #options: TargetOptions
+  readonly #options: DriveTargetOptions
   readonly #context: StageContext
   readonly #mode: number
   #madeFolders: string[] = []
 
-  constructor(options: TargetOptions, context: StageContext) {
+  constructor(options: DriveTargetOptions, context: StageContext) {
     this.#options = options
     this.#context = context
     this.#mode = parseMode(options.mode ?? '0600')

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { compareDrive } from '../../../src/cli/demo/compare.ts'
 import { DemoDrive, MIB, makeImage, PAGE } from '../../../src/cli/demo/drives.ts'
-import { Journal, recordOf } from '../../../src/cli/demo/journal.ts'
+import { DemoJournal, recordOf } from '../../../src/cli/demo/journal.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
 const { signal } = new AbortController()
@@ -15,7 +15,7 @@ const INSTANT = 1000
 async function scene(t: TestContext) {
   const path = join(tmpDir(t), 'image')
   await makeImage(path, drive, signal)
-  const journal = new Journal()
+  const journal = new DemoJournal()
   return {
     path,
     wrote: (page: number, number: number, begun: number, ended: number) =>
