@@ -1,15 +1,15 @@
-/** The memory of a service's backups: in one piece, which other processes may look into where the system can do that. */
+/** The memory of a service's backups, in one piece. It is shared memory if the system has that. */
 
 import { setImmediate as otherEvents } from 'node:timers/promises'
 import { Arena } from '../core/arena.ts'
 import { SharedMemory, type SharedPlace } from '../system/shared-memory.ts'
 import { syscalls } from '../system/syscalls.ts'
 
-/** Bytes: it takes a fraction of a millisecond. */
+/** Bytes that are given back at once: this takes a fraction of a millisecond, in which no guest is answered. */
 const FORGOTTEN_AT_ONCE = 2 << 20
 
 export class BackupMemory {
-  /** Undefined where the system does not promise so much at once: backups then take theirs piece by piece. */
+  /** Undefined if the system refuses so much memory at once: backups then take theirs piece by piece. */
   readonly arena: Arena | undefined
   readonly #shared: SharedMemory | null
   #closed = false
@@ -19,24 +19,24 @@ export class BackupMemory {
     this.arena = this.#shared === null ? arenaOf(bytes) : new Arena(this.#shared.memory)
   }
 
-  /** Where other processes find it; null where they cannot. */
+  /** Where other processes find the memory; null if it is not shared. */
   get place(): SharedPlace | null {
     return this.#closed ? null : (this.#shared?.place ?? null)
   }
 
-  /** All of it, where other processes can find it. */
+  /** All of the memory if it is shared, otherwise null. */
   get shared(): Buffer | null {
     return this.#shared?.memory ?? null
   }
 
-  /** The same once more, where a backup that was given up has kept some of it: nobody can tell who still reads into it. */
+  /** Itself, or new memory if a backup that was given up still holds some of this one: a late read may still write into it. */
   renewed(): BackupMemory {
     if (this.arena?.isIdle !== false) return this
     this.close()
     return new BackupMemory(this.arena.memory.length)
   }
 
-  /** The system may have it back until the next backup: bit by bit, as guests wait meanwhile. */
+  /** Gives the memory back to the system until the next backup, in small parts: guests wait during each of them. */
   async forget(): Promise<void> {
     const { arena } = this
     if (arena === undefined) return

@@ -1,19 +1,19 @@
 /**
- * Lets a guest go first: what has come is answered before each piece that was scanned, and while it is busy the scan rests
- * for a multiple of the time that it works. A backup may take longer; the guest may not.
+ * Lets a guest go first. Its requests are answered before each piece that was scanned, and while it is busy the scan rests for a
+ * multiple of the time that it works. A backup may take longer, a guest's request may not.
  */
 
 import { setImmediate as otherEvents, setTimeout as sleep } from 'node:timers/promises'
 import type { ClusterItem } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 
-/** Rest for each moment of work. */
+/** Milliseconds of rest for each millisecond of work. */
 const REST = 6
-/** What stood still for longer was waiting, not working. */
+/** A longer time since the last piece was waiting, not work. */
 const LONGEST_WORK_MS = 10
-/** Until the next look whether the sink has caught up with the copies. */
+/** Milliseconds until the next check whether the sink has caught up with the copies. */
 const PRESSED_MS = 10
-/** Whatever it looks like: what is scanned may be just what something behind us waits for. */
+/** The scan goes on after this time in any case: its data may be just what a stage behind it waits for, such as to fill an extent. */
 const LONGEST_PRESSED_MS = 1000
 
 export const courtesy = defineStage({
@@ -40,7 +40,7 @@ export const courtesy = defineStage({
       const busy = now !== seen
       seen = now
       const worked = Math.min(performance.now() - begun, LONGEST_WORK_MS)
-      // An abort is the runner's business: here it only ends the rest.
+      // An abort only ends the rest; the runner does everything else.
       if (busy) await sleep(worked * REST, undefined, { signal }).catch(() => {})
       const until = performance.now() + LONGEST_PRESSED_MS
       while (pressed() && !signal.aborted && performance.now() < until)

@@ -1,15 +1,15 @@
 /**
- * What could not be read or written for a guest, for a log. A guest tries again and again: each thing is told once at first, then
- * how often it and others happened since, at most so much a minute. It never falls silent, however long it goes on.
+ * Logs what could not be read or written for a guest. A guest tries again and again, so each failure is logged once, with at most ten
+ * lines a minute. Then one line a minute says how many more there were, for as long as they go on.
  */
 
 import { asVmapipeError } from '../core/errors.ts'
 import type { DiskFailure } from '../protocol/nbd/server/transmission.ts'
 
-/** Lines in one period, besides the one that tells of the rest. */
+/** The most lines in one period, besides the line that sums up the rest. */
 const MOST_LINES = 10
 const PERIOD_MS = 60_000
-/** Lines that are remembered as told. */
+/** The most lines that are remembered, so that they are not logged twice. */
 const MOST_KNOWN = 1000
 
 export class DiskFailures {
@@ -17,7 +17,7 @@ export class DiskFailures {
   readonly #period: number
   readonly #known = new Set<string>()
   #lines = 0
-  /** Since the period began, besides those that were told. */
+  /** Failures since the period began that were not logged. */
   #untold = 0
   #last = ''
   #timer: NodeJS.Timeout | null = null
@@ -42,7 +42,7 @@ export class DiskFailures {
     this.#warn(line)
   }
 
-  /** Tells of the rest now; to be called at the end. */
+  /** Logs the rest now. To be called at the end. */
   end(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#next()

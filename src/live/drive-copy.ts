@@ -1,6 +1,6 @@
 /**
- * One drive at one point in time, while it is being archived. Each cluster is claimed once, by the scan or by a
- * guest's write, read once, and settled when its old data is in memory: from then on it may be overwritten.
+ * The copy of one drive at one point in time, while it is being archived. The scan or a guest's write claims each cluster once and
+ * reads it once. A cluster is settled when its old data is in memory: from then on it may be overwritten.
  */
 
 import type { Budget, Lease, Slab } from '../core/budget.ts'
@@ -14,10 +14,10 @@ import { ClusterStates, type UnfinishedWrite } from './cluster-states.ts'
 import type { GuestFigures } from './guest-figures.ts'
 import type { Wait } from './waiting.ts'
 
-/** Clusters that are copied with one read at most. */
+/** The most clusters that one read copies (1 MiB): a larger read would keep other requests waiting. */
 const COPY_CLUSTERS = 16
 
-/** Clusters of a long zero or trim that are copied at a time. */
+/** Clusters of a long zero or trim that are copied at a time (4 MiB), so that it never takes the whole buffer. */
 const LONG_CLUSTERS = 64
 
 /** What the copies of all drives share: the backup that they belong to. */
@@ -27,7 +27,7 @@ export interface CopyHost {
   readonly maxStall: number
   readonly figures: GuestFigures
   emit(run: Run): void
-  /** The backup cannot go on; it ends, and with it every wait. */
+  /** Ends the backup, which cannot go on, and with it every wait. */
   fail(error: unknown): void
 }
 
@@ -60,7 +60,7 @@ export class DriveCopy implements ClusterClaims {
     })
   }
 
-  /** Whether the old data of all these clusters is safe, or nobody wants it any more. */
+  /** Whether the old data of all these clusters is in memory, or the backup has ended and does not need it. */
   has(first: number, last: number): boolean {
     return this.#over || this.#clusters.areSettled(first, last)
   }
@@ -102,7 +102,7 @@ export class DriveCopy implements ClusterClaims {
 
   // The guest
 
-  /** A request begins to wait for `secure`, or has been waiting since then. */
+  /** A request begins to wait for `secure`; `since` if it has been waiting already. */
   waits(since?: number): Wait {
     return this.#host.figures.waiting.begin(since)
   }
@@ -116,20 +116,20 @@ export class DriveCopy implements ClusterClaims {
     return this.#host.maxStall
   }
 
-  /** Whether so many clusters are better secured in parts. */
+  /** Whether these are so many clusters that they are secured in parts. */
   isLong(first: number, last: number): boolean {
     return last - first >= LONG_CLUSTERS
   }
 
-  /** Done when the old data of these clusters is safe, or the backup is over: at once where that took no waiting. Never fails. */
+  /** Copies the old data of these clusters. Undefined if nothing had to be awaited; otherwise resolves when it is done or the backup has ended. Never fails. */
   secure(first: number, last: number): Done {
     this.#copyFree(first, last)
     return this.has(first, last) ? undefined : this.#secured(first, last)
   }
 
   /**
-   * The same from `first` on for as much as is best done at once: all of it if it is a hole, or a few clusters. The result
-   * is the last cluster that it is done for.
+   * Does the same from `first` on for as many clusters as are best done at once: all of them if they are a hole, otherwise a few.
+   * Resolves with the last cluster that it is done for.
    */
   async secureSome(first: number, last: number): Promise<number> {
     const to =
@@ -141,15 +141,15 @@ export class DriveCopy implements ClusterClaims {
   }
 
   /**
-   * False if it is not known to be a hole. A hole among clusters that nobody has claimed stays one: a write claims them first.
-   * That is why nothing is claimed while this waits, however long the hole is.
+   * False if the range is not known to be a hole. Free clusters of a hole remain a hole, because a write claims them first. So
+   * nothing is claimed while this waits, however long the hole is.
    */
   async #archiveHole(first: number, last: number): Promise<boolean> {
     if (this.#over || !this.#isAtPoint) return false
     try {
       if (!(await this.#isHole(...this.#bytesOf(first, last - first + 1)))) return false
       const lease = await this.#host.budget.charge(EMPTY_RUN_BYTES, undefined, { urgent: true })
-      if (!this.#over) for (const stretch of this.#clusters.claim(first, last)) this.#emitHole(stretch, lease.retain())
+      if (!this.#over) for (const range of this.#clusters.claim(first, last)) this.#emitHole(range, lease.retain())
       lease.release()
     } catch (error) {
       this.#host.fail(error)
@@ -160,7 +160,7 @@ export class DriveCopy implements ClusterClaims {
   async #secured(first: number, last: number): Promise<void> {
     while (!this.has(first, last)) {
       this.#copyFree(first, last)
-      // Its own copies are among these, like those of others and reads of the scan.
+      // Waits for its own copies too, for those of other requests, and for reads of the scan.
       await this.#clusters.passed(first, last)
     }
   }
@@ -178,12 +178,12 @@ export class DriveCopy implements ClusterClaims {
   }
 
   #copyFree(first: number, last: number): void {
-    for (const stretch of this.#clusters.claim(first, last, undefined, COPY_CLUSTERS)) this.#start(stretch)
+    for (const range of this.#clusters.claim(first, last, undefined, COPY_CLUSTERS)) this.#start(range)
   }
 
-  #start(stretch: ClusterRange): void {
+  #start(range: ClusterRange): void {
     try {
-      const done = this.#copy(stretch)
+      const done = this.#copy(range)
       if (done === undefined) return
       const copy = done.catch((error) => this.#host.fail(error)).finally(() => this.#copies.delete(copy))
       this.#copies.add(copy)
@@ -192,11 +192,11 @@ export class DriveCopy implements ClusterClaims {
     }
   }
 
-  #copy(stretch: ClusterRange): Done {
-    const [offset, length] = this.#bytesOf(stretch.first, stretch.count)
+  #copy(range: ClusterRange): Done {
+    const [offset, length] = this.#bytesOf(range.first, range.count)
     const hole = this.#isHole(offset, length)
-    if (typeof hole !== 'boolean') return hole.then((known) => this.#copyKnown(stretch, offset, length, known))
-    return this.#copyKnown(stretch, offset, length, hole)
+    if (typeof hole !== 'boolean') return hole.then((known) => this.#copyKnown(range, offset, length, known))
+    return this.#copyKnown(range, offset, length, hole)
   }
 
   #isHole(offset: number, length: number): boolean | Promise<boolean> {
@@ -213,51 +213,51 @@ export class DriveCopy implements ClusterClaims {
     return [offset, Math.min(count * CLUSTER_SIZE, this.#disk.size - offset)]
   }
 
-  #copyKnown(stretch: ClusterRange, offset: number, length: number, hole: boolean): Done {
+  #copyKnown(range: ClusterRange, offset: number, length: number, hole: boolean): Done {
     if (this.#over) return undefined
     if (hole) {
       const lease = this.#host.budget.tryCharge(EMPTY_RUN_BYTES, { urgent: true })
-      if (lease !== null) return this.#emitHole(stretch, lease)
+      if (lease !== null) return this.#emitHole(range, lease)
       const charged = this.#host.budget.charge(EMPTY_RUN_BYTES, undefined, { urgent: true })
-      return charged.then((later) => this.#emitHole(stretch, later))
+      return charged.then((later) => this.#emitHole(range, later))
     }
     const bytes = roundUp(length, BLOCK_SIZE)
     const slab = this.#host.budget.tryTake(bytes, { urgent: true })
-    if (slab !== null) return this.#read(stretch, offset, length, slab)
-    return this.#host.budget.take(bytes, { urgent: true }).then((later) => this.#read(stretch, offset, length, later))
+    if (slab !== null) return this.#read(range, offset, length, slab)
+    return this.#host.budget.take(bytes, { urgent: true }).then((later) => this.#read(range, offset, length, later))
   }
 
-  #emitHole(stretch: ClusterRange, lease: Lease): Done {
+  #emitHole(range: ClusterRange, lease: Lease): Done {
     if (this.#over) {
       lease.release()
       return undefined
     }
-    this.#host.emit(new Run(this.#drive, stretch.first, stretch.count, [], null, [lease]))
-    return this.#done(stretch, false)
+    this.#host.emit(new Run(this.#drive, range.first, range.count, [], null, [lease]))
+    return this.#done(range, false)
   }
 
-  #read(stretch: ClusterRange, offset: number, length: number, slab: Slab): Done {
+  #read(range: ClusterRange, offset: number, length: number, slab: Slab): Done {
     const failed = (error: unknown) => {
       slab.release()
       throw error
     }
     try {
       const done = this.#disk.read(slab.buffer.subarray(0, length), offset, this.#reading)
-      if (done !== undefined) return done.then(() => this.#archive(stretch, length, slab), failed)
+      if (done !== undefined) return done.then(() => this.#archive(range, length, slab), failed)
     } catch (error) {
       failed(error)
     }
-    return this.#archive(stretch, length, slab)
+    return this.#archive(range, length, slab)
   }
 
-  #archive(stretch: ClusterRange, length: number, slab: Slab): Done {
+  #archive(range: ClusterRange, length: number, slab: Slab): Done {
     slab.buffer.fill(0, length)
     if (this.#over) {
       slab.release()
       return undefined
     }
-    this.#host.emit(new Run(this.#drive, stretch.first, stretch.count, [slab.buffer], null, [slab]))
-    return this.#done(stretch, true)
+    this.#host.emit(new Run(this.#drive, range.first, range.count, [slab.buffer], null, [slab]))
+    return this.#done(range, true)
   }
 
   #done({ first, count }: ClusterRange, read: boolean): Done {

@@ -1,9 +1,9 @@
-/** Something that is under way and that others may wait for; it costs nothing where nobody does. */
+/** Stands for something that is under way and that requests may wait for. It costs nothing if none does. */
 export class Gate {
   #open = false
   #waiting: (() => void)[] = []
 
-  /** Lets everybody go, now and from now on. */
+  /** Lets all waiting requests continue, and those that come later. */
   open(): void {
     this.#open = true
     for (const go of this.#waiting.splice(0)) go()

@@ -1,6 +1,7 @@
 /**
- * A guest's drive: the disk below, and while a backup runs the copy of old data before every write to it. Reads never
- * wait for it. When there is no backup a write costs a comparison and an entry in a set.
+ * A guest's drive: the disk below, and during a backup the copy of old data before every write to it. No read waits for a copy here;
+ * in the NBD server a read may wait behind writes that are held (protocol/nbd/server/window.ts). Without a backup a write costs a
+ * comparison and an entry in a set.
  */
 
 import { CLUSTER_SIZE } from '../core/geometry.ts'
@@ -14,23 +15,23 @@ import { Gate } from './gate.ts'
 import { Patience } from './patience.ts'
 import type { Wait } from './waiting.ts'
 
-/** Since when the request has been waiting already, in milliseconds of `performance.now()`. */
 interface Known {
+  /** Since when the request has been waiting already, in milliseconds of `performance.now()`. */
   since?: number
 }
 
-/** A write that was given to the disk and is not done. */
+/** A change that was given to the disk and that the disk has not done yet. */
 interface Modification extends UnfinishedWrite {
-  /** It comes in pieces, and belongs to this point in time although not all of them have come. */
+  /** Set if the change comes in pieces and began before the point in time of this copy: all of its pieces belong to that. */
   before?: DriveCopy
 }
 
-/** How far a change has come before its copies are waited for. */
+/** What a change has done before it waits for its copies. */
 interface Begun extends Known {
   wait?: Wait
-  /** The backup of which that is. */
+  /** The copy that `wait` belongs to. */
   owner?: DriveCopy
-  /** What the change is a piece of. */
+  /** The long change that this one is a piece of. */
   whole?: Modification
 }
 
@@ -41,7 +42,7 @@ interface Begun extends Known {
 export const CHANGE_BYTES = 64 << 20
 
 export class GuestDrive implements Disk, ServedDisk {
-  /** As far as the disk below can do it. */
+  /** Only if the disk below has it. */
   readonly prefetch?: Disk['prefetch']
   /** The disk below, which a backup reads directly. */
   readonly disk: Disk
@@ -66,7 +67,7 @@ export class GuestDrive implements Disk, ServedDisk {
     return this.disk.upstream
   }
 
-  /** Reads and changes that the guest has asked for. */
+  /** The number of reads and changes that the guest has asked for. */
   get requests(): number {
     return this.#requests
   }
@@ -76,8 +77,8 @@ export class GuestDrive implements Disk, ServedDisk {
   }
 
   /**
-   * From the next request on, writes are preceded by copies. Those that the disk was given before belong to the point
-   * in time, whole, though they may not be done yet: returned, so that nobody reads their clusters before.
+   * From the next request on, old data is copied before each write. Writes that the disk was given before belong to the point in
+   * time as a whole. Those that are not done yet are returned, so that their clusters are not read before they are.
    */
   intercept(copy: DriveCopy): UnfinishedWrite[] {
     this.#copy = copy
@@ -85,7 +86,7 @@ export class GuestDrive implements Disk, ServedDisk {
     return [...this.#modifications]
   }
 
-  /** Writes go on as if nobody had ever been here. */
+  /** The backup has ended, successfully or not. Writes are no longer intercepted. */
   release(): void {
     this.#copy = null
   }
@@ -111,7 +112,7 @@ export class GuestDrive implements Disk, ServedDisk {
     return this.#write(buffers, offset, options)
   }
 
-  /** Its pieces all belong to a point in time, or none. */
+  /** Either all of its pieces belong to a point in time, or none. */
   beginWrite(offset: number, length: number): LongWrite {
     const modification: Modification = { ...clustersOf({ offset, length }), gate: new Gate() }
     this.#modifications.add(modification)
@@ -151,7 +152,7 @@ export class GuestDrive implements Disk, ServedDisk {
     return this.#modify(offset, length, () => this.disk.write(buffers, offset, options), options?.since, whole)
   }
 
-  /** The backup that what belongs to this has to wait for. */
+  /** The copy that a change has to wait for, as a piece of `whole` if it is one. */
   #copyFor(whole: Modification | undefined): DriveCopy | null {
     return this.#copy === whole?.before ? null : this.#copy
   }
@@ -165,20 +166,20 @@ export class GuestDrive implements Disk, ServedDisk {
     const wait = copy.waits(since)
     if (copy.isLong(first, last) || copy.secure(first, last) !== undefined)
       return this.#copyFirst([{ offset, length }], act, { wait, owner: copy, whole })
-    // As most copies: nothing was awaited, and the copy for the next request is made while this one is carried out.
+    // Most copies await nothing: the copy for the next request is then made while the disk carries out this one.
     wait.end()
     return this.#act(first, last, act)
   }
 
-  /** Of each piece the old data is copied, then `act` is done. */
+  /** Copies the old data of each piece, then does `act`. */
   async #copyFirst(pieces: readonly Piece[], act: (piece: Piece) => Done, begun: Begun = {}): Promise<void> {
     let wait = begun.wait ?? null
     let owner = begun.owner ?? null
     try {
       for (const piece of pieces) {
         const { first, last } = clustersOf(piece)
-        // Another backup may have begun when the one that was waited for has ended. Between the last look and the act
-        // nothing is awaited: no point in time comes in between.
+        // When the backup that it waited for has ended, another one may have begun. Nothing is awaited between the last check and
+        // the act, so no point in time comes in between.
         let copy = this.#copyFor(begun.whole)
         while (copy?.has(first, last) === false) {
           if (copy !== owner) {
@@ -201,7 +202,7 @@ export class GuestDrive implements Disk, ServedDisk {
   async #zeroInPieces(offset: number, length: number, { fua, since, ...options }: ZeroOptions & Known): Promise<void> {
     this.#requests++
     const act = (piece: Piece) => {
-      // Where the first piece was fast the others have to follow.
+      // If the first piece was fast, the others have to be done at any speed.
       const fast = options.fast && piece.offset === offset
       return this.disk.zero(piece.offset, piece.length, { ...options, fast })
     }
@@ -210,8 +211,8 @@ export class GuestDrive implements Disk, ServedDisk {
   }
 
   /**
-   * Nobody has to carry out a trim: one that would have to wait for long is carried out as far as what it throws away
-   * could be copied in time, piece by piece.
+   * Carries a trim out piece by piece, as far as the data that it throws away can be copied in time. A trim is only advice, so the
+   * rest may be left out.
    */
   async #trimInPieces(offset: number, length: number, { fua, since }: WriteOptions & Known = {}): Promise<void> {
     this.#requests++
@@ -257,7 +258,7 @@ function clustersOf({ offset, length }: Piece): { first: number; last: number } 
   return { first: Math.floor(offset / CLUSTER_SIZE), last: Math.floor((offset + length - 1) / CLUSTER_SIZE) }
 }
 
-/** What of the piece is in these clusters. */
+/** The part of the piece that is in these clusters. */
 function within({ offset, length }: Piece, first: number, last: number): Piece {
   const from = Math.max(offset, first * CLUSTER_SIZE)
   return { offset: from, length: Math.min(offset + length, (last + 1) * CLUSTER_SIZE) - from }

@@ -1,7 +1,7 @@
 /**
- * One backup of drives that a guest is writing to. All of them switch at one instant; from then on old data goes into
- * the archive before it is overwritten. The guest always wins: when the backup fails, for whatever reason, or one of
- * its requests has waited for as long as is allowed, every write goes on at once.
+ * One backup of drives that a guest is writing to. All of them switch at one instant, the point in time. From then on old data goes
+ * into the archive before it is overwritten. The guest always wins: if the backup fails for any reason, or a request of the guest
+ * has waited for as long as is allowed, every write continues at once.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -29,13 +29,13 @@ import { Progress } from './progress.ts'
 
 export const DEFAULT_MAX_STALL = 10_000
 
-/** Ten minutes: longer than a file server takes to come back, or a tape to be changed. */
+/** Milliseconds. Ten minutes is longer than a file server takes to come back, or a tape to be changed. */
 const DEFAULT_MAX_HANG = 600_000
 
-/** Clusters of an extent: while it is looked through, and its checksum made, no request of the guest is answered. */
+/** Clusters per extent of a live backup (1 MiB). Kept small because framing an extent blocks the event loop, and with it the guest. */
 export const PIECE_CLUSTERS = 16
 
-/** Bytes of copies that an extent may hold while it waits to be full: a few small ones, and one of which the rest has gone. */
+/** Bytes of copies that an extent which is not full may hold: some small copies, and a large one whose rest has been written. */
 const EXTENT_HOLDS = 2 * PIECE_CLUSTERS * CLUSTER_SIZE
 
 function requestsOf(drives: readonly GuestDrive[]): number {
@@ -46,12 +46,12 @@ export interface LiveBackupOptions {
   drives: Record<string, GuestDrive>
   /** Contents by name. */
   configs?: Record<string, Uint8Array<ArrayBuffer>>
-  /** For the archive, or a stage that takes the clusters as they are. */
+  /** Takes the archive; or a stage that takes the clusters as they are. */
   to: Writable | BoundStage
   uuid?: string
   /** Bytes of old data that may wait in memory. */
   buffer?: number
-  /** Where that memory comes from, as far as it goes. */
+  /** Memory that the buffer is taken from, as far as it reaches. */
   arena?: Arena
   /** Milliseconds that a guest's request waits for the backup at most. */
   maxStall?: number
@@ -97,7 +97,7 @@ export class LiveBackup implements CopyHost {
     }))
   }
 
-  /** Resolves when the archive is complete. Errors as of any pipeline; the guest goes on in every case. */
+  /** Resolves when the archive is complete. Fails as any pipeline does; the guest goes on in every case. */
   async run(): Promise<void> {
     const {
       drives,
@@ -122,7 +122,7 @@ export class LiveBackup implements CopyHost {
     ]).run({ buffer, arena, counters: this.#counters, signal: AbortSignal.any(signals) })
   }
 
-  /** Gives it up; the guest goes on. */
+  /** Gives the backup up; the guest goes on. */
   abort(reason: VmapipeError): void {
     this.fail(reason)
   }
@@ -131,7 +131,7 @@ export class LiveBackup implements CopyHost {
     return { uuid: this.#uuid, ...this.figures.status }
   }
 
-  /** As the interceptor sees it. */
+  /** The guest as the write interceptor sees it. */
   #guest(): Guest {
     return {
       begin: (context, emit) => this.#begin(context, emit),
@@ -147,14 +147,14 @@ export class LiveBackup implements CopyHost {
     this.#emit = emit
     this.figures.begin({ budget, counters })
     this.figures.since = Date.now() / 1000
-    // The point in time: nothing can come between these, as nothing here waits.
+    // The point in time. Nothing can come in between, because nothing here waits.
     const before = this.#copies.map(({ drive, copy }) => drive.intercept(copy))
     for (const [index, { copy }] of this.#copies.entries()) copy.waitFor(before[index])
     this.figures.waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
     this.#progress.watch(this.#maxHang, (milliseconds) => this.#hangs(milliseconds))
   }
 
-  /** A limit of the scan may make each piece of it take its time. */
+  /** With a limit of the scan each piece takes longer: twice the time of one piece is allowed at least. */
   get #maxHang(): number {
     const { maxHang = DEFAULT_MAX_HANG, bwlimit } = this.#options
     return bwlimit === undefined ? maxHang : Math.max(maxHang, (2000 * PIECE_CLUSTERS * CLUSTER_SIZE) / bwlimit)
@@ -170,8 +170,8 @@ export class LiveBackup implements CopyHost {
   }
 
   /**
-   * Copies wait for the sink: what is scanned would take their turn and their room. Some of them may be held for something
-   * else: an extent that is not full, or a process that looks into our memory (an eighth of it, see control/client.ts).
+   * Whether copies wait for the sink: the scan would take their turn and their room. Some copies are held for another reason: by an
+   * extent that is not full, or by a process that shares our memory (up to an eighth of it, see control/client.ts).
    */
   get #pressed(): boolean {
     const { capacity, lent } = this.#budget!
@@ -190,7 +190,7 @@ export class LiveBackup implements CopyHost {
     this.fail(this.figures.stalled(waited, this.maxStall, hint))
   }
 
-  // What the copies of drives need
+  // What DriveCopy needs
 
   get budget(): Budget {
     return this.#budget!
@@ -202,7 +202,7 @@ export class LiveBackup implements CopyHost {
   }
 
   fail(error: unknown): void {
-    // First the guest, then everything else.
+    // The guest continues first.
     this.#end()
     this.#controller.abort(
       error instanceof VmapipeError

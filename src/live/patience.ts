@@ -1,10 +1,10 @@
-/** How long a trim waits for copies: nobody has to carry it out, so it never makes a backup give up. */
+/** Limits how long a trim waits for copies. A trim need not be carried out, so it never makes a backup give up. */
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DriveCopy } from './drive-copy.ts'
 import type { Wait } from './waiting.ts'
 
-/** Of what any request may wait. */
+/** The part of `maxStall` that a trim may wait. */
 const PART = 1 / 4
 
 export class Patience {
@@ -19,7 +19,7 @@ export class Patience {
     this.#since = since
   }
 
-  /** As that of a DriveCopy; null if it takes too long. */
+  /** Calls `secureSome` of the DriveCopy; null if that takes too long. */
   async secureSome(copy: DriveCopy, first: number, last: number): Promise<number | null> {
     if (copy !== this.#copy) {
       this.#wait?.end()

@@ -1,9 +1,9 @@
-/** Whether something goes on: an alarm if a number has been the same for too long. */
+/** Watches a number, and raises an alarm if it has been the same for too long. */
 export class Progress {
   readonly #number: () => number
   #timer: NodeJS.Timeout | null = null
 
-  /** `number` changes as long as something goes on. */
+  /** `number` changes as long as there is progress. */
   constructor(number: () => number) {
     this.#number = number
   }

@@ -1,6 +1,6 @@
 /**
- * A backup of a small disk in memory by way of real sockets, before any guest is there: code is loaded, compiled and made
- * fast while nobody waits for it. Without it the first writes during the first backup wait for tens of milliseconds.
+ * Backs up a small disk in memory through real sockets before any guest is there, so that the code is loaded and compiled
+ * beforehand. Without this the first writes during the first backup wait for tens of milliseconds.
  */
 
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ import { ControlClient } from './control/client.ts'
 const NAME = 'rehearsal'
 const CLUSTERS = 256
 const ROUNDS = 3
-/** As in any backup: less than what the disk has, so that waiting is rehearsed too. */
+/** Bytes of the buffer: fewer than the disk has, so that waiting is rehearsed too. */
 const BUFFER = 16 << 20
 
 interface Rehearsed {
@@ -28,7 +28,7 @@ interface Props {
   control: string
 }
 
-/** False where it could not be done, as where there is no place for sockets: the service does without. */
+/** False if it failed, such as for want of a folder for sockets. The service starts all the same. */
 export async function rehearse(serviceOf: (props: Props) => Rehearsed): Promise<boolean> {
   const folder = await socketFolder().catch(() => null)
   if (folder === null) return false

@@ -1,6 +1,6 @@
 /**
- * `vmapipe serve`: guests' drives behind an NBD server, at most one backup of them at a time, and the control socket.
- * It does nothing but I/O: compression and sinks that may hang live in another process.
+ * `vmapipe serve`: guests' drives behind an NBD server, at most one backup of them at a time, and the control socket. It does
+ * nothing but I/O. Compression, and sinks that may hang, are in another process.
  */
 
 import type { Writable } from 'node:stream'
@@ -23,7 +23,7 @@ import { LiveBackup, type LiveBackupOptions } from './live-backup.ts'
 import { rehearse } from './rehearsal.ts'
 
 export interface ServiceOptions {
-  /** SOURCE by name, or a disk that is open; the names are those of the NBD exports and of the drives in archives. */
+  /** A SOURCE or an open disk, by name. The names are those of the NBD exports and of the drives in archives. */
   drives: Record<string, string | Disk>
   /** Unix socket of the NBD server. */
   socket?: string
@@ -34,17 +34,17 @@ export interface ServiceOptions {
   /** What a backup takes unless its request says otherwise. */
   defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'maxHang' | 'bwlimit'>
   nbd?: NbdServerOptions
-  /** Told when a server that a drive is on goes away, and when it is back. */
+  /** Is called when the server of a drive goes away, and when it is back. */
   warn?: (message: string) => void
-  /** Of backups, where it is somebody else's. */
+  /** Memory of backups, if the caller owns it. */
   memory?: BackupMemory
-  /** False where no guest minds that the first writes during the first backup are slow; true unless given. */
+  /** Whether to rehearse backups (rehearsal.ts), so that the first writes during the first backup are fast; true unless given. */
   rehearsed?: boolean
 }
 
 /**
- * Payload in memory of one client and of all, for changes and for the rest. While a backup holds changes, more of them are
- * taken in (protocol/nbd/server/window.ts).
+ * The most bytes of payload in memory, of one client and of all, for changes and for reads each. While a backup holds changes, more
+ * of them are taken in (protocol/nbd/server/window.ts).
  */
 const PAYLOAD = { maxBytes: 8 << 20, maxTotalBytes: 8 << 20 }
 
@@ -66,7 +66,7 @@ export class Service implements ControlledService {
     this.#memory = options.memory ?? new BackupMemory(options.defaults?.buffer ?? DEFAULT_BUDGET)
   }
 
-  /** Resolves when guests can connect. Where it fails, nothing is left open. */
+  /** Resolves when guests can connect. If it fails, nothing is left open. */
   async start(): Promise<void> {
     const { drives, socket, listen, control, nbd, rehearsed = true } = this.#options
     try {
@@ -83,7 +83,7 @@ export class Service implements ControlledService {
         await rehearse((options) => new Service({ ...options, rehearsed: false, memory: this.#memory }))
         this.#memory = this.#memory.renewed()
       }
-      // The control socket first: who can connect as a guest can be backed up.
+      // The control socket first: a guest that can connect can be backed up.
       if (control !== undefined) {
         this.#control = new ControlServer(this)
         await this.#control.listen(control)
@@ -96,12 +96,12 @@ export class Service implements ControlledService {
     }
   }
 
-  /** Of its backups. */
+  /** The memory of its backups. */
   get memory(): BackupMemory {
     return this.#memory
   }
 
-  /** The TCP port, where there is one. */
+  /** The TCP port, if it listens on one. */
   get port(): number | undefined {
     return this.#port
   }
@@ -137,7 +137,7 @@ export class Service implements ControlledService {
     }
   }
 
-  /** Clients are told nothing: whoever serves them next does what they asked for. */
+  /** Gives up on servers that are away. Clients get no answer, so that they make their requests again when the disk is served again. */
   #giveUpAway(): void {
     const away = [...this.#drives.values()].flatMap(({ upstream }) =>
       upstream?.status.connected === false ? upstream : [],
@@ -164,7 +164,7 @@ export class Service implements ControlledService {
     checkManifest(sizes, Object.entries(configs))
   }
 
-  /** Backs up into `to`. Resolves when the archive is whole and `to` has ended; rejects where it is not. */
+  /** Backs up into `to`. Resolves when the archive is whole and `to` has ended; otherwise rejects. */
   async backUp(request: BackupRequest, to: Writable | BoundStage): Promise<void> {
     this.checkBackup(request)
     const { drives: names = [...this.#drives.keys()], ...options } = request
@@ -181,13 +181,13 @@ export class Service implements ControlledService {
     } finally {
       this.#last = { ended: Date.now() / 1000, complete: error === null, error, status: backup.status }
       this.#backup = null
-      // Somebody else's is his to renew.
+      // Memory of the caller is the caller's to renew.
       if (this.#options.memory === undefined) this.#memory = this.#memory.renewed()
       void this.#memory.forget()
     }
   }
 
-  /** Gives up the backup that runs, and waits until it has ended. False where none runs. */
+  /** Gives up the backup that runs, and waits until it has ended. False if none runs. */
   async abortBackup(reason: string): Promise<boolean> {
     if (this.#backup === null) return false
     const { backup, done } = this.#backup
@@ -196,7 +196,7 @@ export class Service implements ControlledService {
     return true
   }
 
-  /** No more requests; those that were taken are answered, everything is durable, then all is closed. */
+  /** Takes no more requests, answers those that it has taken, makes everything durable, and closes all. */
   async stop(): Promise<void> {
     this.#stopping = true
     await this.abortBackup('the server stops')
@@ -217,12 +217,12 @@ const AWAY_MS = 600
 
 function lineOf(failure: unknown): string {
   const error = asVmapipeError(failure)
-  // What ended the pipeline from outside is no fault of a stage.
+  // An error that ended the pipeline from outside names no stage.
   if (error.stage === 'pipeline') error.stage = undefined
   return error.line
 }
 
-/** What no archive could hold, and no restore make files of, is refused before the point in time. */
+/** Refuses, before the point in time, what no archive can hold or no restore can make files of. */
 function checkManifest(
   drives: readonly (readonly [string, number])[],
   configs: readonly (readonly [string, Uint8Array])[],

@@ -1,26 +1,26 @@
-/** How long guests' requests wait for a backup: the figures, and an alarm before one would wait too long. */
+/** How long guests' requests wait for a backup: the figures, and an alarm before a request waits too long. */
 
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 
 export interface WaitingFigures {
   /** Requests that had to wait. */
   count: number
-  /** Of these, milliseconds that they waited; the longest may be one that waits now. */
+  /** Milliseconds that these requests waited. The longest may be a request that waits now. */
   p50: number
   p99: number
   max: number
-  /** Requests that wait now. */
+  /** The number of requests that wait now. */
   now: number
 }
 
-/** How often it is looked whether somebody waits too long, in milliseconds; the alarm comes up to twice this early. */
+/** Milliseconds between two checks whether a request waits too long. The alarm comes up to twice this early. */
 const LOOK_EVERY = 50
 
 /** One request that waits, with pauses in which it waits for its disk and not for the backup. */
 export class Wait {
   readonly #waiting: Set<Wait>
   readonly #record: (milliseconds: number) => void
-  /** Since when, if pauses are left out; what it waited before a pause counts. */
+  /** When the wait began, moved by the length of all pauses. */
   since: number
   #before = 0
   #isOver = false
@@ -42,7 +42,7 @@ export class Wait {
     this.#waiting.add(this)
   }
 
-  /** It goes on, and does not wait any more. */
+  /** The request continues. What it has waited goes into the figures. */
   end(): void {
     if (this.#isOver) return
     this.pause()

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { driveLines } from '../../src/cli/commands/drives.ts'
-import type { GuestDrive } from '../../src/live/qemu/inventory/discovery.ts'
+import type { QemuDrive } from '../../src/live/qemu/inventory/discovery.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { putFakeVirsh } from '../support/fake-virsh.ts'
 import { startQemu } from '../support/qemu.ts'
@@ -79,7 +79,7 @@ describe('drives', () => {
   })
 
   test('shows names without letting them move the cursor', () => {
-    const drive = { name: 'a\x1b[2J', size: 512, type: 'x\n', node: 'n\r', format: 'raw' } as GuestDrive
+    const drive = { name: 'a\x1b[2J', size: 512, type: 'x\n', node: 'n\r', format: 'raw' } as QemuDrive
     const lines = driveLines({
       drives: [{ ...drive, iothread: null, throttleGroup: 'g\x07', shared: true }],
       leftOut: [{ name: 'b\x1b', reason: 'is odd', drive: null }],

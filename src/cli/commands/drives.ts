@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { printable } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
-import type { GuestDrive, Inventory } from '../../live/qemu/inventory/discovery.ts'
+import type { Inventory, QemuDrive } from '../../live/qemu/inventory/discovery.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { interruptible } from '../signals.ts'
 import { columns, noteLine, print, styled } from '../text.ts'
@@ -63,7 +63,7 @@ export function driveLines({ drives, leftOut }: Inventory): string[] {
   ]
 }
 
-function remarks({ iothread, throttleGroup, shared }: GuestDrive): string {
+function remarks({ iothread, throttleGroup, shared }: QemuDrive): string {
   return [
     iothread !== null && `iothread ${iothread}`,
     throttleGroup !== null && `throttled as ${throttleGroup}`,

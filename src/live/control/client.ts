@@ -1,4 +1,4 @@
-/** The other end of the control socket: asks a service for its status, or for a backup. */
+/** A client of the control socket: asks a service for its status, or for a backup. */
 
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { VmapipeError } from '../../core/errors.ts'
@@ -19,13 +19,13 @@ export interface BackupWish {
   uuid?: string
 }
 
-/** The largest answer that is no archive. */
+/** The largest answer in bytes. */
 const MAX_ANSWER = 16 << 20
 
-/** Of the service's memory, what may be held without a copy: the rest is for its scan, and for bursts of the guest. */
+/** The part of the service's memory that may be held without a copy. The rest is for its scan and for bursts of the guest. */
 const HELD_PART = 1 / 8
 
-/** A service that lives answers this soon, in milliseconds. */
+/** Milliseconds within which a service has to answer. */
 const STATUS_MS = 10_000
 
 export class ControlClient {

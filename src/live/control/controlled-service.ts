@@ -24,7 +24,7 @@ export interface BackupOutcome {
   /** Seconds since the epoch. */
   ended: number
   complete: boolean
-  /** One line, where it is not complete. */
+  /** One line if it is not complete, otherwise null. */
   error: string | null
   status: LiveBackupStatus
 }
@@ -36,7 +36,7 @@ export interface ServiceStatus {
   /** `upstream`: of the server that a drive is on, such as another NBD server or the qemu-nbd of an image. */
   drives: { name: string; size: number; readOnly: boolean; upstream?: UpstreamStatus }[]
   nbd: ServerStats
-  /** Where another process may look at the old data of backups; null where it cannot. */
+  /** Where another process finds the shared memory that backups use; null if it is not shared. */
   memory: SharedPlace | null
   /** The backup that runs, and the last one that ended. */
   backup: LiveBackupStatus | null

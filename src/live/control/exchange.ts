@@ -5,7 +5,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Feeder, type Parser } from '../../protocol/feeder.ts'
 import { type Head, parseHead, parseText } from './http-head.ts'
 
-/** The largest answer that is not what was asked for. */
+/** The largest answer, in bytes, that is not what was asked for. */
 const MAX_ANSWER = 1 << 20
 
 const SWITCHING_PROTOCOLS = 101
@@ -19,7 +19,7 @@ export interface Refusal {
 interface ExchangeOptions {
   /** Of the control socket. */
   path: string
-  /** What is asked for, of HTTP. */
+  /** The target of the HTTP request: path and query. */
   target: string
   headers: readonly string[]
   /** The body of the request, JSON. */
@@ -27,7 +27,7 @@ interface ExchangeOptions {
   signal?: AbortSignal
   /** Takes in what comes behind the head. If the connection ends before `whole` was called, that is an error. */
   body(): Parser
-  /** It is over, well or not. */
+  /** The exchange has ended, successfully or not. */
   ended(): void
 }
 
@@ -66,7 +66,7 @@ export class Exchange {
     this.send(body)
   }
 
-  /** Why nothing more comes, unless it all came. */
+  /** Why nothing more comes; null if it is open or all has come. */
   get failure(): VmapipeError | null {
     return this.#state instanceof VmapipeError ? this.#state : null
   }
@@ -83,7 +83,7 @@ export class Exchange {
     if (!this.#socket.destroyed) this.#socket.write(bytes)
   }
 
-  /** A parser that waits has room, or may look again. */
+  /** Lets a parser that waits look again, such as for room. */
   wake(): void {
     if (!this.isOpen) return
     this.#guard(() => this.#feeder.wake())
@@ -97,7 +97,7 @@ export class Exchange {
     this.#release()
   }
 
-  /** The first one counts. */
+  /** Ends the exchange with this error, unless it has ended already. */
   end(error: VmapipeError): void {
     if (!this.isOpen) return
     this.#state = error
@@ -116,7 +116,7 @@ export class Exchange {
     this.whole()
   }
 
-  /** False stops the reading. */
+  /** Returns false to stop reading. */
   #received(count: number): boolean {
     this.#guard(() => this.#feeder.received(count))
     return this.isOpen && !this.#feeder.isWaiting
@@ -134,7 +134,7 @@ export class Exchange {
 
   #release(): void {
     this.#options.signal?.removeEventListener('abort', this.#abort)
-    // First the socket, which holds memory that it reads into; then its owner may have it back.
+    // First the socket, which reads into memory of the caller; then the caller may reuse that.
     this.#socket.destroy()
     this.#options.ended()
   }
@@ -148,8 +148,8 @@ export class Exchange {
 
 /** What went wrong with the socket at `path`. */
 export function connectionError(path: string, error: NodeJS.ErrnoException): VmapipeError {
-  const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
-  const hint = nobody ? 'is `vmapipe serve --control` running there?' : undefined
+  const isMissing = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
+  const hint = isMissing ? 'is `vmapipe serve --control` running there?' : undefined
   return asVmapipeError(error, { file: path, hint })
 }
 

@@ -1,13 +1,13 @@
 /**
- * What a request for a backup says. In its query:
+ * What a request for a backup contains. In its query:
  *
  *   drive=NAME       only this one; any number of times
  *   buffer=SIZE      old data that may wait in memory
  *   max-stall=MS     how long a guest's request may wait for the backup
- *   max-hang=MS      how long nothing of the archive may be taken
+ *   max-hang=MS      how long the reader of the archive may take nothing
  *   bwlimit=RATE     what is scanned a second
  *   uuid=UUID        of the archive
- *   checksums=no     neither checksums nor an index: who asks makes them itself
+ *   checksums=no     an archive with neither checksums nor an index
  *
  * and in its body, if it has one, JSON: {"configs": {"NAME": "base64 of the content"}}.
  */

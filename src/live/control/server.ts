@@ -3,7 +3,7 @@
  *
  *   GET /status      what is served and what is going on, as JSON
  *   GET /metrics     the same for Prometheus
- *   GET /backup      a backup: the body of the response is the archive (see request.ts for what it takes); with
+ *   GET /backup      a backup: the body of the response is the archive (see request.ts for its options); with
  *                    `Upgrade: vmapipe-clusters` its clusters, for another vmapipe (see handover/messages.ts)
  *   DELETE /backup   gives up the one that runs
  */
@@ -24,7 +24,7 @@ import { readRequest } from './request.ts'
 export const OUTCOME = 'Vmapipe-Outcome'
 const COMPLETE = 'complete'
 
-/** Clients at once: everybody who may connect is a friend, but one in a loop is not to take all memory. */
+/** The most clients at once. All who may connect are trusted, but a client in a loop must not take all memory. */
 const MAX_CONNECTIONS = 100
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
@@ -32,7 +32,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 export class ControlServer {
   readonly #service: ControlledService
   readonly #server: Server
-  /** Connections that the HTTP server does not know any more, but waits for. */
+  /** Connections that were upgraded: the HTTP server waits for their end, and does not close them itself. */
   readonly #upgraded = new Set<Duplex>()
   #file: SocketFile | null = null
   readonly #routes: Record<string, Record<string, Handler>> = {
@@ -102,7 +102,7 @@ export class ControlServer {
     if (request.httpVersionMinor === 0) {
       return refuse(response, 505, 'an archive takes HTTP/1.1: before it nothing tells a whole one from one cut short')
     }
-    // Who says too much is to hear why: the connection stays.
+    // A request that is too long gets an answer: the connection stays open.
     const wanted = await readRequest(request.url ?? '', request.iterator({ destroyOnReturn: false }))
     this.#service.checkBackup(wanted)
     response.writeHead(200, { 'Content-Type': 'application/octet-stream', Trailer: OUTCOME })
@@ -117,7 +117,7 @@ export class ControlServer {
         return upgrade.refuse(400, report('there is no such protocol here'))
       const wanted = await readRequest(request.url ?? '', upgrade.body())
       this.#service.checkBackup(wanted)
-      // From here on nothing waits: it is the memory of this backup.
+      // Nothing is awaited from here on, so this is the memory that the backup will use.
       const { shared, place } = this.#service.memory
       const { inode } = upgrade
       if (inode !== null && place?.inode !== inode)
@@ -132,15 +132,15 @@ export class ControlServer {
   }
 
   async #backUpFor(reader: Writable, wanted: BackupRequest, to: Writable | BoundStage): Promise<void> {
-    // Whoever reads may go away while nothing is being written.
+    // The reader may go away while nothing is being written.
     const gone = new AbortController()
     reader.once('close', () => {
-      if (!reader.writableFinished) gone.abort(new VmapipeError('FAILED', 'whoever reads the archive went away'))
+      if (!reader.writableFinished) gone.abort(new VmapipeError('FAILED', 'the reader of the archive went away'))
     })
     try {
       await this.#service.backUp({ ...wanted, signal: gone.signal }, to)
     } catch {
-      // It is in the status. To the reader it is a response that was cut off, which nobody takes for whole.
+      // The status has the error. The reader sees a response that was cut off, and does not take it for whole.
       reader.destroy()
     }
   }

@@ -1,6 +1,6 @@
 /**
- * Looks at one backup of a service about every second: how the guest is doing, and whether the service has given it up.
- * Of the latter the archive's stream says nothing to one that cannot read on because its own sink does not take more.
+ * Looks at one backup of a service about every second: how the guest is doing, and whether the service has given the backup up. A
+ * process whose own sink takes nothing more does not read on, and would not learn the latter from its stream.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +11,7 @@ import type { BackupOutcome, ServiceStatus } from './controlled-service.ts'
 
 const LOOK_MS = 1000
 
-/** How long a service may take to see that its backup has ended. */
+/** Milliseconds that a service may take to see that its backup has ended. */
 const SETTLE_MS = 2000
 
 export class Watch {
@@ -21,7 +21,7 @@ export class Watch {
   readonly #given = new AbortController()
   readonly #timer: NodeJS.Timeout
 
-  /** `uuid` is that of the backup. `onGuest` is told how the guest is doing. */
+  /** `uuid`: of the backup. `onGuest` is called with how the guest is doing. */
   constructor(client: ControlClient, uuid: string, onGuest: (status: LiveBackupStatus) => void = () => {}) {
     this.#client = client
     this.#uuid = uuid
@@ -38,7 +38,7 @@ export class Watch {
     clearInterval(this.#timer)
   }
 
-  /** How the backup ended, as soon as the service knows; null where there is no service any more to tell. */
+  /** How the backup ended, as soon as the service knows; null if the service is gone. */
   async outcome(): Promise<BackupOutcome | null> {
     const until = performance.now() + SETTLE_MS
     do {

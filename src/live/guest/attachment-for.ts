@@ -9,7 +9,7 @@ import { realGuest } from '../qemu/attachment/guest-switch.ts'
 import { assertNotMigrating } from '../qemu/attachment/migration.ts'
 import { PlainPush } from '../qemu/attachment/plain-push.ts'
 import { fsfreeze } from '../qemu/freeze/fsfreeze.ts'
-import type { GuestDrive } from '../qemu/inventory/discovery.ts'
+import type { QemuDrive } from '../qemu/inventory/discovery.ts'
 import { chooseMode } from '../qemu/inventory/mode.ts'
 import { copyTimeout, pushLimit, stallIsCut } from '../qemu/inventory/versions.ts'
 import type { PushServer } from '../qemu/push-server.ts'
@@ -19,7 +19,7 @@ import type { GuestParts } from './parts.ts'
 
 interface PushWish {
   qmp: QmpClient
-  chosen: readonly GuestDrive[]
+  chosen: readonly QemuDrive[]
   drives: readonly PushDrive[]
   server: PushServer
   options: GuestOptions

@@ -14,7 +14,7 @@ import { watchForMigration } from '../qemu/attachment/migration.ts'
 import { watchForOverlays, withOverlay } from '../qemu/attachment/overlays.ts'
 import { QemuConnection } from '../qemu/connection.ts'
 import { chooseDrives, type DriveWish } from '../qemu/inventory/choose-drives.ts'
-import { discover, type GuestDrive } from '../qemu/inventory/discovery.ts'
+import { discover, type QemuDrive } from '../qemu/inventory/discovery.ts'
 import { describeMachine, type MachineDescription, machineConfig } from '../qemu/inventory/machine.ts'
 import type { MonitorPlace } from '../qemu/monitor.ts'
 import { PushBackup } from '../qemu/push-backup.ts'
@@ -109,7 +109,7 @@ function withMachine(machine: MachineDescription, options: GuestOptions): Config
   return { [name]: new Uint8Array(data), ...(Object.fromEntries(namedConfigs(options.configs)) as Configs) }
 }
 
-async function pushed<Result>(job: Job<Result>, chosen: readonly GuestDrive[], configs: Configs): Promise<Result> {
+async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], configs: Configs): Promise<Result> {
   const { options, parts, run, connection, server, claim } = job
   const { listener } = options
   const drives = chosen.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))

@@ -22,15 +22,15 @@ import {
   RETURN_BYTES,
 } from './messages.ts'
 
-/** Items that wait to be read. */
+/** The most items that wait to be read. */
 const MOST_READY = 256
-/** Bytes of one; a service reads less at once. */
+/** The most bytes of one item; a service reads less at once. */
 const MOST_BYTES = 4 << 20
 
 interface FeedOptions {
   /** Of the control socket. */
   path: string
-  /** What is asked for, of HTTP. */
+  /** The target of the HTTP request: path and query. */
   target: string
   /** The body of the request, JSON. */
   text: string
@@ -56,7 +56,7 @@ export class ClusterFeed {
   #count = 0
   #held = 0
   #returns: number[] = []
-  /** Bytes that the parser wants room for, and the room. */
+  /** Bytes for which the parser needs room, and the room. */
   #wanted = 0
   #room: Slab | null = null
   #ended = false
@@ -103,13 +103,13 @@ export class ClusterFeed {
     }
   }
 
-  /** Resolves when the service says that it had everything back in time: nothing has changed while it was used. */
+  /** Resolves when the service says that it had everything back in time: its memory did not change while it was used here. */
   async confirmed(): Promise<void> {
     while (this.#exchange.isOpen) await this.#bell.next()
     if (this.#exchange.failure !== null) throw this.#exchange.failure
   }
 
-  /** Nothing of it may be looked at any more. */
+  /** No item of it may be used any more. */
   close(): void {
     this.#exchange.end(new VmapipeError('ABORTED', 'closed'))
     this.#room?.release()
@@ -135,7 +135,7 @@ export class ClusterFeed {
     return new Run(drive, first, count, [slab.buffer], null, [slab])
   }
 
-  /** Several at once. */
+  /** Collects the numbers, so that several are sent at once. */
   #giveBack(number: number): void {
     if (this.#returns.length === 0) setImmediate(() => this.#sendReturns())
     this.#returns.push(number)
@@ -176,7 +176,7 @@ export class ClusterFeed {
     if (kind === Kind.ZEROES) return new Run(drive, first, count, [])
     if (length !== bytes || length > MOST_BYTES) throw odd('clusters have another length')
     if (kind === Kind.INLINE) return yield* this.#inline(message)
-    if (kind !== Kind.SHARED) throw odd('a message that nobody knows')
+    if (kind !== Kind.SHARED) throw odd('an unknown message')
     if (offset + length > (this.#memory?.memory.length ?? 0)) throw odd('the data is not in the memory')
     const number = this.#count
     this.#count = (number + 1) >>> 0

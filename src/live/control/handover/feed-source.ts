@@ -1,11 +1,11 @@
-/** The beginning of a backup of a running guest whose service lets us look into its memory, and what has to come before its end. */
+/** The first stage of a backup of a guest whose disk a service serves, and the stage that has to come before its sink. */
 
 import { CLUSTER_SIZE } from '../../../core/geometry.ts'
 import type { ClusterItem } from '../../../core/items.ts'
 import { defineStage, type SourceBody, type TransformBody, z } from '../../../core/stage.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 
-/** For copies of what is held for long, one at a time. */
+/** Bytes that copies of what is held for long need, one copy at a time. */
 const LEAST_MEMORY = 4 << 20
 
 const options = z.strictObject({ feed: z.custom<ClusterFeed>() })
@@ -23,7 +23,7 @@ export const feedSource = defineStage({
         // Other stages have taken their parts by now.
         budget.require(LEAST_MEMORY, 'reading clusters')
         signal.addEventListener('abort', close, { once: true })
-        // Later stages look at its memory.
+        // Later stages still use its memory.
         atEnd(close)
       },
       async read() {
@@ -39,7 +39,7 @@ export const feedSource = defineStage({
   },
 })
 
-/** Nothing is finished before the service has said so: from its memory, only then it is known to be what it was. */
+/** Holds the end back until the service has confirmed it: only then is it known that its memory did not change in use. */
 export const confirmation = defineStage({
   name: 'confirmation',
   summary: 'waits until the service says that all was whole',

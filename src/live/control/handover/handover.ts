@@ -1,5 +1,5 @@
 /**
- * The end of a backup in the service where another process looks into its memory: clusters are not sent but told, and
+ * The end of a backup in the service: hands clusters over to another process. In shared memory clusters are not sent but told, and
  * their memory is lent until that process gives it back. It costs the guest less than anything else that can be done
  * with them.
  */
@@ -12,11 +12,11 @@ import { defineStage, type SinkBody, z } from '../../../core/stage.ts'
 import { encodeHeader } from '../../../formats/vma/header.ts'
 import { encodeMessage, Kind, MESSAGE_BYTES, type Message, RETURN_BYTES } from './messages.ts'
 
-/** Told at once, so that neither side wakes up for each. */
+/** Messages that are sent at once, so that neither side wakes up for each. */
 const BATCH = 170
-/** Bytes of clusters that are worth waking up for. */
+/** Bytes of clusters after which a batch is sent although it is not full. */
 const BATCH_BYTES = 1 << 20
-/** Milliseconds that anything waits to be told. */
+/** Milliseconds after which a batch is sent in any case. */
 const BATCH_MS = 2
 
 export const handover = defineStage({
@@ -32,14 +32,14 @@ class Handover implements SinkBody<ClusterItem> {
   readonly #socket: Socket
   /** Shared with the other process; null if all data goes inline. */
   readonly #memory: Buffer | null
-  /** By the number of the message that told of them. */
+  /** Runs that the other process has, by the number of their message. */
   readonly #lent = new Map<number, Run>()
   #count = 0
   #batch = Buffer.allocUnsafe(BATCH * MESSAGE_BYTES)
   #used = 0
   #bytes = 0
   #timer: NodeJS.Timeout | null = null
-  /** What came of a number so far. */
+  /** The bytes of a number that has not come completely. */
   #rest: Buffer = Buffer.alloc(0)
   #closed = false
   /** Rings when something has become of the socket, or everything is back. */
@@ -48,7 +48,7 @@ class Handover implements SinkBody<ClusterItem> {
   constructor(socket: Socket, memory: Buffer | null, signal: AbortSignal) {
     this.#socket = socket
     this.#memory = memory
-    // Which ends all waiting.
+    // This ends all waiting.
     signal.addEventListener('abort', () => socket.destroy(), { once: true })
   }
 
@@ -56,7 +56,7 @@ class Handover implements SinkBody<ClusterItem> {
     this.#socket.on('data', (bytes: Buffer) => this.#takeBack(bytes))
     this.#socket.on('drain', () => this.#bell.ring())
     this.#socket.on('close', () => this.#bell.ring())
-    // It was stopped when the request had been read.
+    // It was paused when the request had been read.
     this.#socket.resume()
   }
 
@@ -73,7 +73,7 @@ class Handover implements SinkBody<ClusterItem> {
     this.#tell({ kind: Kind.END })
     this.#flush()
     while (this.#lent.size > 0 && !this.#isOver) await this.#bell.next()
-    if (this.#isOver) throw new VmapipeError('FAILED', 'whoever makes the archive went away')
+    if (this.#isOver) throw new VmapipeError('FAILED', 'the process that makes the archive went away')
     this.#tell({ kind: Kind.WHOLE })
     this.#flush()
     this.#socket.end()
@@ -83,7 +83,7 @@ class Handover implements SinkBody<ClusterItem> {
     this.#closed = true
     if (this.#timer !== null) clearTimeout(this.#timer)
     if (!this.#socket.writableEnded) this.#socket.destroy()
-    // Nobody can take what is made of it for whole any more.
+    // Without WHOLE the other process does not finish its archive.
     for (const run of this.#lent.values()) run.release()
     this.#lent.clear()
     this.#bell.ring()
@@ -126,7 +126,7 @@ class Handover implements SinkBody<ClusterItem> {
     else this.#timer ??= setTimeout(() => this.#flush(), BATCH_MS)
   }
 
-  /** Behind all that was told. */
+  /** Sends bytes behind all messages so far. */
   #send(bytes: Uint8Array, sent?: () => void): void {
     this.#flush()
     this.#socket.write(bytes, sent)

@@ -45,7 +45,7 @@ export interface Message {
 
 const NOTHING = { drive: 0, first: 0, count: 0, length: 0, offset: 0 }
 
-/** `at` of `into`. */
+/** Writes the message to `into`, from byte `at` on. */
 export function encodeMessage(message: Partial<Message> & Pick<Message, 'kind'>, into: Buffer, at = 0): void {
   const { kind, drive, first, count, length, offset } = { ...NOTHING, ...message }
   into.writeUInt32BE((kind << 24) | (drive << 16), at)
@@ -66,7 +66,7 @@ export function decodeMessage(bytes: Buffer): Message {
   }
 }
 
-/** How many bytes these clusters have, in whole blocks; null where the manifest has no such clusters. */
+/** How many bytes these clusters have, in whole blocks; null if the manifest has no such clusters. */
 export function bytesOf({ drive, first, count }: Message, manifest: Manifest): number | null {
   const size = manifest.drives.find(({ id }) => id === drive)?.size
   if (size === undefined || count === 0 || first + count > clusterCount(size)) return null

@@ -8,9 +8,9 @@ import type { Socket } from 'node:net'
 import { VmapipeError } from '../../../core/errors.ts'
 import { MEMORY, PROTOCOL } from './messages.ts'
 
-/** Milliseconds until a body that was announced has come. */
+/** Milliseconds within which the announced body has to come. */
 const BODY_MS = 30_000
-/** Milliseconds that who is refused may go on sending. */
+/** Milliseconds for which a refused client may go on sending. */
 const LINGER_MS = 5000
 
 export function wantsHandover({ headers }: IncomingMessage): boolean {
@@ -27,9 +27,9 @@ export class Upgrade {
     this.#request = request
     this.#socket = socket
     this.#head = head
-    // It is closed then, too, which is what counts.
+    // The socket is closed after an error too, and that is handled.
     socket.on('error', () => {})
-    // Whoever says nothing more waits for nothing more.
+    // A client that ends its side does not wait for an answer.
     socket.on('end', () => socket.destroy())
   }
 
@@ -39,7 +39,7 @@ export class Upgrade {
     return given === undefined ? null : Number(given)
   }
 
-  /** The request's body: so much is read as was announced. */
+  /** The request's body, of the length that its headers announce. */
   async *body(): AsyncGenerator<Buffer> {
     let left = Number(this.#request.headers['content-length'] ?? 0)
     this.#socket.setTimeout(BODY_MS, () => this.#socket.destroy())
@@ -66,7 +66,7 @@ export class Upgrade {
       `Content-Length: ${body.length}`,
     ]
     if (this.#socket.writable) this.#socket.end(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`), body]))
-    // What still comes is thrown away: who is closed while sending hears no answer.
+    // What still comes is thrown away: a client whose connection is closed while it sends would not see the answer.
     this.#socket.resume()
     setTimeout(() => this.#socket.destroy(), LINGER_MS).unref()
   }

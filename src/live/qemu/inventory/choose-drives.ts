@@ -1,7 +1,7 @@
 /** `--drive NAME[=NODE]` against what the guest has. */
 
 import { VmapipeError } from '../../../core/errors.ts'
-import type { GuestDrive, Inventory } from './discovery.ts'
+import type { Inventory, QemuDrive } from './discovery.ts'
 
 /** NAME and NODE; NODE empty: the drive is found by NAME, and keeps the name it has by default. */
 export type DriveWish = readonly [name: string, node: string]
@@ -16,14 +16,14 @@ export function chooseDrives(
   inventory: Inventory,
   wishes: readonly DriveWish[] = [],
   exclude: readonly string[] = [],
-): GuestDrive[] {
+): QemuDrive[] {
   const excluded = new Set(exclude.map((name) => find(inventory, name).qomPath))
   const chosen = wanted(inventory, wishes).filter(({ qomPath }) => !excluded.has(qomPath))
   if (chosen.length === 0) throw new VmapipeError('USAGE', 'every drive of the guest is left out')
   return chosen
 }
 
-function wanted(inventory: Inventory, wishes: readonly DriveWish[]): GuestDrive[] {
+function wanted(inventory: Inventory, wishes: readonly DriveWish[]): QemuDrive[] {
   if (wishes.length === 0) {
     if (inventory.drives.length > 0) return inventory.drives
     const hint = inventory.leftOut.map(({ name, reason }) => `${name} ${reason}`).join(', ')
@@ -37,7 +37,7 @@ function wanted(inventory: Inventory, wishes: readonly DriveWish[]): GuestDrive[
   return chosen
 }
 
-function find({ drives, leftOut }: Inventory, wanted: string): GuestDrive {
+function find({ drives, leftOut }: Inventory, wanted: string): QemuDrive {
   const all = [...drives, ...leftOut.flatMap(({ drive }) => drive ?? [])]
   for (const key of ['name', 'id', 'node', 'backend', 'qomPath'] as const) {
     const found = all.find((drive) => drive[key] === wanted)
@@ -50,7 +50,7 @@ function find({ drives, leftOut }: Inventory, wanted: string): GuestDrive {
   })
 }
 
-function checkDistinct(chosen: readonly GuestDrive[]): void {
+function checkDistinct(chosen: readonly QemuDrive[]): void {
   for (const [i, { name, qomPath }] of chosen.entries()) {
     const before = chosen.slice(0, i)
     if (before.some((other) => other.qomPath === qomPath))

@@ -7,7 +7,7 @@ import { type Monitor, qomChildren, qomGet, qomText } from './qom.ts'
 
 type Media = 'disk' | 'cdrom' | 'floppy'
 
-export interface GuestDrive extends Inserted {
+export interface QemuDrive extends Inserted {
   /** Its name in an archive, unless the user says otherwise: drive-scsi0. */
   name: string
   /** Of the device, null where the command line gave it none. */
@@ -30,11 +30,11 @@ interface LeftOut {
   /** Goes after the name: "is a CD-ROM". */
   reason: string
   /** Where it can be backed up all the same, if the user asks for it by name. */
-  drive: GuestDrive | null
+  drive: QemuDrive | null
 }
 
 export interface Inventory {
-  drives: GuestDrive[]
+  drives: QemuDrive[]
   leftOut: LeftOut[]
 }
 
@@ -109,7 +109,7 @@ function sort({ drives, leftOut }: Inventory, name: string, { backend, inserted 
     leftOut.push({ name, reason, drive: null })
     return
   }
-  const drive: GuestDrive = { ...inserted, ...device, qomPath, name, backend, media }
+  const drive: QemuDrive = { ...inserted, ...device, qomPath, name, backend, media }
   if (media !== 'disk') leftOut.push({ name, reason: `is a ${KINDS[media]}`, drive })
   else if (drive.readOnly) leftOut.push({ name, reason: 'is read-only', drive })
   else drives.push(drive)

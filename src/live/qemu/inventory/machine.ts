@@ -7,7 +7,7 @@
 import type { ConfigFile } from '../../../core/items.ts'
 import { isObject, type Json, objectsOf, textOf } from '../../../protocol/json.ts'
 import type { QmpClient } from '../../../protocol/qmp/client.ts'
-import type { GuestDrive } from './discovery.ts'
+import type { QemuDrive } from './discovery.ts'
 import { type Monitor, qomChildren, qomGet, refusedAsUndefined } from './qom.ts'
 
 const MACHINE_FILE = 'vm.json'
@@ -39,7 +39,7 @@ export interface MachineDescription {
   memory: { base?: number; plugged?: number }
   iothreads: string[]
   devices: MachineDevice[]
-  drives: (Pick<GuestDrive, 'name' | 'size' | 'id' | 'type' | 'node' | 'format'> & { iothread?: string })[]
+  drives: (Pick<QemuDrive, 'name' | 'size' | 'id' | 'type' | 'node' | 'format'> & { iothread?: string })[]
 }
 
 /** Worth keeping, of any device that has them. */
@@ -49,7 +49,7 @@ const UNSET: unknown[] = [undefined, null, '', -1]
 
 export async function describeMachine(
   monitor: Pick<QmpClient, 'execute' | 'version'>,
-  drives: readonly GuestDrive[],
+  drives: readonly QemuDrive[],
 ): Promise<MachineDescription> {
   const ask = async (command: string): Promise<Json | undefined> => {
     const answer = await refusedAsUndefined(monitor.execute(command))
@@ -135,7 +135,7 @@ function address(devfn: unknown): string | undefined {
   return `${((devfn as number) >> 3).toString(16).padStart(2, '0')}.${(devfn as number) & 7}`
 }
 
-function describeDrive({ name, size, id, type, node, format, iothread }: GuestDrive) {
+function describeDrive({ name, size, id, type, node, format, iothread }: QemuDrive) {
   return { name, size, id, type, node, format, ...(iothread !== null && { iothread }) }
 }
 

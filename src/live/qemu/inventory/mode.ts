@@ -2,7 +2,7 @@
 
 import { VmapipeError } from '../../../core/errors.ts'
 import type { QmpClient, QmpVersion } from '../../../protocol/qmp/client.ts'
-import type { GuestDrive } from './discovery.ts'
+import type { QemuDrive } from './discovery.ts'
 
 type Mode = 'auto' | 'guarded' | 'push'
 
@@ -16,7 +16,7 @@ interface Choice {
 const SWITCHABLE = /^(virtio-blk|scsi-hd$|ide-hd$|nvme(-ns)?$)/
 
 /** Throws FAILED where guarded push is asked for and cannot be made safe. */
-export async function chooseMode(qmp: QmpClient, drives: readonly GuestDrive[], wanted: Mode): Promise<Choice> {
+export async function chooseMode(qmp: QmpClient, drives: readonly QemuDrive[], wanted: Mode): Promise<Choice> {
   if (wanted === 'push') return { mode: 'push', reason: null }
   const reason = obstacle(qmp.version, drives, await hasKvm(qmp))
   if (reason === null) return { mode: 'guarded', reason: null }
@@ -24,7 +24,7 @@ export async function chooseMode(qmp: QmpClient, drives: readonly GuestDrive[], 
   throw new VmapipeError('FAILED', reason, { hint: 'use --mode push, or auto, which does' })
 }
 
-function obstacle({ major, minor }: QmpVersion, drives: readonly GuestDrive[], kvm: boolean): string | null {
+function obstacle({ major, minor }: QmpVersion, drives: readonly QemuDrive[], kvm: boolean): string | null {
   const version = `QEMU ${major}.${minor}`
   if (major < 7 || (major === 7 && minor < 2)) return `${version} is older than 7.2, for which guarded push is made`
   for (const { name, type, iothread } of drives) {

@@ -196,7 +196,7 @@ describe('clusters in the memory of a service', { timeout }, () => {
       BEGIN,
       message(Kind.INLINE, { drive: 1, count: 2, length: CLUSTER_SIZE }),
     ]),
-    'a message that nobody knows': Buffer.concat([BEGIN, message(9, { drive: 1, count: 1, length: CLUSTER_SIZE })]),
+    'an unknown message': Buffer.concat([BEGIN, message(9, { drive: 1, count: 1, length: CLUSTER_SIZE })]),
     'something behind the end': Buffer.concat([BEGIN, END, END]),
   })) {
     test(`are refused: ${what}`, async (t) => {

@@ -117,7 +117,7 @@ describe('a backup of which another process gets the clusters', { timeout }, () 
     items.at(-1)!.release()
     feed.close()
     const { complete, error } = await serving.ended()
-    assert.deepEqual([complete, error], [false, 'whoever reads the archive went away'])
+    assert.deepEqual([complete, error], [false, 'the reader of the archive went away'])
     await archiveOf(await feedOf(t, serving))
   })
 

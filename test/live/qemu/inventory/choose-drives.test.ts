@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { chooseDrives } from '../../../../src/live/qemu/inventory/choose-drives.ts'
-import type { GuestDrive, Inventory } from '../../../../src/live/qemu/inventory/discovery.ts'
+import type { Inventory, QemuDrive } from '../../../../src/live/qemu/inventory/discovery.ts'
 
-const drive = (id: string, fields: Partial<GuestDrive> = {}): GuestDrive => ({
+const drive = (id: string, fields: Partial<QemuDrive> = {}): QemuDrive => ({
   ...{ name: `drive-${id}`, id, node: `node-${id}`, backend: `backend-${id}`, qomPath: `/machine/peripheral/${id}` },
   ...{ size: 512, readOnly: false, driver: 'raw', format: 'raw', file: '', throttleGroup: null },
   ...{ type: 'scsi-hd', media: 'disk', shared: false, iothread: null },
