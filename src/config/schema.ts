@@ -108,7 +108,9 @@ function toJson(schema: z.ZodType): JsonSchema {
 /** A plain name if a stage needs no options, or a map with the stage's name as its only key. */
 function stageItems(registry: Registry): JsonSchema[] {
   const all = [...registry.values()].map((stage) => ({ ...stage.definition, schema: optionsJsonSchema(stage) }))
-  const bare = all.filter(({ schema }) => (schema.required ?? []).length === 0).map(({ name }) => name)
+  const bare = all
+    .filter(({ schema }) => (schema.required ?? []).length === 0 && schema.minProperties === undefined)
+    .map(({ name }) => name)
   return [
     { enum: bare, description: 'a stage with no options' },
     ...all.map(({ name, summary, schema }) => ({

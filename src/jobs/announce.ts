@@ -38,9 +38,12 @@ export function placeOf(stages: readonly BoundStage[]): string | null {
   return typeof to === 'string' ? to : null
 }
 
+/** In words: "a stream", or the last stage with what it says of itself, such as "tee (here, there)". */
 function otherTarget(stages: readonly BoundStage[]): string {
-  const { name } = stages.at(-1)!.definition
-  return name === sink.definition.name ? 'a stream' : name
+  const { definition, options } = stages.at(-1)!
+  if (definition.name === sink.definition.name) return 'a stream'
+  const medium = definition.medium?.(options as never)
+  return medium === undefined ? definition.name : `${definition.name} (${medium})`
 }
 
 function optionsOf(

@@ -6,6 +6,7 @@ import type { BoundStage } from '../core/stage.ts'
 import { listenTo } from '../live/guest/listen.ts'
 import type { GuestStatus } from '../live/guest-figures.ts'
 import { vmaFramer } from '../stages/vma-framer.ts'
+import { GUEST_SOURCE } from '../stages/write-interceptor.ts'
 import { announce } from './announce.ts'
 import { type JobResult, runJob } from './job.ts'
 
@@ -19,14 +20,12 @@ interface RunBackupOptions extends RunOptions {
   onGuest?: (status: GuestStatus) => void
 }
 
-/** Whether these stages make an archive of drives. */
+/** Whether these stages back up drives: they have a running guest, or make an archive of clusters that come from drives. */
 export function isBackup(stages: readonly BoundStage[]): boolean {
   const [first] = stages
-  return (
-    first?.definition.input === 'nothing' &&
-    first.definition.output === 'clusters' &&
-    stages.some(({ definition }) => definition.name === vmaFramer.definition.name)
-  )
+  if (first?.definition.input !== 'nothing' || first.definition.output !== 'clusters') return false
+  const hasGuest = first.definition.name === GUEST_SOURCE
+  return hasGuest || stages.some(({ definition }) => definition.name === vmaFramer.definition.name)
 }
 
 /** Errors: those of the stages. */

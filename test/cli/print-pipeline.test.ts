@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
@@ -13,7 +14,7 @@ import { qemuNbd } from '../support/nbd-server.ts'
 import { startQemu } from '../support/qemu.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
-import { oneLine, vmapipe } from './cli.ts'
+import { oneLine, startCli, vmapipe } from './cli.ts'
 import { writeGuest } from './guest.ts'
 
 const limits = { timeout: 90_000 }
@@ -165,6 +166,25 @@ describe('a guest of QEMU', { ...limits, ...needs('qemu-system-x86_64') }, () =>
     assert.ok(restored['disk-drive-dev1.raw'].equals(readFileSync(images[1])))
     assert.ok(log().length > 0)
     assert.deepEqual(await left(), [])
+  })
+
+  test('is left as it was by a run that is interrupted', limits, async (t) => {
+    const { dir, qmp, left } = await machine(t)
+    const [file, to] = [join(dir, 'slow.yaml'), join(dir, 'slow.vma')]
+    const slow = ['backup', '--qmp', qmp, '--bwlimit', '200K', '-o', to, '--print-pipeline']
+    writeFileSync(file, (await vmapipe(slow)).stdout)
+    const child = startCli(['run', file])
+    const exit = once(child, 'close')
+    let said = ''
+    child.stderr.on('data', (text) => {
+      said += text
+    })
+    while (!said.includes('point in time')) await once(child.stderr, 'data')
+    assert.ok((await left()).length > 0)
+    child.kill('SIGINT')
+    assert.equal((await exit)[0], 130, said)
+    assert.deepEqual(await left(), [])
+    assert.equal(existsSync(to), false)
   })
 
   test('fails in the same way, and leaves nothing in QEMU', limits, async (t) => {

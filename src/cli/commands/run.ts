@@ -81,14 +81,13 @@ async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flag
 const READABLE = ['compressor', 'rate-limit', 'hash', 'progress', 'census']
 
 async function archiveOf({ stages }: Pipeline): Promise<string> {
-  const framer = stages.findIndex(({ definition }) => definition.name === 'vma-framer')
-  const strange = stages.slice(framer + 1, -1).find(({ definition }) => !READABLE.includes(definition.name))
-  if (strange !== undefined)
-    throw new VmapipeError('USAGE', `what ${strange.definition.name} makes of the archive cannot be verified`)
   const { placeOf } = await import('../../jobs/announce.ts')
   const place = placeOf(stages)
   if (place === null) throw new VmapipeError('USAGE', 'only an archive that ends in one sink can be verified')
-  return place
+  const framer = stages.findIndex(({ definition }) => definition.name === 'vma-framer')
+  const strange = stages.slice(framer + 1, -1).find(({ definition }) => !READABLE.includes(definition.name))
+  if (strange === undefined) return place
+  throw new VmapipeError('USAGE', `what ${strange.definition.name} makes of the archive cannot be verified`)
 }
 
 function flow({ pipeline }: PipelineConfig): string {

@@ -60,6 +60,8 @@ export const guestOptions = z
     const [message, key] = conflict(given) ?? []
     if (message !== undefined) context.addIssue({ code: 'custom', message, path: key === undefined ? [] : [key] })
   })
+  // For editors: a guest must be named.
+  .meta({ minProperties: 1 })
 
 export type GuestOptions = z.output<typeof guestOptions>
 
