@@ -247,7 +247,7 @@ test('Ctrl-C ends the backup in the service too', limits, async (t) => {
   assert.equal(said, 'vmapipe: interrupted\n')
   const { complete, error } = await serving.ended()
   assert.equal(complete, false)
-  assert.match(error!, /whoever reads the (archive|stream)/)
+  assert.match(error!, /the reader of the (archive|stream)/)
   assertNothingIn(dir, 'disk.before')
   const again = await vmapipe(['backup', '--attach', serving.control, '--quiet', '-o', to])
   assert.equal(again.code, 0, again.stderr)

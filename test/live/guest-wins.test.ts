@@ -118,7 +118,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 600_000 }, () 
       await sleep(between(0, 800))
       child.kill('SIGKILL')
     })
-    assert.match(error, /whoever reads the (archive|stream)/)
+    assert.match(error, /the reader of the (archive|stream)/)
   })
 
   test('when `vmapipe backup --attach` is killed', { timeout }, async (t) => {
@@ -128,7 +128,7 @@ describe(`the guest wins (seed ${seed})`, { ...programs, timeout: 600_000 }, () 
       await sleep(between(0, 800))
       child.kill('SIGKILL')
     })
-    assert.match(error, /whoever reads the (archive|stream)/)
+    assert.match(error, /the reader of the (archive|stream)/)
   })
 
   test('when the reader is stopped', { timeout }, async (t) => {

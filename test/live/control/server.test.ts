@@ -137,7 +137,7 @@ describe('the control socket', () => {
     assert.equal(figures.get('vmapipe_drive_bytes{drive="a"}'), 64 * MiB)
     response.destroy()
     const { error, status } = await serving.ended()
-    assert.match(error!, /whoever reads the (archive|stream)/)
+    assert.match(error!, /the reader of the (archive|stream)/)
     assert.equal(status.waiting.now, 0)
     assert.equal(await serving.stop(), 0)
   })
