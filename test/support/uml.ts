@@ -7,12 +7,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 import { loadModules } from './guest/modules.ts'
 import { tmpDir } from './tmp.ts'
 
 const MODULES = '/usr/lib/uml/modules'
-const LONGEST_MS = 150_000
+const LONGEST_MS = 300_000
 
 export interface UmlOutcome {
   /** What the script has written, and its exit code. */
@@ -21,7 +20,11 @@ export interface UmlOutcome {
 }
 
 /** Runs the script with these kernel modules; /mnt and /run are empty and its own, and the working directory is /mnt. */
-export async function inUml(t: TestContext, modules: readonly string[], script: string): Promise<UmlOutcome> {
+export async function inUml(
+  t: { after(hook: () => unknown): void },
+  modules: readonly string[],
+  script: string,
+): Promise<UmlOutcome> {
   const dir = tmpDir(t)
   const [version] = readdirSync(MODULES)
   const loaded = loadModules(join(MODULES, version), modules)
