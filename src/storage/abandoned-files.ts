@@ -1,4 +1,4 @@
-/** What killed runs have left in a folder: partial files whose lock nobody holds, whatever they were to become. */
+/** Removes abandoned files: partial files that killed runs have left in a folder, and that nobody has locked. */
 
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises'
@@ -8,14 +8,14 @@ import { isSame, lockName, type PartialEntry, removeContent, removeEntry, within
 import { lockFile } from './partial-lock.ts'
 import { isAttemptAt, parsePartialName, SHARED, UNLOCKED } from './partial-name.ts'
 
-/** One that cannot be judged is told of by a run that writes another file only if nobody has written to it for so long. */
+/** If a run cannot tell whether a file for another target is abandoned, it names it only if nobody has written to it for an hour. */
 const QUIET_MS = 3_600_000
 
 type Fate = 'removed' | 'running' | 'unknown'
 
 /**
- * Removes what dead runs have left in the folder of `target`, and names what it removes. What another run is writing now
- * is named if it is to become the same file. `ours` is what this run has just made there, and tells whom files there belong to.
+ * Removes and names what dead runs have left in the folder of `target`. Names a file that another run is writing for the same target.
+ * `ours`: the entry that this run has just made there. It tells which user owns our files there.
  */
 export async function removeAbandoned(
   target: string,
@@ -24,7 +24,7 @@ export async function removeAbandoned(
 ): Promise<void> {
   const folder = dirname(target)
   const { uid } = await ours.file.stat()
-  // A folder may be for writing only: then nobody knows what is in it.
+  // If the folder cannot be read, nothing is removed.
   const names = await readdir(folder, { encoding: 'buffer' }).catch(() => [])
   for (const name of names) {
     const partial = parsePartialName(name)
@@ -43,7 +43,7 @@ export async function removeAbandoned(
   }
 }
 
-/** Holds its lock while it is removed: a run that has just made it and has not locked it yet then makes another. */
+/** Removes the file while its lock is held. If a run has just made it and not locked it yet, that run makes another one. */
 async function removeDead(path: Buffer, name: Buffer, stats: Stats): Promise<Fate> {
   const lockPath = stats.isDirectory() ? within(path, Buffer.from(lockName(name))) : path
   const file = await openExisting(lockPath)
@@ -62,7 +62,7 @@ async function removeDead(path: Buffer, name: Buffer, stats: Stats): Promise<Fat
   return 'removed'
 }
 
-/** Neither a link is followed, nor a FIFO waited for. Writable, as NFS gives such locks only for writing. */
+/** Opens a file without following a link or waiting for a FIFO. For writing, as NFS gives such locks only then. */
 async function openExisting(path: Buffer): Promise<FileHandle | null> {
   return open(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error) => {
     if (error.code === 'ENOENT') return null
@@ -70,7 +70,7 @@ async function openExisting(path: Buffer): Promise<FileHandle | null> {
   })
 }
 
-/** A folder without its lock: its run was killed when it had just made it, or while it removed it. */
+/** Removes a folder without its lock file. Its run was killed when it had just made it, or while it removed it. */
 async function removeEmpty(path: Buffer): Promise<Fate> {
   return rmdir(path).then(
     () => 'removed',

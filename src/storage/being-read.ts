@@ -1,7 +1,6 @@
 /**
- * Which files and devices this process reads, so that nothing replaces or overwrites one of them meanwhile: an archive
- * onto a drive that goes into it, a drive onto the archive that it comes out of. Told by device and inode, as one file
- * has many names.
+ * Notes which files and devices this process reads, so that it does not overwrite one of them meanwhile: such as an archive that is
+ * written onto a drive that goes into it. They are told apart by device and inode, as a file may have many names.
  */
 
 import type { Stats } from 'node:fs'
@@ -13,7 +12,7 @@ function identity(stats: Stats): string {
   return stats.isBlockDevice() ? `device ${stats.rdev}` : `${stats.dev}:${stats.ino}`
 }
 
-/** From now on it is being read; calling what this returns ends that. */
+/** Notes that the file is being read, until the returned function is called. */
 export function noteReading(stats: Stats): () => void {
   const id = identity(stats)
   readers.set(id, (readers.get(id) ?? 0) + 1)
@@ -27,7 +26,7 @@ export function noteReading(stats: Stats): () => void {
   }
 }
 
-/** Throws USAGE where this very run reads what is about to be written. */
+/** Throws USAGE if this process reads the file that is about to be written. */
 export function refuseIfRead(stats: Stats, file: string): void {
   if (!readers.has(identity(stats))) return
   throw new VmapipeError('USAGE', 'what would be written here is read by this very run', {

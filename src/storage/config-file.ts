@@ -5,8 +5,8 @@ import { closeFd, openFd, readPipe } from '../system/pipe-fd.ts'
 import { openRaw } from './raw-file.ts'
 
 /**
- * The bytes of a file, or of a pipe such as `<(command)`, that has at most `most` of them. Throws USAGE for what has more, for
- * a pipe that nobody writes to, and for what is neither.
+ * Reads a file, or a pipe such as `<(command)`, of at most `most` bytes. Throws USAGE if it has more, if nobody writes to the pipe, or
+ * if it is neither file nor pipe.
  */
 export async function readConfigFile(path: string, most: number, signal?: AbortSignal): Promise<Buffer> {
   const data = await readSmallFile(path, most, signal)
@@ -15,7 +15,7 @@ export async function readConfigFile(path: string, most: number, signal?: AbortS
   throw new VmapipeError('USAGE', message, { file: path })
 }
 
-/** The same, and one byte more than `most` of what has more. */
+/** The same, but returns one byte more than `most` if there are more. */
 export async function readSmallFile(path: string, most: number, signal?: AbortSignal): Promise<Buffer> {
   return (await readIfPipe(path, most, signal)) ?? readFile(path, most)
 }
@@ -34,9 +34,9 @@ async function readFile(path: string, most: number): Promise<Buffer> {
   }
 }
 
-/** Null if it is no pipe. */
+/** Reads a pipe; null if it is none. */
 async function readIfPipe(path: string, most: number, signal?: AbortSignal): Promise<Buffer | null> {
-  // Opening a pipe must not wait for its writer.
+  // The open must not wait for a writer of the pipe.
   const fd = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => null)
   if (fd === null) return null
   if (!(await promisify(fstat)(fd)).isFIFO()) {
@@ -51,10 +51,10 @@ async function readIfPipe(path: string, most: number, signal?: AbortSignal): Pro
   })
 }
 
-/** What comes out of a pipe until its end, or until there is more than `most`. Closes the descriptor. */
+/** Reads a pipe until its end, or until there are more than `most` bytes. Closes the descriptor. */
 async function drain(fd: number, most: number, signal?: AbortSignal): Promise<Buffer> {
   const parts = [Buffer.alloc(most + 1)]
-  // The event loop is never told that a pipe without a writer is at its end; a read is.
+  // The event loop does not notice the end of a pipe that never had a writer. A read does.
   const first = await promisify(read)(fd, parts[0], 0, most + 1, null).catch((error) => {
     if (error.code === 'EAGAIN') return null
     throw error

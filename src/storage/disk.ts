@@ -1,63 +1,63 @@
 /**
- * A disk that is read and written at once: what a running guest has. Offsets and lengths are bytes, of any alignment;
- * several calls may be in flight, and those that touch the same bytes at the same time happen in any order.
+ * A disk that is read and written at once, as a running guest has it. Offsets and lengths are bytes of any alignment. Several calls
+ * may be in flight. Those on the same bytes at the same time happen in any order.
  */
 
 import type { Upstream } from '../protocol/nbd/lasting-connection.ts'
 import type { DriveExtent } from './drive.ts'
 
 /**
- * A call's end. `undefined`: it is done already, nothing has to be waited for (bytes that were in the page cache).
- * `await` does right by both; only whoever counts microseconds looks at the difference.
+ * The end of a call. `undefined` means that it is done already, such as a read from the page cache. `await` takes both. Only code
+ * that counts microseconds looks at the difference.
  */
 export type Done = Promise<void> | undefined
 
 export interface WriteOptions {
-  /** Durable before it is done. */
+  /** The change is durable when the call is done. */
   fua?: boolean
 }
 
 export interface ZeroOptions extends WriteOptions {
-  /** The range stays allocated: a later write cannot run out of space. */
+  /** The range stays allocated, so that a later write cannot run out of space. */
   noHole?: boolean
-  /** To be refused with ENOTSUP at once, and nothing changed, where it would take as long as writing zeroes. */
+  /** Fails at once with ENOTSUP, and changes nothing, if it would take as long as writing zeroes. */
   fast?: boolean
 }
 
 export interface ReadOptions {
-  /** How long to wait for a disk's server that is away, in milliseconds; for ever unless given. */
+  /** Milliseconds to wait for a server of the disk that is away; for ever by default. */
   patience?: number | undefined
 }
 
 /**
- * An error says what kind it is by the system's name for it, in `code` of itself or of a `cause`: ENOSPC, EIO, EPERM,
- * ENOTSUP...; a server tells its client that. Errors are thrown or come as rejections.
+ * An error has the system's name for its kind (ENOSPC, EIO, EPERM, ENOTSUP, …) in its own `code` or in that of a `cause`. A server
+ * passes it on to its client. Errors are thrown, or they reject the promise.
  */
 export interface Disk {
   readonly size: number
   readonly readOnly: boolean
-  /** Bytes of which requests had better be multiples: anything else costs the disk a read before the write. Any will do unless given. */
+  /** Writes of multiples of this many bytes are faster: before others the disk must read. By default all are the same. */
   readonly minBlock?: number | undefined
-  /** The server that the disk is on, if there is one. While it is away requests wait. */
+  /** The connection to the server of the disk, if there is one. While the server is away requests wait. */
   readonly upstream?: Upstream | undefined
-  /** Fills `buffer`, which belongs to the disk until the call is done. Less than that is an error, never a short read. */
+  /** Fills `buffer`, which must not be used until the call is done. There are no short reads: it fails if there are fewer bytes. */
   read(buffer: Uint8Array, offset: number, options?: ReadOptions): Done
-  /** Writes the buffers one after the other; they belong to the disk until the call is done. */
+  /** Writes the buffers one after the other. They must not be changed until the call is done. */
   write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions): Done
-  /** Makes the range read as zeroes, without writing them where that is possible. */
+  /** Makes the range read as zeroes, without writing them if possible. */
   zero(offset: number, length: number, options?: ZeroOptions): Done
-  /** The content is not needed any more: its space is given back where that is possible. What is read there is then undefined. */
+  /** Gives the space of the range back, if possible, as its content is not needed any more. What is read there then is undefined. */
   trim(offset: number, length: number, options?: WriteOptions): Done
-  /** Everything that was done before the call is durable. After it has failed once it never succeeds again. */
+  /** Makes all changes durable that were done before the call. Once it has failed, it always fails. */
   flush(): Done
-  /** As that of a DriveReader. */
+  /** As `map` of a DriveReader. */
   map(offset: number, length: number, options?: ReadOptions): AsyncIterable<DriveExtent>
-  /** The same, to the cluster where data ends, for a scan beside a guest: found step by step, where `map` would hold others up. */
+  /** The same for a scan beside a guest, which `map` would hold up. Looks for the end of data step by step, to whole clusters. */
   survey?(offset: number, length: number): AsyncIterable<DriveExtent>
-  /** Whether `map` would tell that all of the range reads as zeroes; there where it can be told faster than by `map`. */
+  /** Whether all of the range is known to read as zeroes. Only on disks that can tell it faster than `map`. */
   isHole?(offset: number, length: number): boolean | Promise<boolean>
-  /** The range will be wanted soon. Who passes calls on to another disk passes on this one too. */
+  /** Tells that the range will be read soon. A disk over another disk passes this on. */
   prefetch?: ((offset: number, length: number) => Done) | undefined
-  /** Releases everything, after what is in flight. Does not flush. May be called more than once. */
+  /** Waits for calls in flight and releases everything. Does not flush. May be called more than once. */
   close(): Promise<void>
 }

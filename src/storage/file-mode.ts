@@ -1,11 +1,11 @@
-/** Permissions of files that hold what a guest has on its disks. */
+/** Permissions of files with data of a guest. */
 
 import { VmapipeError } from '../core/errors.ts'
 
-/** Unless told otherwise. */
+/** By default only the owner may read and write. */
 export const OWNERS_ALONE = 0o600
 
-/** As chmod(1) takes them: `0640` or `640`. Throws USAGE for those with which the owner could not read and write. */
+/** Parses permissions as chmod(1) takes them: `0640` or `640`. Throws USAGE if the owner could not read and write. */
 export function parseMode(text: string): number {
   const mode = /^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : 0
   if ((mode & OWNERS_ALONE) === OWNERS_ALONE) return mode
@@ -14,7 +14,7 @@ export function parseMode(text: string): number {
   })
 }
 
-/** Of a folder with such files: those who may read them may look into it. */
+/** The permissions of a folder with such files: users who may read the files may list the folder. */
 export function folderMode(mode: number): number {
   return 0o700 | mode | ((mode & 0o444) >> 2)
 }

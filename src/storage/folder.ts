@@ -1,4 +1,4 @@
-/** Folders to write into. */
+/** Makes folders to write into, and makes names in them durable. */
 
 import { constants } from 'node:fs'
 import { chmod, lstat, mkdir, open, stat } from 'node:fs/promises'
@@ -8,19 +8,19 @@ import { VmapipeError } from '../core/errors.ts'
 import { fileCalls } from '../system/file-calls.ts'
 import { refuseAmongDevices } from './guard/dev-folder.ts'
 
-/** What is kept there is its owner's alone. */
+/** By default only the owner may use a folder. */
 const OWNERS_ALONE = 0o700
 
 /**
- * Makes the folder and those above it that are missing; returns those that were made, the innermost first. Node's
- * own recursive mkdir never returns if the kernel says ENOENT inside a folder that exists, as it does in /proc.
+ * Makes the folder and the missing ones above it. Returns those that were made, the innermost first. Node's own recursive mkdir never
+ * returns if the kernel reports ENOENT inside a folder that exists, as it does in /proc.
  */
 export async function makeFolder(path: string, mode = OWNERS_ALONE): Promise<string[]> {
-  // What is written into it would be among the devices too.
+  // Files in the folder would be among the devices too.
   await refuseAmongDevices(path, path)
   const made: string[] = []
   const missing: string[] = []
-  // As it was named: the path of the current folder may be one that no string holds.
+  // The path stays relative if it is, because the path of the current folder may not be valid UTF-8.
   for (let folder = normalize(path); !(await isThere(folder)); folder = dirname(folder)) missing.push(folder)
   for (const folder of missing.reverse()) {
     try {
@@ -28,14 +28,14 @@ export async function makeFolder(path: string, mode = OWNERS_ALONE): Promise<str
       made.unshift(folder)
       await chmod(folder, mode).catch(() => {})
     } catch (error) {
-      // Somebody else may have been faster.
+      // Another program may have made it meanwhile.
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
   }
   return made
 }
 
-/** The same, and the folders outlive a power failure. */
+/** The same, and the folders survive a power failure. */
 export async function makeDurableFolder(path: string, mode = OWNERS_ALONE): Promise<string[]> {
   const made = await makeFolder(path, mode)
   for (const folder of made) await syncFolder(dirname(folder), folder)
@@ -52,7 +52,7 @@ async function isThere(folder: string): Promise<boolean> {
   return found !== null
 }
 
-/** Who may put something else where a name in this folder was: nobody else, everybody, or only who has made what is there. */
+/** Which users may replace files in this folder: only ours, all (`others`), or of each file its owner (`sticky`). */
 async function writers(folder: string): Promise<'owner' | 'sticky' | 'others'> {
   const { mode } = await stat(pathOf(folder))
   if ((mode & 0o002) === 0) return 'owner'
@@ -60,15 +60,15 @@ async function writers(folder: string): Promise<'owner' | 'sticky' | 'others'> {
 }
 
 /**
- * Throws USAGE if other users can have part in what is made at these paths of the folder and used by its name again: if everybody
- * may replace it, or somebody else has made it before. `hint`: what to do.
+ * Throws USAGE if other users could replace what we make at these paths of the folder, or have made something there before. `hint`:
+ * what to do.
  */
 export async function refuseShared(folder: string, paths: readonly string[], hint: string): Promise<void> {
   const who = await writers(folder)
   if (who === 'owner') return
   const us = process.getuid?.()
   if (who === 'others') {
-    // Users who share such a folder know each other; root is everybody's.
+    // Users who share such a folder trust each other. Root must not trust them.
     if (us !== 0) return
     throw new VmapipeError('USAGE', `others may replace what is made in '${folder}'`, {
       file: folder,
@@ -86,8 +86,8 @@ export async function refuseShared(folder: string, paths: readonly string[], hin
 }
 
 /**
- * Makes a name in the folder outlive a power failure. `within` is what has that name: if the folder may be written to and not
- * be opened, all of the filesystem is synced by way of it. Some filesystems cannot sync folders.
+ * Makes a name in the folder survive a power failure. `within`: the path of the file with that name. If we may not open the folder,
+ * the whole filesystem of this file is synced. Some filesystems cannot sync folders.
  */
 export async function syncFolder(path: string, within: string): Promise<void> {
   const folder = await open(path, 'r').catch((error) => {

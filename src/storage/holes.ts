@@ -1,4 +1,4 @@
-/** Where a file's data is and where its holes are: SEEK_DATA and SEEK_HOLE of lseek(2). */
+/** Finds the data and the holes of a file: SEEK_DATA and SEEK_HOLE of lseek(2). */
 
 import { setImmediate } from 'node:timers/promises'
 import { VmapipeError } from '../core/errors.ts'
@@ -15,12 +15,12 @@ import {
 } from '../system/syscalls.ts'
 import type { DriveExtent } from './drive.ts'
 
-/** Null in their place means that nobody can tell: all is data. */
+/** The system calls. Without them (null) all counts as data. */
 type SeekCalls = Pick<Syscalls, 'lseek' | 'lseekAsync'>
 
 /**
- * Filesystems in the kernel, on storage of this machine: their calls take a microsecond. All others may have to ask a server
- * or a process, as NFS and FUSE do. Numbers as statfs(2) has them.
+ * Filesystems of the kernel on storage of this machine, by their numbers of statfs(2). Their calls take a microsecond. Others may have
+ * to ask a server or a process, as NFS and FUSE do.
  */
 const LOCAL = new Set([
   0xef53, // ext2, ext3, ext4
@@ -37,15 +37,14 @@ export function isRemote(type: number): boolean {
   return !LOCAL.has(type)
 }
 
-/** How long the calls may keep the event loop to themselves, in milliseconds. */
+/** Milliseconds that the calls may block the event loop. */
 const SLICE_MS = 2
 
 /**
- * The extents of `offset`..`offset + length`, all within the file. A call takes a microsecond in the kernel and forty
- * by way of a thread, so the calls are made here, in slices of time; but where one takes longer than a slice (a
- * network filesystem, a long scan for the next hole) the next goes to a thread. `politely`, for those who serve a guest at
- * the same time, every look for a hole goes there: some filesystems (tmpfs) take as long as there is data. `remote`: every
- * call goes there.
+ * The extents of `offset`..`offset + length`, all within the file. A call takes 1 µs in the calling thread, and 40 µs in another one.
+ * So the calls are made here, in slices of time. After a call that took longer than a slice (a network filesystem, a long scan for the
+ * next hole) the next one goes to another thread. `politely`: so does every look for a hole, because some filesystems (tmpfs) look
+ * through all of the data for that, and a guest is served at the same time. `remote`: so does every call.
  */
 export async function* fileExtents(
   fd: number,
@@ -62,21 +61,21 @@ export async function* fileExtents(
     if (data > position) yield { offset: position, length: Math.min(data, end) - position, zero: true }
     if (data >= end) return
     const hole = seek ? await seek.next(data, SEEK_HOLE, end) : end
-    // A filesystem that gives no progress is not asked again.
+    // If the filesystem gives no progress, the rest counts as data.
     position = hole > data ? Math.min(hole, end) : end
     yield { offset: data, length: position - data, zero: false }
     if (seek?.isDue) await seek.rest()
   }
 }
 
-/** Data is looked at in steps of a cluster, and told of in pieces of so many bytes. */
+/** Looks at data in steps of a cluster, and gives extents of 16 clusters at most. */
 const STEP = CLUSTER_SIZE
 const STEPS_AT_ONCE = 16 * STEP
 
 /**
- * The same for a scan beside a guest. The end of data is found by looking for data again and again, never for a hole: for
- * that some filesystems (tmpfs) go through all of the data, and let nobody write to the file meanwhile. What is left of
- * the step in which data ends counts as data.
+ * The same for a scan beside a guest. It finds the end of data by looking for data again and again, never for a hole: for a hole some
+ * filesystems (tmpfs) look through all of the data, and nobody can write to the file meanwhile. The rest of the step in which data
+ * ends counts as data.
  */
 export async function* extentsByStep(
   fd: number,
@@ -101,8 +100,8 @@ export async function* extentsByStep(
 }
 
 /**
- * Whether there is no data at all in a range within the file. Only the beginning of data is looked for: its end some
- * filesystems (tmpfs) find page by page, however far beyond the range it is.
+ * Whether there is no data in a range within the file. It looks only for the beginning of data, because some filesystems (tmpfs) look
+ * for its end page by page, even far behind the range.
  */
 export function isHole(fd: number, offset: number, length: number, calls: SeekCalls | null = syscalls()): boolean {
   if (calls === null) return false
@@ -112,7 +111,7 @@ export function isHole(fd: number, offset: number, length: number, calls: SeekCa
   return notFound(calls.lseek(fd, 0, SEEK_END), -found, offset, SEEK_DATA, end) >= end
 }
 
-/** The same in another thread, for filesystems that may keep the caller waiting. */
+/** The same in another thread, for filesystems that may block. */
 export async function isHoleAsync(
   fd: number,
   offset: number,
@@ -148,7 +147,7 @@ class Seeker {
     this.#sliceStart = performance.now()
   }
 
-  /** Where the next data or hole from `position` begins; past the last data that is `end`. */
+  /** The beginning of the next data or hole from `position` on; `end` behind the last data. */
   async next(position: number, whence: number, end: number): Promise<number> {
     const before = performance.now()
     const inThread = this.#remote || this.#lastTook > SLICE_MS || (this.#politely && whence === SEEK_HOLE)
@@ -165,14 +164,14 @@ class Seeker {
   }
 }
 
-/** Where a look ends that has found nothing, in a file of `size` bytes. */
+/** The result of a look that found nothing, in a file of `size` bytes. */
 function notFound(size: number, errno: number, position: number, whence: number, end: number): number {
   if (errno === ENXIO) {
-    // Nothing but a hole follows, unless the file has become shorter: then there is nothing at all.
+    // Only a hole follows, unless the file has become shorter.
     if (size >= end) return end
     throw new VmapipeError('FAILED', `the file has shrunk to ${size} bytes while it was read`, { offset: position })
   }
-  // A filesystem that cannot tell: all of it is data.
+  // If the filesystem cannot tell, all is data.
   if (errno === EINVAL || errno === EOPNOTSUPP) return whence === SEEK_DATA ? position : end
   throw new VmapipeError('FAILED', `looking for holes failed (errno ${errno})`, { offset: position })
 }

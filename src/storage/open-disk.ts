@@ -1,4 +1,4 @@
-/** Opens a disk by what people call it; see spec.ts. */
+/** Opens a disk by its name (spec.ts). */
 
 import { abortSignal, checkOptions, flag, type Shape } from '../core/options.ts'
 import type { Disk } from './disk.ts'
@@ -9,13 +9,13 @@ import { parseDriveSpec } from './spec.ts'
 
 export interface DiskOptions {
   readOnly?: boolean
-  /** Ends the opening; an NBD connection also afterwards. */
+  /** Aborts the opening, and later an NBD connection. */
   signal?: AbortSignal
 }
 
 const shape = { readOnly: flag, signal: abortSignal } satisfies Shape<DiskOptions>
 
-/** It must exist, and nobody else may be writing to it, as far as the system can tell. */
+/** Opens an existing disk. Throws FAILED if another program writes to it, as far as the system can tell. */
 export async function openDisk(spec: string, options: DiskOptions = {}): Promise<Disk> {
   checkOptions('openDisk', { shape }, options)
   const { readOnly, signal } = options

@@ -1,4 +1,4 @@
-/** Opens a drive by what people call it; see spec.ts. What most runs do without is loaded when it is wanted. */
+/** Opens a drive by its name (spec.ts). Modules that most runs do not need are loaded when they are needed. */
 
 import { stat } from 'node:fs/promises'
 import { abortSignal, bytes, callback, checkOptions, flag, type Shape } from '../core/options.ts'
@@ -8,16 +8,16 @@ import { createRawFile, openDeviceWriter, openRawReader, type SharedReading } fr
 import { parseDriveSpec } from './spec.ts'
 
 export interface OpenOptions {
-  /** Ends the opening, and afterwards all that is in flight. */
+  /** Aborts the opening, and later all that is in flight. */
   signal?: AbortSignal
 }
 
 export type ReaderOptions = OpenOptions & SharedReading
 
 export interface WriterOptions extends OpenOptions, PartialFileOptions {
-  /** Bytes of the drive; what is made gets this size, what exists must have it or more. */
+  /** Bytes of the drive. A new file gets this size; a target that exists must have it or more. */
   size: number
-  /** The user says that a target which exists reads as zeroes already. */
+  /** The user knows that an existing target reads as zeroes already. */
   isZero?: boolean
 }
 

@@ -1,7 +1,7 @@
 /**
- * What stands beside a file while it is written: a file under a temporary name, or a folder of that name for formats that write
- * the file's own name into themselves. It is locked as long as we live (a folder by a file in it), for its owner alone, and
- * gone when we end in any way that lets us do something.
+ * The temporary entry beside a file that is being written: a file under a temporary name, or a folder of that name for formats that
+ * write the file's own name into themselves. It is locked as long as we run (a folder by a file in it). Only its owner may use it. It
+ * is removed when we end, unless we are killed.
  */
 
 import {
@@ -27,18 +27,18 @@ import { partialName, UNLOCKED } from './partial-name.ts'
 
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
-/** Whoever removes left-overs may meet an entry that is not locked yet. */
+/** Attempts to create an entry. Another run that removes abandoned files may remove one that is not locked yet. */
 const ATTEMPTS = 10
 
-/** A filesystem of FUSE or NFS lets go of a file that was open some time after it was closed, and of its folder then. */
+/** Milliseconds that a folder may take to become empty: FUSE and NFS remove a file that was open some time after it was closed. */
 const LETTING_GO_MS = 2000
 
 export class PartialEntry {
   readonly path: string
-  /** Its name: bytes, as folders hold them. */
+  /** The name as bytes. */
   readonly name: Buffer
   readonly place: string
-  /** The file, or the one in the folder that holds the lock. */
+  /** The file that has the lock: the entry itself, or a file in the folder. */
   readonly file: FileHandle
   readonly isFolder: boolean
   #gone = false
@@ -52,7 +52,7 @@ export class PartialEntry {
     removedAtExit(this)
   }
 
-  /** A new one in `folder` for what is to be called `name`. */
+  /** Creates an entry in `folder` for a file that will have the name `name`. */
   static async create(folder: string, name: string, isFolder = false): Promise<PartialEntry> {
     let place = await placeOf(folder)
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -68,24 +68,24 @@ export class PartialEntry {
     throw new VmapipeError('FAILED', 'another program removes what is being written there', { file: folder })
   }
 
-  /** Made, and not locked yet; null if somebody has removed the folder already. For `create` alone. */
+  /** An entry that is not locked yet. For `create` only. */
   static made(path: string, name: Buffer, place: string, file: FileHandle, isFolder: boolean): PartialEntry {
     return new PartialEntry(path, name, place, file, isFolder)
   }
 
-  /** Whether what has the name is still what was made. */
+  /** Whether the entry still has its name. */
   async isInPlace(): Promise<boolean> {
     const there = await lstat(this.#lockPath).catch(() => null)
     return there !== null && isSame(await this.file.stat(), there)
   }
 
-  /** Closes and removes it, unless something else has its name now. Never throws: gives the reason why something is left. */
+  /** Closes and removes the entry, unless something else has its name now. Never throws: returns the reason why something is left. */
   async remove(): Promise<string | null> {
     if (this.#gone) return null
     this.#gone = true
     try {
       const ours = await this.isInPlace().catch(() => true)
-      // Closed first: FUSE and NFS keep a file that is open under another name, in its folder.
+      // The file is closed first. FUSE and NFS keep an open file that is removed, under another name in its folder.
       await this.file.close()
       if (ours) await removeEntry(this.path, this.isFolder)
       return null
@@ -96,15 +96,15 @@ export class PartialEntry {
     }
   }
 
-  /** The same while the file may be in use, such as by a write that never returns. */
+  /** Removes the entry without closing the file, for when a write may never return. */
   async removeUnclosed(): Promise<void> {
     if (await this.isInPlace()) await removeEntry(this.path, this.isFolder)
   }
 
-  /** The same when the process is about to end, and nothing can be waited for. */
+  /** Removes the entry synchronously, when the process ends. */
   removeNow(): void {
     const there = lstatSync(this.#lockPath, { throwIfNoEntry: false })
-    // Closed already if it is just being removed.
+    // The file is closed already if `remove` is running.
     const isOpen = this.file.fd >= 0
     if (there === undefined || (isOpen && !isSame(fstatSync(this.file.fd), there))) return
     if (this.isFolder) {
@@ -130,7 +130,7 @@ async function make(path: string, name: Buffer, place: string, isFolder: boolean
     const file = await openNew(isFolder ? join(path, lockName(name)) : path)
     return PartialEntry.made(path, name, place, file, isFolder)
   } catch (error) {
-    // An empty folder is taken for one that was left.
+    // Another run has taken the empty folder for an abandoned one and removed it.
     if (isFolder && (error as NodeJS.ErrnoException).code === 'ENOENT') return null
     if (isFolder) await rmdir(path).catch(() => {})
     throw error
@@ -138,8 +138,8 @@ async function make(path: string, name: Buffer, place: string, isFolder: boolean
 }
 
 /**
- * A new file for its owner alone, to read and write, whatever the umask takes away. O_EXCL: neither somebody else's file nor
- * a planted symbolic link is opened. Some filesystems, as FAT, have the permissions that they were mounted with.
+ * Creates a file that only its owner may read and write, whatever the umask is. With O_EXCL neither another user's file nor a planted
+ * symbolic link is opened. Some filesystems, such as FAT, keep the permissions that they were mounted with.
  */
 export async function openNew(path: string): Promise<FileHandle> {
   const file = await open(path, NEW_FILE, 0o600)
@@ -148,7 +148,7 @@ export async function openNew(path: string): Promise<FileHandle> {
   return file
 }
 
-/** The file that holds the lock in a folder of this temporary name. No image is called so. */
+/** The name of the lock file in a folder of this temporary name. No image has such a name. */
 export function lockName(name: Buffer): string {
   return name.toString('latin1').replace(/^.*\.([^.]+)\.partial$/s, '$1.lock')
 }
@@ -162,8 +162,8 @@ export function within(folder: string | Buffer, name: Buffer): Buffer {
 }
 
 /**
- * Removes the file, or the folder with the files in it, its lock last; never what is in a folder therein. Something that is
- * gone already is no error.
+ * Removes the file, or the folder with the files in it, the lock file last. Never removes folders in the folder. Files that are gone
+ * already are no error.
  */
 export async function removeEntry(path: string | Buffer, isFolder: boolean): Promise<void> {
   if (!isFolder) return unlinkIfThere(path)
@@ -181,7 +181,7 @@ export async function removeEntry(path: string | Buffer, isFolder: boolean): Pro
   }
 }
 
-/** The files in it. With `butLock` all but the one with the lock, otherwise that one last. */
+/** Removes the files of a folder, and the lock file last, or not at all with `butLock`. */
 export async function removeContent(path: string | Buffer, butLock = false): Promise<void> {
   const lock = Buffer.from(lockName(Buffer.from(basename(path.toString('latin1')), 'latin1')))
   const folder = await open(path, FOLDER_ITSELF)
@@ -195,10 +195,10 @@ export async function removeContent(path: string | Buffer, butLock = false): Pro
   }
 }
 
-/** Not what somebody who may write to the folder around it has linked to in its place. */
+/** Opens a folder, but not a symbolic link that another user has put in its place. */
 const FOLDER_ITSELF = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 
-/** A path to the folder that is open, whatever has its name by now; null on a system without such paths. */
+/** A path to the open folder, which is right even if something else has its name now. Null on systems without such paths. */
 function insideOf(fd: number): string | null {
   const path = `/proc/self/fd/${fd}`
   return existsSync(path) ? path : null
@@ -223,7 +223,7 @@ function keptAtExit(entry: PartialEntry): void {
   if (ours.delete(entry) && ours.size === 0) process.off('exit', removeOurs)
 }
 
-/** Whatever is the matter with one, the others are removed. */
+/** Removes all entries of ours. If one cannot be removed, the others still are. */
 function removeOurs(): void {
   for (const entry of ours.keys()) {
     try {
@@ -238,6 +238,6 @@ function sayLeft(path: string, why: string): void {
   try {
     writeSync(2, `vmapipe: '${path}' is left: ${why}; the next run there removes it\n`)
   } catch {
-    // Nobody hears it.
+    // Standard error is closed.
   }
 }

@@ -1,7 +1,7 @@
 /**
- * A file that gets its name only when it is complete: whatever ends us in the middle, nothing half-written stands under
- * it. Until then it has a temporary name beside the final one (see partial-name.ts). That is the file, or a folder with
- * the file in it under its final name, for formats that write their own name into themselves.
+ * A file that gets its final name only when it is complete. So however we end, no incomplete file has that name. Until then it has a
+ * temporary name beside the final one (partial-name.ts). Formats that write their own name into themselves have a folder of the
+ * temporary name, with the file in it under its final name.
  */
 
 import type { Stats } from 'node:fs'
@@ -19,11 +19,11 @@ import { isSame, openNew, PartialEntry } from './partial-entry.ts'
 import { renameOver, renameToNew } from './rename-file.ts'
 
 export interface PartialFileOptions {
-  /** A file that has the final name is replaced. */
+  /** Replaces a file that has the final name. */
   force?: boolean
-  /** Permissions of the file when it gets its name; its owner's alone unless given, and until then. */
+  /** Permissions of the file under its final name. By default, and until then, only its owner may use it. */
   mode?: number | undefined
-  /** Told of what an earlier run left behind. */
+  /** Called with messages about files that earlier runs have left. */
   warn?: (message: string) => void
 }
 
@@ -32,13 +32,13 @@ interface PartialFileForm {
   inFolder?: boolean
 }
 
-/** What this process is writing: folders by device and inode, and the name therein. */
+/** The files that this process is writing: device and inode of the folder, and the name in it. */
 const written = new Set<string>()
 
 export class PartialFile {
-  /** The file's path for the time being. */
+  /** The temporary path of the file. */
   readonly path: string
-  /** Closed once the file has its name. */
+  /** Closed when the file gets its final name. */
   readonly handle: FileHandle
   readonly #target: string
   readonly #identity: string
@@ -65,7 +65,7 @@ export class PartialFile {
     this.#warn = options.warn ?? (() => {})
   }
 
-  /** Throws FAILED if the file exists and is not to be replaced, USAGE if it cannot be meant. */
+  /** Throws FAILED if the file exists and must not be replaced, USAGE if the target is not for files. */
   static async create(
     target: string,
     options: PartialFileOptions = {},
@@ -105,7 +105,7 @@ export class PartialFile {
       await this.handle.sync()
       await this.#setMode()
       const path = await this.#renameOver(suffix)
-      // It is there: if its old name stays too, that is no failure.
+      // The file has its final name. It is no failure if the temporary name stays too.
       await this.close()
       await syncFolder(dirname(path), path)
       return path
@@ -125,7 +125,7 @@ export class PartialFile {
     if (left !== null) this.#warn(`'${this.#entry.path}' is left: ${left}; the next run there removes it`)
   }
 
-  /** What somebody put into the file's place meanwhile is not what was written. */
+  /** Throws FAILED if the temporary name does not lead to the file any more. */
   async #checkInPlace(): Promise<void> {
     const there = await lookAt(this.path)
     if (there !== null && isSame(await this.handle.stat(), there)) return
@@ -164,8 +164,8 @@ export class PartialFile {
 }
 
 /**
- * Throws unless the target may be written: before anything is, and once more when the file is about to get its name. Whatever
- * else forbids to replace a file that is there belongs here.
+ * Throws if the target must not be written or replaced. To be called before anything is written, and again before the file gets its
+ * final name. All reasons that forbid to replace a file are checked here.
  */
 export async function refuseToReplace(file: string, force: boolean): Promise<void> {
   const existing = await lookAt(file)
@@ -182,7 +182,7 @@ export async function refuseToReplace(file: string, force: boolean): Promise<voi
   await (await holdUnused(file))?.close()
 }
 
-/** Gives the file the other's name. A guest may have started on the other since it was looked at; none starts on it meanwhile. */
+/** Renames the file over another one, unless that is in use. A guest may have started on it since the first check; none can start meanwhile. */
 export async function replaceUnused(from: string, to: string): Promise<void> {
   const old = await holdUnused(to)
   try {

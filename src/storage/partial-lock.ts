@@ -1,10 +1,11 @@
 /**
- * The sign of life of a run that writes a file: an exclusive flock(2) on it. The kernel drops the lock with the process, however
- * that ends, and it holds across containers and PID namespaces, in which process numbers and host names mean nothing.
+ * An exclusive flock(2) on a file that is being written shows that its run is alive. The kernel drops the lock when the process ends,
+ * however it ends. The lock is also seen from other containers and PID namespaces, in which process numbers and host names mean
+ * nothing.
  *
- * Who sees such a lock depends on the filesystem, and a name of a partial file says which it is (partial-name.ts). On a disk
- * of this machine everybody does. On FUSE, NFS and others a lock may be known to one mount alone: only this mount, until the
- * system restarts, tells by it that a run is dead.
+ * The filesystem decides which processes see the lock, and the name of a partial file tells it (PLACE, partial-name.ts). On a disk of
+ * this machine all do. On FUSE, NFS and others perhaps only those of one mount. There a lock is trusted only by runs of the same
+ * mount, until the system restarts.
  */
 
 import { once } from 'node:events'
@@ -14,7 +15,7 @@ import { findProgram, spawnTied } from '../system/child.ts'
 import { EAGAIN, fileCalls } from '../system/file-calls.ts'
 import { SHARED, UNLOCKED } from './partial-name.ts'
 
-/** statfs(2), "f_type" of filesystems on disks (and in the memory) of this machine alone. */
+/** Filesystems that are on disks or in the memory of this machine: "f_type" of statfs(2). */
 export const LOCAL_FILESYSTEMS: Record<string, number> = {
   ext4: 0xef53,
   xfs: 0x58465342,
@@ -26,16 +27,16 @@ export const LOCAL_FILESYSTEMS: Record<string, number> = {
   zfs: 0x2fc12fc1,
   bcachefs: 0xca451a4e,
   ntfs3: 0x7366746e,
-  // What the system of a container is on.
+  // The root of most containers.
   overlay: 0x794c7630,
 }
 
 const local = new Set(Object.values(LOCAL_FILESYSTEMS))
 
-/** `busy` if another run has the lock, `none` if there are no locks here. */
+/** `busy`: another run has the lock. `none`: this filesystem has no locks. */
 type LockOutcome = 'held' | 'busy' | 'none'
 
-/** Locks the open file until it is closed. */
+/** Locks the open file. The lock ends when the file is closed. */
 export async function lockFile(file: FileHandle): Promise<LockOutcome> {
   const calls = fileCalls()
   if (calls === null) return lockByProgram(file)
@@ -44,7 +45,7 @@ export async function lockFile(file: FileHandle): Promise<LockOutcome> {
   return outcome === -EAGAIN ? 'busy' : 'none'
 }
 
-/** flock(1) locks the open file that it is given, and the lock stays with that file when the program has ended. */
+/** The fallback without system calls: flock(1) locks the open file that it inherits, which stays locked after the program has ended. */
 async function lockByProgram(file: FileHandle): Promise<LockOutcome> {
   const program = findProgram('flock')
   if (program === undefined) return 'none'
@@ -54,7 +55,7 @@ async function lockByProgram(file: FileHandle): Promise<LockOutcome> {
   return code === 1 ? 'busy' : 'none'
 }
 
-/** PLACE of files in this folder. */
+/** The PLACE of files in this folder (partial-name.ts). */
 export async function placeOf(folder: string): Promise<string> {
   if (process.platform !== 'linux') return UNLOCKED
   const { type } = await statfs(folder)

@@ -1,6 +1,6 @@
 /**
- * A qemu-nbd that serves one image to us alone: on a socket in a private folder that is gone as soon as we are
- * connected, so that nobody else connects and nothing is left behind. It ends with its only client, and with us.
+ * A qemu-nbd that serves one image to us only. Its socket is in a private folder that is removed as soon as we are connected. So
+ * nobody else can connect, and nothing is left behind. It ends when we disconnect, and when we end.
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -18,18 +18,18 @@ import type { ImageFormat } from './spec.ts'
 
 interface QemuNbdOptions {
   writable?: boolean
-  /** Read although somebody else has it open for writing. */
+  /** Reads the image although another program has it open for writing. */
   forceShare?: boolean | undefined
-  /** One that ends before its time is started anew, and what was asked meanwhile waits for it. */
+  /** If the server ends early, a new one is started, and requests wait for it. */
   lasting?: boolean
   signal?: AbortSignal | undefined
 }
 
-/** How long a start may take; 30 ms are usual, an image on a slow disk takes more. */
+/** Milliseconds that a start may take. 30 ms are usual; an image on a slow disk takes more. */
 const START_MS = 30_000
-/** How long an end may take before it is made to end. */
+/** Milliseconds that the server may take to end before it is killed. */
 const END_MS = 5_000
-/** What of its messages is kept. */
+/** Characters of its messages that are kept: the last ones. */
 const MAX_SAID = 4096
 
 export class QemuNbd {
@@ -48,14 +48,14 @@ export class QemuNbd {
     return new QemuNbd(client, launcher)
   }
 
-  /** Lets it write what it still holds and waits for its end. */
+  /** Disconnects, and waits until the server has written all and ended. */
   async finish(): Promise<void> {
     const isAway = this.client.upstream?.status.connected === false
     await this.client.close()
     await (isAway ? this.#launcher.server?.kill() : this.#launcher.server?.finished())
   }
 
-  /** Ends it at once; what was written and not flushed may be lost. */
+  /** Ends the server at once. Writes that were not flushed may be lost. */
   async close(): Promise<void> {
     await this.client.close()
     await this.#launcher.server?.kill()
@@ -64,7 +64,7 @@ export class QemuNbd {
 
 /** Starts servers of one image, one after the other. */
 class Launcher {
-  /** The one that was started last. */
+  /** The server that was started last. */
   server: ServerProcess | null = null
   readonly #format: ImageFormat
   readonly #path: string
@@ -79,7 +79,7 @@ class Launcher {
   async launch({ signal }: ConnectionOptions) {
     const program = requireProgram('qemu-nbd')
     if (this.server !== null) {
-      // One that hangs still has the image's lock.
+      // A server that hangs still has the lock of the image.
       await this.server.kill()
       if (this.#options.writable && NEEDS_REPAIR.includes(this.#format)) await this.#repair()
     }
@@ -99,7 +99,7 @@ class Launcher {
     }
   }
 
-  /** As far as that goes: how far shows when it is opened. */
+  /** Tries to repair the image. Whether that worked shows when it is opened. */
   async #repair(): Promise<void> {
     await runTool('qemu-img', ['check', '-q', '-r', 'all', '-f', this.#format, '--', fileName(this.#path)]).catch(
       () => {},
@@ -107,7 +107,7 @@ class Launcher {
   }
 }
 
-/** Formats that QEMU opens for writing only when they were closed well, or repaired. All others it repairs as it opens them. */
+/** Formats that QEMU opens for writing only if they were closed in order, or repaired. It repairs all others when it opens them. */
 const NEEDS_REPAIR: readonly ImageFormat[] = ['parallels']
 
 /** A path that is never taken for a protocol ("nbd:...") or a JSON description of an image. */
@@ -123,7 +123,7 @@ function imageOptions(format: ImageFormat, path: string, { writable, forceShare 
   return [mode, '--image-opts', '--', shared]
 }
 
-/** What QEMU says of its image locks, in our words; null if it says something else. It may be about an image behind this one. */
+/** Our own error for QEMU's error about an image lock; null for other errors. The lock may be on an image behind this one. */
 async function lockedImage(error: unknown, path: string, use: ImageUse): Promise<VmapipeError | null> {
   const { message } = error as Error
   if (!/Failed to get .*lock/.test(message)) return null
@@ -133,7 +133,7 @@ async function lockedImage(error: unknown, path: string, use: ImageUse): Promise
   return stats === null ? null : imageInUse(stats, other, use)
 }
 
-/** The path of a QEMU program, or an error that says how to get it. */
+/** The path of a QEMU program. Throws FAILED if it is not installed, and says how to install it. */
 export function requireProgram(name: 'qemu-nbd' | 'qemu-img'): string {
   const program = findProgram(name)
   if (program !== undefined) return program
@@ -148,8 +148,8 @@ class ServerProcess {
   #said = ''
 
   constructor(program: string, args: readonly string[]) {
-    // In a process group of its own: a Ctrl-C is for us to act on, in our order.
-    // While qemu-nbd starts it forgets a TERM; what it writes when we are gone is not published.
+    // Has a process group of its own, so that Ctrl-C does not end it before we are ready.
+    // KILL, because qemu-nbd ignores a TERM while it starts. What it writes after our end is never published.
     this.#child = spawnTied(program, args, {
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
@@ -167,7 +167,7 @@ class ServerProcess {
     })
   }
 
-  /** Connects as soon as the socket is there. It comes before the image is opened, which may fail then. */
+  /** Connects as soon as the socket exists. The server makes it before it opens the image, which may fail then. */
   async connect(socketPath: string, name: string, signal?: AbortSignal): ReturnType<typeof openExport> {
     const deadline = performance.now() + START_MS
     for (;;) {
@@ -177,7 +177,7 @@ class ServerProcess {
           return await openExport({ socketPath, exportName: '' }, { name, signal, connectTimeout: START_MS })
         } catch (error) {
           if (signal?.aborted) throw error
-          // Between bind and listen of the server nobody is let in; that is over in a moment.
+          // Between its bind and listen the server refuses connections for a moment.
           const refused = isRefused(error)
           if (await this.#within(refused ? 3 : 500)) throw this.#failure('qemu-nbd cannot serve the image')
           if (!refused) throw error
@@ -191,7 +191,7 @@ class ServerProcess {
     }
   }
 
-  /** Waits for the end that follows the last client's, and looks whether it was a good one. */
+  /** Waits until the server ends after its last client. Throws FAILED if it fails, or does not end. */
   async finished(): Promise<void> {
     if (!(await this.#within(START_MS))) throw this.#failure('qemu-nbd does not end')
     if (this.#child.exitCode !== 0) throw this.#failure('qemu-nbd failed')
@@ -226,7 +226,7 @@ class ServerProcess {
   }
 }
 
-/** Runs a QEMU program to its end; an error says what it said. */
+/** Runs a QEMU program. Throws FAILED with its messages if it fails. */
 export async function runTool(name: 'qemu-img', args: readonly string[], signal?: AbortSignal): Promise<void> {
   const child = spawnTied(requireProgram(name), args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, signal })
   let said = ''

@@ -1,6 +1,6 @@
 /**
- * Giving a file its final name, in the same filesystem, in one step: nothing half-made ever has that name, whenever we end.
- * If the step is said to have failed, the file under the name decides: the answer may have been lost on its way, as NFS does.
+ * Gives a file its final name in one step, within a filesystem. So whenever we end, no incomplete file has that name. If the system
+ * reports a failure, we look whether the file has the name: NFS may lose the answer of a rename that was done.
  */
 
 import type { Stats } from 'node:fs'
@@ -10,14 +10,14 @@ import { pathOf } from '../core/byte-text.ts'
 import { fileCalls } from '../system/file-calls.ts'
 import { isSame } from './partial-entry.ts'
 
-/** What a filesystem without hard links says, or one of which the file has too many. */
+/** Errors of link(2) on filesystems without hard links, or if the file has too many. */
 const WITHOUT_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EINVAL'])
-/** What one says that cannot rename without replacing. */
+/** Errors of renameat2(2) on filesystems that cannot rename without replacing. */
 const WITHOUT_NOREPLACE = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
 /**
- * A new name: it replaces nothing, not even a file that appeared a moment ago, but fails with EEXIST. A hard link, so that the file
- * may still have its old name too; if there are none, a rename.
+ * Gives the file a name that no file has. Fails with EEXIST if one has it, even one that has just appeared. Makes a hard link, so the
+ * file may keep its old name too. Without hard links, renames the file.
  */
 export async function renameToNew(from: string, to: string): Promise<void> {
   const file = await lstat(from)
@@ -28,7 +28,7 @@ export async function renameToNew(from: string, to: string): Promise<void> {
   })
 }
 
-/** The name of whatever has it now. */
+/** Renames the file, and replaces a file that has the name. */
 export async function renameOver(from: string, to: string): Promise<void> {
   const file = await lstat(from)
   await rename(from, pathOf(to)).catch(async (error) => {
@@ -36,7 +36,7 @@ export async function renameOver(from: string, to: string): Promise<void> {
   })
 }
 
-/** If neither the system nor the filesystem can do that, a file that appears in this very moment is replaced. */
+/** Renames without replacing. If the system or the filesystem cannot do that, a file that appears at this moment is replaced. */
 async function renameNew(from: string, to: string, file: Stats): Promise<void> {
   const outcome = to.isWellFormed() ? await fileCalls()?.renameNew(from, to) : undefined
   if (outcome === 0 || (await isFile(to, file))) return

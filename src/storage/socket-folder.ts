@@ -1,4 +1,4 @@
-/** A folder for sockets of a moment, for this user alone: among the temporary files, and gone with us, or with the next run. */
+/** A folder for short-lived sockets, among the temporary files, for this user only. It is removed when we end, or by the next run. */
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { PartialEntry } from './partial-entry.ts'
 
 const NAME = 'vmapipe'
 
-/** A socket's path has 107 bytes at most; the folder's own name has 51, and a socket in it up to 5 with its slash. */
+/** The longest TMPDIR that is used: a socket's path has at most 107 bytes, of which the folder takes 51, and a socket with its slash 5. */
 const MAX_TMPDIR = 50
 
 export async function socketFolder(): Promise<PartialEntry> {

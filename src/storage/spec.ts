@@ -1,18 +1,18 @@
 /**
- * How people name a drive:
+ * Parses how a drive is named:
  *
  *   PATH, raw:PATH               a raw image file or a block device
  *   qcow2:PATH, vmdk:PATH, ...   an image of this format
  *   nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH
  *
- * Formats are said, never guessed: a guest can write any format's magic into its raw disk, and with it the name of any
+ * The format is named, never guessed. For a guest can write the magic of any format into its raw disk, and with it the name of any
  * file of the host.
  */
 
 import { VmapipeError } from '../core/errors.ts'
 import { type NbdAddress, parseNbdUri } from '../protocol/nbd/uri.ts'
 
-/** Formats that go through qemu-nbd, by its own names. */
+/** Formats that a qemu-nbd serves, by its names. */
 export const IMAGE_FORMATS = ['qcow2', 'qcow', 'qed', 'vmdk', 'vdi', 'vhdx', 'vpc', 'parallels'] as const
 export type ImageFormat = (typeof IMAGE_FORMATS)[number]
 
@@ -32,7 +32,7 @@ export function parseDriveSpec(text: string): DriveSpec {
   if (rest.startsWith('//')) {
     throw new VmapipeError('USAGE', `no such kind of drive: ${scheme}`, { hint: 'nbd:// and nbd+unix:// are known' })
   }
-  // A colon in a file's name, "vm:1.raw": not a kind of drive that we know, so it is a path.
+  // The name of a file may have a colon: "vm:1.raw".
   return { kind: 'raw', path: text }
 }
 

@@ -1,13 +1,13 @@
-/** Makes ranges of files and block devices read as zeroes, without writing or allocating them where that is possible. */
+/** Makes ranges of files and block devices read as zeroes, without writing or allocating them if possible. */
 
 import type { FileHandle } from 'node:fs/promises'
 import { EIO, PUNCH_HOLE, type Syscalls, syscalls, ZERO_RANGE } from '../system/syscalls.ts'
 import { writeAll } from '../system/write-all.ts'
 
-/** Devices zero whole logical blocks, of at most a page. */
+/** Devices zero whole logical blocks, which have at most a page (4 KiB). */
 const ALIGNMENT = 4096
 
-/** One call at most: a device may take its time over it, and an abort should not wait for a terabyte. */
+/** The most bytes of one call (1 GiB): a device may be slow, and an abort waits for the end of a call. */
 const MAX_PIECE = 2 ** 30
 
 const ZEROES = Buffer.alloc(2 ** 20)
@@ -17,11 +17,11 @@ type ZeroCalls = Pick<Syscalls, 'fallocate' | 'blkZeroOut'>
 interface ZeroingOptions {
   /** The range stays allocated. */
   noHole?: boolean
-  /** ENOTSUP, and nothing changed, where it would take as long as writing. */
+  /** Fails with ENOTSUP and changes nothing if it would take as long as writing. */
   fast?: boolean
 }
 
-/** Zeroes what lies within the file or device. A file keeps its size. */
+/** Zeroes a range within the file or device. A file keeps its size. */
 export async function zeroRange(
   file: FileHandle,
   isDevice: boolean,
@@ -44,7 +44,7 @@ export async function zeroRange(
   await writeZeroes(file, position, offset + length)
 }
 
-/** Gives the space of the range back where that is possible; what is read there is then undefined. */
+/** Gives the space of the range back, if possible. What is read there afterwards is undefined. */
 export async function discardRange(file: FileHandle, offset: number, length: number): Promise<void> {
   const { from, to } = wholeBlocks(offset, length)
   const calls = syscalls()
@@ -55,14 +55,14 @@ export async function discardRange(file: FileHandle, offset: number, length: num
   }
 }
 
-/** The blocks that lie within the range entirely; `from` is `to` where none does. */
+/** The whole blocks within the range. If there are none, `from` is `to`. */
 function wholeBlocks(offset: number, length: number): { from: number; to: number } {
   const end = offset + length
   const from = Math.min(Math.ceil(offset / ALIGNMENT) * ALIGNMENT, end)
   return { from, to: Math.max(Math.floor(end / ALIGNMENT) * ALIGNMENT, from) }
 }
 
-/** False where neither the filesystem nor the device can do it. Without a hole a device may take its time. */
+/** Returns false if neither the filesystem nor the device can do it. A device may be slow without a hole. */
 async function zeroPiece(
   calls: ZeroCalls,
   fd: number,

@@ -1,9 +1,9 @@
 /**
- * Flushes of one disk, one at a time. Who asks while one runs gets the next, together with all others that ask
- * meanwhile: what they want durable may have been written after the running one began.
+ * Runs the flushes of one disk, one at a time. Callers that come while a flush runs share the next one, because their data may have
+ * been written after the running one began.
  *
- * The kernel tells of a failed write-back once and then forgets the data: a second fdatasync would succeed over a hole.
- * So a flush that has failed fails for ever, unless it is known to have lost nothing.
+ * The kernel reports a failed write-back once, and then forgets the data: a second fdatasync would succeed although data is lost. So
+ * after a failure all flushes fail, unless the error is known to have lost nothing.
  */
 export class FlushGate {
   readonly #sync: () => Promise<void>
@@ -26,7 +26,7 @@ export class FlushGate {
     return this.#next
   }
 
-  /** What was written may be lost: no flush succeeds any more. */
+  /** Makes all later flushes fail, because data may be lost. */
   fail(error: unknown): void {
     this.#failure ??= { error }
   }

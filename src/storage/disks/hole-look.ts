@@ -1,15 +1,15 @@
 /**
- * Looks for holes of a file that a guest writes to at the same time: in the calling thread if that takes a microsecond, in
- * another one if the kernel may keep the caller waiting.
+ * Looks for holes of a file that a guest writes to at the same time. It does so in the calling thread if that takes a microsecond, and
+ * in another one if the kernel may block the caller.
  */
 
 import { isHole, isHoleAsync } from '../holes.ts'
 
-/** A call that takes so many milliseconds has waited for something: for the next second others look in another thread. */
+/** If a call takes 2 ms or more, it was blocked. For the next second, looks then go to another thread. */
 const LONG_MS = 2
 const SHUNNED_MS = 1000
 
-/** Zeroes and trims of all disks that are carried out at once: each keeps a thread of libuv's pool busy, and reads need some too. */
+/** The most zeroes and trims of all disks at once. Each takes a thread of libuv's pool, which has four by default, and reads need one. */
 const MOST_ZEROING = 3
 let zeroing = 0
 const queue: (() => void)[] = []
@@ -20,13 +20,13 @@ export class HoleLook {
   #zeroing = 0
   #shunnedUntil = 0
 
-  /** `isRemote`: the kernel has to ask a server or another process. */
+  /** `isRemote`: the kernel must ask a server or another process. */
   constructor(fd: number, isRemote: boolean) {
     this.#fd = fd
     this.#isRemote = isRemote
   }
 
-  /** Zeroes are written or space is given back, when it is its turn: the kernel keeps other calls for the file waiting then. */
+  /** Runs a zero or trim when it is its turn. Meanwhile the kernel may block other calls for the file. */
   async duringZeroing<T>(work: () => Promise<T>): Promise<T> {
     if (zeroing >= MOST_ZEROING) await new Promise<void>((go) => queue.push(go))
     else zeroing++

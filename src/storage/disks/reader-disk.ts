@@ -1,4 +1,4 @@
-/** A drive that is only read, such as one inside an archive, as a disk that nobody can write to. */
+/** A read-only disk of a drive reader, such as a drive of an archive. */
 
 import type { Disk, Done } from '../disk.ts'
 import type { DriveExtent, DriveReader } from '../drive.ts'

@@ -1,4 +1,4 @@
-/** Whole buffers read or written in libuv's pool. The callbacks of node:fs cost half of what a FileHandle's promises do. */
+/** Reads or writes whole buffers in libuv's pool. The callbacks of node:fs take half the time of a FileHandle's promises. */
 
 /** `read` or `write` of node:fs. */
 export type Transfer = (
@@ -10,7 +10,7 @@ export type Transfer = (
   done: (error: NodeJS.ErrnoException | null, count: number) => void,
 ) => void
 
-/** What stopped a transfer, and the position in the file where it did. */
+/** The error that stopped a transfer, and the position in the file. */
 export class TransferError extends Error {
   readonly position: number
 
@@ -20,7 +20,7 @@ export class TransferError extends Error {
   }
 }
 
-/** Transfers what follows the first `done` bytes of the buffer, whose first byte belongs at `offset` of the file. */
+/** Transfers the buffer except for its first `done` bytes. The first byte of the buffer belongs at `offset` of the file. */
 export function transferRest(
   call: Transfer,
   fd: number,

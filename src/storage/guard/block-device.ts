@@ -1,6 +1,6 @@
 /**
- * Block devices to write to. One that something uses is never written: the kernel refuses it to O_EXCL, and image locks are
- * looked at. One that holds anything is written only if that is wanted.
+ * Opens block devices to write to. A device that is in use is never written: the kernel refuses it with O_EXCL, and image locks are
+ * checked. A device with any content is written only with `force`.
  */
 
 import { constants, type Stats } from 'node:fs'
@@ -13,11 +13,11 @@ import { splitDevice } from './lock-holders.ts'
 import { findContent } from './signatures.ts'
 
 export interface DeviceOptions {
-  /** What is on the device may be overwritten. One that is in use never is. */
+  /** Overwrites a device that has content. A device that is in use is never overwritten. */
   force?: boolean | undefined
 }
 
-/** Open for reading and writing, and locked until it is closed. Throws FAILED if it is in use, or holds something. */
+/** Opens a device to read and write, and locks it until it is closed. Throws FAILED if it is in use, or not empty. */
 export async function openDevice(
   path: string,
   { force = false }: DeviceOptions = {},
@@ -36,7 +36,7 @@ export async function openDevice(
   }
 }
 
-/** A file or a device to write to. Linux takes O_EXCL without O_CREAT on a device as: not while anything else claims it. */
+/** Opens a file or device to write to. For a device, O_EXCL without O_CREAT means: not while anything else claims it (Linux). */
 export async function openUnused(path: string): Promise<{ file: FileHandle; stats: Stats }> {
   try {
     return await openRaw(path, constants.O_RDWR | constants.O_EXCL)
@@ -68,7 +68,7 @@ function inUse(file: string, by: string): VmapipeError {
   })
 }
 
-/** What uses the device or a partition of it, as far as sysfs and proc tell. */
+/** Says what uses the device or a partition of it, as far as sysfs and proc tell. */
 async function usersOf(path: string): Promise<string | null> {
   const stats = await stat(path).catch(() => null)
   if (!stats?.isBlockDevice()) return null
@@ -92,13 +92,13 @@ function folderOf(stats: Stats): string {
   return `/sys/dev/block/${splitDevice(stats.rdev).join(':')}`
 }
 
-/** "8:0", of the device and of its partitions. */
+/** The numbers of the device and its partitions, such as "8:0". */
 async function numbersOf(folder: string): Promise<Set<string>> {
   const folders = [folder, ...(await partitionsOf(folder))]
   return new Set((await Promise.all(folders.map((one) => linesOf(`${one}/dev`)))).map(([first]) => first))
 }
 
-/** Names of the volumes (dm) and arrays (md) that stand on the device or on a partition of it. */
+/** The names of volumes (dm) and arrays (md) on the device or on a partition of it. */
 async function holdersOfDevice(folder: string): Promise<string[]> {
   const folders = [folder, ...(await partitionsOf(folder))]
   const names = await Promise.all(folders.map((one) => readdir(`${one}/holders`).catch(() => [])))

@@ -1,7 +1,7 @@
 /**
- * NBD exports that a process of ours writes to. NBD has no locks, so a process says it by a name among the abstract sockets
- * of Linux, which is free again when the process ends, however that is. Somebody else may take such a name to annoy: only a
- * process of this user or of root counts.
+ * Tells which NBD exports a process of ours writes to. NBD has no locks. So the process takes a name among the abstract sockets of
+ * Linux, which is free again when the process ends, however it ends. Another user could take such a name to disturb us, so only
+ * processes of this user and of root count.
  */
 
 import { createHash } from 'node:crypto'
@@ -13,7 +13,7 @@ import { formatNbdAddress, type NbdAddress } from '../../protocol/nbd/uri.ts'
 import { describeProcess } from './lock-holders.ts'
 import { exportIdentities } from './same-disk.ts'
 
-/** Until what this returns is called, the export is in use. Throws FAILED if it is already. */
+/** Marks the export as in use, until the returned function is called. Throws FAILED if it is in use already. */
 export async function holdExport(address: NbdAddress): Promise<() => void> {
   const held: Server[] = []
   const release = () => held.splice(0).forEach((server) => void server.close())
@@ -42,7 +42,7 @@ async function namesOf(address: NbdAddress): Promise<string[]> {
   )
 }
 
-/** Null if somebody has the name, or there are no such sockets here. */
+/** Takes the name. Null if another process has it, or if this system has no such sockets. */
 async function listen(name: string): Promise<Server | null> {
   const server = createServer((socket) => socket.destroy()).unref()
   try {
@@ -63,10 +63,10 @@ async function refuseIfHeld(name: string, address: NbdAddress): Promise<void> {
   })
 }
 
-/** The number of the process that has the name; null if none has that counts. */
+/** The number of the process that has the name; null if no process that counts has it. */
 async function holderOf(name: string): Promise<string | null> {
   const lines = (await readFile('/proc/net/unix', 'utf8').catch(() => '')).split('\n')
-  // "Num RefCount Protocol Flags Type St Inode Path"
+  // The columns are "Num RefCount Protocol Flags Type St Inode Path".
   const inode = lines
     .find((line) => line.endsWith(` @${name}`))
     ?.trim()

@@ -1,7 +1,7 @@
 /**
- * Locks of disk images, QEMU's and ours: the same bytes that QEMU locks, by "Image locking" of its documentation. Byte
- * 100 + n is held by whoever does n, byte 200 + n by whoever forbids others to do n. A lock belongs to the open file and
- * ends with it. So nobody reads what a guest writes to, and no guest starts on what is read or written here.
+ * Locks of disk images, QEMU's and ours: we lock the same bytes as QEMU ("Image locking" of its documentation). A process that does n
+ * locks byte 100 + n, and one that forbids others to do n locks byte 200 + n. A lock belongs to the open file and ends with it. So we
+ * do not read an image that a guest writes to, and no guest starts on an image that we read or write.
  */
 
 import { constants, type Stats } from 'node:fs'
@@ -15,23 +15,23 @@ import { backingFile, loopDevicesOf } from './loop-devices.ts'
 const DOES = 100
 const FORBIDS = 200
 
-/** QEMU's permissions, of which these count here. */
+/** The permissions of QEMU that count here. */
 const CONSISTENT_READ = 0
 const WRITE = 1
 const RESIZE = 3
 const ALL = [0, 1, 2, 3]
 
-/** `overwrite`: what is there is lost, so that readers count that would bear a writer. */
+/** `overwrite`: the content is lost, so it is also forbidden by readers that would allow a writer. */
 export type ImageUse = 'read' | 'write' | 'overwrite'
 
 /**
- * From now on, and until the file is closed, the image is known to be read or written. Throws FAILED if somebody else's
- * use of it forbids that. If the system or the filesystem has no such locks, none is taken.
+ * Locks the image for reading or writing, until the file is closed. Throws FAILED if another program uses it in a way that forbids
+ * this. Does nothing if the system or the filesystem has no such locks.
  */
 export async function lockImage(file: FileHandle, path: string, use: ImageUse): Promise<void> {
   const calls = syscalls()
   const stats = await file.stat()
-  // The look before spares a guest that has the image our locks: they could get in the way of its own.
+  // Checks first, so that our locks do not disturb a guest that has the image.
   const outcome =
     calls === null ? 'unknown' : isForbidden(calls, file.fd, use) ? 'forbidden' : lock(calls, file.fd, use)
   if (outcome === 'forbidden' || (outcome === 'unknown' && isLockedBySomebody(stats, opposing(use)))) {
@@ -41,15 +41,15 @@ export async function lockImage(file: FileHandle, path: string, use: ImageUse): 
 }
 
 /**
- * Of a file that is about to be replaced or removed: throws FAILED if it is in use as an image, for reading too (it may be the base of
- * a guest's image). Until the handle is closed no guest starts on it. Null if there is no such file.
+ * Locks a file that is about to be replaced or removed. Throws FAILED if it is in use as an image, even if only for reading: it may be
+ * the base of a guest's image. No guest starts on it until the handle is closed. Null if there is no such file.
  */
 export async function holdUnused(path: string): Promise<FileHandle | null> {
   const stats = await stat(pathOf(path)).catch(() => null)
   if (!stats?.isFile()) return null
   const file = await open(pathOf(path), constants.O_RDONLY | constants.O_NONBLOCK).catch(() => null)
   if (file === null) {
-    // One that this user may not read.
+    // This user may not read it.
     if (isLockedBySomebody(stats, opposing('overwrite'))) throw await imageInUse(stats, path, 'overwrite')
     return null
   }
@@ -62,7 +62,7 @@ export async function holdUnused(path: string): Promise<FileHandle | null> {
   }
 }
 
-/** Throws FAILED if the open file, which need not be readable, is in use as an image. */
+/** Throws FAILED if the open file is in use as an image. It need not be open for reading. */
 export async function refuseImageInUse(fd: number, stats: Stats, path: string): Promise<void> {
   const calls = syscalls()
   const isUsed = calls === null ? isLockedBySomebody(stats, opposing('overwrite')) : isForbidden(calls, fd, 'overwrite')
@@ -70,7 +70,7 @@ export async function refuseImageInUse(fd: number, stats: Stats, path: string): 
 }
 
 function lock(calls: Syscalls, fd: number, use: ImageUse): 'held' | 'forbidden' | 'unknown' {
-  // First all locks, then the look at the others': of two that come at once at least one sees the other.
+  // Takes all locks before it checks those of others. So if two processes come at once, at least one sees the other.
   for (const byte of [...doing(use).map((n) => DOES + n), ...FORBIDDEN.map((n) => FORBIDS + n)]) {
     const outcome = calls.lockByte(fd, byte)
     if (outcome === -EAGAIN || outcome === -EACCES) return 'forbidden'
@@ -83,20 +83,20 @@ function isForbidden(calls: Syscalls, fd: number, use: ImageUse): boolean {
   return opposing(use).some((byte) => calls.isByteLocked(fd, byte) === true)
 }
 
-/** What is forbidden to others, by readers too: what is read must not change meanwhile. So does `qemu-img convert`. */
+/** The permissions that we forbid to others. Readers forbid writing, because what they read must not change; so does `qemu-img convert`. */
 const FORBIDDEN = [WRITE, RESIZE]
 
 function doing(use: ImageUse): number[] {
   return use === 'read' ? [CONSISTENT_READ] : [CONSISTENT_READ, WRITE]
 }
 
-/** Bytes that nobody else may have locked. */
+/** The bytes that others must not have locked. */
 function opposing(use: ImageUse): number[] {
   if (use === 'overwrite') return ALL.flatMap((n) => [DOES + n, FORBIDS + n])
   return [...doing(use).map((n) => FORBIDS + n), ...FORBIDDEN.map((n) => DOES + n)]
 }
 
-/** The file behind a loop device, and loop devices of a file, are the same image with locks of their own. */
+/** Checks the file of a loop device, and the loop devices of a file: they are the same image, but have locks of their own. */
 async function refuseIfUsedByLoop(stats: Stats, path: string, use: ImageUse): Promise<void> {
   const devices = await loopDevicesOf(stats)
   if (use !== 'read' && devices.length > 0) {
@@ -111,7 +111,7 @@ async function refuseIfUsedByLoop(stats: Stats, path: string, use: ImageUse): Pr
   }
 }
 
-/** The error for an image that somebody else uses; it says who, if that can be found out. */
+/** The error for an image that another program uses. It names the process if that can be found out. */
 export async function imageInUse(stats: Stats, path: string, use: ImageUse): Promise<VmapipeError> {
   return new VmapipeError('FAILED', `the image is in use by ${await holdersOf(stats)}`, {
     file: path,

@@ -1,4 +1,4 @@
-/** Which socket of this host listens where, by proc(5): a server is often reached by several addresses. Linux only. */
+/** Finds the socket of this host that listens on an address, by proc(5): a server often has several addresses. Linux only. */
 
 import { readFile } from 'node:fs/promises'
 import { BlockList, isIP } from 'node:net'
@@ -6,7 +6,7 @@ import { networkInterfaces } from 'node:os'
 
 const LISTENING = '0A'
 
-/** What tells the socket that listens on this address and port from others; null if it is none of this host, or unknown. */
+/** Identifies the socket that listens on this address and port. Null if it is not of this host, or unknown. */
 export async function listenerOf(address: string, port: number): Promise<string | null> {
   if (!isLocal(address)) return null
   const lines = await Promise.all(['tcp', 'tcp6'].map((name) => readFile(`/proc/net/${name}`, 'utf8').catch(() => '')))
@@ -20,7 +20,7 @@ export async function listenerOf(address: string, port: number): Promise<string 
 }
 
 interface Listener {
-  /** As hexadecimal digits of IPv6, in order; of IPv4 as one that is mapped. */
+  /** The hexadecimal digits of an IPv6 address, or of an IPv4 address mapped into IPv6. */
   address: string
   port: number
   inode: string
@@ -30,7 +30,7 @@ const MAPPED = '00000000000000000000ffff'
 const ANY_4 = `${MAPPED}00000000`
 const ANY_6 = '0'.repeat(32)
 
-/** A line: "sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode"; addresses are words of this machine. */
+/** Parses a line "sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode". Addresses are words in this machine's byte order. */
 function listenerIn(line: string): Listener[] {
   const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
   if (state !== LISTENING) return []

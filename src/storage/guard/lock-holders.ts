@@ -1,17 +1,17 @@
-/** Who holds locks on an image, by proc(5). The kernel's list of locks names no process for a lock of an open file. */
+/** Finds the processes that hold locks on an image, by proc(5). The kernel's list of locks names no process for locks of open files. */
 
 import { readdirSync, readFileSync, type Stats } from 'node:fs'
 import { basename } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** How long processes are looked through: a busy host has thousands, and the names are a courtesy. */
+/** Milliseconds for the search: a busy host has thousands of processes, and the error is clear without their names. */
 const MOST_MS = 500
 const MOST_NAMED = 3
 
-/** A line of /proc/locks or of `fdinfo`, if it is a lock of an open file: which file, and which bytes. */
+/** Parses a line of /proc/locks or of `fdinfo` about a lock of an open file: the file and the bytes. */
 const LOCK = /OFDLCK\s+\S+\s+\S+\s+-?\d+\s+([0-9a-f]+):([0-9a-f]+):(\d+)\s+(\d+)\s+(\d+|EOF)/
 
-/** Whether /proc/locks has such a lock on one of these bytes: for files that cannot be opened, and systems without the calls. */
+/** Whether /proc/locks has such a lock on one of these bytes. For files that we may not open, and without the system calls. */
 export function isLockedBySomebody(stats: Stats, bytes: readonly number[]): boolean {
   return linesOf('/proc/locks').some((line) => {
     const lock = lockOf(line, stats)
@@ -32,7 +32,7 @@ export async function holdersOf(stats: Stats): Promise<string> {
   return found.join(' and ') || 'another program'
 }
 
-/** `fdinfo` is made by the kernel from its own memory: unlike a look at the file it cannot hang. */
+/** Reads `fdinfo`, which the kernel makes of its own memory. Unlike a look at the file, this cannot hang. */
 function holds(pid: string, stats: Stats): boolean {
   const folder = `/proc/${pid}/fdinfo`
   return namesIn(folder).some((fd) => linesOf(`${folder}/${fd}`).some((line) => lockOf(line, stats) !== null))
@@ -47,13 +47,13 @@ function lockOf(line: string, stats: Stats): { from: number; to: number } | null
   return lock.to >= 100 && lock.from <= 203 ? lock : null
 }
 
-/** Filesystems with parts of their own (btrfs) name another device in their list than stat(2) does; both have none behind. */
+/** Whether both are the same device. btrfs has another device in the list of locks than in stat(2); both are then virtual, with major number 0. */
 function isDevice(dev: number, major: number, minor: number): boolean {
   const [ownMajor, ownMinor] = splitDevice(dev)
   return (major === ownMajor && minor === ownMinor) || (major === 0 && ownMajor === 0)
 }
 
-/** makedev(3), backwards. */
+/** Splits a device number into major and minor: the reverse of makedev(3). */
 export function splitDevice(dev: number): [major: number, minor: number] {
   const number = BigInt(dev)
   const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xfffff000n)
@@ -69,7 +69,7 @@ export function describeProcess(pid: string): string {
   return `process ${pid} (${programOf(words) ?? linesOf(`/proc/${pid}/comm`)[0] ?? 'gone'}${named})`
 }
 
-/** "qemu-system-x86_64", or "vmapipe serve" for a script of ours that Node runs. */
+/** The name of a process: "qemu-system-x86_64", or "vmapipe serve" for a script of ours that Node runs. */
 function programOf(words: readonly string[]): string | undefined {
   const script = words.findIndex((word) => /(^|\/)vmapipe(\.js)?$/.test(word))
   if (script >= 0) return ['vmapipe', words[script + 1]].join(' ').trim()

@@ -1,17 +1,17 @@
-/** Loop devices, by sysfs: which file is behind one, and which of them are over a file. */
+/** Finds the file of a loop device, and the loop devices of a file, by sysfs. */
 
 import type { Stats } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { splitDevice } from './lock-holders.ts'
 
-/** The file or device behind this loop device; null if it is none, or if that cannot be known. */
+/** The file or device of this loop device. Null if it is no loop device, or if the file is unknown. */
 export async function backingFile(device: Stats): Promise<string | null> {
   if (!device.isBlockDevice()) return null
   const [major, minor] = splitDevice(device.rdev)
   return readLine(`/sys/dev/block/${major}:${minor}/loop/backing_file`)
 }
 
-/** Paths of the loop devices over this file or device. */
+/** The paths of the loop devices of this file or device. */
 export async function loopDevicesOf(stats: Stats): Promise<string[]> {
   const found: string[] = []
   for (const name of await readdir('/sys/block').catch(() => [])) {
@@ -23,7 +23,7 @@ export async function loopDevicesOf(stats: Stats): Promise<string[]> {
   return found
 }
 
-/** Two names of one file, or two nodes of one device. */
+/** Whether both are names of one file, or nodes of one device. */
 function isSame(one: Stats, other: Stats): boolean {
   if (one.isBlockDevice() && other.isBlockDevice()) return one.rdev === other.rdev
   return one.dev === other.dev && one.ino === other.ino

@@ -1,4 +1,4 @@
-/** Whether two drives are one disk, whatever they are called: two writers of one disk destroy what each of them wrote. */
+/** Finds drives that are one disk under two names. Two writers of one disk would destroy each other's data. */
 
 import { lookup } from 'node:dns/promises'
 import type { Stats } from 'node:fs'
@@ -10,7 +10,7 @@ import { parseDriveSpec } from '../spec.ts'
 import { listenerOf } from './listening-socket.ts'
 import { backingFile } from './loop-devices.ts'
 
-/** Throws USAGE if two of the drives, each a name and what people call the drive, are one disk. */
+/** Throws USAGE if two of the drives are one disk. Each is given by its name and its spec. */
 export async function refuseOneDiskTwice(drives: Iterable<readonly [name: string, spec: string]>): Promise<void> {
   const seen = new Map<string, string>()
   for (const [name, spec] of drives) {
@@ -26,13 +26,13 @@ export async function refuseOneDiskTwice(drives: Iterable<readonly [name: string
   }
 }
 
-/** All that tells the disk from others; two disks that share any of it are one. */
+/** The identities of a disk. Two drives with a common identity are one disk. */
 async function identitiesOf(spec: string): Promise<string[]> {
   const drive = parseDriveSpec(spec)
   return drive.kind === 'nbd' ? exportIdentities(drive.address) : pathIdentities(drive.path)
 }
 
-/** By device and inode, also of the file behind a loop device. What is not there yet is told by its path. */
+/** The device and inode of a file, and of the file of a loop device. A new file is identified by its path. */
 async function pathIdentities(path: string): Promise<string[]> {
   const stats = await lookAt(path)
   if (stats === null) return [`path ${join(await realFolder(path), basename(path))}`]
@@ -41,7 +41,7 @@ async function pathIdentities(path: string): Promise<string[]> {
   return [identityOf(stats), ...deeper]
 }
 
-/** The same of an NBD export. */
+/** The identities of an NBD export. */
 export async function exportIdentities(address: NbdAddress): Promise<string[]> {
   const suffix = JSON.stringify(address.exportName)
   if ('socketPath' in address) {

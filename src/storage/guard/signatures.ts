@@ -1,7 +1,6 @@
 /**
- * What a block device holds, by the places where libblkid looks: partition tables, filesystems, and parts of volumes and
- * arrays. A device that is all zero there is empty. Names of what was found are for the message only: an unknown
- * byte counts as well.
+ * Finds out what a block device has, in the places where libblkid looks: partition tables, filesystems, and parts of volumes and
+ * arrays. A device with only zeroes there is empty. Any other byte counts as content; the names are for the message only.
  */
 
 import type { FileHandle } from 'node:fs/promises'
@@ -10,8 +9,8 @@ const KiB = 1024
 const MiB = 1024 * KiB
 
 /**
- * Bytes that are looked at. The head has most of them; at 2 MiB is VMFS, at 64 MiB a copy of btrfs's superblock, and in the tail
- * are the second GPT, arrays (md 0.90 and 1.0, and those of controllers, up to 1.5 MiB before the end), ZFS's labels and DRBD's metadata.
+ * The bytes that are checked. Most signatures are in the head. VMFS is at 2 MiB, and a copy of btrfs's superblock at 64 MiB. In the tail
+ * are the second GPT, arrays (md 0.90 and 1.0, and those of controllers, up to 1.5 MiB before the end), labels of ZFS and DRBD's metadata.
  */
 function places(size: number): [from: number, to: number][] {
   const all: [number, number][] = [
@@ -26,20 +25,20 @@ function places(size: number): [from: number, to: number][] {
 
 interface Signature {
   what: string
-  /** Hexadecimal, or text. */
+  /** The magic as hexadecimal digits or text. */
   magic: string | Uint8Array
-  /** From the start, or, if negative, from the end. */
+  /** Bytes from the start, or from the end if negative. */
   at: readonly number[]
 }
 
 const hex = (text: string) => Buffer.from(text, 'hex')
-/** The start of a ZFS label's first uberblock, in either order of bytes. */
+/** The start of the first uberblock of a ZFS label, in both byte orders. */
 const UBERBLOCKS = Array.from({ length: 32 }, (_, index) => 128 * KiB + index * 4 * KiB)
 
-/** Swap says what it is at the end of its first page, whose size is the machine's. */
+/** Swap has its signature at the end of its first page, whose size depends on the machine. */
 const SWAP_ENDS = [4, 8, 16, 32, 64].map((size) => size * KiB - 10)
 
-/** From the most telling one down. Offsets and magics are those of the formats' own headers. */
+/** The signatures, the most telling first. Offsets and magics are those of the formats' own headers. */
 const SIGNATURES: readonly Signature[] = [
   { what: 'a LUKS header', magic: hex('4c554b53babe'), at: [0] },
   { what: 'a BitLocker header', magic: '-FVE-FS-', at: [3] },
@@ -81,13 +80,13 @@ const SIGNATURES: readonly Signature[] = [
   { what: 'an MBR partition table or a boot sector', magic: hex('55aa'), at: [510] },
 ]
 
-/** md's superblocks at the end: version 1.0 at 8 to 12 KiB before it, 0.90 at 64 to 128 KiB, both aligned. */
+/** The superblocks of md at the end: version 1.0 is 8 to 12 KiB before the end, 0.90 64 to 128 KiB, both aligned. */
 function mdAtEnd(size: number): number[] {
   const sectors = Math.floor(size / 512)
   return [Math.floor((sectors - 16) / 8) * 8 * 512, Math.floor(size / (64 * KiB)) * 64 * KiB - 64 * KiB]
 }
 
-/** One phrase for what is there, such as "an XFS filesystem"; null if the device is empty. */
+/** Names the content in one phrase, such as "an XFS filesystem". Null if the device is empty. */
 export async function findContent(file: Pick<FileHandle, 'read'>, size: number): Promise<string | null> {
   let used: number | null = null
   for (const [from, to] of places(size)) {

@@ -1,12 +1,12 @@
 /**
- * A file of an overlay's block map. It is written in place, sector by sector, each with a checksum of its own: a
- * power failure leaves a sector old or new.
+ * The file of an overlay's block map. It is written in place by sectors, each with a checksum. A power failure leaves each sector
+ * either old or new.
  *
- *     sector 0   0-7 "vmapblks"; 8 version, 1; 9 what the overlay is for (a letter); 10 drive's dev_id; 11 zero;
+ *     sector 0   0-7 "vmapblks"; 8 version, 1; 9 the use of the overlay (a letter); 10 drive's dev_id; 11 zero;
  *                12-15 bytes of a block; 16-31 uuid of the archive; 32-39 bytes of the drive;
- *                40-55 until when it is good (recent-map.ts), or zeroes; zeroes; 508-511 CRC-32 of the bytes before
+ *                40-55 how long it is valid (recent-map.ts), or zeroes; zeroes; 508-511 CRC-32 of the bytes before
  *     sector n   0-3 CRC-32 of the sector's number (32 bits) and the bytes behind; 4-511 a bit for each of 4064 blocks,
- *                the lowest of a byte first: the overlay has it. All zero where there is none.
+ *                the lowest of a byte first: the overlay has it. A sector may be all zero if it has no bit.
  *
  * Integers are big endian.
  */
@@ -20,7 +20,7 @@ import { fileExtents } from '../../holes.ts'
 import { openRaw } from '../../raw-file.ts'
 import { type BlockMap, type ChangedPages, PAGE_BLOCKS } from './block-map.ts'
 
-/** Bytes of a block: a guest's usual write has whole ones. */
+/** Bytes of a block (4 KiB). Most writes of guests have whole ones. */
 export const BLOCK = 4096
 
 const SECTOR = 512
@@ -29,7 +29,7 @@ const VERSION = 1
 /** Sectors that are read at a time. */
 const BATCH = 2048
 
-/** What an overlay is of. One of something else is not used. */
+/** The drive that an overlay belongs to. An overlay of another drive is refused. */
 export interface OverlayIdentity {
   purpose: 'overlay' | 'restore'
   uuid: Uint8Array
@@ -37,7 +37,7 @@ export interface OverlayIdentity {
   drive: number
   /** Bytes of the drive. */
   size: number
-  /** Of a map that is good as long as the system runs: which run of it. 16 bytes. */
+  /** The boot id, for a map that is valid as long as the system runs. 16 bytes. */
   boot?: Uint8Array
 }
 
@@ -55,21 +55,21 @@ export class MapFile {
     return new MapFile(path, file)
   }
 
-  /** Makes it that of a map without blocks, durably. */
+  /** Makes the file that of an empty map, durably. */
   async create(identity: OverlayIdentity): Promise<void> {
     await this.#file.truncate(0)
     await writeAll(this.#file, [encodeIdentity(identity)], 0)
     await this.#file.datasync()
   }
 
-  /** Whether it is of just this. */
+  /** Whether the file is of this drive. */
   async isOf(identity: OverlayIdentity): Promise<boolean> {
     const head = Buffer.alloc(SECTOR)
     const { bytesRead } = await this.#file.read(head, 0, SECTOR, 0)
     return bytesRead === SECTOR && head.equals(encodeIdentity(identity))
   }
 
-  /** Adds to `map` what the file has. Throws where it is of another drive, or damaged. */
+  /** Adds the blocks of the file to `map`. Throws if the file is of another drive, or damaged. */
   async load(identity: OverlayIdentity, map: BlockMap): Promise<void> {
     const { size } = await this.#file.stat()
     const sectors = Math.floor(size / SECTOR)
@@ -89,7 +89,7 @@ export class MapFile {
     }
   }
 
-  /** These pages of the map as they are now, to be written when the blocks that they tell of are durable. */
+  /** Encodes these pages of the map as they are now. To be written when their blocks are durable. */
   encode(map: BlockMap, pages: ChangedPages): EncodedPages {
     const runs: EncodedPages = []
     for (const page of pages.inOrder) {
@@ -109,7 +109,7 @@ export class MapFile {
     }
   }
 
-  /** What was written is durable. */
+  /** Makes what was written durable. */
   async sync(): Promise<void> {
     await this.#file.datasync().catch((error) => {
       throw asVmapipeError(error, { file: this.#path })
@@ -138,7 +138,7 @@ export class MapFile {
   }
 }
 
-/** Sectors that lie one behind the other in the file. */
+/** Groups sectors that are adjacent in the file. */
 export type EncodedPages = { offset: number; sectors: Buffer[] }[]
 
 function encodeSector(number: number, bits: Uint8Array | undefined): Buffer {

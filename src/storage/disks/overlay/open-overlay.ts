@@ -22,8 +22,8 @@ function recentPath(path: string): string {
 }
 
 /**
- * The overlay that is at `path`, or a new one, for its owner alone. Throws where what is there is damaged,
- * of another drive, or in use.
+ * Opens the overlay at `path`, or makes a new one for its owner only. Throws if the overlay there is damaged, of another drive, or in
+ * use.
  */
 export async function openOverlay(path: string, identity: OverlayIdentity): Promise<OverlayFiles> {
   const paths = [path, mapPath(path), recentPath(path)]
@@ -32,7 +32,7 @@ export async function openOverlay(path: string, identity: OverlayIdentity): Prom
   const isNew = (await lookAt(mapPath(path))) === null
   if (isNew) await makeBlocks(path, stats, identity.size)
   else checkBlocks(path, stats, identity.size)
-  // Its lock keeps everybody else from both files.
+  // The lock of the blocks keeps other programs from the maps too.
   const blocks = await openRawDisk(path)
   try {
     if (isNew) await makeMap(path, identity)
@@ -50,7 +50,7 @@ async function lookAt(path: string): Promise<Stats | null> {
   })
 }
 
-/** One that was killed before it had a map has nothing in it: it is taken for new. */
+/** Makes the file of the blocks. If a run was killed before it made the map, the file is empty and is used. */
 async function makeBlocks(path: string, existing: Stats | null, size: number): Promise<void> {
   if (existing !== null && !(existing.isFile() && existing.blocks === 0)) {
     throw new VmapipeError('USAGE', `'${path}' exists, and has no map that says what is in it`, {

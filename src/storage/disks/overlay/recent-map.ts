@@ -1,7 +1,7 @@
 /**
- * What an overlay's map has more than its file, for the case that only this process is killed: a guest that goes on when
- * it is served again has not lost a write, as the system's memory still has them all. The file is as the map's, with the
- * kernel's boot id; after a restart of the system it is nothing any more, as blocks that it tells of may be lost.
+ * Keeps the blocks of an overlay that its durable map does not have yet, for the case that only this process is killed. The page cache
+ * then still has all writes, so a guest that continues has lost none. The file has the form of the map's file, with the boot id of the
+ * kernel. It is not valid after a restart of the system, because blocks that it names may be lost.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -14,7 +14,7 @@ export class RecentMap {
   readonly #file: MapFile
   readonly #map: BlockMap
   readonly #changed: ChangedPages
-  /** Those that are being written. */
+  /** The pages that are being written. */
   #written = new ChangedPages()
   #writing: Promise<void> | null = null
   #next: Promise<void> | null = null
@@ -25,7 +25,7 @@ export class RecentMap {
     this.#changed = map.track()
   }
 
-  /** Adds to the map what the file at `path` knows more; makes one where there is none, or none that is good. */
+  /** Adds the blocks of the file at `path` to the map. Makes a new file if there is none that is valid. */
   static async open(path: string, identity: OverlayIdentity, map: BlockMap): Promise<RecentMap> {
     const mine = { ...identity, boot: await bootId() }
     await (await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)).close()
@@ -40,12 +40,12 @@ export class RecentMap {
     }
   }
 
-  /** Whether the file has all that the map says of these blocks. */
+  /** Whether the file is up to date for these blocks. */
   has(from: number, to: number): boolean {
     return !this.#changed.touches(from, to) && !this.#written.touches(from, to)
   }
 
-  /** Resolves when the file has all that the map says now. Who comes while it is written goes with the next write. */
+  /** Resolves when the file has all blocks of the map. Callers that come while it is written share the next write. */
   record(): Promise<void> {
     if (this.#writing === null) return this.#start()
     const start = () => this.#start()
@@ -81,7 +81,7 @@ export class RecentMap {
   }
 }
 
-/** 16 bytes for as long as the system runs; where it does not tell, for as long as this process does. */
+/** The boot id: 16 bytes that are the same as long as the system runs. If it is unknown, random bytes for this process. */
 async function bootId(): Promise<Buffer> {
   const text = await readFile('/proc/sys/kernel/random/boot_id', 'latin1').catch(() => randomUUID())
   return Buffer.from(text.trim().replaceAll('-', ''), 'hex')

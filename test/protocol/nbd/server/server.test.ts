@@ -50,7 +50,7 @@ describe('NBD server, sockets', { timeout }, () => {
     await server.listenOnPath(path)
     await assert.rejects(new NbdServer(exports).listenOnPath(path), {
       code: 'FAILED',
-      message: /serves on this socket/,
+      message: /listens on this socket/,
     })
     await (await WireClient.connect(path)).go('')
     writeFileSync(join(folder, 'file'), 'precious')
