@@ -3,6 +3,7 @@
 import { basename } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LEAST_BUDGET } from '../core/budget.ts'
+import { LONGEST_WAIT, parseDuration, SHORTEST_WAIT } from '../core/duration.ts'
 import { formatBytes, parseBytes } from '../core/size.ts'
 import { namedOnce } from '../jobs/names.ts'
 import { PROGRESS_MODES, type ProgressMode } from './progress/make-display.ts'
@@ -65,10 +66,10 @@ export function rateFlag(command: Command, what: string): Command {
 
 /** Reads `10s`, `500ms`, `1m`, or a number of seconds. Returns milliseconds, from 100 ms to an hour. */
 export function milliseconds(text: string): number {
-  const [, number, unit = 's'] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text) ?? []
-  const value = Number(number) * { ms: 1, s: 1000, m: 60_000 }[unit as 'ms' | 's' | 'm']
-  if (!(value >= 100 && value <= 3_600_000)) throw new InvalidArgumentError('write it as 10s, from 100ms to 60m')
-  return Math.round(value)
+  const value = parseDuration(text)
+  if (value === undefined || value < SHORTEST_WAIT || value > LONGEST_WAIT)
+    throw new InvalidArgumentError('write it as 10s, from 100ms to 60m')
+  return value
 }
 
 /** Adds examples of use, and where the exit codes are, below the options. */

@@ -6,7 +6,7 @@ const FORM = /^(\d+(?:\.\d+)?)(ms|s|m)?$/
 const UNITS = { ms: 1, s: 1000, m: 60_000 }
 
 /** Milliseconds, or undefined if `text` is not a duration. */
-function parseDuration(text: string): number | undefined {
+export function parseDuration(text: string): number | undefined {
   const match = FORM.exec(text.trim())
   if (match === null) return undefined
   const [, number, unit = 's'] = match
@@ -14,8 +14,8 @@ function parseDuration(text: string): number | undefined {
 }
 
 /** The bounds of how long a guest may wait, in milliseconds. */
-const SHORTEST_WAIT = 100
-const LONGEST_WAIT = 3_600_000
+export const SHORTEST_WAIT = 100
+export const LONGEST_WAIT = 3_600_000
 
 /** How long a guest may wait, in an option: text such as `10s`, or a number of seconds; gives milliseconds, from 100 ms to an hour. */
 export function waitDuration() {

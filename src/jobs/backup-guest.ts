@@ -1,7 +1,7 @@
 /** Backs up a running guest into one VMA archive: a guest of `vmapipe serve`, of a stock QEMU, or of libvirt. */
 
 import { LEAST_BUDGET } from '../core/budget.ts'
-import { durationText } from '../core/duration.ts'
+import { durationText, LONGEST_WAIT, SHORTEST_WAIT } from '../core/duration.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { callback, checkOptions, flag, names, type Shape, text } from '../core/options.ts'
 import { z } from '../core/stage.ts'
@@ -55,7 +55,7 @@ const shape = {
   drives: z.union([names, z.record(text, z.string())]),
   exclude: names,
   configs: z.record(z.string(), text),
-  maxStall: z.int().min(100).max(3_600_000),
+  maxStall: z.int().min(SHORTEST_WAIT).max(LONGEST_WAIT),
   guestBuffer: z.int().min(LEAST_BUDGET),
   mode: z.enum(MODES),
   agent: text,

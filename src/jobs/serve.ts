@@ -1,5 +1,6 @@
 /** A server that is the disk of running guests, with a control socket by which they are backed up. */
 
+import { LONGEST_WAIT, SHORTEST_WAIT } from '../core/duration.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { address, atLeastOne, callback, checkOptions, type Shape, text } from '../core/options.ts'
 import { parseBytes } from '../core/size.ts'
@@ -30,7 +31,7 @@ export interface ServeOptions {
   warn?: (message: string) => void
 }
 
-const milliseconds = z.int().min(100).max(3_600_000)
+const milliseconds = z.int().min(SHORTEST_WAIT).max(LONGEST_WAIT)
 
 const shape = {
   drives: z.record(text, z.union([text, z.custom<Disk>((value) => typeof value === 'object' && value !== null)])),

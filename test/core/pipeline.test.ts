@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { Readable, Writable } from 'node:stream'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { VmapipeError } from '../../src/core/errors.ts'
+import { VmapipeError } from '../../src/core/errors.ts'
 import { Chunk, type Item } from '../../src/core/items.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { defineStage, type SinkBody, type StageContext, type TransformBody, z } from '../../src/core/stage.ts'
@@ -247,5 +247,62 @@ describe('the runner', { timeout }, () => {
       collect('bytes', [], { write }),
     ]).run()
     assert.ok(most <= 8, `${most} items of 1 MiB were between source and sink`)
+  })
+})
+
+describe('a stage that surrounds its pipeline', { timeout }, () => {
+  /** Gives the letters, between two lines of a log. */
+  function surrounding(log: string[], failing = false) {
+    return defineStage({
+      name: 'surrounding',
+      summary: 'for a test',
+      input: 'nothing',
+      output: 'bytes',
+      options: z.strictObject({}),
+      misplaced: (_, stages) => (stages.length > 2 ? { message: 'wants nothing between', hint: 'take it out' } : null),
+      create: () => assert.fail('it is not made'),
+      async around(_, run) {
+        log.push('begin')
+        run.inform('told')
+        try {
+          if (failing) throw new VmapipeError('FAILED', 'no guest')
+          return await run.run([itemsOf('bytes', letters()), ...run.stages.slice(1)], run.signal)
+        } finally {
+          log.push('end')
+        }
+      },
+    })()
+  }
+
+  test('runs others in its place, and has the first word and the last', async () => {
+    const [log, items]: [string[], Item[]] = [[], []]
+    const sink = collect('bytes', items, { write: async () => void log.push('item') })
+    const inform = (line: string) => void log.push(line)
+    await definePipeline([surrounding(log), sink]).run({ inform })
+    assert.deepEqual(log, ['begin', 'told', 'item', 'item', 'item', 'end'])
+  })
+
+  test('ends the run by its error, and by that of another stage', async () => {
+    const log: string[] = []
+    await assert.rejects(definePipeline([surrounding(log, true), collect('bytes', [])]).run(), /no guest/)
+    const failing = collect('bytes', [], { write: () => Promise.reject(new Error('full')) })
+    await assert.rejects(definePipeline([surrounding(log), failing]).run(), /full/)
+    assert.deepEqual(log, ['begin', 'end', 'begin', 'end'])
+  })
+
+  test('is ended by an abort', async () => {
+    const [log, controller]: [string[], AbortController] = [[], new AbortController()]
+    const aborting = collect('bytes', [], { write: async () => controller.abort() })
+    const run = definePipeline([surrounding(log), aborting]).run({ signal: controller.signal })
+    await assert.rejects(run, { code: 'ABORTED' })
+    assert.deepEqual(log, ['begin', 'end'])
+  })
+
+  test('says where it cannot be', () => {
+    const between = step('between', () => (x: Item) => x)
+    assert.throws(() => definePipeline([surrounding([]), between, collect('bytes', [])]), {
+      code: 'USAGE',
+      line: 'surrounding: wants nothing between; take it out',
+    })
   })
 })

@@ -48,6 +48,25 @@ describe('the drives of a backup', () => {
     assert.throws(() => chosen(['scsi0', 'constructor']), { message: "the guest has no drive 'constructor'" })
   })
 
+  test('are without those that are excluded, by whatever name', () => {
+    const without = (...names: string[]) => chooseDrives(inventory, [], names).map(({ id }) => id)
+    assert.deepEqual(without('node-scsi0'), ['scsi1'])
+    assert.deepEqual(without('cd0'), ['scsi0', 'scsi1'])
+    assert.deepEqual(
+      chooseDrives(
+        inventory,
+        [
+          ['a', 'scsi0'],
+          ['b', 'scsi1'],
+        ],
+        ['scsi1'],
+      ).map(({ name }) => name),
+      ['a'],
+    )
+    assert.throws(() => without('none'), { code: 'USAGE', message: "the guest has no drive 'none'" })
+    assert.throws(() => without('scsi0', 'scsi1'), { code: 'USAGE', message: 'every drive of the guest is left out' })
+  })
+
   test('cannot be the same twice, nor have one name', () => {
     assert.throws(() => chosen(['a', 'scsi0'], ['b', 'node-scsi0']), { code: 'USAGE', message: /b is chosen twice/ })
     assert.throws(() => chosen(['a', 'scsi0'], ['a', 'scsi1']), {
