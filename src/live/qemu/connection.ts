@@ -1,4 +1,4 @@
-/** The QMP connection of a backup, and another one for the clean-up where the first one was lost. */
+/** The QMP connection of a backup, and another one for the clean-up if the first was lost. */
 
 import { VmapipeError } from '../../core/errors.ts'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
@@ -13,7 +13,7 @@ export class QemuConnection {
   #shutdown = false
   #lost = false
 
-  /** `place`: where another connection can be had. */
+  /** `place`: where another connection can be made. */
   private constructor(qmp: QmpClient, place: MonitorPlace) {
     this.qmp = qmp
     this.#place = place
@@ -31,17 +31,17 @@ export class QemuConnection {
     return new QemuConnection(await openMonitor(place, options), place)
   }
 
-  /** QEMU has said that it is about to end. */
+  /** Whether QEMU has said that it is about to end. */
   get isShuttingDown(): boolean {
     return this.#shutdown
   }
 
-  /** Resolves when the connection was lost; never where we closed it. */
+  /** Resolves when the connection is lost; never if we close it. */
   get gone(): Promise<VmapipeError> {
     return this.#gone.promise
   }
 
-  /** The clean-up. Where QEMU is gone there is nothing left to do. */
+  /** Runs the clean-up. If QEMU is gone, nothing is left to do. */
   async lastly(work: (qmp: QmpClient) => Promise<void>): Promise<void> {
     if (!this.#lost) {
       try {

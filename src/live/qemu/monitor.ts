@@ -17,7 +17,7 @@ export interface MonitorOptions {
   warn?: (message: string) => void
 }
 
-/** USAGE where not exactly one place is named. */
+/** USAGE unless exactly one place is named. */
 export async function openMonitor(
   { qmp, libvirt, connect }: MonitorPlace,
   options: MonitorOptions = {},

@@ -1,10 +1,10 @@
-/** What it means when the point in time cannot be read any more. */
+/** Finds out why the point in time cannot be read any more. */
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { QemuConnection } from './connection.ts'
 
-/** A QEMU that ends closes all its sockets within this many milliseconds; one that says so, in good order. */
+/** Milliseconds within which a QEMU that dies closes all its sockets; and one that has announced its end. */
 const SAME_END_MS = 300
 const SHUTDOWN_MS = 5000
 
@@ -17,7 +17,7 @@ export async function explainPull(error: unknown, connection: QemuConnection): P
     const hint = 'the guest is well; try a faster target or a larger --buffer'
     return new VmapipeError('FAILED', message, { ...asVmapipeError(error).where, hint, cause: error })
   }
-  // EIO and the like are of the drive. Everything else may be the end of QEMU, which its connection tells better.
+  // EIO and the like come from the drive. Anything else may be the end of QEMU, of which its connection tells more.
   if (code !== undefined && code !== 'ECONNRESET' && code !== 'EPIPE') return error
   return Promise.race([connection.gone, sleep(SAME_END_MS, error, { ref: false })])
 }

@@ -28,7 +28,7 @@ import { RAM_NAME, type RamSnapshot } from './ram/ram-snapshot.ts'
 import { RamStream } from './ram/ram-stream.ts'
 import { SnapshotReader } from './snapshot-reader.ts'
 
-/** How long a QEMU that answers may take to be rid of us when the process is to end, and how long one may be silent. */
+/** Milliseconds that the removal may take when the process is to end: as long as QEMU answers, and how long it may be silent. */
 const PATIENCE_MS = 10_000
 const SILENCE_MS = 1000
 const LOOK_MS = 50
@@ -37,20 +37,20 @@ interface PushBackupOptions {
   drives: readonly PushDrive[]
   connection: QemuConnection
   attachment: Attachment
-  /** The guest's memory, where that is to be had too; `attachment` starts it. */
+  /** The guest's memory, if it is archived too; `attachment` starts it. */
   ram?: RamSnapshot | null
   /** Milliseconds that a push waits at most. */
   maxStall: number
-  /** If QEMU allows no more than that, though more was asked for: in words. */
+  /** In words, if QEMU allows less than was asked for. */
   cut?: string | null
-  /** Is told the point in time, in seconds since the epoch. */
+  /** Is called with the point in time, in seconds since the epoch. */
   onPointInTime?: (since: number) => void
 }
 
 export class PushBackup implements PushHost {
-  /** By name in the archive. */
+  /** Readers by the drive's name in the archive. */
   readonly readers: Record<string, ClaimedReader>
-  /** By drive, for the server that QEMU pushes to. */
+  /** One for each drive, for the server that QEMU pushes to. */
   readonly targets: readonly PushTarget[]
   readonly ram: RamStream | null
   readonly #options: PushBackupOptions
@@ -83,12 +83,12 @@ export class PushBackup implements PushHost {
     return this.#controller.signal
   }
 
-  /** What the owner of the guest has to be told, whatever becomes of the backup. */
+  /** The overlays that the owner of the guest has to mend, whatever becomes of the backup. */
   get overlay(): OverlayError | null {
     return this.#overlay
   }
 
-  /** While QEMU can still be asked: it may end before our filters are taken out. */
+  /** To be called while QEMU answers: it may end before our filters are taken out. */
   async lookForOverlays(): Promise<void> {
     const { overlays } = await footprintOf(this.#options.connection.qmp)
     if (overlays.length > 0) this.#overlay ??= new OverlayError(overlays)
@@ -98,7 +98,7 @@ export class PushBackup implements PushHost {
     return this.#figures.status
   }
 
-  /** As the interceptor sees it. */
+  /** The guest as the write interceptor sees it. */
   get guest(): Guest {
     return {
       begin: (context, emit) => this.#begin(context, emit),
@@ -120,7 +120,7 @@ export class PushBackup implements PushHost {
     void this.#options.connection.gone.then((error) => this.#ended || this.fail(error))
   }
 
-  /** Everything has come; the guest is rid of us while the archive is still being written. */
+  /** Waits until everything has come. Then it takes our nodes out of QEMU, while the archive is still being written. */
   async #settled(): Promise<void> {
     await Promise.race([Promise.all(this.#parts.map(({ whole }) => whole)), this.#over.promise])
     if (this.#ended) return
@@ -133,12 +133,12 @@ export class PushBackup implements PushHost {
     try {
       await this.#detach()
     } catch (left) {
-      // What made the backup fail is what counts; but the guest's owner has to know of this too.
+      // The run fails with the first error; but the guest's owner has to know of this one too.
       if (error !== null) this.#context?.warn(asVmapipeError(left).line)
     }
   }
 
-  /** First the guest: whoever waits goes on, and nobody waits any more. */
+  /** The guest continues first: all waiting pushes are answered, and no later one waits. */
   #letGo(): void {
     this.#ended = true
     for (const part of this.#parts) part.end()
@@ -159,14 +159,14 @@ export class PushBackup implements PushHost {
     try {
       await connection.lastly((qmp) => attachment.remove(qmp))
     } catch (error) {
-      // All went that could go; `detach` could do no more.
+      // Everything else was taken out. `detach` could do no more.
       if (!(error instanceof OverlayError)) throw error
       this.#overlay = error
     }
     this.#isOut()
   }
 
-  /** For a process that ends at once: the guest goes before, as long as its QEMU answers. */
+  /** For a process that ends at once: sets the guest free before that, as long as its QEMU answers. */
   async #leave(): Promise<void> {
     this.#letGo()
     const removed = this.#detach().then(() => true)
@@ -184,7 +184,7 @@ export class PushBackup implements PushHost {
     return new RamStream({ drive: drives.length + 1, size: ram.size, host: this, outcome })
   }
 
-  // What the readers need
+  // What SnapshotReader needs
 
   #puller(index: number) {
     return {
@@ -220,7 +220,7 @@ export class PushBackup implements PushHost {
     }
   }
 
-  /** Whether everything is there is for us to say: QEMU does not look at what has become of it. */
+  /** QEMU does not check what has become of its pushes, so whether all clusters have come is checked here. */
   #pushedAll(): void {
     const { total, scanned, copied } = this.status.clusters
     if (scanned + copied === total) return
@@ -236,7 +236,7 @@ export class PushBackup implements PushHost {
     this.fail(this.#figures.stalled(waited, maxStall, hint))
   }
 
-  // What the targets need
+  // What PushTarget needs
 
   get budget(): Budget {
     return this.#context!.budget

@@ -12,33 +12,33 @@ import { refuseShared } from '../../storage/folder.ts'
 import { namesOf } from './attachment/names.ts'
 import type { PushTarget } from './push-target.ts'
 
-/** The folder's name begins so. */
+/** The beginning of the folder's name. */
 const FOLDER = 'vmapipe-'
 /** The one folder in it that QEMU may write to. */
 const QEMUS = 'qemu'
 const PULL = 'pull'
-/** What there may be in them. */
+/** The sockets that may be in these folders. */
 const SOCKETS = ['push', 'ram', join(QEMUS, PULL), 'life']
 
-/** What QEMU may have in flight for one drive before the rest waits in its socket: requests, and bytes of them. */
+/** The most requests, and bytes of them, that QEMU may have in flight for one drive. The rest waits in its socket. */
 const MAX_REQUESTS = 64
 const MAX_BYTES = 4 << 20
 
 interface PushServerOptions {
-  /** Where its folder is made; the system's place for temporary files unless given. */
+  /** The folder in which its own folder is made; the system's folder for temporary files unless given. */
   parent?: string
-  /** User id of QEMU, where that is not ours. */
+  /** User id of QEMU, if it is not ours. */
   owner?: number
 }
 
 export class PushServer {
-  /** Where QEMU finds us. */
+  /** The socket that QEMU pushes to. */
   readonly pushSocket: string
-  /** Where QEMU may put a socket of its own. */
+  /** The path at which QEMU may make a socket of its own. */
   readonly pullSocket: string
-  /** Where QEMU sends the guest's memory. */
+  /** The socket that QEMU sends the guest's memory to. */
   readonly ramSocket: string
-  /** Takes connections as long as we live. */
+  /** Takes connections as long as this process lives. */
   readonly lifeSocket: string
   readonly #folder: string
   readonly #owner: number | undefined
@@ -57,8 +57,8 @@ export class PushServer {
   }
 
   /**
-   * Makes the folder. Nobody but us may write to it, so that a QEMU of another user swaps nothing there; that user may enter it, by
-   * names that are known, and has a folder in it.
+   * Makes the folder. Only our user (and root) may write to it, so that a QEMU of another user cannot replace our sockets. That
+   * user may enter it, but not list it, and owns a folder inside it.
    */
   static async create({ parent: named = tmpdir(), owner }: PushServerOptions = {}): Promise<PushServer> {
     // QEMU has another current folder than we have.
@@ -108,8 +108,8 @@ export class PushServer {
 }
 
 /**
- * Removes the folder of a run that was killed. QEMU says where it is, and may be hostile: only a folder of ours goes, that nobody
- * else can write to, and nothing that the path leads to later. No error comes of what stays.
+ * Removes the folder of a run that was killed. QEMU says where it is, and may be hostile. So it removes only a folder of ours that
+ * no other user can write to, and nothing that the path leads to later. What stays is no error.
  */
 export async function removeSocketFolder(folder: string): Promise<void> {
   if (!basename(folder).startsWith(FOLDER)) return
@@ -131,7 +131,7 @@ export async function hasPullSocket(folder: string): Promise<boolean> {
   return found?.isSocket() ?? false
 }
 
-/** Known names alone are unlinked: what else QEMU has put into its folder stays, and with it the folder. */
+/** Unlinks known names only. If QEMU has put something else into its folder, that stays, and with it the folder. */
 async function clear(folder: string): Promise<void> {
   await Promise.allSettled(SOCKETS.map((name) => unlink(join(folder, name))))
   await rmdir(join(folder, QEMUS)).catch(() => {})

@@ -1,11 +1,10 @@
 /**
- * One drive at one point in time, as QEMU pushes it to us: the disk behind an NBD export. What is written to it is old
- * data that the guest is about to overwrite; the reply lets the guest go on, so it comes as soon as the data is in
- * memory. That wait for memory is the throttle. Whatever is not a copy is answered at once: a flush that waits would
- * stop the guest as a whole.
+ * One drive at one point in time, as QEMU pushes it to us: the disk behind an NBD export. What QEMU writes to it is old data that
+ * the guest is about to overwrite. The reply lets the guest continue, so it is sent as soon as the data is in memory. That wait for
+ * memory is the throttle. All other requests are answered at once: a flush that waits would stop the whole guest.
  *
- * The first to have a cluster's old data in memory archives it, scan or push: a push of a cluster that is there is
- * dropped, one that waits for memory goes on when the scan was faster.
+ * Scan or push: the first to have a cluster's old data in memory archives it. A push of a cluster that is there already is dropped,
+ * and a push that waits for memory is answered if the scan was faster.
  */
 
 import type { Budget, Lease, Slab } from '../../core/budget.ts'
@@ -22,9 +21,9 @@ import type { DriveExtent } from '../../storage/drive.ts'
 export interface PushHost {
   readonly budget: Budget
   emit(run: Run): void
-  /** The backup cannot go on; it ends, and with it every wait. */
+  /** Ends the backup, which cannot go on, and with it every wait. */
   fail(error: unknown): void
-  /** A push begins to wait; to be called when it is answered. */
+  /** A push begins to wait. The result is to be called when it is answered. */
   waits(): () => void
   pushed(clusters: number): void
   scanned(clusters: number): void
@@ -37,7 +36,7 @@ export class PushTarget implements ServedDisk, ClusterClaims {
   readonly #host: PushHost
   readonly #settled: ClusterSet
   /** Pushes that wait for memory. */
-  readonly #waiting = new Set<{ stretch: ClusterRange; go: () => void }>()
+  readonly #waiting = new Set<{ range: ClusterRange; go: () => void }>()
   #over = false
   readonly #whole = Promise.withResolvers<void>()
 
@@ -49,12 +48,12 @@ export class PushTarget implements ServedDisk, ClusterClaims {
     this.#settled = new ClusterSet(clusterCount(size))
   }
 
-  /** Resolves when every cluster has come, one way or the other. Not when it is over before. */
+  /** Resolves when every cluster has come, by scan or push. Never if the backup ends before. */
   get whole(): Promise<void> {
     return this.#whole.promise
   }
 
-  /** Whoever waits goes on; nothing is kept any more, and everything is answered at once. */
+  /** Answers all waiting pushes. From now on nothing is kept, and everything is answered at once. */
   end(): void {
     this.#over = true
     for (const { go } of this.#waiting) go()
@@ -64,31 +63,30 @@ export class PushTarget implements ServedDisk, ClusterClaims {
 
   write(buffers: readonly Uint8Array[], offset: number): Done {
     const length = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0)
-    const stretch = this.#wanted(offset, length)
-    if (stretch === null) return undefined
+    const range = this.#wanted(offset, length)
+    if (range === null) return undefined
     const answer = this.#host.waits()
     const room = roundUp(length, BLOCK_SIZE)
     const keep = (slab: Slab) => {
       fill(slab.buffer, buffers)
-      this.#archive(stretch, slab, slab.buffer)
+      this.#archive(range, slab, slab.buffer)
     }
     const slab = this.#host.budget.tryTake(room)
-    if (slab === null) return this.#later(stretch, () => this.#host.budget.take(room, { urgent: true }), keep, answer)
+    if (slab === null) return this.#later(range, () => this.#host.budget.take(room, { urgent: true }), keep, answer)
     keep(slab)
     answer()
     return undefined
   }
 
   zero(offset: number, length: number): Done {
-    const stretch = this.#wanted(offset, length)
-    if (stretch === null) return undefined
+    const range = this.#wanted(offset, length)
+    if (range === null) return undefined
     const charge = () => this.#host.budget.charge(EMPTY_RUN_BYTES, undefined, { urgent: true })
-    return this.#later(stretch, charge, (lease) => this.#archive(stretch, lease, null), this.#host.waits())
+    return this.#later(range, charge, (lease) => this.#archive(range, lease, null), this.#host.waits())
   }
 
   /**
-   * QEMU reads here what it has pushed here, and only for somebody who reads the snapshot: that is our scan, which
-   * throws away what was pushed.
+   * QEMU reads what it has pushed only for a reader of the snapshot. That is our scan, which throws this data away: so zeroes will do.
    */
   read(buffer: Uint8Array): Done {
     buffer.fill(0)
@@ -107,18 +105,18 @@ export class PushTarget implements ServedDisk, ClusterClaims {
     yield { offset, length, zero: false }
   }
 
-  // What the scan does: all that is not there yet is free, also what is being pushed
+  // What the scan does. All clusters that have not come are free, also those that are being pushed
 
   free(first: number, count: number): number {
-    return this.#missing(first, count).reduce((sum, stretch) => sum + stretch.count, 0)
+    return this.#missing(first, count).reduce((sum, range) => sum + range.count, 0)
   }
 
   claim(first: number, count: number, most: number): ClusterRange[] {
     const claimed: ClusterRange[] = []
     let left = most
-    for (const stretch of this.#missing(first, count)) {
+    for (const range of this.#missing(first, count)) {
       if (left === 0) break
-      claimed.push({ first: stretch.first, count: Math.min(left, stretch.count) })
+      claimed.push({ first: range.first, count: Math.min(left, range.count) })
       left -= claimed.at(-1)!.count
     }
     return claimed
@@ -126,13 +124,13 @@ export class PushTarget implements ServedDisk, ClusterClaims {
 
   settle(first: number, count: number): ClusterRange[] {
     const missing = this.#missing(first, count)
-    for (const stretch of missing) this.#host.scanned(stretch.count)
+    for (const range of missing) this.#host.scanned(range.count)
     this.#settle(missing)
-    for (const { stretch, go } of this.#waiting) if (this.#has(stretch)) go()
+    for (const { range, go } of this.#waiting) if (this.#has(range)) go()
     return missing
   }
 
-  /** The clusters that are written, where somebody wants them. */
+  /** The clusters that are written; null if none of them is needed. */
   #wanted(offset: number, length: number): ClusterRange | null {
     if (this.#over || length === 0) return null
     const end = offset + length
@@ -143,18 +141,18 @@ export class PushTarget implements ServedDisk, ClusterClaims {
       return null
     }
     const first = offset / CLUSTER_SIZE
-    const stretch = { first, count: clusterCount(end) - first }
-    return this.#has(stretch) ? null : stretch
+    const range = { first, count: clusterCount(end) - first }
+    return this.#has(range) ? null : range
   }
 
   async #later<L extends Lease>(
-    stretch: ClusterRange,
+    range: ClusterRange,
     take: () => Promise<L>,
     keep: (lease: L) => void,
     answer: () => void,
   ): Promise<void> {
     try {
-      const lease = await this.#unlessNeedless(stretch, take())
+      const lease = await this.#unlessNeedless(range, take())
       if (lease === null) return
       if (this.#over) lease.release()
       else keep(lease)
@@ -165,10 +163,10 @@ export class PushTarget implements ServedDisk, ClusterClaims {
     }
   }
 
-  /** Null when the scan was there first, or it is all over: what comes then is given back. */
-  async #unlessNeedless<L extends Lease>(stretch: ClusterRange, taken: Promise<L>): Promise<L | null> {
+  /** Null if the scan was first or the backup has ended: memory that comes after that is given back. */
+  async #unlessNeedless<L extends Lease>(range: ClusterRange, taken: Promise<L>): Promise<L | null> {
     const needless = Promise.withResolvers<null>()
-    const waiter = { stretch, go: () => needless.resolve(null) }
+    const waiter = { range, go: () => needless.resolve(null) }
     this.#waiting.add(waiter)
     const lease = await Promise.race([taken, needless.promise]).finally(() => this.#waiting.delete(waiter))
     if (lease === null) {
@@ -180,7 +178,7 @@ export class PushTarget implements ServedDisk, ClusterClaims {
     return lease
   }
 
-  /** Takes over the lease. `bytes` are those of the whole stretch; null for zeroes. */
+  /** Takes over the lease. `bytes` are those of the whole range; null for zeroes. */
   #archive({ first, count }: ClusterRange, lease: Lease, bytes: Buffer | null): void {
     const missing = this.#missing(first, count)
     this.#settle(missing)
@@ -209,13 +207,13 @@ export class PushTarget implements ServedDisk, ClusterClaims {
     return missing
   }
 
-  #settle(stretches: ClusterRange[]): void {
-    for (const { first, count } of stretches) this.#settled.addRange(first, count)
+  #settle(ranges: ClusterRange[]): void {
+    for (const { first, count } of ranges) this.#settled.addRange(first, count)
     if (this.#settled.count === this.#settled.size) this.#whole.resolve()
   }
 }
 
-/** Copies, and makes what is left of the last block zero. */
+/** Copies the buffers, and zeroes the rest of the last block. */
 function fill(into: Buffer, buffers: readonly Uint8Array[]): void {
   let at = 0
   for (const buffer of buffers) {

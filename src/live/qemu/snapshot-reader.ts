@@ -1,4 +1,4 @@
-/** A drive of a running guest as the scan reads it: the point in time that QEMU shows us, which shrinks behind the scan. */
+/** A drive of a running guest as the scan reads it: QEMU's export of the point in time, which is trimmed behind the scan. */
 
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
@@ -8,9 +8,9 @@ import type { DriveExtent } from '../../storage/drive.ts'
 import type { PushTarget } from './push-target.ts'
 
 interface SnapshotHost {
-  /** Resolves with the connection to the point in time, once there is one; null where all is pushed. */
+  /** Resolves with the connection to the point in time, once there is one; null if all is pushed. */
   pull(): Promise<NbdClient | null>
-  /** What a read's error means. */
+  /** Explains the error of a read. */
   explain(error: unknown): Promise<unknown>
   fail(error: unknown): void
 }
@@ -49,7 +49,7 @@ export class SnapshotReader implements ClaimedReader {
     }
   }
 
-  /** The connection is the backup's, which takes things out in their order. */
+  /** Does nothing: the backup closes the connection when it takes its nodes out of QEMU. */
   async close(): Promise<void> {}
 
   async *#explained(extents: AsyncIterable<DriveExtent>): AsyncGenerator<DriveExtent> {
@@ -61,8 +61,8 @@ export class SnapshotReader implements ClaimedReader {
   }
 
   /**
-   * Guest writes there need no copy any more. Whole clusters only: a TRIM of less aborts QEMU 7.2, and of the last,
-   * partial cluster it does nothing in 10.0. That one stays; the guest's first write to it is one push, which we drop.
+   * Trims clusters, so that the guest's writes to them are not copied any more. Whole clusters only: a TRIM of less aborts QEMU 7.2,
+   * and a TRIM of the last, partial cluster does nothing in 10.0. The guest's first write to that one is a push, which is dropped.
    */
   #release(first: number, count: number): void {
     const from = first * CLUSTER_SIZE

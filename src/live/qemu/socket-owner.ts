@@ -1,9 +1,9 @@
-/** As whom QEMU runs, where we are root: it must be able to enter the folder of our sockets. */
+/** The user that QEMU runs as, if we are root: QEMU must be able to enter the folder of our sockets. */
 
 import { readFile, stat } from 'node:fs/promises'
 import type { MonitorPlace } from './monitor.ts'
 
-/** A user id; undefined where it is ours, or nobody can tell, or we could do nothing about it. */
+/** A user id; undefined if it is ours, if it is unknown, or if we are not root. */
 export async function socketOwner(place: MonitorPlace): Promise<number | undefined> {
   if (process.getuid?.() !== 0) return undefined
   const uid = await ownerOf(place).catch(() => 0)

@@ -1,24 +1,24 @@
-/** Drives as they lie in their archive, from its front to its end: so each part of it is read and unpacked once. */
+/** The bytes of drives in the order of their archive, so that each part of the archive is read and decompressed once. */
 
 import type { ImageReader, Placed } from '../../access/image-reader.ts'
 
-/** Bytes of one of several drives. */
-export interface Stretch {
-  /** Which one. */
+/** A range of bytes of one of several drives. */
+export interface DriveRange {
+  /** The index of the drive. */
   drive: number
   offset: number
   length: number
 }
 
-/** Zeroes that follow each other are joined up to this. */
+/** The most bytes of zeroes that are joined. */
 const MAX_ZEROES = 2 ** 30
 
 /** What several can do at once of a drive that is not in an archive's extents. */
 const PART = 64 << 20
 
-/** All bytes of the drives. One that cannot tell where it lies comes last, from its front to its end. */
-export function* inArchiveOrder(drives: readonly ImageReader[]): Generator<Stretch> {
-  let zeroes = null as Stretch | null
+/** All bytes of the drives. A drive that cannot tell where it is in the archive comes last, from its front to its end. */
+export function* inArchiveOrder(drives: readonly ImageReader[]): Generator<DriveRange> {
+  let zeroes = null as DriveRange | null
   for (const [drive, placed] of byExtent(drives)) {
     const { offset, length, stored } = placed
     if (!stored && zeroes?.drive === drive && zeroes.offset + zeroes.length === offset && zeroes.length < MAX_ZEROES) {
@@ -37,7 +37,7 @@ export function* inArchiveOrder(drives: readonly ImageReader[]): Generator<Stret
   }
 }
 
-/** Sorted by counting: of a large archive there are millions. */
+/** Sorts by counting, because a large archive has millions of them. */
 function* byExtent(drives: readonly ImageReader[]): Generator<[drive: number, placed: Placed]> {
   const starts = countPlaces(drives)
   const total = starts.at(-1)!

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DriveExtent, DriveReader } from '../../storage/drive.ts'
 
-/** Who has just read is likely to read again: so long, in milliseconds, the rest waits for that. */
+/** Milliseconds that the rest waits after a guest's read: the guest is likely to read again. */
 const PATIENCE_MS = 5
 
 export class Demand {
@@ -11,12 +11,12 @@ export class Demand {
   #last = Number.NEGATIVE_INFINITY
   #idle: (() => void)[] = []
 
-  /** Resolves when nobody waits for the archive. */
+  /** Resolves when no read of a guest waits for the archive. */
   async idle(): Promise<void> {
     while (this.#reading > 0) await new Promise<void>((go) => this.#idle.push(go))
   }
 
-  /** Resolves when nobody has waited for the archive for a moment. */
+  /** Resolves when no read of a guest has waited for the archive for a moment. */
   async quiet(): Promise<void> {
     for (;;) {
       await this.idle()
@@ -37,7 +37,7 @@ export class Demand {
   }
 }
 
-/** A drive of the archive as the guest's disk reads it; `wanted` is told of each read before it is done. */
+/** A drive of the archive as the guest's disk reads it; `wanted` is called before each read. */
 export class DemandedDrive implements DriveReader {
   readonly #drive: DriveReader
   readonly #demand: Demand

@@ -1,6 +1,6 @@
 /**
- * Fills the images of a live restore from the archive: first what a guest has just read, and what lies with it in the
- * archive, then the rest from the archive's front to its end. While the guest waits for the archive, the rest does too.
+ * Fills the images of a live restore from the archive: first what a guest has just read, with what is near it in the archive, then
+ * the rest from the archive's front to its end. While a guest waits for the archive, the rest waits too.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,20 +9,20 @@ import type { Budget } from '../../core/budget.ts'
 import type { VmapipeError } from '../../core/errors.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
-import { inArchiveOrder, type Stretch } from './archive-order.ts'
+import { type DriveRange, inArchiveOrder } from './archive-order.ts'
 import type { Demand } from './demand.ts'
 import { around, extentsOf, readFrom } from './source.ts'
 
-/** Stretches that are filled at once. */
+/** Ranges that are filled at once. */
 const WORKERS = 4
-/** Data that is read at once; of what failed before, no more than a cluster, so that what is whole around it is had. */
+/** Bytes that are read at once. After a failure only a cluster, so that whatever is whole around it is restored. */
 const PIECE = 1 << 20
-/** What the filler needs of the memory. */
+/** Bytes of memory that the filler needs. */
 export const FILL_BYTES = WORKERS * PIECE
-/** After so many bytes, or milliseconds, what was filled is made durable: a killed restore goes on from there. */
+/** Bytes, and milliseconds, after which what was filled is made durable: a killed restore continues from there. */
 const SYNC_BYTES = 256 << 20
 const SYNC_MS = 5000
-/** What guests want at once, at most; the rest comes in its order. */
+/** The most ranges that are wanted first; more than these come in their order. */
 const MAX_WANTED = 1024
 
 export interface FillTarget {
@@ -32,7 +32,7 @@ export interface FillTarget {
   source: ImageReader
 }
 
-/** Bytes that cannot be had. */
+/** Bytes that cannot be restored. */
 export interface Missing {
   drive: string
   offset: number
@@ -53,7 +53,7 @@ export class Filler {
   readonly missing: Missing[] = []
   readonly #targets: readonly FillTarget[]
   readonly #options: FillerOptions
-  readonly #wanted = new Map<string, Stretch>()
+  readonly #wanted = new Map<string, DriveRange>()
   #piece = PIECE
   #due = 0
   #unsynced = 0
@@ -64,7 +64,7 @@ export class Filler {
     this.#options = options
   }
 
-  /** A guest reads here: what lies around it comes before all else. */
+  /** A guest reads here: what is around it comes before all else. */
   want(drive: number, offset: number, length: number): void {
     const { source } = this.#targets[drive]
     for (const stretch of around(source, offset, length)) {
@@ -73,16 +73,16 @@ export class Filler {
     }
   }
 
-  /** Resolves when all that can be had is in the images, or the signal says so. Fails where an image cannot be written. */
+  /** Resolves when everything that can be restored is in the images, or when aborted. Fails if an image cannot be written. */
   async run(): Promise<void> {
     const order = inArchiveOrder(this.#targets.map(({ source }) => source))
     await this.#pass(order, () => {})
-    // What failed once may not fail again, and most of it is whole.
+    // A read that failed once may succeed now, and most of its data is whole.
     this.#piece = CLUSTER_SIZE
     await this.#pass(this.#leftOver(), (missing) => this.#note(missing))
   }
 
-  async #pass(order: Iterator<Stretch>, failed: (missing: Missing) => void): Promise<void> {
+  async #pass(order: Iterator<DriveRange>, failed: (missing: Missing) => void): Promise<void> {
     const failures: unknown[] = []
     const work = async () => {
       try {
@@ -98,7 +98,7 @@ export class Filler {
     if (failures.length > 0 && !this.#options.signal.aborted) throw failures[0]
   }
 
-  async #next(order: Iterator<Stretch>): Promise<Stretch | undefined> {
+  async #next(order: Iterator<DriveRange>): Promise<DriveRange | undefined> {
     const { demand, signal } = this.#options
     if (signal.aborted) return undefined
     let urgent = this.#takeWanted()
@@ -110,14 +110,14 @@ export class Filler {
     return done ? undefined : value
   }
 
-  #takeWanted(): Stretch | undefined {
+  #takeWanted(): DriveRange | undefined {
     const [first] = this.#wanted
     if (first === undefined) return undefined
     this.#wanted.delete(first[0])
     return first[1]
   }
 
-  async #fill({ drive, offset, length }: Stretch, failed: (missing: Missing) => void): Promise<void> {
+  async #fill({ drive, offset, length }: DriveRange, failed: (missing: Missing) => void): Promise<void> {
     const target = this.#targets[drive]
     for (const gap of target.overlay.parts(offset, length)) {
       if (gap.there) continue
@@ -151,7 +151,7 @@ export class Filler {
     }
   }
 
-  /** Keeps to the limit, and makes durable what has come together. */
+  /** Keeps to the rate limit, and makes durable what was filled since the last time. */
   async #account(bytes: number): Promise<void> {
     const { bwlimit, signal } = this.#options
     this.#unsynced += bytes
@@ -166,7 +166,7 @@ export class Filler {
     if (this.#due > now) await sleep(this.#due - now, undefined, { signal }).catch(() => {})
   }
 
-  *#leftOver(): Generator<Stretch> {
+  *#leftOver(): Generator<DriveRange> {
     for (const [drive, { overlay }] of this.#targets.entries()) {
       if (overlay.isComplete) continue
       for (const { offset, length, there } of overlay.parts(0, overlay.size)) {
@@ -175,7 +175,7 @@ export class Filler {
     }
   }
 
-  /** Neighbours that fail in the same way are told as one. */
+  /** Neighbouring ranges that fail in the same way are reported as one. */
   #note(missing: Missing): void {
     const last = this.missing.at(-1)
     const joins = last?.drive === missing.drive && last.offset + last.length === missing.offset

@@ -1,8 +1,8 @@
 /**
- * The folder of a live restore. Until all images are complete they are overlays over the archive in a folder `.restoring`
- * in it. Then that gets a file `complete` with the archive's uuid, and the images get their names; when they are served no
- * more, `.restoring` goes. So wherever a restore is killed, the next one knows how far it was, and nothing half-written
- * has a final name.
+ * The folder of a live restore. Until all images are complete, they are overlays over the archive in its subfolder `.restoring`. Then
+ * a file `complete` with the archive's uuid is added there, and the images are renamed to their final names. When they are no longer
+ * served, `.restoring` is removed. So a restore that was killed at any moment can be continued, and nothing incomplete ever has a
+ * final name.
  */
 
 import { constants } from 'node:fs'
@@ -31,7 +31,7 @@ interface ImagePlace {
 
 interface FolderOptions {
   force?: boolean | undefined
-  /** Permissions of images and config files under their names. */
+  /** Permissions of images and config files under their final names. */
   mode?: number | undefined
   warn?: ((message: string) => void) | undefined
 }
@@ -58,7 +58,7 @@ export class RestoreFolder {
     this.#places = new Map(manifest.drives.map(({ id }) => [id, place(names.get(id)!)]))
   }
 
-  /** Goes on with a restore that was begun here, or begins one, with the config files. FAILED where something is in its way. */
+  /** Goes on with a restore that was begun here, or begins one, with the config files. FAILED if something is in its way. */
   static async open(
     path: string,
     manifest: Manifest,
@@ -78,13 +78,13 @@ export class RestoreFolder {
       if (file !== null) await writeConfig(join(path, file), data, { force, mode, ...(warn && { warn }) })
     }
     await makeDurableFolder(folder.#state)
-    // Somebody may have made it just before us.
+    // Another process may have made it just before.
     await folder.#refuseShared()
     if (await folder.#isComplete()) await folder.#name()
     return folder
   }
 
-  /** All images have their names: nothing is left to do but to serve them. */
+  /** Whether all images have their final names, and only have to be served. */
   get isNamed(): boolean {
     return this.#named
   }
@@ -102,14 +102,14 @@ export class RestoreFolder {
     throw new VmapipeError('FAILED', `the image has ${disk.size} bytes now, and the drive ${size}`, { file })
   }
 
-  /** Gives the images their names. They are complete and durable, and may stay open. */
+  /** Renames the images to their final names. They must be complete and durable, and may stay open. */
   async finish(): Promise<void> {
     await writeDurably(this.#marker, this.#uuid)
     await syncFolder(this.#state, this.#marker)
     await this.#name()
   }
 
-  /** The images are served no more: nothing of the restore is left. */
+  /** Removes `.restoring`, when the images are no longer served. */
   async leave(): Promise<void> {
     if (!this.#named) return
     // FUSE and NFS let go of files that were open some time after they were closed.
@@ -121,7 +121,7 @@ export class RestoreFolder {
     return join(this.#state, 'complete')
   }
 
-  /** One that was killed while it wrote the marker has not begun to give names. */
+  /** A restore that was killed while it wrote the marker has not begun to rename images. */
   async #isComplete(): Promise<boolean> {
     if (!(await exists(this.#marker))) return false
     const uuid = await readFile(this.#marker)
@@ -148,7 +148,7 @@ export class RestoreFolder {
       if (to !== null) return
       throw new VmapipeError('DAMAGED', 'this image of a complete restore is gone', { file: path })
     }
-    // One that was killed just here has given it the name already.
+    // A restore that was killed just here has renamed it already.
     if (to !== null && to.ino === from.ino && to.dev === from.dev) return unlink(partial)
     try {
       const { force, mode } = this.#how
@@ -167,7 +167,7 @@ export class RestoreFolder {
     return refuseShared(this.path, [this.#state], 'name a new folder')
   }
 
-  /** What a guest has open stays, whatever is wanted. */
+  /** Refuses if a final name is taken, unless `force`; and in any case if a guest has the file open. */
   async #refuseToReplace(force: boolean): Promise<void> {
     for (const { path } of this.#places.values()) {
       if (!force && (await exists(path))) throw inTheWay(path)

@@ -6,10 +6,10 @@ import { CLUSTER_SIZE, roundUp } from '../../core/geometry.ts'
 import { BLOCK } from '../../storage/disks/overlay/map-file.ts'
 import type { DriveExtent } from '../../storage/drive.ts'
 
-/** Clusters of one extent are at most so far from each other where a drive was scanned in order. */
+/** The most bytes between two clusters of one extent, if the drive was scanned in order. */
 const NEAR = 64 * CLUSTER_SIZE
 
-/** The range in whole blocks. Where the archive cannot tell what it has, all is to be read: that tells why. */
+/** The range in whole blocks. If the archive cannot tell what it has there, all of it is read: the read then says why. */
 export async function* extentsOf(source: ImageReader, offset: number, length: number): AsyncGenerator<DriveExtent> {
   const end = offset + length
   let position = offset
@@ -32,7 +32,7 @@ export async function readFrom(source: ImageReader, bytes: Uint8Array, offset: n
   }
 }
 
-/** What lies in the same extents of the archive, near the range: whole clusters. */
+/** What is in the same extents of the archive, near the range, in whole clusters. */
 export function* around(
   source: ImageReader,
   offset: number,

@@ -6,7 +6,7 @@ import type { QmpClient } from '../../../protocol/qmp/client.ts'
 
 /** A drive of the guest as it takes part in a backup. */
 export interface PushDrive {
-  /** In the archive. */
+  /** The name in the archive. */
   name: string
   /** The node that its device uses. */
   node: string
@@ -23,10 +23,10 @@ export interface PushEvents {
 }
 
 export interface Attachment {
-  /** The point in time. Where it fails, `remove` takes out what was put in. */
+  /** Sets the point in time. If it fails, `remove` takes out what was put in. */
   insert(qmp: QmpClient, events: PushEvents): Promise<void>
-  /** After `insert`: where the scan reads each drive at the point in time; null where everything is pushed to us. */
+  /** After `insert`: connections by which the scan reads each drive at the point in time; null if everything is pushed to us. */
   pull(): Promise<NbdClient[]> | null
-  /** May be called at any time, and more than once. FAILED where something is left. */
+  /** May be called at any time, and more than once. FAILED if something is left. */
   remove(qmp: QmpClient): Promise<void>
 }

@@ -1,7 +1,7 @@
 /**
- * Whose turn it is with a QEMU. Whoever puts something in or takes something out has a note there, with a socket that takes
- * connections as long as its process lives. QEMU takes a note of one name once: of two that begin at the same moment one is
- * refused, before it has touched anything.
+ * A claim on a QEMU: one vmapipe at a time puts something in or takes something out. The claim is a note in QEMU with the path of
+ * a socket that takes connections as long as its process lives. QEMU takes a note of one name once: if two runs begin at the same
+ * moment, one is refused before it has touched anything.
  */
 
 import { connect } from 'node:net'
@@ -20,11 +20,11 @@ export class Claim {
     this.id = id
   }
 
-  /** `life`: a socket of ours; empty where there is none, and then nobody waits for us. FAILED while somebody else is at it. */
+  /** `life`: a socket of ours; empty if there is none, and then no other run respects this claim. FAILED while another run has one. */
   static async take(qmp: QmpClient, life: string): Promise<Claim> {
     const before = await claimsIn(qmp)
     await refuseWhereAlive(before.map(({ text }) => text))
-    // Never a name that was there: two who find the same dead run take the same one after it.
+    // Never a name that was there: two runs that find the same dead claim then compete for one new name.
     const id = `${NAME}${1 + Math.max(0, ...before.map(numberOf))}`
     try {
       await addNote(qmp, { id, text: life })
@@ -63,7 +63,7 @@ function numberOf({ id }: Note): number {
   return Number(id.slice(NAME.length)) || 0
 }
 
-/** Somebody who answers at the other end is no leftover. FAILED, too, where nobody can tell. */
+/** FAILED if a process answers at the other end, or if it is unknown whether one lives. */
 export async function refuseWhereAlive(sockets: readonly string[]): Promise<void> {
   for (const path of new Set(sockets)) {
     const error = await connectTo(path)
@@ -78,7 +78,7 @@ export async function refuseWhereAlive(sockets: readonly string[]): Promise<void
   }
 }
 
-/** Nobody listens there. Everything else, such as a socket that is another user's, says nothing of who is alive. */
+/** Whether no process listens there. Any other error, such as that of another user's socket, is no proof. */
 function isDead({ code }: NodeJS.ErrnoException): boolean {
   return code === 'ECONNREFUSED' || code === 'ENOENT'
 }

@@ -12,15 +12,15 @@ import { type Overlay, OverlayError } from './overlays.ts'
 import { remove } from './removal.ts'
 
 interface Detached {
-  /** By name; nothing where there was nothing. */
+  /** Names of what was removed. */
   removed: string[]
   /** The killed backup had made the guest stand still, and it goes on now. */
   continued: boolean
-  /** Made on what is not there any more; their headers have to be mended. */
+  /** Overlays on filters that are gone: their headers have to be mended. */
   overlays: Overlay[]
 }
 
-/** FAILED where a backup is still running, or something stays. `claim`: ours on this QEMU. */
+/** FAILED if a backup is still running, or something stays. `claim`: ours on this QEMU. */
 export async function detach(qmp: QmpClient, claim: Claim): Promise<Detached> {
   const footprint = await footprintOf(qmp)
   const removed = namesIn(footprint).filter((name) => name !== claim.id)
@@ -35,9 +35,9 @@ export async function detach(qmp: QmpClient, claim: Claim): Promise<Detached> {
   return { removed, continued, overlays: [] }
 }
 
-/** For one who does nothing else with this QEMU. */
+/** Does the same with a claim of its own, for a caller that does nothing else with this QEMU. */
 export async function detachAlone(qmp: QmpClient): Promise<Detached> {
-  // Where no folder can be made it goes without a sign of life: a guest is not kept waiting for a full disk.
+  // If no folder can be made, the claim has no socket: a guest must not stay paused because a disk is full.
   const server = await PushServer.create().catch(() => null)
   try {
     const claim = await Claim.take(qmp, server?.lifeSocket ?? '')
@@ -53,7 +53,7 @@ export async function detachAlone(qmp: QmpClient): Promise<Detached> {
   }
 }
 
-/** First of all it goes on, if it stands still because of us; but QEMU refuses that as long as it saves the memory. */
+/** Continues a guest that is paused because of us, before anything else. QEMU refuses that as long as it saves the memory. */
 async function setFree(qmp: QmpClient, { exports, filters }: Footprint, folders: readonly string[]): Promise<boolean> {
   let continued = false
   try {
@@ -67,7 +67,7 @@ async function setFree(qmp: QmpClient, { exports, filters }: Footprint, folders:
   return continued
 }
 
-/** Whether the guest stands still. An older vmapipe that was killed just while it took the point in time left no word of it. */
+/** Whether the guest is paused. An older vmapipe that was killed during the point in time left no mark. */
 export async function isPaused(qmp: QmpClient): Promise<boolean> {
   // qemu-storage-daemon has no guest.
   const { status } = await qmp.execute<{ status?: string }>('query-status').catch(() => ({ status: undefined }))

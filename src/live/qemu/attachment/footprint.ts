@@ -1,4 +1,4 @@
-/** What there is of ours in a QEMU, as QEMU tells it. */
+/** Finds what is ours in a QEMU, by asking QEMU. */
 
 import { type QmpClient, qmpErrorClass } from '../../../protocol/qmp/client.ts'
 import { STEP_MS } from './commands.ts'
@@ -13,13 +13,13 @@ export interface Footprint {
   filters: string[]
   targets: string[]
   notes: Note[]
-  /** Where each target pushes to, as a URI. */
+  /** The URI that each target pushes to. */
   places: string[]
   /** Devices that use one of our filters, by their QOM path, and the node that is theirs. */
   swaps: { path: string; node: string }[]
   /** What the owner of the guest put on our filters, or on those of backup jobs. */
   overlays: Overlay[]
-  /** Somebody else uses QEMU's NBD server. */
+  /** Whether QEMU's NBD server has exports that are not ours. */
   hasForeignExports: boolean
 }
 
@@ -51,12 +51,12 @@ export async function footprintOf(qmp: QmpClient): Promise<Footprint> {
   }
 }
 
-/** All that there is. */
+/** The names of everything that is ours. */
 export function namesIn(footprint: Footprint): string[] {
   return [...blockNamesIn(footprint), ...footprint.notes.map(({ id }) => id)]
 }
 
-/** What guests and drives have to do with. */
+/** The names of jobs, exports and nodes, without notes. */
 export function blockNamesIn({ jobs, exports, snapshots, filters, targets }: Footprint): string[] {
   return [...new Set([...jobs, ...exports, ...snapshots, ...filters, ...targets])]
 }

@@ -1,7 +1,7 @@
 /**
- * Guarded push: each device of the guest gets a copy-before-write filter above its node, which pushes old data to us
- * before it is overwritten, and gives the point in time up rather than the guest's write. What nobody overwrites we read
- * from the point in time, by QEMU's own NBD server.
+ * Guarded push: each device of the guest gets a copy-before-write filter above its node. The filter pushes old data to us before it
+ * is overwritten, and gives the point in time up rather than the guest's write. The rest of the point in time is read from QEMU's
+ * own NBD server.
  *
  *     device -> vmapipe-cbwN -> the drive's node
  *                    |-> vmapipe-tgtN  NBD, to us: the push
@@ -22,29 +22,29 @@ import { remove } from './removal.ts'
 interface GuardedPushOptions {
   drives: readonly PushDrive[]
   guest: GuestSwitch
-  /** Our socket, where there is an export for every drive, and the one that QEMU is to make. */
+  /** Our socket, whose server has an export for every drive; and the socket that QEMU makes. */
   pushSocket: string
   pullSocket: string
   /** Seconds after which QEMU gives the point in time up rather than let a write wait. */
   timeout: number
   /** The guest's memory is part of the point in time. */
   ram?: RamSnapshot | null
-  /** Runs the switch of the devices, with whatever has to be before and after it. */
+  /** Runs the switch of the devices, with what has to be done before and after it. */
   around?: (insert: () => Promise<void>) => Promise<void>
 }
 
 /**
- * Bytes of one READ: a guest's write to what is being read waits for the read, so no more than speed asks for (with
- * 64 KiB it is half, with 1 MiB the same). Before QEMU 8.0 a READ of several clusters may return newer data for those
- * that were pushed before, in place of the old; these are never taken from a READ.
+ * Bytes of one READ. A guest's write to what is being read waits for the read, so no more than speed needs: with 64 KiB the scan is
+ * half as fast, with 1 MiB it is no faster. Before QEMU 8.0 a READ of several clusters may return newer data in place of the old for
+ * those that were pushed before. These are never taken from a READ.
  */
 const REQUEST_BYTES = 262144
-/** QEMU's server does no more at once for one client. */
+/** Requests in flight: QEMU's server does no more at once for one client. */
 const DEPTH = 16
 
 export class GuardedPush implements Attachment {
   readonly #options: GuardedPushOptions
-  /** QEMU may have its NBD server from us. */
+  /** Whether we may have started QEMU's NBD server. */
   #server = false
 
   constructor(options: GuardedPushOptions) {
@@ -64,7 +64,7 @@ export class GuardedPush implements Attachment {
 
   async remove(qmp: QmpClient): Promise<void> {
     try {
-      // Where the connection was lost just while it stood still.
+      // The connection may have been lost just while the guest stood still.
       await letGoOn(qmp)
       await this.#options.ram?.remove(qmp)
     } finally {
@@ -73,8 +73,8 @@ export class GuardedPush implements Attachment {
   }
 
   /**
-   * All commands at once: the guest stands still for as short as can be. Filter, switch, snapshot and export belong into one
-   * pause: to put them in while an iothread works on the node aborts QEMU 7.2.
+   * Sends all commands at once, so that the pause is as short as possible. Filter, switch, snapshot and export have to be in one
+   * pause: to insert them while an iothread works on the node aborts QEMU 7.2.
    */
   async #switch(qmp: QmpClient): Promise<void> {
     const { drives, guest, ram } = this.#options
@@ -115,7 +115,7 @@ async function ifAll(results: readonly PromiseSettledResult<unknown>[], action: 
   if (results.every(({ status }) => status === 'fulfilled')) await action()
 }
 
-/** discard: without it a TRIM of what we have does nothing. */
+/** `discard`: without it a TRIM of clusters that were read does nothing. */
 function snapshotNode(snapshot: string, filter: string): Command {
   return ['blockdev-add', { driver: 'snapshot-access', 'node-name': snapshot, file: filter, discard: 'unmap' }]
 }
@@ -125,8 +125,9 @@ function snapshotExport(snapshot: string): Command {
 }
 
 /**
- * An export that nobody connects to: QEMU lets nobody resize a node while it is exported, nor what is above it. A filter alone
- * has no such lock, and QEMU aborts if the drive below it becomes smaller. So it comes before the filter and goes after it.
+ * An export without clients, which keeps the drive's size: QEMU refuses to resize a node while it is exported, and what is above
+ * it. A filter alone has no such lock, and QEMU aborts if the drive below it becomes smaller. So this export is added before the
+ * filter and removed after it.
  */
 function sizeHold(hold: string, node: string): Command {
   return ['block-export-add', { type: 'nbd', id: hold, name: hold, 'node-name': node, writable: false }]

@@ -1,4 +1,4 @@
-/** How a guest's devices are made to use other block nodes, all of them at one instant. */
+/** Makes a guest's devices use other block nodes, all of them at one instant. */
 
 import { VmapipeError } from '../../../core/errors.ts'
 import type { QmpClient } from '../../../protocol/qmp/client.ts'
@@ -11,21 +11,21 @@ export interface GuestSwitch {
   /** Lets a device use this node. */
   attach(device: string, node: string): Command
   /**
-   * All of the commands while the guest stands still; what each came to. Then it goes on, whatever that was. Where there is a
-   * `hold` it stands still until that is through, too, given what the commands came to. FAILED where it went on in between.
+   * Runs all commands while the guest is paused, and resolves with the result of each. With a `hold`, which is given these results,
+   * the pause lasts until that has ended too. Then the guest continues in every case. FAILED if it was continued in between.
    */
   whileStill(qmp: QmpClient, commands: readonly Command[], hold?: Hold): Promise<PromiseSettledResult<unknown>[]>
 }
 
 export type Hold = (results: readonly PromiseSettledResult<unknown>[]) => Promise<void>
 
-/** In QEMU from before `stop` until after `cont`: the guest ran, and who finds it paused lets it go on. */
+/** The mark in QEMU from before `stop` until after `cont`, if the guest ran. A run that finds it continues the guest. */
 const MARK = `${PREFIX}paused`
 
 /**
- * Of a real guest: its processors stop, each device's `drive` property is set, they go on. Whether they go on is its owner's to
- * say, so it is asked in the same breath as they are stopped; `stop` is sent to a guest that is paused already, too, as that may
- * go on at any moment.
+ * The switch of a real guest: its processors stop, each device's `drive` property is set, the processors continue. Whether they
+ * continue is up to the guest's owner, so its state is asked together with `stop`. `stop` is also sent to a guest that is paused
+ * already, because its owner may continue it at any moment.
  */
 export const realGuest: GuestSwitch = {
   attach: (path, value) => ['qom-set', { path, property: 'drive', value }],
@@ -40,7 +40,7 @@ export const realGuest: GuestSwitch = {
       resumed = 0
       const inserted = executeAll(qmp, commands)
       const look = executeAll(qmp, [['query-status']])
-      // In the same breath, so that it goes on whatever becomes of us.
+      // Sent together, so that the guest continues whatever becomes of this process.
       const goesOn = hold === undefined ? executeAll(qmp, resume) : null
       const results = await inserted
       const [state] = await look
@@ -50,7 +50,7 @@ export const realGuest: GuestSwitch = {
       try {
         if (!wentOn) await hold?.(results)
       } finally {
-        // The guest above all.
+        // The guest continues in every case.
         if (!isDone) await executeAll(qmp, resume)
       }
       if (wentOn) throw interfered()
@@ -71,7 +71,7 @@ async function stop(qmp: QmpClient): Promise<boolean> {
   const forget = qmp.on(({ event }) => {
     if (event === 'STOP') stops++
   })
-  // What came before the answer was not of our `stop`.
+  // Events before the answer did not come from our `stop`.
   const asked = qmp.execute<MachineState>('query-status', undefined, { timeout: STEP_MS }).then((answer) => {
     stops = 0
     return answer
@@ -82,7 +82,7 @@ async function stop(qmp: QmpClient): Promise<boolean> {
     await letGoOn(qmp)
     throw errorsOf([state, stopped])[0]
   }
-  // Or it was let go on in between, and our `stop` has stopped it all the same.
+  // Or it was continued in between, and our `stop` has paused it again.
   const ran = isLive(qmp, state.value) || stops > 0
   if (ran && !marked) await addNote(qmp, { id: MARK, text: '' })
   if (!ran && marked) await removeNote(qmp, MARK)
@@ -94,11 +94,11 @@ function isLive({ version }: QmpClient, { running, status }: MachineState): bool
   return running || (status === 'suspended' && version.major >= 9)
 }
 
-/** A guest that was left standing still by us goes on. Whether there was one; its owner's pause is not touched. */
+/** Continues a guest that we left paused, and returns whether it was one. A pause by its owner is not touched. */
 export async function letGoOn(qmp: QmpClient): Promise<boolean> {
   if (!(await notesIn(qmp)).some(({ id }) => id === MARK)) return false
   const { status } = await qmp.execute<MachineState>('query-status')
-  // The second is what a reset makes of the first.
+  // A reset turns the first state into the second.
   const stands = status === 'paused' || status === 'prelaunch'
   if (stands) await qmp.execute('cont')
   await removeNote(qmp, MARK)

@@ -1,18 +1,18 @@
 /**
- * A guest that is being migrated, and a backup of it, are in each other's way: QEMU (7.2, 10.0) takes the migration on,
- * moves all of the guest's memory, and only then finds that drives with exports or jobs cannot be handed over. So the
- * backup gives way, whichever of the two was first.
+ * Ends a backup when the guest is migrated. Both at once do not work: QEMU (7.2, 10.0) accepts the migration, moves all of the
+ * guest's memory, and only then finds that drives with exports or jobs cannot be handed over. So the backup gives way, whichever of
+ * the two was first.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VmapipeError } from '../../../core/errors.ts'
 import type { QmpClient } from '../../../protocol/qmp/client.ts'
 
-/** Of the machine, and of its migration. */
+/** States of the machine, and of its migration. */
 const STATES = ['inmigrate', 'postmigrate', 'finish-migrate', 'colo', 'save-vm', 'restore-vm']
 const UNDER_WAY = ['setup', 'active', 'pre-switchover', 'device', 'postcopy-active', 'postcopy-paused', 'wait-unplug']
 
-/** QEMU tells of a migration by itself only where somebody has asked for these events. The second: by way of virsh. */
+/** Milliseconds between two questions: QEMU sends events of a migration only if they were asked for. The second: by way of virsh. */
 const LOOK_MS = [250, 1000]
 
 /** What QEMU says of its machine. */
@@ -30,7 +30,7 @@ export async function assertNotMigrating(qmp: QmpClient): Promise<MachineState> 
   return state
 }
 
-/** Calls `failed` once when a migration begins; returns how to end that. */
+/** Calls `failed` once when a migration begins. Returns a function that ends the watch. */
 export function watchForMigration(qmp: QmpClient, failed: (error: VmapipeError) => void): () => void {
   const end = new AbortController()
   const look = (status: unknown) => {
@@ -44,7 +44,7 @@ export function watchForMigration(qmp: QmpClient, failed: (error: VmapipeError) 
   return () => end.abort()
 }
 
-/** Where QEMU answers no more, others notice, and say it better. */
+/** If QEMU does not answer any more, its connection tells that. */
 async function keepLooking(qmp: QmpClient, look: (status: unknown) => void, end: AbortSignal): Promise<void> {
   const pause = LOOK_MS[qmp.hasEvents ? 0 : 1]
   while (!end.aborted) {

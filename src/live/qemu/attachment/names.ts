@@ -1,8 +1,8 @@
-/** How our nodes, jobs and exports in somebody's QEMU are called: what a killed run left is found by it. */
+/** The names of our nodes, jobs and exports in a QEMU. What a killed run has left is found by them. */
 
 export const PREFIX = 'vmapipe-'
 
-/** Of one drive. QEMU takes up to 31 characters, beginning with a letter. */
+/** The names for one drive. QEMU takes up to 31 characters, beginning with a letter. */
 interface DriveNames {
   /** The NBD client that pushes to us; also the name of our export. */
   target: string
@@ -35,7 +35,7 @@ export function holdOf(filter: string): string {
   return filter.replace(`${PREFIX}cbw`, `${PREFIX}hold`)
 }
 
-/** What this filter pushes to. */
+/** The target of this filter. */
 export function targetOf(filter: string): string {
   return filter.replace(`${PREFIX}cbw`, `${PREFIX}tgt`)
 }

@@ -1,6 +1,6 @@
 /**
- * Notes of ours in somebody's QEMU, for whoever comes after a run that was killed. Each is an object that nothing uses: a secret,
- * as QEMU has these in every build and tells what is in them; what we write there is none.
+ * Our notes in a QEMU, for the next run after one that was killed. Each is an object of the kind `secret` that nothing uses: every
+ * build of QEMU has these and shows their content. What we write there is not secret.
  */
 
 import { type QmpClient, qmpErrorClass } from '../../../protocol/qmp/client.ts'
@@ -15,7 +15,7 @@ export interface Note {
   text: string
 }
 
-/** Of two that add one of the same id, the second is refused. */
+/** QEMU refuses a second note of the same id. */
 export async function addNote(qmp: QmpClient, { id, text }: Note): Promise<void> {
   await qmp.execute('object-add', { 'qom-type': KIND, id, data: text }, { timeout: STEP_MS })
 }

@@ -1,9 +1,9 @@
 /**
- * Overlays that the owner of a guest made during a backup (`blockdev-snapshot-sync` and the like, by the name of the drive):
- * they stand on our filter, or on that of a backup job, and QEMU writes the filter's driver into the overlay's header as the
- * format of its backing file. The guest works until it is started again: nobody can open the overlay then. A filter that
- * something stands on stays in QEMU. The header can only be mended while no QEMU has the overlay open: QMP's
- * `change-backing-file` writes the overlay's own format there (seen on 7.2 and 10.0).
+ * Overlays that the owner of a guest made during a backup (`blockdev-snapshot-sync` and the like, by the name of the drive). They
+ * are on top of our filter, or of that of a backup job, and QEMU writes the filter's driver into the overlay's header as the format
+ * of its backing file. The guest works until it is started again; then no program can open the overlay. A filter below an overlay
+ * stays in QEMU. The header can only be mended while no QEMU has the overlay open: QMP's `change-backing-file` writes the overlay's
+ * own format there (seen on 7.2 and 10.0).
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -25,7 +25,7 @@ export interface Graph {
 
 export interface Overlay {
   file: string
-  /** Of ours, which it stands on; null if there is none, or none any more. */
+  /** Our filter below it; null if there is none, or none any more. */
   filter: string | null
   /** What is below the filter. */
   base: { file: string; format: string }
@@ -33,12 +33,12 @@ export interface Overlay {
   isBroken: boolean
 }
 
-/** As the format of a backing file; QEMU tells no more than the first 15 characters of it. */
+/** The driver's name as QEMU shows the format of a backing file: its first 15 characters. */
 const FILTER_FORMAT = /^copy-before-wri/
 
 const FILTER_DRIVER = 'copy-before-write'
 
-/** Looks of the watch, in ms. The second: by way of virsh. */
+/** Milliseconds between two looks of the watch. The second: by way of virsh. */
 const LOOK_MS = [500, 5000]
 
 export function namesFilter({ image }: BlockNode): boolean {
@@ -64,7 +64,7 @@ export function overlaysIn(blocks: readonly BlockNode[], { nodes, edges }: Graph
   })
 }
 
-/** What the owner of the guest is told. It is an error, also of a backup whose archive is whole: `-q` must not hide it. */
+/** Tells the owner of the guest what to do. It is an error even if the archive is whole: `-q` must not hide it. */
 export class OverlayError extends VmapipeError {
   constructor(overlays: readonly Overlay[]) {
     const broken = overlays.filter(({ isBroken }) => isBroken)
@@ -89,12 +89,12 @@ function rebase({ file, base }: Overlay): string {
   return ['qemu-img rebase -u -F', word(base.format), '-b', word(base.file), word(file)].join(' ')
 }
 
-/** As a shell takes it. */
+/** Quoted for a shell. */
 function word(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
-/** Both, for the one line that the user surely sees. */
+/** Both errors in one, for the one line that the user surely sees. */
 export function withOverlay(error: VmapipeError | null, { message, hint }: OverlayError): VmapipeError {
   if (error === null) return new VmapipeError('FAILED', `the archive is whole, but ${message}`, { hint })
   const { code, where, cause } = error
@@ -103,8 +103,8 @@ export function withOverlay(error: VmapipeError | null, { message, hint }: Overl
 }
 
 /**
- * Calls `found` once, soon after an overlay that names a filter was made: QEMU tells of it by no event, and it can only be
- * asked as long as it lives. Returns how to end that.
+ * Calls `found` once, soon after an overlay that names a filter was made. QEMU sends no event for it, and can only be asked while it
+ * runs. Returns a function that ends the watch.
  */
 export function watchForOverlays(qmp: QmpClient, found: () => void): () => void {
   const end = new AbortController()
@@ -118,7 +118,7 @@ export function watchForOverlays(qmp: QmpClient, found: () => void): () => void 
   const keepLooking = async () => {
     while (!signal.aborted) {
       await sleep(LOOK_MS[qmp.hasEvents ? 0 : 1], undefined, { signal, ref: false }).catch(() => {})
-      // If QEMU does not answer any more others notice.
+      // If QEMU does not answer any more, its connection tells.
       if (!signal.aborted) await look().catch(() => {})
     }
   }

@@ -1,7 +1,7 @@
 /**
- * Plain push: one backup job for each drive, all begun in one transaction, writes the whole drive to us, what the guest
- * overwrites first. For guests that the filters of guarded push cannot be put into. There is no such thing as giving the
- * point in time up here: while a job runs the guest gets our errors, so we never give one.
+ * Plain push: one backup job for each drive, all begun in one transaction, writes the whole drive to us; what the guest overwrites
+ * comes first. It is for guests into which the filters of guarded push cannot be put. The point in time cannot be given up here:
+ * while a job runs the guest would get our errors, so no push is answered with an error.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,15 +16,15 @@ import { remove } from './removal.ts'
 interface PlainPushOptions {
   drives: readonly PushDrive[]
   pushSocket: string
-  /** Bytes a second of each drive at most, what the guest overwrites not counted. */
+  /** The most bytes a second of each drive; what the guest overwrites does not count. */
   speed?: number
-  /** Runs the transaction, with whatever has to be before and after it. */
+  /** Runs the transaction, with what has to be done before and after it. */
   around?: (insert: () => Promise<void>) => Promise<void>
 }
 
 const LOOK_MS = 200
 
-/** Copies that a job makes by itself at once, and bytes of one: few, as the guest's are behind them in the same line. */
+/** Copies that a job makes by itself at once, and bytes of one copy. Few, because copies for the guest queue behind them. */
 const WORKERS = 8
 const CHUNK_BYTES = 1 << 20
 
@@ -69,7 +69,7 @@ export class PlainPush implements Attachment {
     return ['transaction', { actions }]
   }
 
-  /** A job's end is no event that all monitors have; that it has ended says nothing of what has arrived. */
+  /** Asks for the jobs, because not all monitors have events. The end of a job does not say what has arrived. */
   async #watch(qmp: QmpClient, { failed, done }: PushEvents): Promise<void> {
     const ids = this.#options.drives.map((_, index) => namesOf(index).job)
     try {

@@ -1,7 +1,6 @@
 /**
- * Takes out of a QEMU what is ours there among nodes, jobs and exports. What that is, QEMU tells: so it does not matter how far a backup had come, whether
- * it was this one, or how often this is tried. In particular no device is ever given the node that it has already,
- * which aborts QEMU 10.
+ * Takes our nodes, jobs and exports out of a QEMU. QEMU says which they are: so it does not matter how far a backup had come,
+ * whether it was this one, or how often this is tried. No device is ever given the node that it has already, which aborts QEMU 10.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,13 +15,13 @@ import { OverlayError } from './overlays.ts'
 const ASK_MS = 100
 
 interface RemoveOptions {
-  /** QEMU's NBD server was started for this, and goes too, unless somebody else has exports there. */
+  /** QEMU's NBD server was started for the backup. It is stopped too, unless it has exports that are not ours. */
   server: boolean
 }
 
 /**
- * The names of what was there. Every step is tried, also when one before it has failed; FAILED where something is left. A filter
- * that an overlay of the guest's owner stands on stays, with what it needs, and is an OverlayError.
+ * Resolves with the names of what was there. Every step is tried, even if one before it failed; FAILED if something is left. A
+ * filter below an overlay of the guest's owner stays, with what it needs, and is an OverlayError.
  */
 export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise<string[]> {
   const footprint = await footprintOf(qmp)
@@ -31,7 +30,7 @@ export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise
     overlays.flatMap(({ filter }) => (filter === null ? [] : [filter, holdOf(filter), targetOf(filter)])),
   )
   const errors: unknown[] = []
-  // What hangs at our end lets go now. Not while a job pushes: the guest would get its errors.
+  // Ends requests that hang at our end. Not while a job pushes: the guest would get its errors.
   if (jobs.length === 0) await executeAll(qmp, targets.map(yank))
   else errors.push(...(await removeJobs(qmp, jobs)))
   const holds = exports.filter((id) => isHold(id) && !kept.has(id))
@@ -60,7 +59,7 @@ function nodesAway({ snapshots, swaps, filters, targets }: Footprint, kept: Set<
   ]
 }
 
-/** A step may fail because what it was for went away by itself, such as a device that was unplugged. */
+/** A step may fail because its object went away by itself, such as a device that was unplugged: only what is left counts. */
 async function checkGone(qmp: QmpClient, first: unknown, kept: Set<string>): Promise<void> {
   const left = blockNamesIn(await footprintOf(qmp)).filter((name) => !kept.has(name))
   if (left.length === 0) return

@@ -1,7 +1,7 @@
 /**
- * The guest's filesystems, frozen by its agent while something short happens. Whatever fails after a freeze was asked
- * for, a thaw is sent, and by a second connection where the first does not answer: an agent that was only slow, or
- * stuck in the middle of a message, finds it there. Everything has a time limit.
+ * Has the agent of a guest freeze its filesystems for a short action. Whatever fails after the freeze was sent, a thaw is sent; and
+ * sent again by a second connection if the first does not answer: an agent that was only slow, or stuck in the middle of a message,
+ * finds it there. Everything has a time limit.
  */
 
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
@@ -9,7 +9,7 @@ import { AgentChannel } from '../../../protocol/qmp/agent-channel.ts'
 import { qmpErrorClass } from '../../../protocol/qmp/client.ts'
 
 export interface AgentOptions {
-  /** Milliseconds for an agent that is there to answer. */
+  /** Milliseconds within which an agent answers, if there is one. */
   answer?: number
   /** Milliseconds for a freeze: the guest writes what it holds first. */
   freeze?: number
@@ -20,7 +20,7 @@ export interface AgentOptions {
 
 const DEFAULTS = { answer: 4_000, freeze: 20_000, limit: 10_000 }
 
-/** Somebody must know, whatever else has happened. */
+/** The user must know this, whatever else has happened. */
 export class StillFrozenError extends VmapipeError {
   constructor(message: string, cause: unknown, ...suppressed: unknown[]) {
     super('FAILED', message, { hint: 'send it guest-fsfreeze-thaw (virsh domfsthaw), or reset the guest', cause })
@@ -43,7 +43,7 @@ export class GuestAgent {
     this.#freeze = freeze
   }
 
-  /** On the agent's socket, QEMU's end of `org.qemu.guest_agent.0`. FAILED where no agent answers. */
+  /** On the agent's socket, QEMU's end of `org.qemu.guest_agent.0`. FAILED if no agent answers. */
   static async connect(path: string, { signal, ...times }: AgentOptions = {}): Promise<GuestAgent> {
     signal?.throwIfAborted()
     const whole = { ...DEFAULTS, ...times }
@@ -62,7 +62,7 @@ export class GuestAgent {
     return (await this.#channel.execute('guest-fsfreeze-status', this.#answer)) === 'frozen'
   }
 
-  /** Returns how many filesystems are frozen now. Where it fails they may be, or may become, frozen: thaw. */
+  /** Returns how many filesystems are frozen now. If it fails, they may be frozen, or may become so: thaw them. */
   async freeze(): Promise<number> {
     const frozen = await this.#channel.execute('guest-fsfreeze-freeze', this.#freeze)
     if (Number.isInteger(frozen)) return frozen as number
@@ -70,8 +70,8 @@ export class GuestAgent {
   }
 
   /**
-   * Returns null once they are thawed, or what the agent had to say about it: that they did not stay frozen. FAILED
-   * where they may still be frozen.
+   * Returns null when they are thawed, or what the agent reports: that they did not stay frozen. FAILED if they may still be
+   * frozen.
    */
   async thaw(): Promise<VmapipeError | null> {
     try {
@@ -106,8 +106,8 @@ export class GuestAgent {
 }
 
 /**
- * Runs `action` while the guest's filesystems are frozen, and returns its value. FAILED where they could not be
- * frozen (the action has then not run), did not stay so to its end, or may still be frozen.
+ * Runs `action` while the guest's filesystems are frozen, and returns its value. FAILED if they could not be
+ * frozen (then the action has not run), did not stay frozen until its end, or may still be frozen.
  */
 export async function withFrozen<T>(agent: GuestAgent, action: () => Promise<T>): Promise<T> {
   await freeze(agent)
@@ -131,7 +131,7 @@ export async function freeze(agent: GuestAgent): Promise<number> {
   }
 }
 
-/** To be called after a freeze. `doubt` is why the value may not be of a frozen guest; they are thawed in any case. */
+/** To be called after a freeze. `doubt`: why the guest may not have been frozen all the time. The filesystems are thawed in any case. */
 export async function whileFrozen<T>(
   agent: GuestAgent,
   action: () => Promise<T>,
@@ -155,7 +155,7 @@ export async function whileFrozen<T>(
   return { value, doubt: tooLong(agent.limit) }
 }
 
-/** A thaw that fails too must be known: it goes with the error that was first. */
+/** Adds the error of a thaw that failed too to the first error. */
 async function thawAfter(first: unknown, thaw: Promise<unknown>): Promise<void> {
   try {
     await thaw

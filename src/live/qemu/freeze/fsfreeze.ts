@@ -1,4 +1,4 @@
-/** `--fsfreeze auto|on|off` around that which must happen at one instant. */
+/** `--fsfreeze auto|on|off`: freezes the guest's filesystems around an action that must happen at one instant. */
 
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { type AgentOptions, freeze, GuestAgent, StillFrozenError, whileFrozen } from './agent.ts'
@@ -7,12 +7,12 @@ const FSFREEZE_MODES = ['auto', 'on', 'off'] as const
 export type FsfreezeMode = (typeof FSFREEZE_MODES)[number]
 
 interface FsfreezeOptions extends AgentOptions {
-  /** `auto` freezes where an agent can be asked, and warns where that fails; `on` fails then. */
+  /** `auto` freezes if an agent answers, and warns if that fails; `on` fails then. */
   mode?: FsfreezeMode
   /** The agent's socket. */
   agent?: string
   warn?: (message: string) => void
-  /** Is told when the filesystems were frozen, and when they go on. */
+  /** Is told when the filesystems are frozen, and when they are thawed. */
   inform?: (message: string) => void
 }
 

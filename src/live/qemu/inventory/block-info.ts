@@ -22,9 +22,9 @@ export interface Inserted {
 }
 
 export interface BlockInfo {
-  /** Name of the block backend, of `-drive id=…`; empty where it has none. */
+  /** Name of the block backend, of `-drive id=…`; empty if it has none. */
   backend: string
-  /** Either the device's id or a QOM path; null where it belongs to no device. */
+  /** Either the device's id or a QOM path; null if it belongs to no device. */
   qdev: string | null
   inserted: Inserted | null
 }
@@ -35,7 +35,7 @@ const FILTERS = new Set([
   ...['blkdebug', 'blklogwrites', 'blkverify', 'blkreplay'],
 ])
 
-/** Throws FAILED where the answer makes no sense. */
+/** Throws FAILED if the answer makes no sense. */
 export function parseBlockInfos(answer: unknown): BlockInfo[] {
   if (!Array.isArray(answer)) throw senseless('no list')
   return answer.map((info: unknown) => {

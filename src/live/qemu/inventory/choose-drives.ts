@@ -8,8 +8,8 @@ export type DriveWish = readonly [name: string, node: string]
 
 /**
  * The drives that a backup is about, with their names in the archive. Without wishes, all that discovery did not
- * leave out. A drive is found by its default name, device id, node, block backend or QOM path. USAGE where a wish
- * finds nothing, or two find the same; FAILED where the guest has nothing to back up. Drives that are found by `exclude`
+ * leave out. A drive is found by its default name, device id, node, block backend or QOM path. USAGE if a wish
+ * finds nothing, or two find the same; FAILED if the guest has nothing to back up. Drives that are found by `exclude`
  * are left out.
  */
 export function chooseDrives(

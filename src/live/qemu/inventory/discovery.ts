@@ -10,7 +10,7 @@ type Media = 'disk' | 'cdrom' | 'floppy'
 export interface QemuDrive extends Inserted {
   /** Its name in an archive, unless the user says otherwise: drive-scsi0. */
   name: string
-  /** Of the device, null where the command line gave it none. */
+  /** The device's id; null if the command line gave it none. */
   id: string | null
   /** Name of the block backend (`-drive id=…`), or empty. */
   backend: string
@@ -29,7 +29,7 @@ interface LeftOut {
   name: string
   /** Goes after the name: "is a CD-ROM". */
   reason: string
-  /** Where it can be backed up all the same, if the user asks for it by name. */
+  /** The drive, if it can be backed up all the same when the user asks for it by name. */
   drive: QemuDrive | null
 }
 
@@ -48,7 +48,7 @@ interface Device {
 
 const NO_DEVICE: Device = { id: null, qomPath: null, type: '', shared: false, iothread: null }
 
-/** Devices that bring disks which QEMU's block layer never sees. */
+/** Devices with disks that QEMU's block layer never sees. */
 const UNSEEN = /^(vhost-user-blk|vhost-user-scsi|vhost-scsi|vdpa-blk|vfio-pci$)/
 
 export async function discover(monitor: Monitor): Promise<Inventory> {

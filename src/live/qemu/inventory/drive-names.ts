@@ -1,6 +1,6 @@
 /**
- * What drives of a guest are called in an archive: `drive-` and the qdev id, as Proxmox does. Where there is no id,
- * the name that QEMU knows the drive by.
+ * The names of a guest's drives in an archive: `drive-` and the qdev id, as Proxmox does. Without an id it is the name by which QEMU
+ * knows the drive.
  */
 
 export interface Named {
@@ -24,7 +24,7 @@ export function driveName({ id, backend, node, qomPath }: Named): string {
   return plain.startsWith(PREFIX) ? plain : PREFIX + plain
 }
 
-/** The same for all of them, each with another name; who has an id goes first, then `drive-disk`, `drive-disk-2`, … */
+/** Names for all drives, no two alike. Drives with an id come first, then `drive-disk`, `drive-disk-2`, … */
 export function distinctNames(drives: readonly Named[]): string[] {
   const taken = new Set<string>()
   const names = new Map<Named, string>()

@@ -1,7 +1,6 @@
 /**
- * `vm.json`: what QMP tells of the machine that the drives belong to, so that somebody who restores them can build one
- * like it. It goes into the archive as a config file. What QEMU does not tell is left out, and so is where the host
- * keeps the drives. Nothing is changed.
+ * `vm.json`: what QMP tells of the machine that the drives belong to, so that a user who restores them can build one like it. It goes
+ * into the archive as a config file. It has only what QEMU tells, and not the paths of the drives on the host. It changes nothing.
  */
 
 import type { ConfigFile } from '../../../core/items.ts'
@@ -18,7 +17,7 @@ interface MachineDevice {
   bus?: string
   /** Its place on a PCI bus: slot and function, "1f.2". */
   address?: string
-  /** Properties that matter to a guest, where the device has them and they are set. */
+  /** Properties that matter to a guest, if the device has them and they are set. */
   [property: string]: unknown
 }
 
@@ -99,7 +98,7 @@ async function describeCpus(monitor: Monitor): Promise<MachineDescription['cpu']
   return { count: Array.isArray(cpus) ? cpus.length : undefined, type: textOf(type), topology }
 }
 
-/** What the command line or a hot plug added; what belongs to every machine of its type is not told. */
+/** What the command line or a hot plug added; what every machine of its type has is left out. */
 async function describeDevices(monitor: Monitor): Promise<MachineDevice[]> {
   const [named, anonymous] = await Promise.all(
     ['/machine/peripheral', '/machine/peripheral-anon'].map((path) => qomChildren(monitor, path)),

@@ -8,14 +8,14 @@ type Mode = 'auto' | 'guarded' | 'push'
 
 interface Choice {
   mode: 'guarded' | 'push'
-  /** Why not guarded, where it is not, and nobody asked for it. */
+  /** Why it is not guarded, if that was not asked for. */
   reason: string | null
 }
 
 /** Devices whose `drive` may be set while the guest runs (tried on 7.2 and 10.0). */
 const SWITCHABLE = /^(virtio-blk|scsi-hd$|ide-hd$|nvme(-ns)?$)/
 
-/** Throws FAILED where guarded push is asked for and cannot be made safe. */
+/** Throws FAILED if guarded push is asked for and cannot be made safe. */
 export async function chooseMode(qmp: QmpClient, drives: readonly QemuDrive[], wanted: Mode): Promise<Choice> {
   if (wanted === 'push') return { mode: 'push', reason: null }
   const reason = obstacle(qmp.version, drives, await hasKvm(qmp))

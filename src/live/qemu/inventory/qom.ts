@@ -3,15 +3,15 @@
 import { objectsOf, textOf } from '../../../protocol/json.ts'
 import { type QmpClient, qmpErrorClass } from '../../../protocol/qmp/client.ts'
 
-/** Whoever can run QMP commands. */
+/** Runs QMP commands. */
 export type Monitor = Pick<QmpClient, 'execute'>
 
-/** The property's value; undefined where there is no such object or property, or QEMU cannot tell. */
+/** The property's value; undefined if there is no such object or property, or QEMU cannot tell. */
 export async function qomGet(monitor: Monitor, path: string, property: string): Promise<unknown> {
   return refusedAsUndefined(monitor.execute('qom-get', { path, property }))
 }
 
-/** The same, undefined also where the value is no text or an empty one. */
+/** The same; also undefined if the value is no text or empty. */
 export async function qomText(monitor: Monitor, path: string, property: string): Promise<string | undefined> {
   return textOf(await qomGet(monitor, path, property))
 }
@@ -23,7 +23,7 @@ interface QomChild {
   path: string
 }
 
-/** Children of the object in QEMU's order; none where there is no such object. */
+/** Children of the object in QEMU's order; none if there is no such object. */
 export async function qomChildren(monitor: Monitor, path: string): Promise<QomChild[]> {
   const properties = await refusedAsUndefined(monitor.execute('qom-list', { path }))
   return objectsOf(properties).flatMap((property) => {
@@ -33,7 +33,7 @@ export async function qomChildren(monitor: Monitor, path: string): Promise<QomCh
   })
 }
 
-/** What the command returns; undefined where QEMU itself refuses it. Other errors stay errors. */
+/** What the command returns; undefined if QEMU itself refuses it. Other errors stay errors. */
 export async function refusedAsUndefined(answer: Promise<unknown>): Promise<unknown> {
   try {
     return await answer

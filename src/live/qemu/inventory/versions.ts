@@ -1,4 +1,4 @@
-/** What can be relied on in which QEMU. */
+/** What can be relied on in each version of QEMU. */
 
 import type { QmpVersion } from '../../../protocol/qmp/client.ts'
 
@@ -6,8 +6,8 @@ import type { QmpVersion } from '../../../protocol/qmp/client.ts'
 const LONGEST_TIMEOUT_32 = 4
 
 /**
- * The seconds after which QEMU gives the point in time up rather than let a guest's write wait, where it may wait
- * `maxStall` ms: longer than that, if possible, so that it is we who give up, and say why.
+ * Seconds after which QEMU gives the point in time up rather than let a guest's write wait, if a write may wait `maxStall` ms. Longer
+ * than that if possible, so that this process gives up first and says why.
  */
 export function copyTimeout({ major, minor }: QmpVersion, maxStall: number): number {
   const seconds = Math.ceil(maxStall / 1000) + 1

@@ -1,10 +1,10 @@
 /**
- * The state of a guest's memory and devices at the point in time. QEMU's background snapshot writes it to us as a
- * migration stream while the guest goes on: it takes the devices' state while the guest stands still, protects the
- * memory from writes, and sends a page that the guest wants to write to before the others. So nothing is stored
- * anywhere in between; but the guest's write to such a page waits until QEMU has got rid of it.
+ * The state of a guest's memory and devices at the point in time. QEMU's background snapshot writes it to us as a migration stream
+ * while the guest goes on: it takes the devices' state during the pause, protects the memory from writes, and sends a page that the
+ * guest wants to write to before the others. So nothing is stored in between, but the guest's write to such a page waits until QEMU
+ * has sent it.
  *
- * Whoever runs it back (`-incoming`) gets a paused guest, as it was paused when the snapshot was taken.
+ * A guest that is run from it (`-incoming`) begins paused, as it was when the snapshot was taken.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,13 +16,13 @@ import { type Command, STEP_MS } from '../attachment/commands.ts'
 /** What the archive calls it; the real tool restores a device of this name to vmstate.bin. */
 export const RAM_NAME = 'vmstate'
 
-/** 7.2: a snapshot that fails or is cancelled leaves the memory protected, with nobody there to lift that. 10.0.2 is well. */
+/** 7.2: a snapshot that fails or is cancelled leaves the memory protected, and the guest hangs. 10.0.2 is safe. */
 const SAFE_SINCE = 10
 const CAPABILITY = 'background-snapshot'
-/** For what is no memory of the guest's: of its graphics card, firmware, the state of its devices. */
+/** Bytes for what is not memory of the guest: its graphics card, firmware, the state of its devices. */
 const SLACK = 1 << 30
 const LOOK_MS = 2
-/** In these nothing of a migration is going on. */
+/** States in which no migration is going on. */
 const OVER = [undefined, 'none', 'completed', 'failed', 'cancelled']
 
 /** Bytes. */
@@ -38,7 +38,7 @@ interface Migration {
 }
 
 export class RamSnapshot {
-  /** Bytes that the stream has at most, whole clusters. How many it will be nobody knows before it is through. */
+  /** The most bytes that the stream can have, in whole clusters. Its length is known only at its end. */
   readonly size: number
   readonly #socket: string
   readonly #patience: number
@@ -51,8 +51,8 @@ export class RamSnapshot {
   }
 
   /**
-   * Whether this guest's memory can be had so: FAILED where it cannot, with what QEMU says. `socket`: where we listen for
-   * it; the guest stands still for `patience` ms at most.
+   * FAILED if this guest's memory cannot be saved this way, with what QEMU says. `socket`: where this process listens for the stream.
+   * `patience`: the most milliseconds that the guest may be paused.
    */
   static async prepare(qmp: QmpClient, socket: string, patience: number): Promise<RamSnapshot> {
     const { major, minor } = qmp.version
@@ -85,7 +85,7 @@ export class RamSnapshot {
     }
   }
 
-  /** While the guest stands still, as the last of what makes the point in time. */
+  /** The command that begins the snapshot: the last one during the pause. */
   get start(): Command {
     return ['migrate', { uri: `unix:${this.#socket}` }]
   }
@@ -102,13 +102,13 @@ export class RamSnapshot {
     throw failed(`the guest would stand still for more than ${this.#patience} ms`)
   }
 
-  /** When the stream has ended, well or not. FAILED where it is not whole. */
+  /** To be called when the stream has ended. FAILED if it is not whole. */
   async outcome(qmp: QmpClient): Promise<void> {
     const { status, 'error-desc': reason } = await settled(qmp)
     if (status !== 'completed') throw failed(reason ?? `the migration is ${status}`)
   }
 
-  /** Our end of the stream must be closed. FAILED where something is left. */
+  /** To be called when our end of the stream is closed. FAILED if something is left. */
   async remove(qmp: QmpClient): Promise<void> {
     if (!this.#armed) return
     const { status } = await migrationOf(qmp)
@@ -121,7 +121,7 @@ export class RamSnapshot {
   }
 }
 
-/** After a run that was killed, and with it its snapshot: the guest's owner means migrations when he says so. */
+/** Takes back what a killed run has armed: otherwise the owner's next migration would be a snapshot. */
 export async function disarmRam(qmp: QmpClient): Promise<void> {
   try {
     const all = await qmp.execute<{ capability: string; state: boolean }[]>('query-migrate-capabilities')

@@ -1,7 +1,7 @@
 /**
- * The guest's memory on its way into the archive: the one connection that QEMU's background snapshot makes to us, as the
- * clusters of a drive of its own, in order. What is left of that drive behind the stream's end is zero; the stream says
- * itself where it ends. It goes before all that the scan has read: a guest whose memory is protected waits for it.
+ * The guest's memory on its way into the archive: turns the one connection of QEMU's background snapshot into the clusters of a drive
+ * of its own, in order. The drive is zero behind the stream's end, which the stream marks itself. It goes before everything that the
+ * scan has read: a guest whose memory is protected waits for it.
  */
 
 import type { Socket } from 'node:net'
@@ -15,15 +15,15 @@ import { Feeder, type Parser } from '../../../protocol/feeder.ts'
 import type { ClaimedReader } from '../../../stages/cluster-source/claims.ts'
 import type { PushHost } from '../push-target.ts'
 
-/** One piece of memory that QEMU's bytes are read into. */
+/** Bytes of one buffer that QEMU's bytes are read into. */
 const PIECE = 1 << 19
-/** Clusters of one run of zeroes, and what it takes of the budget. */
+/** The most clusters of one run of zeroes, and the bytes that it takes of the budget. */
 const ZERO_CLUSTERS = 64 * SLOTS_USED
 const RUN_BYTES = 512
 
 /**
- * What is on its way may hold so much of the budget; the rest is for the scan and for what the guest overwrites. An
- * extent that waits to be full holds up to 4.5 MiB of it, and what fills it has to fit beside that.
+ * Bytes of the budget that the stream may hold; the rest is for the scan and for what the guest overwrites. An extent that is not
+ * full holds up to 4.5 MiB of it, and the data that fills it needs room too.
  */
 function share(budget: number): number {
   return Math.max(6 << 20, Math.min(16 << 20, budget >> 2))
@@ -64,17 +64,17 @@ export class RamStream {
     this.#feeder = new Feeder(this.#session())
   }
 
-  /** Resolves when all of it has come. Not when it is over before. */
+  /** Resolves when all of it has come. Never if the backup ends before. */
   get whole(): Promise<void> {
     return this.#whole.promise
   }
 
-  /** Before anything flows: its part of the memory. */
+  /** Takes its part of the memory, before anything flows. */
   begin(budget: Budget): void {
     this.#budget = budget.carve(share(budget.capacity), "the guest's memory")
   }
 
-  /** QEMU's connection, not read from yet; a second one is hung up on. */
+  /** Takes QEMU's connection, which must not have been read from. A second connection is closed. */
   accept(connection: Socket): void {
     if (this.#socket !== null || this.#over || this.#budget === null) {
       connection.destroy()
@@ -88,7 +88,7 @@ export class RamStream {
     void this.#roomy()
   }
 
-  /** Nothing is kept any more; QEMU's snapshot fails, and the guest goes on. */
+  /** Closes the connection: QEMU's snapshot fails, and the guest goes on. */
   end(): void {
     if (this.#over) return
     this.#over = true
@@ -97,7 +97,7 @@ export class RamStream {
     this.#slab = null
   }
 
-  /** Fills one slab after the other; waits where there is none. */
+  /** Fills one slab after the other; waits if there is none. */
   *#session(): Parser {
     for (;;) {
       while (this.#slab === null) yield null
@@ -106,7 +106,7 @@ export class RamStream {
     }
   }
 
-  /** False stops the reading. */
+  /** Returns false to stop reading. */
   #came(count: number): boolean {
     if (this.#over) return false
     this.#received += count
@@ -117,7 +117,7 @@ export class RamStream {
     return !this.#feeder.isWaiting
   }
 
-  /** Resolves when there is room again, or it is all over. */
+  /** Resolves when there is room again, or the stream has ended. */
   #roomy(): Promise<void> {
     this.#room ??= this.#makeRoom()
       .catch((error) => this.#fail(error))
@@ -135,7 +135,7 @@ export class RamStream {
     this.#socket!.resume()
   }
 
-  /** What QEMU, and in the end the guest, waits for. */
+  /** Waits for memory, and with it QEMU and the guest. */
   async #wait(): Promise<Slab> {
     const answer = this.#options.host.waits()
     return this.#budget!.take(PIECE).finally(answer)
