@@ -27,7 +27,7 @@ export function guestFlags(command: Command): Command {
     .option('--socket <path>', 'unix socket for guests (mode 0600)')
     .option(
       '--listen <host:port>',
-      'TCP address for guests. No encryption and NO AUTHENTICATION: whoever can connect reads and writes the drives',
+      'TCP address for guests. No encryption and NO AUTHENTICATION: all who can connect can read and write the drives',
       address,
     )
     .option('--control <path>', 'control socket (mode 0600)')
@@ -138,7 +138,7 @@ function checkOpen(fd: number): void {
     fstatSync(fd)
   } catch {
     throw new VmapipeError('USAGE', `--ready-fd ${fd}: no such descriptor is open`, {
-      hint: `whoever starts the server opens it, such as a shell with ${fd}>file`,
+      hint: `the program that starts the server must open it, such as a shell with ${fd}>file`,
     })
   }
 }

@@ -12,7 +12,7 @@ export function abortCommand(program: Command): void {
     .command('abort')
     .summary('end the backup of a running guest whose disk is `vmapipe serve`')
     .description(
-      'Ends the backup that runs, whoever reads it: `vmapipe backup --attach` fails with one line, curl with an archive ' +
+      'Ends the running backup: `vmapipe backup --attach` fails with one line, curl with an archive ' +
         'that is cut short. The guest goes on at full speed. Nothing is left under the final name.',
     )
     .requiredOption('--attach <control>', 'control socket of the guest')

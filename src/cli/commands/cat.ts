@@ -21,9 +21,9 @@ export function catCommand(program: Command): void {
         'ARCHIVE is a path. What can only be read from front to back (- for standard input, ssh://user@host/path, ' +
         'exec:COMMAND, a compressed archive of another tool) is unpacked into a sparse temporary file first; how large it may be is said, and what does not fit is refused.',
     )
-    .argument('<archive>', 'where the archive is')
+    .argument('<archive>', 'path or place of the archive')
     .argument('<drive>', 'name of the drive; `vmapipe list` shows them')
-    .option('--offset <size>', 'where to begin', bytes)
+    .option('--offset <size>', 'first byte', bytes)
     .option('--length <size>', 'how much to write', bytes)
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .action(run)

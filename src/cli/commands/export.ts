@@ -21,7 +21,7 @@ export function exportCommand(program: Command): void {
         'An overlay is a sparse file for each drive and a map of what is in it. It can be used again, by one export at ' +
         'a time, with the same archive. SIGTERM ends the export in good order.',
     )
-    .argument('<archive>', 'where the archive is')
+    .argument('<archive>', 'path or place of the archive')
     .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
     .option('--overlay <dir>', 'make the exports writable; what guests write goes into files in this folder')
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')

@@ -13,7 +13,7 @@ export function indexCommand(program: Command): void {
     .command('index')
     .summary('make an index for an archive of another tool')
     .description(
-      'Writes ARCHIVE.idx, which tells where in the archive everything is, so that `cat` and `export` begin at once. ' +
+      'Writes ARCHIVE.idx, which has the place of every cluster, so that `cat` and `export` begin at once. ' +
         'Archives of vmapipe have that in them.\n\n' +
         'It is used as long as the archive stays as it is. Of compressed archives only those can have one that are rows of ' +
         'frames which can be decoded by themselves, such as those of pzstd; what `zstd` makes is one long frame.',

@@ -19,7 +19,7 @@ export function partitionsCommand(program: Command): void {
       'Prints the partitions of a drive in an archive, GPT or MBR, and the command that gives the filesystem in each. ' +
         'Only the table is read.',
     )
-    .argument('<archive>', 'where the archive is')
+    .argument('<archive>', 'path or place of the archive')
     .argument('<drive>', 'name of the drive, as `vmapipe list` prints it')
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .option('--json', 'as JSON, offsets and lengths in bytes')

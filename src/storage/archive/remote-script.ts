@@ -1,11 +1,11 @@
 /**
  * The scripts that run on the other side of ssh. They need POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm and ls, as busybox has them
  * too. With flock, stat -f, cksum and `test -ef` (GNU, busybox) the file is locked while it is written, and left-overs of dead
- * runs are removed; without them they stay, and without find too nobody is told of them. With stat and grep no image is
+ * runs are removed; without them they stay, and without find no message names them. With stat and grep no image is
  * replaced that a guest there has open.
  *
- * Which shell reads the command line there is anybody's guess, so the line is the same for every archive and nothing in
- * it means anything to sh, csh or fish: it holds no single quote, `!`, backslash or newline. Names come on standard
+ * The shell that reads the command line there is not known. So the line is the same for every archive, and nothing in it has a
+ * special meaning to sh, csh or fish: it has no single quote, `!`, backslash or newline. Names come on standard
  * input instead, a line each, with %b escapes for whatever is not plain. The script answers in lines that begin with
  * the nonce it was given; any others are what startup files of the shell print.
  */
