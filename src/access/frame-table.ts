@@ -10,7 +10,7 @@ import { Turns } from '../core/turns.ts'
 import { decodeFooter, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import { VarintReader } from '../formats/varint.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
-import { type MapBytes, MapInFile } from './map-bytes.ts'
+import { type MapBytes, MapInFile, mapInMemory } from './map-bytes.ts'
 
 /** Pages of the map in the directory. If there are more, pairs of them are joined. */
 const MOST_PAGES = 16384
@@ -65,6 +65,11 @@ export class FrameTable {
   /** Reads the whole map once. Throws DAMAGED if it is wrong. */
   static async read(map: MapBytes, options: TableOptions): Promise<FrameTable> {
     return new FrameTable(map, await readDirectory(map, options))
+  }
+
+  /** The frames of a map that was made of a file of `fileSize` bytes, and is in memory. Throws DAMAGED if it is wrong. */
+  static inMemory(map: Buffer, fileSize: number, signal?: AbortSignal): Promise<FrameTable> {
+    return FrameTable.read(mapInMemory(map), { total: { most: fileSize }, signal })
   }
 
   get frames(): number {

@@ -3,15 +3,15 @@
 import type { ExtentHeader } from '../formats/vma/extent.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
-import type { Frames } from './frames.ts'
+import type { FramedStream } from './framed-stream.ts'
 import type { View } from './piece-cache.ts'
 
 export class FramedExtents implements ExtentData {
   readonly window = 16
-  readonly #frames: Frames
+  readonly #frames: FramedStream
   readonly #index: ClusterIndex
 
-  constructor(frames: Frames, index: ClusterIndex) {
+  constructor(frames: FramedStream, index: ClusterIndex) {
     this.#frames = frames
     this.#index = index
   }

@@ -8,7 +8,7 @@ import { Turns } from '../core/turns.ts'
 import { EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
 import { type DriveTotal, type IndexEntry, readTable } from '../formats/vma/table.ts'
 import { ClusterIndex, type DriveRuns, MAX_EXTENTS, placeOf, withGaps } from './cluster-index.ts'
-import { GrowingNumbers } from './growing.ts'
+import { GrowingNumbers } from './growing-numbers.ts'
 
 /** The most memory of an index: enough for a drive of 64 TiB in order, or of 1 TiB in no order at all. */
 export const INDEX_LIMIT = 256 << 20

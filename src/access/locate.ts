@@ -10,7 +10,6 @@ import type { ClusterIndex } from './cluster-index.ts'
 import { walkExtents } from './extent-walk.ts'
 import { FrameTable, readFrameTable } from './frame-table.ts'
 import { buildIndex } from './index-builder.ts'
-import { mapInMemory } from './map-bytes.ts'
 import type { Sidecar } from './sidecar.ts'
 import { readTrailer } from './trailer.ts'
 
@@ -38,7 +37,7 @@ export async function walkedFrames(file: ArchiveBytes, { signal, warn }: LocateO
   try {
     const { map, problem } = await walkFrames(file, { signal })
     if (problem !== null) warn(`frames behind this are not found: ${problem.line}`)
-    return await FrameTable.read(mapInMemory(map), { total: { most: file.size }, signal })
+    return await FrameTable.inMemory(map, file.size, signal)
   } catch (error) {
     if (asVmapipeError(error).code !== 'USAGE') throw error
     return null

@@ -13,7 +13,7 @@ import { readHeader } from './archive-header.ts'
 import { ExtentHeaders } from './extent-headers.ts'
 import type { FrameTable } from './frame-table.ts'
 import { FramedExtents } from './framed-extents.ts'
-import { atOnceIn, Frames } from './frames.ts'
+import { atOnceIn, FramedStream } from './framed-stream.ts'
 import { isCompressed, ownFrames, ownIndex, sidecarIndex, walkedFrames, walkedIndex } from './locate.ts'
 import { PieceCache } from './piece-cache.ts'
 import { PlainExtents } from './plain-extents.ts'
@@ -57,7 +57,7 @@ async function openWith(path: string, sidecar: Sidecar | null, options: OpenFile
       await file.close()
       return table
     }
-    const frames = table && new Frames(file, table, options.budget, options.threads)
+    const frames = table && new FramedStream(file, table, options.budget, options.threads)
     bytes = frames ?? file
     return await openBytes(bytes, frames, sidecar, options)
   } catch (error) {
@@ -70,7 +70,7 @@ async function openWith(path: string, sidecar: Sidecar | null, options: OpenFile
 
 async function openBytes(
   bytes: ArchiveBytes,
-  frames: Frames | null,
+  frames: FramedStream | null,
   sidecar: Sidecar | null,
   { budget, threads, signal, warn }: OpenFileOptions,
 ): Promise<Archive> {

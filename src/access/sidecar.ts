@@ -9,7 +9,6 @@ import { openRaw } from '../storage/raw-file.ts'
 import { writeAll } from '../system/write-all.ts'
 import { FrameTable } from './frame-table.ts'
 import { INDEX_LIMIT } from './index-builder.ts'
-import { mapInMemory } from './map-bytes.ts'
 
 const MAGIC = Buffer.from('VMAPINDX', 'latin1')
 const VERSION = 1
@@ -113,12 +112,8 @@ async function decodeSidecar(bytes: Buffer, { size, mtime }: Identity): Promise<
     uuid: header.subarray(12, 28),
     extents: Number(header.readBigUInt64BE(44)),
     table: body.subarray(0, tableBytes),
-    frames: mapBytes === 0 ? null : await framesIn(body.subarray(tableBytes), Number(size)),
+    frames: mapBytes === 0 ? null : await FrameTable.inMemory(body.subarray(tableBytes), Number(size)),
   }
-}
-
-function framesIn(map: Buffer, size: number): Promise<FrameTable> {
-  return FrameTable.read(mapInMemory(map), { total: { most: size } })
 }
 
 function wrong(what: string): VmapipeError {

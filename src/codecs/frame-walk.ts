@@ -57,7 +57,7 @@ export async function walkFrames(
       await turns.take()
       signal?.throwIfAborted()
       const frame = await walk.frameAt(offset)
-      if (Math.max(frame.bytes, frame.contentBytes) > FRAME_LIMIT && frame.contentBytes > 0) throw notAlone()
+      if (Math.max(frame.bytes, frame.contentBytes) > FRAME_LIMIT && frame.contentBytes > 0) throw notSmallFrames()
       if (offset + frame.bytes > file.size) throw cut(file)
       frames.add(frame.bytes, frame.contentBytes)
       if (frames.length > most) throw tooMany(frames.count)
@@ -94,7 +94,7 @@ class FrameWalk {
     const format = recognise(start)
     const kind = format && kinds[format]
     if (kind !== undefined) return kind()
-    if (format !== undefined || offset === 0) throw notAlone()
+    if (format !== undefined || offset === 0) throw notSmallFrames()
     throw new VmapipeError('DAMAGED', 'no compressed frame begins here', { offset })
   }
 
@@ -122,18 +122,18 @@ class FrameWalk {
     const header = readZstdHeader(await this.#start(offset, ZSTD_HEADER_LIMIT), offset)
     if (header === null) throw cut(this.#file)
     const { length, contentSize } = header
-    if ((contentSize ?? 0) > FRAME_LIMIT) throw notAlone()
+    if ((contentSize ?? 0) > FRAME_LIMIT) throw notSmallFrames()
     const parts = new ZstdParts(header)
     let at = offset + length
     while (!parts.ended) {
       at += parts.next(await this.#read(at, parts.needed), at)
-      if (at - offset > FRAME_LIMIT) throw notAlone()
+      if (at - offset > FRAME_LIMIT) throw notSmallFrames()
     }
     return { bytes: at - offset, contentBytes: contentSize ?? (await this.#measure(offset, at - offset)) }
   }
 
   async #measure(offset: number, length: number): Promise<number> {
-    if (!this.#decode) throw notAlone()
+    if (!this.#decode) throw notSmallFrames()
     if (offset + length > this.#file.size) throw cut(this.#file)
     const frame = Buffer.allocUnsafeSlow(length)
     await this.#file.read(frame, offset)
@@ -144,13 +144,13 @@ class FrameWalk {
   async #lz4(offset: number): Promise<Frame> {
     const header = readLz4Header(await this.#start(offset, LZ4_HEADER_LIMIT), offset)
     if (header === null) throw cut(this.#file)
-    if (header.contentSize === undefined || !isOurLz4(header)) throw notAlone()
+    if (header.contentSize === undefined || !isOurLz4(header)) throw notSmallFrames()
     let at = offset + header.length
     for (;;) {
       const size = decodeLz4BlockSize(await this.#read(at, LZ4_BLOCK_SIZE_FIELD), header, at)
       if (size === null) return { bytes: at + LZ4_TRAILER_SIZE - offset, contentBytes: header.contentSize }
       at += LZ4_BLOCK_SIZE_FIELD + size.length
-      if (at - offset > FRAME_LIMIT) throw notAlone()
+      if (at - offset > FRAME_LIMIT) throw notSmallFrames()
     }
   }
 
@@ -159,7 +159,7 @@ class FrameWalk {
     const wrapper = wrapperLength(start)
     if (wrapper !== undefined) return { bytes: wrapper, contentBytes: 0 }
     const bytes = memberLength(start, offset)
-    if (bytes === undefined) throw notAlone()
+    if (bytes === undefined) throw notSmallFrames()
     const trailer = await this.#read(offset + bytes - MEMBER_TRAILER_SIZE, MEMBER_TRAILER_SIZE)
     return { bytes, contentBytes: memberContentSize(trailer) }
   }
@@ -182,7 +182,7 @@ function tooMany(frames: number): VmapipeError {
 const UNPACK =
   'commands that read it unpack it first, into the folder of --spool; or make another archive of it with `vmapipe repack`'
 
-export function notAlone(): VmapipeError {
+export function notSmallFrames(): VmapipeError {
   return new VmapipeError(
     'USAGE',
     'this compressed archive does not consist of small frames: it can only be read from front to back',

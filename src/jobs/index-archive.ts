@@ -4,12 +4,11 @@ import { availableParallelism } from 'node:os'
 import { readHeader } from '../access/archive-header.ts'
 import { walkExtents } from '../access/extent-walk.ts'
 import { FrameTable } from '../access/frame-table.ts'
-import { atOnceIn, Frames } from '../access/frames.ts'
+import { atOnceIn, FramedStream } from '../access/framed-stream.ts'
 import { buildIndex } from '../access/index-builder.ts'
 import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
-import { mapInMemory } from '../access/map-bytes.ts'
 import { writeSidecar } from '../access/sidecar.ts'
-import { notAlone, walkFrames } from '../codecs/frame-walk.ts'
+import { notSmallFrames, walkFrames } from '../codecs/frame-walk.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkOptions, flag, type Shape, text } from '../core/options.ts'
@@ -49,8 +48,8 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
     const compressed = await isCompressed(file)
     const own = compressed ? await ownFrames(file, { signal, warn }) : null
     const table = compressed ? (own ?? (await framesOf(file, warn, signal))) : null
-    if (table !== null && own === null && atOnceIn(table, new Budget(buffer), threads) === 0) throw notAlone()
-    if (table !== null) bytes = new Frames(file, table, new Budget(buffer), threads)
+    if (table !== null && own === null && atOnceIn(table, new Budget(buffer), threads) === 0) throw notSmallFrames()
+    if (table !== null) bytes = new FramedStream(file, table, new Budget(buffer), threads)
     const header = await readHeader(bytes)
     const index = compressed && own === null ? null : await ownIndex(bytes, header, { signal, warn })
     if (index !== null) return { path: null, extents: index.extents, bytes: 0 }
@@ -82,5 +81,5 @@ async function framesOf(
 ): Promise<FrameTable> {
   const { map, problem } = await walkFrames(file, { decode: true, signal })
   if (problem !== null) warn(`frames behind this place are not found: ${problem.line}`)
-  return FrameTable.read(mapInMemory(map), { total: { most: file.size }, signal })
+  return FrameTable.inMemory(map, file.size, signal)
 }

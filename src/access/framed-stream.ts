@@ -21,7 +21,7 @@ export function atOnceIn(table: FrameTable, budget: Budget, threads: number): nu
   return bytes * atOnce + LEAST_FRAMES * contentBytes <= budget.capacity ? atOnce : 0
 }
 
-export class Frames implements ArchiveBytes {
+export class FramedStream implements ArchiveBytes {
   readonly size: number
   readonly #file: ArchiveBytes
   readonly #table: FrameTable
