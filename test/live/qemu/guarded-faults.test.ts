@@ -71,7 +71,7 @@ describeBusyGuests('under guarded push a guest goes on, without one error and wi
     timeout,
   }, async (t) => {
     const { child, ended } = await startBackup(t, busy(), [...guarded(), '--bwlimit', '1MiB/s'])
-    const second = await vmapipe(['backup', '--qmp', join(busy().dir, 'second'), '-o', `${archive()}.2`])
+    const second = await vmapipe(['backup', '--qmp', join(busy().dir, 'second'), '-o', join(busy().dir, 'second.vma')])
     assert.equal(second.code, 1)
     assert.match(second.stderr, /another vmapipe is backing up this guest/)
     assert.equal((await footprintOf(busy().monitor)).snapshots.length, 2)
