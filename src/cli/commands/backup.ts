@@ -33,7 +33,7 @@ export function backupCommand(program: Command): void {
         'nbd://host/export or nbd+unix:///export?socket=PATH.\n\n' +
         'TARGET is a path (the file appears when it is complete), - for standard output, ssh://user@host/path, or exec:COMMAND, ' +
         'which gets the archive on its standard input.\n\n' +
-        'With --attach the drives are those of a running guest whose disk `vmapipe serve` is. ' +
+        'With --attach the drives are those of a running guest whose disk is `vmapipe serve`. ' +
         'With --qmp they are those of a running guest of a stock QEMU, 7.2 or later; `vmapipe drives` shows them.',
     )
     .option('-d, --drive <name=source>', 'a drive; any number of times', drivePairs)
@@ -41,7 +41,7 @@ export function backupCommand(program: Command): void {
     .option('--exclude <name>', 'leave out a drive of a running guest; any number of times', collect)
     .option(
       '--max-stall <time>',
-      "with --attach, --qmp: the guest's writes wait no longer; 10s, or as the service has it, unless given",
+      "with --attach, --qmp: the longest time that the guest's writes wait; 10s by default, or as the service has it",
       milliseconds,
     )
     .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)

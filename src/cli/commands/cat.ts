@@ -16,12 +16,13 @@ export function catCommand(program: Command): void {
     .command('cat')
     .summary('write a drive of an archive to standard output')
     .description(
-      'Writes a drive of an archive as a raw image to standard output, in order, holes as zeroes; or a part of it, for ' +
-        'which little more is read than that.\n\n' +
-        'ARCHIVE is a path. What can only be read from front to back (- for standard input, ssh://user@host/path, ' +
-        'exec:COMMAND, a compressed archive of another tool) is unpacked into a sparse temporary file first; how large it may be is said, and what does not fit is refused.',
+      'Writes a drive of an archive as a raw image to standard output, in order, holes as zeroes. Of a part of the drive, ' +
+        'little more is read than that part.\n\n' +
+        'ARCHIVE is a path. An archive that can only be read from front to back (- for standard input, ' +
+        'ssh://user@host/path, exec:COMMAND, a compressed archive of another tool) is first unpacked into a sparse ' +
+        'temporary file. A message says how large it may be, and it is refused if there is no room.',
     )
-    .argument('<archive>', 'path or place of the archive')
+    .argument('<archive>', 'the archive to read')
     .argument('<drive>', 'name of the drive; `vmapipe list` shows them')
     .option('--offset <size>', 'first byte', bytes)
     .option('--length <size>', 'how much to write', bytes)

@@ -14,12 +14,12 @@ export function detachCommand(program: Command): void {
     .command('detach')
     .summary('remove from a QEMU what a killed backup left in it')
     .description(
-      'Takes filters, exports and nodes of a `vmapipe backup --qmp` that was killed out of QEMU. The guest goes on ' +
-        'all the while; one that the backup had just paused is let go on. A backup does the same before it begins.',
+      'Removes from QEMU the filters, exports and nodes of a `vmapipe backup --qmp` that was killed. The guest keeps ' +
+        'running. If the killed backup had paused it, it is continued. A backup does the same before it begins.',
     )
     .option('--qmp <socket>', "the guest's QMP socket")
     .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
-    .option('--connect <uri>', "with --libvirt: which libvirt; virsh's own choice unless given")
+    .option('--connect <uri>', "with --libvirt: the URI of libvirt; virsh's own choice by default")
     .action(run)
   examples(common(command), 'vmapipe detach --qmp /run/vm1.qmp')
 }

@@ -23,7 +23,7 @@ export function drivesCommand(program: Command): void {
     )
     .option('--qmp <socket>', "the guest's QMP socket (QEMU: -qmp unix:SOCKET,server=on,wait=off)")
     .option('--libvirt <domain>', 'the guest by its name in libvirt, through virsh')
-    .option('--connect <uri>', "with --libvirt: which libvirt; virsh's own choice unless given")
+    .option('--connect <uri>', "with --libvirt: the URI of libvirt; virsh's own choice by default")
     .option('--json', 'as JSON, with everything that is known about them')
     .action(run)
   examples(

@@ -16,12 +16,12 @@ export function exportCommand(program: Command): void {
     .summary('serve the drives of an archive by NBD, to read files from or to boot from')
     .description(
       'Serves every drive of an archive as an NBD export, without unpacking it: read-only, or with --overlay writable, ' +
-        'so that a guest boots from its backup. The archive is never changed. Damage is an error of the bytes that it ' +
-        'touches, and of no others.\n\n' +
-        'An overlay is a sparse file for each drive and a map of what is in it. It can be used again, by one export at ' +
+        'so that a guest boots from its backup. The archive is never changed. Reads of damaged bytes fail; all other ' +
+        'bytes can be read.\n\n' +
+        'An overlay is a sparse file for each drive, and a map of what is in it. It can be used again, by one export at ' +
         'a time, with the same archive. SIGTERM ends the export in good order.',
     )
-    .argument('<archive>', 'path or place of the archive')
+    .argument('<archive>', 'the archive to read')
     .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
     .option('--overlay <dir>', 'make the exports writable; what guests write goes into files in this folder')
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')

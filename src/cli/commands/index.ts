@@ -14,9 +14,9 @@ export function indexCommand(program: Command): void {
     .summary('make an index for an archive of another tool')
     .description(
       'Writes ARCHIVE.idx, which has the place of every cluster, so that `cat` and `export` begin at once. ' +
-        'Archives of vmapipe have that in them.\n\n' +
-        'It is used as long as the archive stays as it is. Of compressed archives only those can have one that are rows of ' +
-        'frames which can be decoded by themselves, such as those of pzstd; what `zstd` makes is one long frame.',
+        'Archives of vmapipe have an index in them.\n\n' +
+        'The index is used as long as the archive is not changed. A compressed archive can have one only if it has many ' +
+        'independent frames, as those of pzstd have; `zstd` makes one long frame.',
     )
     .argument('<archive>', 'path of the archive')
     .option('-f, --force', 'replace an index that exists')

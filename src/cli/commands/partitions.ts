@@ -16,10 +16,10 @@ export function partitionsCommand(program: Command): void {
     .command('partitions')
     .summary('print the partition table of a drive in an archive')
     .description(
-      'Prints the partitions of a drive in an archive, GPT or MBR, and the command that gives the filesystem in each. ' +
+      'Prints the partitions of a drive in an archive, GPT or MBR, and the command that copies the filesystem of each. ' +
         'Only the table is read.',
     )
-    .argument('<archive>', 'path or place of the archive')
+    .argument('<archive>', 'the archive to read')
     .argument('<drive>', 'name of the drive, as `vmapipe list` prints it')
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .option('--json', 'as JSON, offsets and lengths in bytes')

@@ -23,10 +23,10 @@ export function repackCommand(program: Command): void {
     .summary('rewrite an archive: in order, with another compression, or with fewer drives')
     .description(
       'Rewrites an archive: the clusters of each drive in order, one drive after the other, with checksums and an ' +
-        'index, in any compression. What changes in one place of a drive then moves nothing elsewhere, which is what ' +
-        'stores that find duplicates want; they find most in an archive that is not compressed.\n\n' +
-        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND. What can only be read from front ' +
-        'to back is unpacked first, into sparse temporary files, unless its order is kept.',
+        'index, in any compression. A change in one place of a drive then moves nothing in other places, so a store that ' +
+        'finds duplicates finds the rest, best in an archive that is not compressed.\n\n' +
+        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND. An archive that can only be read ' +
+        'from front to back is first unpacked into sparse temporary files, except with --keep-order.',
     )
     .argument('<archive>', 'the archive to read')
     .requiredOption('-o, --output <target>', 'the new archive')

@@ -28,9 +28,9 @@ export function liveFlags(command: Command): Command {
 }
 
 export const LIVE_HELP =
-  'With --live the drives are NBD exports at once: what a guest reads comes out of the archive, what it writes goes to the ' +
-  'images, and the rest is restored meanwhile. Then the images get their names, and are served on until SIGTERM. Killed ' +
-  'or stopped before that, the same command continues the restore.'
+  'With --live the drives are NBD exports at once: reads of a guest come from the archive, its writes go to the images, ' +
+  'and the rest is restored meanwhile. Then the images get their final names, and are still served until SIGTERM. If ' +
+  'it is killed or stopped before, the same command continues the restore.'
 
 type Flags = JobFlags & LiveFlags & { force?: boolean; mode?: string }
 

@@ -22,9 +22,9 @@ export function restoreCommand(program: Command): void {
         'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND; zstd, LZ4, gzip, lzop, bzip2 and xz ' +
         'are recognised.\n\n' +
         'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.\n\n' +
-        'Of a damaged archive, the drives that are whole are restored. One that is not is left under its name with ' +
-        '.damaged behind it, unless --salvage is given: then it gets its name, and the ranges of bytes that are damaged ' +
-        '(as they were read) or missing (zeroes) are listed. The exit code is 3 either way.\n\n' +
+        'If the archive is damaged, the whole drives are restored. The name of a drive that is not whole ends with ' +
+        '.damaged. With --salvage it gets its final name, and the ranges of bytes that are damaged (kept as they were ' +
+        'read) or missing (zeroes) are listed. The exit code is 3 in both cases.\n\n' +
         LIVE_HELP,
     )
     .argument('<archive>', 'the archive to read')

@@ -18,10 +18,10 @@ export function serveCommand(program: Command): void {
     .description(
       'Serves drives by NBD, so that a guest runs on them, and backs them up while it does: at one point in time, ' +
         'with one read and two writes, and without temporary storage.\n\n' +
-        'SOURCE is a raw image or block device, qcow2:PATH (vmdk:, vdi: …), or an NBD URI. Nobody else may write to it. ' +
-        'While the server of an NBD URI is away the guest waits.\n\n' +
+        'SOURCE is a raw image or block device, qcow2:PATH (vmdk:, vdi: …), or an NBD URI. No other program may write to it. ' +
+        'If the server of an NBD URI goes away, the guest waits.\n\n' +
         'The control socket speaks HTTP: GET /status, GET /metrics, GET /backup, DELETE /backup. ' +
-        'SIGTERM ends it: what was taken is answered, everything is durable, then it closes.',
+        'SIGTERM ends it in good order: requests that have come are answered, and everything is made durable.',
     )
     .requiredOption('-d, --drive <name=source>', 'a drive; any number of times', pairs('drive-scsi0=disk.raw'))
   servingFlags(command)

@@ -16,9 +16,9 @@ export function verifyCommand(program: Command): void {
     .summary('check an archive')
     .description(
       'Reads an archive to its end and checks everything that a restore would: compression, header, extents, that every ' +
-        'cluster of every drive is there once, and the checksums of the data. Says one line a drive.\n\n' +
-        'It goes on behind damage: every place is told, in a line each, and the exit code is 3. An archive that others ' +
-        'made may have no checksums of its data, or only those of its compression; that is said too.',
+        'cluster of every drive is there once, and the checksums of the data. Prints one line for each drive.\n\n' +
+        'It goes on behind damage, prints a line for each damaged place, and the exit code is 3. An archive of another ' +
+        'tool may have no checksums of its data, or only those of its compression; verify then says so.',
     )
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
     .option('--json', 'the result as JSON on standard output, with all damage and the ranges of bytes that it is in')
