@@ -6,7 +6,7 @@ import { asVmapipeError } from '../core/errors.ts'
 import type { DriveInfo } from '../core/items.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
-import { ArchiveFile } from '../storage/archive/archive-file.ts'
+import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 import { type Archive, OpenArchive } from './archive.ts'
 import { ArchiveDrive } from './archive-drive.ts'
 import { readHeader } from './archive-header.ts'
@@ -49,7 +49,7 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
 }
 
 async function openWith(path: string, sidecar: Sidecar | null, options: OpenFileOptions): Promise<Archive | string> {
-  const file = await ArchiveFile.open(path, options.counters)
+  const file = await openArchiveBytes(path, options.counters)
   let bytes: ArchiveBytes = file
   try {
     const table = (await isCompressed(file)) ? await findFrames(file, sidecar, options) : null

@@ -12,9 +12,11 @@ import { driveFilter } from '../stages/drive-filter.ts'
 import { exec } from '../stages/exec.ts'
 import { fault } from '../stages/fault.ts'
 import { hash } from '../stages/hash.ts'
+import { joiner } from '../stages/joiner.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
 import { sink } from '../stages/sink.ts'
 import { source } from '../stages/source.ts'
+import { splitter } from '../stages/splitter.ts'
 import { tee } from '../stages/tee.ts'
 import { verifier } from '../stages/verifier.ts'
 import { vmaDeframer } from '../stages/vma-deframer.ts'
@@ -43,6 +45,8 @@ const ALL = [
   hash,
   exec,
   tee,
+  splitter,
+  joiner,
   delay,
   fault,
 ] as unknown as StageFactory[]

@@ -4,7 +4,7 @@
  * extent is in front of the footer (formats/frame-map/README.md), or in the last frame if there is no footer.
  */
 
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { bindStage } from '../config/registry.ts'
 import { ByteQueue } from '../core/byte-queue.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -22,7 +22,9 @@ import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts
 import { UUID } from '../formats/vma/extent-header.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { CLOSING } from '../formats/vma/records.ts'
+import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
+import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 import type { ReadingOptions } from './read-archive.ts'
 
 /** Bytes of the header that are needed to know its size. */
@@ -38,9 +40,9 @@ export async function refuseIfCut(options: ReadingOptions): Promise<void> {
   if (place?.kind !== 'file' || !(await stat(place.path).catch(() => null))?.isFile()) return
   const uuid = await uuidOfChecked(options)
   if (uuid === null) return
-  const file = await open(place.path)
+  const file = await openArchiveBytes(place.path)
   try {
-    const { size } = await file.stat()
+    const { size } = file
     if (await hasNoEnd(file, size, uuid, options)) {
       throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut, or never finished', {
         file: place.path,
@@ -92,7 +94,7 @@ class Beginning {
   }
 }
 
-async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array, options: ReadingOptions): Promise<boolean> {
+async function hasNoEnd(file: ArchiveBytes, size: number, uuid: Uint8Array, options: ReadingOptions): Promise<boolean> {
   const [magic, tail] = [await bytesAt(file, 0, 4), await bytesAt(file, size - TAIL_SIZE, TAIL_SIZE)]
   const format = recognise(magic)
   if (format === 'vma') {
@@ -109,7 +111,7 @@ async function hasNoEnd(file: FileHandle, size: number, uuid: Uint8Array, option
 }
 
 /** Goes from one extent header to the next, because there may be anything behind the end. Damage is found when the archive is read. */
-async function isCutPlain(file: FileHandle, size: number, uuid: Uint8Array): Promise<boolean> {
+async function isCutPlain(file: ArchiveBytes, size: number, uuid: Uint8Array): Promise<boolean> {
   let offset = headerSize(await bytesAt(file, 0, HEADER_START_SIZE))
   while (offset + EXTENT_HEADER_SIZE <= size) {
     try {
@@ -173,15 +175,11 @@ function closingIn(bytes: Buffer, uuid: Uint8Array): boolean {
 }
 
 /** Reads these bytes, or fewer if the file has fewer. */
-async function bytesAt(file: FileHandle, offset: number, length: number): Promise<Buffer> {
+async function bytesAt(file: ArchiveBytes, offset: number, length: number): Promise<Buffer> {
   const start = Math.max(0, offset)
-  const { bytesRead, buffer } = await file.read(
-    Buffer.alloc(offset + length - start),
-    0,
-    offset + length - start,
-    start,
-  )
-  return buffer.subarray(0, bytesRead)
+  const buffer = Buffer.alloc(Math.max(0, Math.min(offset + length, file.size) - start))
+  await file.read(buffer, start)
+  return buffer
 }
 
 function sinkOf(write: (chunk: Chunk) => void): BoundStage {

@@ -15,8 +15,8 @@ import { checkOptions, flag, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run-options.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
-import { ArchiveFile } from '../storage/archive/archive-file.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
+import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 
 export interface IndexOptions extends RunOptions {
   /** The path of the archive. */
@@ -41,7 +41,7 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
   const place = parsePlace(archive)
   if (place.kind !== 'file')
     throw new VmapipeError('USAGE', 'only a file can have an index beside it', { hint: 'give its path' })
-  const file = await ArchiveFile.open(place.path)
+  const file = await openArchiveBytes(place.path)
   let bytes: ArchiveBytes = file
   try {
     const { warn = () => {}, signal, buffer = DEFAULT_BUDGET, threads = availableParallelism() } = options

@@ -35,6 +35,11 @@ const archive = () => through<Chunk>('clusters', clusters(), [make('vma-framer')
 const image = fresh('image.raw')
 writeFileSync(image, Buffer.concat(Array.from({ length: EXTENTS }, () => extent)))
 
+// Volumes as split(1) makes them.
+for (const number of [0, 1]) {
+  writeFileSync(`${image}.00${number}`, Buffer.concat(Array.from({ length: EXTENTS / 2 }, () => extent)))
+}
+
 const cases: Record<string, ContractCase> = {
   'cluster-source': {
     stage: () =>
@@ -80,6 +85,8 @@ const cases: Record<string, ContractCase> = {
       }),
     input: chunks,
   },
+  splitter: { stage: () => make('splitter', { to: fresh('volumes'), size: '5MB' }), input: chunks },
+  joiner: { stage: () => make('joiner', { from: `${image}.000` }) },
   delay: { stage: () => make('delay', { ms: 0.01 }), input: chunks },
   fault: { stage: () => make('fault', { 'at-byte': '1T' }), input: chunks },
 }

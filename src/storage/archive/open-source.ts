@@ -10,9 +10,13 @@ import { refuseIfClosed } from '../../system/standard-streams.ts'
 import type { ArchiveSource, SourceOptions } from './endpoint.ts'
 import { FileSource } from './file-source.ts'
 import { PipeSource } from './pipe-source.ts'
+import { findVolumes } from './volumes/volume-set.ts'
+import { VolumeSource } from './volumes/volume-source.ts'
 
 /** O_NONBLOCK: opening a FIFO must not wait for its writer, because a thread that waits there cannot be interrupted. */
 export async function openPath(path: string, options: SourceOptions): Promise<ArchiveSource> {
+  const volumes = await findVolumes(path)
+  if (volumes !== null) return new VolumeSource(volumes, options)
   const fd = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const found = await promisify(fstat)(fd)
