@@ -14,11 +14,21 @@
 export type { Archive } from './access/archive.ts'
 export type { ImageReader } from './access/image-reader.ts'
 export { bindStage, stages } from './config/registry.ts'
+export type { Arena } from './core/arena.ts'
+export type { Behind } from './core/behind.ts'
 export { Budget, type Lease, type Slab, type TakeOptions } from './core/budget.ts'
 export { Census, type DriveReport } from './core/census.ts'
+export type { ClusterRange } from './core/cluster-set.ts'
 export { Counters } from './core/counters.ts'
-export { type ErrorCode, EXIT_CODES, VmapipeError, type Where } from './core/errors.ts'
-export { type ByteRange, type ClusterSpan, type Damage, Findings } from './core/findings.ts'
+export { type ErrorCode, type ErrorDetails, EXIT_CODES, VmapipeError, type Where } from './core/errors.ts'
+export {
+  type ByteRange,
+  type ClusterSpan,
+  type CompressionFindings,
+  type Damage,
+  type DriveFindings,
+  Findings,
+} from './core/findings.ts'
 export type { ForeignStage, PipelineStage, StageFunction } from './core/foreign.ts'
 export { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE } from './core/geometry.ts'
 export {
@@ -26,6 +36,7 @@ export {
   type ClusterItem,
   type ConfigFile,
   type DriveInfo,
+  type Gap,
   type Item,
   type Kind,
   Manifest,
@@ -49,10 +60,12 @@ export {
   type AnyStageFactory,
   type BodyOf,
   type BoundStage,
+  type Destination,
   defineStage,
   type Input,
   type ItemsByKind,
   type Many,
+  type Misplacement,
   type None,
   type Output,
   type Push,
@@ -64,6 +77,7 @@ export {
   type StageFactory,
   type Step,
   type StepResult,
+  type SurroundedRun,
   type TransformBody,
   z,
 } from './core/stage.ts'
@@ -76,25 +90,31 @@ export { type ArchiveReport, DamagedArchive, type DriveVerdict, type Ranges } fr
 export { type BackupOptions, backup } from './jobs/backup.ts'
 export { type BackupGuestOptions, backupGuest } from './jobs/backup-guest.ts'
 export { type CatOptions, cat } from './jobs/cat.ts'
+export type { Compression } from './jobs/compression.ts'
 export { type DetachReport, detach } from './jobs/detach.ts'
 export { drives } from './jobs/drives.ts'
 export { type ArchiveExport, type ExportOptions, exportArchive } from './jobs/export.ts'
 export { type IndexOptions, type IndexReport, indexArchive } from './jobs/index-archive.ts'
-export type { JobResult } from './jobs/job.ts'
+export type { JobOptions, JobResult } from './jobs/job.ts'
 export { LiveRestore, type LiveRestoreOptions } from './jobs/live-restore.ts'
 export { readManifest } from './jobs/manifest.ts'
 export type { MonitorOptions } from './jobs/monitor-options.ts'
 export { type OpenArchiveOptions, openArchive } from './jobs/open-archive.ts'
-export { type Partition, type PartitionTable, readPartitions } from './jobs/partitions.ts'
+export { type Partition, type PartitionsOptions, type PartitionTable, readPartitions } from './jobs/partitions.ts'
+export type { ReadingOptions } from './jobs/read-archive.ts'
 export { type RepackOptions, repack } from './jobs/repack.ts'
 export { type RestoreOptions, restore } from './jobs/restore.ts'
 export type { BackupResult } from './jobs/run-backup.ts'
 export { type DiskServer, type ServeOptions, serve } from './jobs/serve.ts'
 export { type VerifyResult, verify } from './jobs/verify.ts'
+export type { WritingOptions } from './jobs/write-archive.ts'
+export type { ServiceStatus } from './live/control/controlled-service.ts'
 export { guestSource } from './live/guest/guest-source.ts'
 export type { GuestListener } from './live/guest/options.ts'
 export type { GuestStatus } from './live/guest-figures.ts'
-export type { Inventory } from './live/qemu/inventory/discovery.ts'
+export type { Inventory, QemuDrive } from './live/qemu/inventory/discovery.ts'
+export type { Missing } from './live/restore/filler.ts'
+export type { WaitingFigures } from './live/waiting.ts'
 export { clusterSource } from './stages/cluster-source.ts'
 export { clusterWriter } from './stages/cluster-writer.ts'
 export { compressor } from './stages/compressor.ts'
@@ -116,7 +136,7 @@ export { vmaFramer } from './stages/vma-framer.ts'
 export { type Guest, writeInterceptor } from './stages/write-interceptor.ts'
 export { zeroElider } from './stages/zero-elider.ts'
 export { zeroExpander } from './stages/zero-expander.ts'
-export type { Disk, Done, WriteOptions, ZeroOptions } from './storage/disk.ts'
+export type { Disk, Done, ReadOptions, WriteOptions, ZeroOptions } from './storage/disk.ts'
 export type { DriveExtent, DriveReader, DriveWriter } from './storage/drive.ts'
-export { openDriveReader, openDriveWriter } from './storage/open.ts'
-export { openDisk } from './storage/open-disk.ts'
+export { openDriveReader, openDriveWriter, type ReaderOptions, type WriterOptions } from './storage/open.ts'
+export { type DiskOptions, openDisk } from './storage/open-disk.ts'

@@ -5,6 +5,7 @@ import type { DriveInfo, Manifest } from '../core/items.ts'
 import { driveNamed } from '../formats/vma/names.ts'
 import type { ImageReader } from './image-reader.ts'
 
+/** An archive whose drives are read in any order. See openArchive. */
 export interface Archive {
   readonly manifest: Manifest
   /**

@@ -16,6 +16,7 @@ export interface Placed {
   stored: boolean
 }
 
+/** One drive of an archive, to read in any order. Offsets and lengths are in bytes. */
 export interface ImageReader extends DriveReader {
   /**
    * Reads the bytes from `offset` in order, in chunks of any size up to a few MiB. It reads the next ones in advance. Release each

@@ -51,9 +51,18 @@ const ALL = [
   fault,
 ] as unknown as StageFactory[]
 
+/**
+ * The stages of vmapipe, by their names in a pipeline config.
+ *
+ *     for (const [name, { definition }] of Object.entries(stages)) console.log(name, definition.summary)
+ */
 export const stages: ReadonlyMap<string, StageFactory> = new Map(ALL.map((stage) => [stage.definition.name, stage]))
 
-/** Makes the stage of this name with these options. Throws USAGE if there is no such stage or an option is wrong. */
+/**
+ * Makes the stage of this name with these options. Throws USAGE if there is no such stage or an option is wrong.
+ *
+ *     definePipeline([bindStage('source', { from: 'vm.vma' }), bindStage('vma-deframer'), bindStage('verifier')])
+ */
 export function bindStage(name: string, options?: unknown): BoundStage {
   const stage = stages.get(name)
   if (stage === undefined) {

@@ -10,6 +10,7 @@ const PAGE = 64 << 10
 /** Parts of 8 pages or more come from the end, smaller ones from the front, so that small parts do not split the room for large ones. */
 const LARGE = 8
 
+/** One piece of memory from which a budget takes its buffers first. */
 export class Arena {
   /** The whole piece. */
   readonly memory: Buffer

@@ -9,6 +9,7 @@ import { VmapipeError } from './errors.ts'
 /** The number of bytes that a message shows. */
 const SHOWN = 4
 
+/** Bytes behind the end of an archive. */
 export interface Behind {
   /** The first of them. */
   offset: number

@@ -2,6 +2,7 @@
 
 import type { Holder, Ledger } from './lease.ts'
 
+/** How memory is taken from a budget. */
 export interface TakeOptions {
   /** Served before all requests that are not urgent. It is for copies that a guest's write waits for. */
   urgent?: boolean

@@ -32,6 +32,15 @@ interface Shared {
   readonly branch: { readonly of: Shared; readonly end: Ending } | null
 }
 
+/**
+ * Bounds the memory of a pipeline, in bytes. A stage takes a lease before it holds data, and waits if the budget is used up. In a
+ * stage, use `context.budget`. Errors: USAGE for more bytes than the budget can ever lend, or the error of the run after its end.
+ *
+ *     const budget = new Budget(64 << 20)
+ *     const slab = await budget.take(1 << 20)
+ *     slab.buffer.fill(0)
+ *     slab.release()
+ */
 export class Budget {
   #shared: Shared
   #holder: Holder | null = null

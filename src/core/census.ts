@@ -3,6 +3,7 @@
 import type { ClusterItem, Manifest, Run } from './items.ts'
 import { type BoundStage, defineStage, z } from './stage.ts'
 
+/** How much of a drive is data. */
 export interface DriveReport {
   name: string
   /** Bytes. */
@@ -14,6 +15,13 @@ export interface DriveReport {
   stored: number
 }
 
+/**
+ * Counts the clusters that pass: how much of each drive is data. It also keeps the manifest.
+ *
+ *     const census = new Census()
+ *     await definePipeline([source({ from: 'vm.vma' }), vmaDeframer(), census.stage, verifier()]).run()
+ *     for (const { name, stored } of census.drives) console.log(name, stored, 'bytes of data')
+ */
 export class Census {
   manifest: Manifest | null = null
   readonly #drives = new Map<number, DriveReport>()

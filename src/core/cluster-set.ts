@@ -7,6 +7,7 @@ export { PageAllowance } from './paged-bitmap.ts'
 /** Bytes of a page, which stands for 4096 clusters (256 MiB of a drive). */
 const PAGE_BYTES = 512
 
+/** Consecutive clusters. */
 export interface ClusterRange {
   first: number
   count: number

@@ -8,6 +8,10 @@
  *   zero      bytes of drives that are zero: holes, and blocks found to be zero
  *   archive   bytes of the VMA stream, uncompressed
  *   written   bytes given to the sink, or written to drives
+ *
+ *     const counters = new Counters()
+ *     await verify({ from: 'vm.vma', counters })
+ *     console.log(counters.get('read'), 'bytes were read')
  */
 export class Counters {
   readonly #values = new Map<string, number>()

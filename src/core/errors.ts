@@ -3,7 +3,11 @@
  * and the bytes. `hint` says what to do.
  */
 
-/** The kinds of errors, and the exit code of the command line for each. */
+/**
+ * The kinds of errors, and the exit code of the command line for each.
+ *
+ *     process.exitCode = EXIT_CODES.DAMAGED
+ */
 export const EXIT_CODES = {
   FAILED: 1, //      something in the outside world: a disk, a network, a peer, another program
   STAGE: 1, //       a stage broke its contract
@@ -14,6 +18,7 @@ export const EXIT_CODES = {
   ABORTED: 130, //   the user (or a signal) ended it
 } as const
 
+/** A kind of error: a name in EXIT_CODES. */
 export type ErrorCode = keyof typeof EXIT_CODES
 
 /** Where the error happened. `offset` is in bytes, in the stream that the stage reads, unless the message says otherwise. */
@@ -24,12 +29,23 @@ export interface Where {
   offset?: number
 }
 
+/** What an error knows besides its message. */
 export interface ErrorDetails extends Where {
   stage?: string
   hint?: string
   cause?: unknown
 }
 
+/**
+ * The one class of errors. `code` is stable and decides the exit code. `stage` and `where` name the part of the pipeline and the
+ * bytes. `hint` says what to do.
+ *
+ *     try {
+ *       await verify({ from: 'vm.vma' })
+ *     } catch (error) {
+ *       if (error instanceof VmapipeError) console.error(error.code, error.line)
+ *     }
+ */
 export class VmapipeError extends Error {
   override name = 'VmapipeError'
   readonly code: ErrorCode

@@ -17,6 +17,7 @@ export interface ClusterSpan extends ClusterRange {
   drive: string
 }
 
+/** One piece of damage. */
 export interface Damage {
   /** The error that would have ended the run without findings. */
   error: VmapipeError
@@ -38,6 +39,7 @@ export interface CompressionFindings {
   checked: number
 }
 
+/** What is found out about one drive. */
 export class DriveFindings {
   readonly info: DriveInfo
   /** Clusters that came. */
@@ -80,6 +82,14 @@ export class DriveFindings {
   }
 }
 
+/**
+ * What is found out about an archive while it is read: how much of it could be checked, and all damage. A stage with findings reports
+ * damage to them and continues. Without findings, damage ends the run.
+ *
+ *     const findings = new Findings()
+ *     await definePipeline([source({ from: 'vm.vma' }), vmaDeframer({ findings }), verifier()]).run()
+ *     console.log(findings.damageCount, 'errors')
+ */
 export class Findings {
   /** By dev_id; empty until the header was read. */
   readonly drives = new Map<number, DriveFindings>()

@@ -1,7 +1,25 @@
 /** The sizes that the VMA format fixes. They are in bytes unless the name says otherwise. */
 
+/**
+ * Bytes of a block, the unit of data in an archive: 4096.
+ *
+ *     const blocks = Math.ceil(1_000_000 / BLOCK_SIZE)
+ *     console.log(blocks)
+ */
 export const BLOCK_SIZE = 4096
+/**
+ * Bytes of a cluster: 65536. Drives are archived in clusters; the last one may be shorter.
+ *
+ *     const clusters = Math.ceil(1_000_000 / CLUSTER_SIZE)
+ *     console.log(clusters)
+ */
 export const CLUSTER_SIZE = 65536
+/**
+ * Blocks in a cluster: 16, one for each bit of a mask in `Run.masks`.
+ *
+ *     const all = (1 << BLOCKS_PER_CLUSTER) - 1
+ *     console.log(all)
+ */
 export const BLOCKS_PER_CLUSTER = 16
 
 /** The mask of a cluster with all 16 blocks stored. Bit 0 is the first block. */

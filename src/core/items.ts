@@ -9,6 +9,7 @@
 import type { Lease } from './budget.ts'
 import type { VmapipeError } from './errors.ts'
 
+/** A drive in an archive. */
 export interface DriveInfo {
   /** The dev_id in the archive: 1 to 254. */
   id: number
@@ -17,12 +18,23 @@ export interface DriveInfo {
   size: number
 }
 
+/** A config file of the guest, which the archive carries as it is. */
 export interface ConfigFile {
   name: string
   data: Uint8Array
 }
 
-/** Describes the archive: its uuid, time, config files and drives. It is the first item of a stream of clusters or ranges. */
+/**
+ * Describes the archive: its uuid, time, config files and drives. It is the first item of a stream of clusters or ranges.
+ *
+ *     const manifest = new Manifest({
+ *       uuid: crypto.getRandomValues(new Uint8Array(16)),
+ *       ctime: Math.floor(Date.now() / 1000),
+ *       configs: [],
+ *       drives: [{ id: 1, name: 'drive-scsi0', size: 1 << 30 }],
+ *     })
+ *     console.log(manifest.drives[0]?.name)
+ */
 export class Manifest {
   readonly kind = 'manifest'
   readonly byteLength = 1024
@@ -52,6 +64,10 @@ export const EMPTY_RUN_BYTES = 512
  * per cluster that says which blocks those are. If `masks` is null, all blocks are stored, or none if `blocks` is empty: the
  * clusters then read as zeroes. Blocks wholly past the drive's end are never stored. In a block that the end is inside of,
  * the bytes past the end are zero.
+ *
+ *     const data = new Run(1, 0, 2, [Buffer.alloc(2 * CLUSTER_SIZE, 1)])
+ *     const hole = new Run(1, 2, 100, [])
+ *     console.log(data.isZero, hole.isZero)
  */
 export class Run {
   readonly kind = 'run'
@@ -91,7 +107,13 @@ export class Run {
   }
 }
 
-/** Bytes of one drive: data, or zeroes if `data` is null. Offset and length are in bytes, within the drive. */
+/**
+ * Bytes of one drive: data, or zeroes if `data` is null. Offset and length are in bytes, within the drive.
+ *
+ *     const range = new Range(1, 65536, 4096, [Buffer.alloc(4096, 1)])
+ *     const zeroes = new Range(1, 69632, 1 << 20, null)
+ *     console.log(range.length + zeroes.length)
+ */
 export class Range {
   readonly kind = 'range'
   readonly drive: number
@@ -131,7 +153,13 @@ export interface Gap {
   doubtful: number
 }
 
-/** Bytes of a stream in one or more buffers, so that no stage has to copy them into one. */
+/**
+ * Bytes of a stream in one or more buffers, so that no stage has to copy them into one.
+ *
+ *     const chunk = new Chunk([Buffer.from('two'), Buffer.from(' parts')])
+ *     console.log(chunk.byteLength)
+ *     chunk.release()
+ */
 export class Chunk {
   readonly kind = 'chunk'
   readonly buffers: readonly Uint8Array[]
@@ -154,8 +182,11 @@ export class Chunk {
   }
 }
 
+/** What flows where a stage takes or gives `clusters`. */
 export type ClusterItem = Manifest | Run
+/** What flows where a stage takes or gives `ranges`. */
 export type RangeItem = Manifest | Range
+/** Anything that flows between stages. */
 export type Item = Manifest | Run | Range | Chunk
 
 export function totalLength(buffers: readonly Uint8Array[]): number {

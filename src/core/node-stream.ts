@@ -19,6 +19,12 @@ import type { BoundStage, SinkBody, SourceBody, StageContext } from './stage.ts'
  * the stream, or aborting `options.signal`, aborts the run.
  *
  * Throws USAGE if the pipeline is open at neither end.
+ *
+ *     import { createReadStream, createWriteStream } from 'node:fs'
+ *     import { pipeline } from 'node:stream/promises'
+ *
+ *     const compress = toNodeStream(definePipeline([compressor()]))
+ *     await pipeline(createReadStream('vm.vma'), compress, createWriteStream('vm.vma.zst'))
  */
 export function toNodeStream(pipeline: Pipeline, options: RunOptions = {}): Duplex {
   if (pipeline.input === 'nothing' && pipeline.output === 'nothing') {
@@ -35,7 +41,14 @@ export interface PipelineStreams {
   readonly writable: WritableStream
 }
 
-/** The same as web streams, for `pipeThrough`, `pipeTo`, a Response and the like. Bytes are Uint8Arrays. */
+/**
+ * The same as web streams, for `pipeThrough`, `pipeTo`, a Response and the like. Bytes are Uint8Arrays.
+ *
+ *     const { readable } = toWebStream(definePipeline([source({ from: 'vm.vma' }), compressor()]))
+ *     let bytes = 0
+ *     for await (const part of readable) bytes += part.byteLength
+ *     console.log(bytes)
+ */
 export function toWebStream(pipeline: Pipeline, options: RunOptions = {}): PipelineStreams {
   const stream = toNodeStream(pipeline, options)
   const closed = (end: string) => new VmapipeError('USAGE', `the pipeline is not open at its ${end}`)

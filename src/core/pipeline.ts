@@ -10,6 +10,7 @@ import type { BoundStage, Misplacement } from './stage.ts'
 
 export type { RunOptions, RunResult } from './run-options.ts'
 
+/** Stages that fit together. It can run as often as its stages can be made anew. */
 export interface Pipeline {
   /** Streams and functions of others are made stages. */
   readonly stages: readonly BoundStage[]
@@ -22,6 +23,9 @@ export interface Pipeline {
 /**
  * Makes a pipeline of stages. Throws USAGE if neighbours do not fit.
  * A pipeline may be open at its ends (see toNodeStream); only a closed one can run.
+ * The stages may be streams and functions of others, see ForeignStage.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), compressor({ method: 'zstd' }), sink({ to: 'vm.vma.zst' })]).run()
  */
 export function definePipeline<const Stages extends readonly PipelineStage[]>(
   list: Stages & Fitting<Stages>,
@@ -82,6 +86,7 @@ type Bound<Stage extends PipelineStage> = Stage extends BoundStage
   ? Stage
   : BoundStage<'any', 'same', 'a stream or function'>
 
+/** Stands for a stage that does not fit, in the error of the compiler. */
 export interface Misfit<Problem extends string> {
   readonly problem: Problem
 }

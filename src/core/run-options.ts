@@ -10,6 +10,7 @@ import type { RunStats } from './stats.ts'
 /** 64 MiB: enough to keep two processors and a disk busy at the same time. */
 export const DEFAULT_BUDGET = 64 << 20
 
+/** How a pipeline runs. Every job takes these options too. */
 export interface RunOptions {
   /** Bytes of memory that all stages together may hold; 64 MiB by default. */
   buffer?: number
@@ -17,7 +18,9 @@ export interface RunOptions {
   arena?: Arena
   /** Processor-bound tasks that run at once; the number of processors by default. */
   threads?: number
+  /** Aborts the run: it ends with the error ABORTED when every stage is closed. */
   signal?: AbortSignal
+  /** Counters that the stages add to; new ones by default. */
   counters?: Counters
   /** Takes one line for the user that is not an error, and the name of the stage that reports it. */
   warn?: (message: string, stage?: string) => void
@@ -52,6 +55,7 @@ export function runOptionsOf(options: RunOptions): RunOptions {
   return Object.fromEntries(Object.entries(options).filter(([name]) => name in runShape))
 }
 
+/** What a pipeline ends with. */
 export interface RunResult {
   counters: Counters
   /** The most bytes that were on lease at once. */

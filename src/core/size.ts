@@ -33,7 +33,22 @@ interface ByteSizeOptions {
   example?: string
 }
 
-/** A size in an option: a number of bytes, or text such as `64MiB`; gives bytes. */
+/**
+ * A size in an option: a number of bytes, or text such as `64MiB`; gives bytes.
+ *
+ *     const padding = defineStage({
+ *       name: 'padding',
+ *       summary: 'adds zeroes at the end',
+ *       input: 'bytes',
+ *       output: 'bytes',
+ *       options: z.strictObject({ size: byteSize({ min: 1, max: 1 << 20, example: '4KiB' }) }),
+ *       create: ({ size }) => ({
+ *         transform: (chunk, push) => push(chunk),
+ *         flush: (push) => push(new Chunk([Buffer.alloc(size)])),
+ *       }),
+ *     })
+ *     console.log(padding({ size: '4KiB' }).definition.name)
+ */
 export function byteSize({ min = 0, max = Number.MAX_SAFE_INTEGER, example = '64MiB' }: ByteSizeOptions = {}) {
   const error = ({ input }: { input?: unknown }) => `expected a size such as ${example}, got ${shown(input)}`
   const text = z.string({ error }).regex(PATTERN, { error })
@@ -48,7 +63,12 @@ export function byteSize({ min = 0, max = Number.MAX_SAFE_INTEGER, example = '64
   })
 }
 
-/** A rate in an option: bytes a second as a number, or text such as `100MB/s` or `50MiB`; at least one byte a second. */
+/**
+ * A rate in an option: bytes a second as a number, or text such as `100MB/s` or `50MiB`; at least one byte a second.
+ *
+ *     const options = z.strictObject({ rate: byteRate() })
+ *     console.log(options.parse({ rate: '50MiB/s' }).rate, 'bytes a second')
+ */
 export function byteRate() {
   return byteSize({ min: 1, example: '100MB/s' })
 }

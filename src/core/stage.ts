@@ -20,6 +20,7 @@ import { VmapipeError } from './errors.ts'
 import type { Chunk, ClusterItem, Item, Kind, RangeItem } from './items.ts'
 import { problemsOf } from './problems.ts'
 
+/** What a run gives to each of its stages. */
 export interface StageContext {
   /** The stage's name in this pipeline. */
   readonly name: string
@@ -63,6 +64,7 @@ export interface Destination {
   readonly force: boolean
 }
 
+/** Gives one item to the next stage. */
 export type Push<Out> = (item: Out) => void
 type MaybePromise<T> = T | Promise<T>
 
@@ -86,14 +88,18 @@ export interface Many<Out> {
   readonly values: readonly Out[]
 }
 
+/** The body of a stage that is a function: it takes one item, and returns what it gives. */
 export type Step<In = Item, Out = Item> = (item: In) => StepResult<Out>
+/** The body of a stage that gives items and takes none. */
 export interface SourceBody<Out = Item> extends Lifecycle {
   read(): MaybePromise<Out | null>
 }
+/** The body of a stage that gives any number of items for each one that it takes. It releases what it does not pass on. */
 export interface TransformBody<In = Item, Out = Item> extends Lifecycle {
   transform(item: In, push: Push<Out>): MaybePromise<void>
   flush?(push: Push<Out>): MaybePromise<void>
 }
+/** The body of a stage that takes items and gives none. It releases each item that it takes. */
 export interface SinkBody<In = Item> extends Lifecycle {
   write(item: In): MaybePromise<void>
   /** Called when all items were written, before `final`: makes them durable as far as that can be without publishing them. */
@@ -102,6 +108,7 @@ export interface SinkBody<In = Item> extends Lifecycle {
   final?(): MaybePromise<void>
 }
 
+/** Any body of a stage. */
 export type StageBody<In = never, Out = unknown> =
   | Step<In, Out>
   | SourceBody<Out>
@@ -120,7 +127,9 @@ export interface ItemsByKind {
   same: Item
 }
 
+/** The kind of items that a stage takes: `nothing` for a source, `any` if it does not matter. */
 export type Input = Kind | 'any'
+/** The kind of items that a stage gives: `nothing` for a sink, `same` for the kind that it takes. */
 export type Output = Kind | 'same'
 
 /** The bodies that are allowed for a stage that takes `In` and gives `Out`. */
@@ -130,6 +139,7 @@ export type BodyOf<In extends Input, Out extends Output> = In extends 'nothing'
     ? SinkBody<ItemsByKind[In]> | Duplex
     : Step<ItemsByKind[In], ItemsByKind[Out]> | TransformBody<ItemsByKind[In], ItemsByKind[Out]> | Duplex
 
+/** What a stage is: see defineStage. */
 export interface StageDefinition<
   Schema extends z.ZodType = z.ZodType,
   In extends Input = Input,
@@ -162,6 +172,7 @@ export interface StageDefinition<
   around?<Result>(options: z.output<Schema>, run: SurroundedRun<Result>): Promise<Result>
 }
 
+/** Why a stage cannot be where it is in a pipeline. */
 export interface Misplacement {
   message: string
   hint?: string
@@ -228,6 +239,20 @@ export interface AnyStageFactory {
 /**
  * Makes a stage. The compiler derives from `input` and `output` what the body takes and gives. The factory throws USAGE for
  * options that the schema refuses.
+ *
+ *     const count = defineStage({
+ *       name: 'count',
+ *       summary: 'counts the bytes that pass',
+ *       input: 'bytes',
+ *       output: 'bytes',
+ *       options: z.strictObject({ as: z.string().default('passed') }),
+ *       create: ({ as }, { counters }) => (chunk) => {
+ *         counters.add(as, chunk.byteLength)
+ *         return chunk
+ *       },
+ *     })
+ *     const { counters } = await definePipeline([source({ from: 'vm.vma' }), count(), sink({ to: 'copy.vma' })]).run()
+ *     console.log(counters.get('passed'))
  */
 export function defineStage<Schema extends z.ZodType, In extends Input, Out extends Output, const Name extends string>(
   definition: StageDefinition<Schema, In, Out, Name>,

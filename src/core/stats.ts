@@ -35,6 +35,7 @@ export interface Bottleneck {
   share: number
 }
 
+/** What the stages of a run did with their time up to now. */
 export interface RunStats {
   /** Seconds since the first item could flow. */
   elapsed: number

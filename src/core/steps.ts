@@ -5,15 +5,47 @@ import fun from 'stream-chain/fun.js'
 import type { Gauge } from './gauge.ts'
 import type { Many, None, Step, StepResult, TransformBody } from './stage.ts'
 
-/** A step returns this if it gives no item. */
+/**
+ * A step returns this if it gives no item.
+ *
+ *     const sample = (chunk: Chunk) => {
+ *       if (Math.random() < 0.5) return chunk
+ *       chunk.release()
+ *       return none
+ *     }
+ *     definePipeline([source({ from: 'vm.vma' }), sample, sink({ to: 'half' })])
+ */
 export const none: None = chain.none as None
 
-/** A step returns this to give several items, in order. */
+/**
+ * A step returns this to give several items, in order.
+ *
+ *     const halves = ({ buffers, leases }: Chunk) => {
+ *       const [bytes = new Uint8Array()] = buffers
+ *       const middle = bytes.byteLength >> 1
+ *       for (const lease of leases) lease.retain()
+ *       return many([new Chunk([bytes.subarray(0, middle)], leases), new Chunk([bytes.subarray(middle)], leases)])
+ *     }
+ *     definePipeline([source({ from: 'vm.vma' }), halves, sink({ to: 'copy.vma' })])
+ */
 export function many<Out>(items: readonly Out[]): Many<Out> {
   return chain.many(items as never[]) as unknown as Many<Out>
 }
 
-/** Makes a step that keeps something back: `final` gives the rest when the input has ended. */
+/**
+ * Makes a step that keeps something back: `final` gives the rest when the input has ended.
+ *
+ *     let bytes = 0
+ *     const summed = stepWithFlush(
+ *       (chunk: Chunk) => {
+ *         bytes += chunk.byteLength
+ *         chunk.release()
+ *         return none
+ *       },
+ *       () => new Chunk([Buffer.from(`${bytes}\n`)]),
+ *     )
+ *     definePipeline([source({ from: 'vm.vma' }), summed, sink({ to: '-' })])
+ */
 export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => StepResult<Out>): Step<In, Out> {
   return chain.flushable(step as never, final as never) as unknown as Step<In, Out>
 }

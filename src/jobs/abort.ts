@@ -3,9 +3,11 @@
 import { abortSignal, checkOptions, type Shape, text } from '../core/options.ts'
 import { ControlClient } from '../live/control/client.ts'
 
+/** Which backup is ended. */
 export interface AbortOptions {
   /** Control socket of the disk server. */
   attach: string
+  /** Stops waiting for the end of the backup. */
   signal?: AbortSignal
 }
 

@@ -15,6 +15,7 @@ export interface Ranges {
   ranges: ByteRange[]
 }
 
+/** What is known of one drive of an archive. */
 export interface DriveVerdict extends DriveReport {
   /** Clusters whose data was checked by a checksum of the archive. */
   checked: number
@@ -24,6 +25,7 @@ export interface DriveVerdict extends DriveReport {
   missing: Ranges
 }
 
+/** What is known of an archive after it was read to its end. */
 export interface ArchiveReport {
   manifest: Manifest
   drives: DriveVerdict[]
@@ -57,7 +59,15 @@ function listed(all: Iterable<ByteRange>): Ranges {
   return { bytes, ranges }
 }
 
-/** The first damage as an error. Further damage is in `suppressed`, and `report` has everything. */
+/**
+ * The first damage as an error. Further damage is in `suppressed`, and `report` has everything.
+ *
+ *     try {
+ *       await verify({ from: 'vm.vma' })
+ *     } catch (error) {
+ *       if (error instanceof DamagedArchive) console.log(error.report.drives.map(({ name, damaged }) => `${name}: ${damaged.bytes}`))
+ *     }
+ */
 export class DamagedArchive extends VmapipeError {
   readonly report: ArchiveReport
   /** What became of the drives: a line for each. */

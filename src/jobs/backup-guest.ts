@@ -12,6 +12,7 @@ import { boundStages, type PlannedStage, plannedLimit } from './plan.ts'
 import { type BackupResult, runBackup } from './run-backup.ts'
 import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
+/** Which guest is backed up, and where to. */
 export interface BackupGuestOptions extends JobOptions, WritingOptions {
   /** QMP socket of the guest's QEMU. One of `qmp`, `libvirt` and `attach` names the guest. */
   qmp?: string

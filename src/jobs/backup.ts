@@ -10,6 +10,7 @@ import { boundStages, type PlannedStage, plannedLimit } from './plan.ts'
 import { runBackup } from './run-backup.ts'
 import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
+/** What is backed up, and where to. */
 export interface BackupOptions extends JobOptions, WritingOptions {
   /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI; or an open drive, which is closed at the end. */
   drives?: Record<string, string | DriveReader>
@@ -27,7 +28,13 @@ const shape = {
   forceShare: flag,
 } satisfies Shape<BackupOptions>
 
-/** Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED. */
+/**
+ * Writes drives that nobody writes to, and config files, into one archive.
+ * Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED.
+ *
+ *     const { drives, seconds } = await backup({ drives: { 'drive-scsi0': 'disk.raw' }, to: 'vm.vma.zst' })
+ *     console.log(drives[0]?.stored, 'bytes of data in', seconds, 'seconds')
+ */
 export async function backup(options: BackupOptions): Promise<JobResult> {
   checkOptions('backup', { shape, required: ['to'] }, options)
   return runBackup(boundStages(plannedBackup(options)), options)

@@ -11,6 +11,7 @@ import type { ReadableLike, WritableLike } from '../core/stream-kinds.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
 import { openArchive } from './open-archive.ts'
 
+/** Which bytes are written, and where to. */
 export interface CatOptions extends RunOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
   from: string | ReadableLike
@@ -36,7 +37,13 @@ const shape = {
   spool: text,
 } satisfies Shape<CatOptions>
 
-/** Resolves with the number of bytes that were written. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/**
+ * Writes the bytes of one drive of an archive, in order.
+ * Resolves with the number of bytes that were written. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     const bytes = await cat({ from: 'vm.vma.zst', drive: 'drive-scsi0', to: 'mbr.bin', length: 512 })
+ *     console.log(bytes)
+ */
 export async function cat(given: CatOptions): Promise<number> {
   checkOptions('cat', { shape, required: ['from', 'drive'] }, given)
   const { from, drive, to = '-', offset = 0, length, ...options } = given

@@ -6,6 +6,7 @@ import { parseBytes } from '../core/size.ts'
 export const METHODS = ['zstd', 'lz4', 'gzip', 'none'] as const
 type CompressionMethod = (typeof METHODS)[number]
 
+/** How an archive is compressed. */
 export interface Compression {
   method: CompressionMethod
   /** A level of the method; the method's own default if it is left out. */

@@ -5,6 +5,7 @@ import { detachAlone, isPaused } from '../live/qemu/attachment/detach.ts'
 import { openMonitor } from '../live/qemu/monitor.ts'
 import { type MonitorOptions, monitorShape } from './monitor-options.ts'
 
+/** What was taken out of a QEMU. */
 export interface DetachReport {
   /** The names of what was taken out; none if nothing was left. */
   removed: string[]

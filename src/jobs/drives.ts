@@ -9,8 +9,8 @@ import { type MonitorOptions, monitorShape } from './monitor-options.ts'
  * The drives under the names that they have in a backup, and those that a backup leaves out, with the reason. Nothing is
  * changed. Errors: USAGE, FAILED, ABORTED.
  *
- *     const { drives } = await drives({ qmp: '/run/vm1.qmp' })
- *     console.log(drives.map(({ name, size }) => `${name}: ${size} bytes`))
+ *     const inventory = await drives({ qmp: '/run/vm1.qmp' })
+ *     console.log(inventory.drives.map(({ name, size }) => `${name}: ${size} bytes`))
  */
 export async function drives(options: MonitorOptions): Promise<Inventory> {
   checkOptions('drives', { shape: monitorShape }, options)

@@ -18,6 +18,7 @@ import { ReaderDisk } from '../storage/disks/reader-disk.ts'
 import { makeDurableFolder } from '../storage/folder.ts'
 import { openArchive } from './open-archive.ts'
 
+/** Which drives are exported, and where guests connect. */
 export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
   from: string
@@ -29,7 +30,9 @@ export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' 
   spool?: string
   /** Bytes of memory for reading the archive; 64 MiB by default. */
   buffer?: number
+  /** Aborts the opening of the archive. */
   signal?: AbortSignal
+  /** Takes one line for the user that is not an error. */
   warn?: (message: string) => void
 }
 
@@ -46,7 +49,14 @@ const shape = {
   warn: callback,
 } satisfies Shape<ExportOptions>
 
-/** Opens the archive and its drives. If it fails, nothing is left open. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/**
+ * Makes NBD exports of the drives of an archive, which guests read, and write if there is an overlay. Call its `start`.
+ * Opens the archive and its drives. If it fails, nothing is left open. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     const exports = await exportArchive({ from: 'vm.vma.zst', socket: '/run/vm1.nbd', overlay: 'written' })
+ *     await exports.start()
+ *     await exports.stop()
+ */
 export async function exportArchive(options: ExportOptions): Promise<ArchiveExport> {
   checkOptions('exportArchive', { shape, required: ['from'] }, options)
   const { from, drives, spool, buffer = DEFAULT_BUDGET, signal, warn } = options
@@ -64,6 +74,7 @@ export async function exportArchive(options: ExportOptions): Promise<ArchiveExpo
   }
 }
 
+/** The drives of an archive as NBD exports. See exportArchive. */
 export class ArchiveExport {
   readonly #archive: Archive
   readonly #disks: ReadonlyMap<string, Disk>

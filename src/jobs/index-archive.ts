@@ -18,6 +18,7 @@ import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 
+/** Which archive gets an index. */
 export interface IndexOptions extends RunOptions {
   /** The path of the archive. */
   archive: string
@@ -27,6 +28,7 @@ export interface IndexOptions extends RunOptions {
 
 const shape = { ...runShape, archive: text, force: flag } satisfies Shape<IndexOptions>
 
+/** The index that was written. */
 export interface IndexReport {
   /** The path of the index; null if the archive has an index of its own. */
   path: string | null
@@ -34,7 +36,12 @@ export interface IndexReport {
   bytes: number
 }
 
-/** Resolves when the index is durable. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/**
+ * Writes an index beside an archive that has none, so that its drives are opened at once.
+ * Resolves when the index is durable. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     await indexArchive({ archive: 'vzdump-qemu-100.vma' })
+ */
 export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
   checkOptions('indexArchive', { shape, required: ['archive'] }, given)
   const { archive, force, ...options } = given

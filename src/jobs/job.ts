@@ -9,6 +9,7 @@ import { definePipeline, type RunOptions, type RunResult } from '../core/pipelin
 import { runOptionsOf, runShape } from '../core/run-options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
 
+/** How a job runs. */
 export interface JobOptions extends RunOptions {
   /** The most bytes a second that are read, or text such as `100MB/s`: from the drives in a backup, else from the archive. */
   bwlimit?: number | string
@@ -16,6 +17,7 @@ export interface JobOptions extends RunOptions {
 
 export const jobShape = { ...runShape, bwlimit: z.union([atLeastOne, text]) } satisfies Shape<JobOptions>
 
+/** What a job ends with: the figures of the run, and what the archive has. */
 export interface JobResult extends RunResult {
   manifest: Manifest
   drives: DriveReport[]

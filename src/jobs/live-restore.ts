@@ -21,6 +21,7 @@ import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
 import { parseMode } from '../storage/file-mode.ts'
 import { openArchive } from './open-archive.ts'
 
+/** What is restored, where to, and where guests connect. */
 export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
   /** A path, or an archive that can be read only once, which is unpacked into `spool` first. */
   from: string
@@ -36,8 +37,11 @@ export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'lis
   buffer?: number
   /** The most bytes a second that are copied while no guest asks for them. */
   bwlimit?: number
+  /** Processor-bound tasks that run at once; the number of processors by default. */
   threads?: number
+  /** Aborts the opening of the archive. */
   signal?: AbortSignal
+  /** Takes one line for the user that is not an error. */
   warn?: (message: string) => void
 }
 
@@ -57,6 +61,15 @@ const shape = {
   warn: callback,
 } satisfies Shape<LiveRestoreOptions>
 
+/**
+ * Restores an archive while a guest already runs on it: the drives are NBD exports, which become images in the background. What the
+ * guest reads goes first. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     const restored = await LiveRestore.open({ from: 'vm.vma.zst', into: 'vm', socket: '/run/vm1.nbd' })
+ *     await restored.start()
+ *     await restored.done
+ *     await restored.stop()
+ */
 export class LiveRestore {
   /** Resolves when the images are complete. Rejects if they cannot be completed, or if the restore was stopped before. */
   readonly done: Promise<void>

@@ -8,7 +8,12 @@ import { runOptionsOf } from '../core/run-options.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 
-/** Reads the header, then closes the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/**
+ * Reads the header, then closes the archive. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     const { drives } = await readManifest({ from: 'vm.vma.zst' })
+ *     for (const { name, size } of drives) console.log(name, size, 'bytes')
+ */
 export async function readManifest(options: ReadingOptions): Promise<Manifest> {
   checkOptions('readManifest', { shape: readingShape, required: ['from'] }, options)
   const enough = new AbortController()

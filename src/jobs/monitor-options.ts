@@ -2,6 +2,7 @@
 
 import { abortSignal, callback, type Shape, text } from '../core/options.ts'
 
+/** Which QEMU, and how it is reached. */
 export interface MonitorOptions {
   /** QMP socket of the guest's QEMU. Either this or `libvirt`. */
   qmp?: string
@@ -9,6 +10,7 @@ export interface MonitorOptions {
   libvirt?: string
   /** URI of that libvirt; virsh's own choice unless given. */
   connect?: string
+  /** Aborts the job. */
   signal?: AbortSignal
   /** Takes one line for the user that is not an error. */
   warn?: (message: string) => void

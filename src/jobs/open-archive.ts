@@ -13,6 +13,7 @@ import type { ReadableLike } from '../core/stream-kinds.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { spoolArchive } from './spool.ts'
 
+/** How an archive is opened. */
 export interface OpenArchiveOptions {
   /** Memory for reading and for the cache, which takes all of it. By default a budget of its own of 64 MiB. */
   budget?: Budget
@@ -46,6 +47,12 @@ const shape = {
 /**
  * Opens a path, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a stream. Errors: USAGE,
  * FAILED, DAMAGED, INCOMPLETE, ABORTED. Damage behind the header of a file is a warning now, and an error when it is read.
+ *
+ *     const archive = await openArchive('vm.vma.zst')
+ *     const drive = archive.drive('drive-scsi0')
+ *     const sector = Buffer.alloc(512)
+ *     await drive.read(sector, 0)
+ *     await archive.close()
  */
 export async function openArchive(from: string | ReadableLike, options: OpenArchiveOptions = {}): Promise<Archive> {
   checkOptions('openArchive', { shape }, options)

@@ -14,6 +14,7 @@ import { decodeMbr, isExtended, MBR_BYTES, type MbrEntry, mbrTypeName, PROTECTIV
 import type { DriveReader } from '../storage/drive.ts'
 import { openArchive } from './open-archive.ts'
 
+/** One partition of a drive. */
 export interface Partition {
   /** The number as in Linux: logical partitions begin at 5. */
   number: number
@@ -32,6 +33,7 @@ export interface Partition {
   extended?: boolean
 }
 
+/** The partition table of a drive. */
 export interface PartitionTable {
   /** Null if the drive has no partition table that we know. */
   scheme: 'mbr' | 'gpt' | null
@@ -41,13 +43,17 @@ export interface PartitionTable {
   problems: string[]
 }
 
+/** Which drive's partitions are read. */
 export interface PartitionsOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
   from: string
+  /** The name of the drive in the archive. */
   drive: string
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
+  /** Aborts the job. */
   signal?: AbortSignal
+  /** Takes one line for the user that is not an error. */
   warn?: (message: string) => void
 }
 
@@ -59,7 +65,13 @@ const shape = {
   warn: callback,
 } satisfies Shape<PartitionsOptions>
 
-/** Errors: USAGE, FAILED, DAMAGED (the table cannot be read), INCOMPLETE, ABORTED. */
+/**
+ * Reads the partition table of a drive in an archive.
+ * Errors: USAGE, FAILED, DAMAGED (the table cannot be read), INCOMPLETE, ABORTED.
+ *
+ *     const { partitions } = await readPartitions({ from: 'vm.vma.zst', drive: 'drive-scsi0' })
+ *     console.log(partitions.length)
+ */
 export async function readPartitions(given: PartitionsOptions): Promise<PartitionTable> {
   checkOptions('readPartitions', { shape, required: ['from', 'drive'] }, given)
   const { from, drive, ...options } = given

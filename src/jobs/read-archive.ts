@@ -7,6 +7,7 @@ import type { BoundStage } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
 import { type JobOptions, jobShape, limit } from './job.ts'
 
+/** Which archive is read, and how the job runs. */
 export interface ReadingOptions extends JobOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
   from: string | ReadableLike

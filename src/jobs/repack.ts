@@ -17,6 +17,7 @@ import { boundStages } from './plan.ts'
 import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
+/** What the new archive has, and where it goes. */
 export interface RepackOptions extends ReadingOptions, WritingOptions {
   /** Leaves the clusters in the order of the archive. It then needs no index, and is never unpacked first. */
   keepOrder?: boolean
@@ -24,6 +25,7 @@ export interface RepackOptions extends ReadingOptions, WritingOptions {
   spool?: string
   /** Names of the drives to keep, or to leave out. By default all drives are kept. */
   keep?: string[]
+  /** Names of the drives to leave out; none by default. */
   leaveOut?: string[]
 }
 
@@ -36,7 +38,12 @@ const shape = {
   leaveOut: names,
 } satisfies Shape<RepackOptions>
 
-/** Resolves when the new archive is complete and durable. It keeps uuid and time by default. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
+/**
+ * Makes an archive of an archive: other compression, an index, fewer drives, other names.
+ * Resolves when the new archive is complete and durable. It keeps uuid and time by default. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     await repack({ from: 'vzdump-qemu-100.vma.gz', to: 'vm.vma.zst' })
+ */
 export async function repack(options: RepackOptions): Promise<JobResult> {
   checkOptions('repack', { shape, required: ['from', 'to'] }, options)
   const census = new Census()

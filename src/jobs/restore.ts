@@ -13,6 +13,7 @@ import { type JobResult, runJob } from './job.ts'
 import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 import { restoreNotes } from './restore-notes.ts'
 
+/** What is restored, and where to. */
 export interface RestoreOptions extends ReadingOptions {
   /** The folder for the image `disk-NAME.raw` of every drive and for the config files. Give either this or `drives`. */
   into?: string
@@ -39,9 +40,13 @@ const shape = {
 } satisfies Shape<RestoreOptions>
 
 /**
+ * Restores the drives and config files of an archive.
  * Resolves when everything is durable. If the target of a drive fails, the other drives are restored nevertheless. If the archive
  * is damaged, everything that can be read is restored. Then this rejects with a DamagedArchive, whose notes say what became of each
  * drive. An archive that was cut is restored only with `salvage`. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     const { drives } = await restore({ from: 'vm.vma.zst', into: 'vm' })
+ *     console.log(drives.map(({ name }) => `vm/disk-${name}.raw`))
  */
 export async function restore(given: RestoreOptions): Promise<JobResult> {
   checkOptions('restore', { shape, required: ['from'] }, given)

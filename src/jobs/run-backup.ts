@@ -10,6 +10,7 @@ import { GUEST_SOURCE } from '../stages/write-interceptor.ts'
 import { announce } from './announce.ts'
 import { type JobResult, runJob } from './job.ts'
 
+/** What a backup ends with. */
 export interface BackupResult extends JobResult {
   /** How the backup went for the guest, if there is one. Null if the disk server is gone, so that nobody knows. */
   guest?: GuestStatus | null

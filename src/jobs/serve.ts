@@ -10,6 +10,7 @@ import { DiskFailures } from '../live/disk-failures.ts'
 import { Service } from '../live/service.ts'
 import type { Disk } from '../storage/disk.ts'
 
+/** The drives of a guest, and where it connects. */
 export interface ServeOptions {
   /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI; or an open disk. The names are those of the NBD exports. */
   drives: Record<string, string | Disk>
@@ -58,6 +59,7 @@ export async function serve(options: ServeOptions): Promise<DiskServer> {
   return server
 }
 
+/** The disk server of a guest. See serve. */
 export class DiskServer {
   readonly #service: Service
   readonly #failures: DiskFailures

@@ -9,11 +9,15 @@ import type { VerifyReport } from '../stages/verifier.ts'
 import { type ArchiveReport, archiveReport, DamagedArchive } from './archive-report.ts'
 import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 
+/** What is known of an archive that is whole. */
 export interface VerifyResult extends RunResult, ArchiveReport {}
 
 /**
  * Resolves if the archive is whole. It is read to its end even if it is damaged. Then this rejects with a DamagedArchive that has
  * all damage. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED.
+ *
+ *     const { drives } = await verify({ from: 'vm.vma.zst' })
+ *     console.log(drives.length, 'drives are whole')
  */
 export async function verify(options: ReadingOptions): Promise<VerifyResult> {
   checkOptions('verify', { shape: readingShape, required: ['from'] }, options)

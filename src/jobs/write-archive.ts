@@ -6,6 +6,7 @@ import type { WritableLike } from '../core/stream-kinds.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
 import type { PlannedStage } from './plan.ts'
 
+/** How an archive is written. */
 export interface WritingOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
   to: string | WritableLike

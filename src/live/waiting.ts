@@ -2,6 +2,7 @@
 
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 
+/** How long requests of the guest waited for the backup, in milliseconds. */
 export interface WaitingFigures {
   /** Requests that had to wait. */
   count: number

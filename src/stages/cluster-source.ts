@@ -46,6 +46,11 @@ const options = z.strictObject({
 
 type Options = z.output<typeof options>
 
+/**
+ * Reads drives that nobody writes to. Gives clusters. Errors: USAGE, FAILED.
+ *
+ *     await definePipeline([clusterSource({ drives: { 'drive-scsi0': 'disk.raw' } }), vmaFramer(), sink({ to: 'vm.vma' })]).run()
+ */
 export const clusterSource = defineStage({
   name: 'cluster-source',
   summary: 'reads drives',

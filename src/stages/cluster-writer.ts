@@ -50,6 +50,12 @@ const options = z.strictObject({
 
 type Options = z.output<typeof options>
 
+/**
+ * Writes ranges to drives: files in a folder, devices, images, NBD exports. They get their final names when all is durable. Errors:
+ * USAGE, FAILED.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), vmaDeframer(), zeroExpander(), clusterWriter({ into: 'vm' })]).run()
+ */
 export const clusterWriter = defineStage({
   name: 'cluster-writer',
   summary: 'writes drives: files in a folder, devices, images, NBD exports',

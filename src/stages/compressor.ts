@@ -45,6 +45,11 @@ const options = z
 
 type Options = z.output<typeof options>
 
+/**
+ * Compresses bytes in independent frames, on all processors. Errors: USAGE, FAILED.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), compressor({ method: 'zstd', level: 9 }), sink({ to: 'vm.vma.zst' })]).run()
+ */
 export const compressor = defineStage({
   name: 'compressor',
   summary: 'compresses the archive in independent frames, on all processors',

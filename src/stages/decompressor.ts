@@ -17,6 +17,11 @@ import { Findings, NoFindings } from '../core/findings.ts'
 import type { Chunk } from '../core/items.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
 
+/**
+ * Unpacks bytes, whatever compression they have, or passes them on if they have none. Errors: DAMAGED, INCOMPLETE.
+ *
+ *     await definePipeline([source({ from: 'vm.vma.zst' }), decompressor(), sink({ to: 'vm.vma' })]).run()
+ */
 export const decompressor = defineStage({
   name: 'decompressor',
   summary: 'undoes zstd, LZ4, gzip, lzop, bzip2 or xz, whichever it is',

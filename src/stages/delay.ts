@@ -8,6 +8,11 @@ import { sleepUntilAborted } from '../core/long-sleep.ts'
 import { byteRate } from '../core/size.ts'
 import { defineStage, z } from '../core/stage.ts'
 
+/**
+ * Slows items of any kind down, to test other stages.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), delay({ ms: 5 }), sink({ to: 'copy.vma' })]).run()
+ */
 export const delay = defineStage({
   name: 'delay',
   summary: 'makes each item wait, to test other stages',

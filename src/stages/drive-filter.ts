@@ -19,6 +19,11 @@ const options = z
 
 type Options = z.output<typeof options>
 
+/**
+ * Leaves drives out. Takes and gives clusters. Errors: USAGE for a drive that the archive does not have.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), vmaDeframer(), driveFilter({ leaveOut: ['drive-scsi1'] }), vmaFramer(), sink({ to: 'less.vma' })]).run()
+ */
 export const driveFilter = defineStage({
   name: 'drive-filter',
   summary: 'keeps some drives and leaves out the others',

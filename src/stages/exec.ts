@@ -30,6 +30,11 @@ const options = z.strictObject({
     .describe('a command line for /bin/sh, or a list: the program, then its arguments, which no shell reads'),
 })
 
+/**
+ * Sends bytes through a program, and gives what it prints. Errors: FAILED with its exit code and its last words.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), exec({ command: ['age', '-R', 'keys.txt'] }), sink({ to: 'vm.vma.age' })]).run()
+ */
 export const exec = defineStage({
   name: 'exec',
   summary: 'sends the bytes through a program, such as age, gpg, mbuffer or pv',

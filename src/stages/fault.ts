@@ -29,6 +29,11 @@ const options = z
     error: 'expected at-byte or at-item, and not both',
   })
 
+/**
+ * Fails, hangs or ends early at a given place, to test other stages. Errors: the code that it is told.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), fault({ 'at-byte': '10MiB' }), sink({ to: 'copy.vma' })]).run()
+ */
 export const fault = defineStage({
   name: 'fault',
   summary: 'fails, hangs or ends too early at a given byte or item, to test other stages',

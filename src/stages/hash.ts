@@ -30,6 +30,11 @@ const options = z.strictObject({
   force: z.boolean().optional().describe('overwrite an existing file of hashes; as the sink does by default'),
 })
 
+/**
+ * Hashes the bytes that pass, and writes a file that sha256sum -c and the like read. Errors: USAGE, FAILED.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), hash({ method: 'sha256' }), sink({ to: 'copy.vma' })]).run()
+ */
 export const hash = defineStage({
   name: 'hash',
   summary: 'writes SHA-256, SHA-512, BLAKE2b or XXH3 of the bytes into a file for sha256sum -c',

@@ -8,6 +8,11 @@ import { defineStage, z } from '../core/stage.ts'
 /** Seconds whose bytes may pass at once. */
 const BURST_SECONDS = 0.25
 
+/**
+ * Limits the bytes per second. Takes and gives items of any kind; zeroes count as none.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), rateLimit({ rate: '50MiB/s' }), sink({ to: 'copy.vma' })]).run()
+ */
 export const rateLimit = defineStage({
   name: 'rate-limit',
   summary: 'limits the bytes per second',

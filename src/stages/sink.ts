@@ -6,6 +6,11 @@ import { isWritableLike, type WritableLike } from '../core/stream-kinds.ts'
 import { hasName, mediumOf } from '../storage/archive/spec.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
 
+/**
+ * Writes bytes to a file, a stream, another host or a command. A file gets its name when it is durable. Errors: USAGE, FAILED.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), sink({ to: 'ssh://backup@nas/srv/vm.vma' })]).run()
+ */
 export const sink = defineStage({
   name: 'sink',
   summary: 'writes an archive to a file, standard output (-), ssh://, or a command (exec:)',

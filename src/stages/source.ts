@@ -11,6 +11,11 @@ import { mediumOf } from '../storage/archive/spec.ts'
  */
 const LEAST_MEMORY = 4 << 20
 
+/**
+ * Reads bytes from a file, a stream, another host or a command. Errors: USAGE, FAILED, INCOMPLETE.
+ *
+ *     await definePipeline([source({ from: 'ssh://backup@nas/srv/vm.vma' }), sink({ to: 'vm.vma' })]).run()
+ */
 export const source = defineStage({
   name: 'source',
   summary: 'reads an archive from a file, standard input (-), ssh://, or a command (exec:)',

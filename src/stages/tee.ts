@@ -58,6 +58,11 @@ const options = z.strictObject({
 
 type Options = z.output<typeof options>
 
+/**
+ * Gives the same items to several branches, without a copy. The slowest holds the others back. Errors: that of a required branch.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), tee({ branches: [{ name: 'near', stages: [sink({ to: 'a.vma' })] }, { name: 'far', required: false, stages: [sink({ to: 'ssh://nas/srv/a.vma' })] }] })]).run()
+ */
 export const tee = defineStage({
   name: 'tee',
   summary: 'gives the same items to several branches, each with stages of its own',

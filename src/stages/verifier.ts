@@ -6,11 +6,17 @@ import type { ClusterItem, Manifest } from '../core/items.ts'
 import { defineStage, type SinkBody, z } from '../core/stage.ts'
 import { restoreNames } from '../formats/vma/names.ts'
 
+/** What the verifier has seen. */
 export interface VerifyReport {
   manifest: Manifest
   drives: DriveReport[]
 }
 
+/**
+ * Checks that every cluster of every drive comes once. Takes clusters. Errors: INCOMPLETE.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), vmaDeframer(), verifier({ report: ({ drives }) => console.log(drives.length) })]).run()
+ */
 export const verifier = defineStage({
   name: 'verifier',
   summary: 'checks everything that a restore would, and writes nothing',

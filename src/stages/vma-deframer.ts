@@ -21,6 +21,11 @@ import { type Extent, ExtentReader } from './vma-deframer/extent-reader.ts'
 import { admit, clustersOf, keptBlocks, slotRuns, spanText, storedBytes } from './vma-deframer/slot-runs.ts'
 import { Unchecked } from './vma-deframer/unchecked.ts'
 
+/**
+ * Takes the bytes of a VMA archive, and gives its clusters. Errors: DAMAGED, INCOMPLETE.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), vmaDeframer(), verifier()]).run()
+ */
 export const vmaDeframer = defineStage({
   name: 'vma-deframer',
   summary: 'makes clusters out of a VMA archive, and checks it',

@@ -27,6 +27,11 @@ const options = z
 
 type Options = z.output<typeof options>
 
+/**
+ * Takes clusters, and gives the bytes of a VMA archive. Errors: USAGE for names that no archive can have.
+ *
+ *     await definePipeline([clusterSource({ drives: { a: 'disk.raw' } }), vmaFramer({ index: false }), sink({ to: 'vm.vma' })]).run()
+ */
 export const vmaFramer = defineStage({
   name: 'vma-framer',
   summary: 'makes a VMA archive out of clusters',

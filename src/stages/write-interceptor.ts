@@ -48,6 +48,11 @@ const options = z
 
 export type InterceptorOptions = z.output<typeof options>
 
+/**
+ * Adds the old data of clusters that the guest overwrites. It stands behind guestSource. Errors: INCOMPLETE if the backup is given up.
+ *
+ *     await definePipeline([guestSource({ attach: '/run/vm1.ctl' }), writeInterceptor({ 'max-stall': '5s' }), vmaFramer(), sink({ to: 'vm1.vma' })]).run()
+ */
 export const writeInterceptor = defineStage({
   name: NAME,
   summary: 'adds the old data of clusters that a running guest overwrites',

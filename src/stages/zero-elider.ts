@@ -6,6 +6,11 @@ import { type ClusterItem, Run } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { isZero } from '../core/zero.ts'
 
+/**
+ * Finds blocks that are zero, and leaves them out of the archive. Takes and gives clusters.
+ *
+ *     await definePipeline([clusterSource({ drives: { a: 'disk.raw' } }), zeroElider(), vmaFramer(), sink({ to: 'vm.vma' })]).run()
+ */
 export const zeroElider = defineStage({
   name: 'zero-elider',
   summary: 'leaves out blocks of 4 KiB that are all zero',

@@ -8,6 +8,11 @@ import { type ClusterItem, type DriveInfo, Range, type RangeItem, type Run } fro
 import { defineStage, z } from '../core/stage.ts'
 import { stepWithFlush } from '../core/steps.ts'
 
+/**
+ * Makes ranges of clusters: bytes of drives, or zeroes.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), vmaDeframer(), zeroExpander(), clusterWriter({ into: 'vm' })]).run()
+ */
 export const zeroExpander = defineStage({
   name: 'zero-expander',
   summary: 'makes ranges of data and of zeroes out of clusters',

@@ -12,11 +12,13 @@ import type { DriveExtent } from './drive.ts'
  */
 export type Done = Promise<void> | undefined
 
+/** How a disk is written. */
 export interface WriteOptions {
   /** The change is durable when the call is done. */
   fua?: boolean
 }
 
+/** How zeroes are written. */
 export interface ZeroOptions extends WriteOptions {
   /** The range stays allocated, so that a later write cannot run out of space. */
   noHole?: boolean
@@ -24,6 +26,7 @@ export interface ZeroOptions extends WriteOptions {
   fast?: boolean
 }
 
+/** How a disk is read. */
 export interface ReadOptions {
   /** Milliseconds to wait for a server of the disk that is away; for ever by default. */
   patience?: number | undefined

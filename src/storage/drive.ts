@@ -13,6 +13,7 @@ export interface DriveExtent {
   zero: boolean
 }
 
+/** A drive that is read. Offsets and lengths are in bytes, of any alignment; several calls may be in flight at once. */
 export interface DriveReader {
   readonly size: number
   /**
@@ -26,6 +27,7 @@ export interface DriveReader {
   close(): Promise<void>
 }
 
+/** A drive that is written. Offsets and lengths are in bytes, of any alignment; several calls may be in flight at once. */
 export interface DriveWriter {
   readonly size: number
   /** The drive reads as zeroes where nothing was written. Then `zero` need not be called. */

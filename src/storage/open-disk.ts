@@ -7,7 +7,9 @@ import { openRawDisk } from './disks/raw-disk.ts'
 import { openImageDisk } from './image-drive.ts'
 import { parseDriveSpec } from './spec.ts'
 
+/** How a disk is opened. */
 export interface DiskOptions {
+  /** Refuses writes; false by default. */
   readOnly?: boolean
   /** Aborts the opening, and later an NBD connection. */
   signal?: AbortSignal
@@ -15,7 +17,15 @@ export interface DiskOptions {
 
 const shape = { readOnly: flag, signal: abortSignal } satisfies Shape<DiskOptions>
 
-/** Opens an existing disk. Throws FAILED if another program writes to it, as far as the system can tell. */
+/**
+ * Opens a disk to read and to write: a raw image, a block device, `qcow2:PATH`, an NBD URI. Errors: USAGE, FAILED, ABORTED.
+ * The disk exists. Throws FAILED if another program writes to it, as far as the system can tell.
+ *
+ *     const disk = await openDisk('disk.raw', { readOnly: true })
+ *     const sector = Buffer.alloc(512)
+ *     await disk.read(sector, 0)
+ *     await disk.close()
+ */
 export async function openDisk(spec: string, options: DiskOptions = {}): Promise<Disk> {
   checkOptions('openDisk', { shape }, options)
   const { readOnly, signal } = options

@@ -12,8 +12,10 @@ export interface OpenOptions {
   signal?: AbortSignal
 }
 
+/** How a drive is opened to read. */
 export type ReaderOptions = OpenOptions & SharedReading
 
+/** How a drive is opened to write. */
 export interface WriterOptions extends OpenOptions, PartialFileOptions {
   /** Bytes of the drive. A new file gets this size; a target that exists must have it or more. */
   size: number
@@ -32,6 +34,14 @@ const writerShape = {
   isZero: flag,
 } satisfies Shape<WriterOptions>
 
+/**
+ * Opens a drive to read: a raw image, a block device, `qcow2:PATH`, an NBD URI. Errors: USAGE, FAILED, ABORTED.
+ *
+ *     const drive = await openDriveReader('qcow2:disk.qcow2')
+ *     const sector = Buffer.alloc(512)
+ *     await drive.read(sector, 0)
+ *     await drive.close()
+ */
 export async function openDriveReader(spec: string, options: ReaderOptions = {}): Promise<DriveReader> {
   checkOptions('openDriveReader', { shape: readerShape }, options)
   const { signal, forceShare } = options
@@ -42,6 +52,15 @@ export async function openDriveReader(spec: string, options: ReaderOptions = {})
   return (await imageDrives()).openImageReader(drive.format, drive.path, { signal, forceShare })
 }
 
+/**
+ * Opens a drive to write. A file gets its name by `publish`. Errors: USAGE, FAILED, ABORTED.
+ *
+ *     const drive = await openDriveWriter('disk.raw', { size: 1 << 30 })
+ *     await drive.write([Buffer.alloc(512, 1)], 0)
+ *     await drive.flush()
+ *     await drive.publish()
+ *     await drive.close()
+ */
 export async function openDriveWriter(spec: string, options: WriterOptions): Promise<DriveWriter> {
   checkOptions('openDriveWriter', { shape: writerShape, required: ['size'] }, options)
   const { signal, size, isZero = false } = options

@@ -29,6 +29,7 @@ export interface BackupOutcome {
   status: LiveBackupStatus
 }
 
+/** How a disk server is doing. */
 export interface ServiceStatus {
   pid: number
   /** Seconds since the epoch. */

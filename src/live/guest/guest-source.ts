@@ -16,6 +16,11 @@ import { partsOf } from './parts.ts'
 /** The only stage that can be between the two: it limits the scan and gives what it takes. */
 const RATE_LIMIT = rateLimit.definition.name
 
+/**
+ * Gives the drives of a running guest, at one point in time. A write-interceptor stands behind it. Errors: USAGE, FAILED, INCOMPLETE.
+ *
+ *     await definePipeline([guestSource({ qmp: '/run/vm1.qmp' }), writeInterceptor(), vmaFramer(), sink({ to: 'vm1.vma' })]).run()
+ */
 export const guestSource = defineStage({
   name: GUEST_SOURCE,
   summary: 'gives the drives of a running guest, at one point in time',

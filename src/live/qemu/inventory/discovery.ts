@@ -7,6 +7,7 @@ import { type Monitor, qomChildren, qomGet, qomText } from './qom.ts'
 
 type Media = 'disk' | 'cdrom' | 'floppy'
 
+/** A drive of a guest of QEMU. */
 export interface QemuDrive extends Inserted {
   /** Its name in an archive, unless the user says otherwise: drive-scsi0. */
   name: string
@@ -33,6 +34,7 @@ interface LeftOut {
   drive: QemuDrive | null
 }
 
+/** The drives of a guest. */
 export interface Inventory {
   drives: QemuDrive[]
   leftOut: LeftOut[]
