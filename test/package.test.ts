@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { tmpDir } from './support/tmp.ts'
@@ -104,9 +104,22 @@ describe('the package', { timeout: 180_000, ...needs('npm', 'tar') }, () => {
 
   test('has what it needs and nothing that is only for us', () => {
     const shipped = readdirSync(installed)
-    for (const name of ['LICENSE', 'dist', 'package.json', 'pipelines', 'src']) assert.ok(shipped.includes(name), name)
+    for (const name of ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'pipelines', 'src'])
+      assert.ok(shipped.includes(name), name)
     assert.deepEqual(readdirSync(join(installed, 'src/cli')).sort(), ['README.md', 'vmapipe.js'])
     for (const name of ['test', 'node_modules']) assert.ok(!shipped.includes(name), name)
+  })
+
+  test('has every page that its pages for users name', () => {
+    const own = ['README.md', 'CHANGELOG.md', 'bench/RESULTS.md', 'pipelines/README.md']
+    for (const page of [
+      ...own,
+      ...['cli', 'live', 'live/qemu', 'formats/vma'].map((room) => `src/${room}/README.md`),
+    ]) {
+      for (const [, target] of readFileSync(join(installed, page), 'utf8').matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)) {
+        assert.ok(existsSync(join(installed, dirname(page), target)), `${page} names ${target}`)
+      }
+    }
   })
 
   test('has types that a strict compiler takes, and that refuse what is wrong', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { EVERYTHING, LONG, QUICK } from './rooms.ts'
@@ -17,4 +17,13 @@ test('npm test runs all rooms, and npm run test:quick the quick ones, each after
   const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
   assert.equal(scripts.test, 'npm run check && node test/run.ts')
   assert.equal(scripts['test:quick'], 'npm run check && node test/run.ts --quick')
+})
+
+test('every file that the notes for contributors name is there', () => {
+  const notes = readFileSync(join(import.meta.dirname, 'README.md'), 'utf8')
+  const named = [...notes.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)].map(([, target]) => target)
+  assert.ok(named.length > 20)
+  for (const target of named) assert.ok(existsSync(join(import.meta.dirname, target)), target)
+  // And every kind of hostility has its row.
+  for (const file of globSync('fuzz/*.test.ts', { cwd: import.meta.dirname })) assert.ok(named.includes(file), file)
 })
