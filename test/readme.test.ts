@@ -14,7 +14,7 @@ function example(page: string, name: string): string {
   return new RegExp(`<!-- example: ${name} -->\\s*\`\`\`ts\\n(.*?)\`\`\``, 's').exec(text)![1]
 }
 
-for (const page of ['README.md', 'pipelines/README.md']) {
+for (const page of ['README.md', 'pipelines/README.md', 'src/live/README.md']) {
   test(`the library example of ${page} runs as it stands`, { timeout: 120_000 }, (t) => {
     const dir = tmpDir(t)
     const modules = join(dir, 'node_modules/vmapipe')

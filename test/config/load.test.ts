@@ -162,6 +162,7 @@ test('a guest is a source with a write interceptor, and nothing but limits betwe
       [guest, 'write-interceptor: {max-stall: 1ms}'],
       /max-stall: expected a time such as 10s, from 100ms to 60m, got "1ms"/,
     ],
+    [['guest-source: {qmp: a}', 'write-interceptor: {buffer: 64M}'], /waits in the memory of the pipeline/],
     [[guest, 'write-interceptor: {buffer: 1M}'], /at least 16\.0 MiB/],
   ]
   for (const [before, told] of cases) {

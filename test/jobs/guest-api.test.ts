@@ -127,6 +127,7 @@ test('in code, wrong options are USAGE, before anything is opened', limits, asyn
     ['serve', () => serve({ drives: { a: 'x' } }), /nothing says where guests connect/],
     ['serve', () => serve({ drives: { a: 'x' }, socket: 's', bwlimit: 'fast' }), /a rate such as 50MiB\/s/],
     ['drives', () => drives({}), /nothing says where the guest is/],
+    ['drives', () => drives({ qmp: 'a', connect: 'b' }), /only libvirt has a URI/],
     ['detach', () => detach({ qmp: 'a', libvirt: 'b' }), /nothing says where the guest is/],
     ['abort', () => abort({} as never), /attach: is missing/],
   ]

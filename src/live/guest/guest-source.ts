@@ -27,15 +27,21 @@ export const guestSource = defineStage({
   input: 'nothing',
   output: 'clusters',
   options: guestOptions,
-  misplaced: (_, stages, index) => {
+  misplaced: ({ attach }, stages, index) => {
     const at = stages.findIndex(isInterceptor)
     if (at < 0)
       return {
         message: 'needs a write-interceptor behind it: without one the old data of what the guest overwrites is lost',
         hint: 'put write-interceptor behind guest-source',
       }
-    if ((stages[at].options as InterceptorOptions).guest !== undefined)
-      return { message: 'the write-interceptor behind it has another guest' }
+    const { guest, buffer } = stages[at].options as InterceptorOptions
+    if (guest !== undefined) return { message: 'the write-interceptor behind it has another guest' }
+    if (buffer !== undefined && attach === undefined)
+      return {
+        message:
+          "old data of a QEMU's guest waits in the memory of the pipeline, and write-interceptor has no buffer of its own",
+        hint: 'give buffer to the whole pipeline',
+      }
     const between = stages.slice(index + 1, at).find(({ definition }) => definition.name !== RATE_LIMIT)
     if (between === undefined) return null
     const { name } = between.definition

@@ -46,11 +46,6 @@ export async function runWithQemu<Result>(
   const { signal, warn } = run
   const { qmp, libvirt, connect } = options
   const place: MonitorPlace = { qmp, libvirt, connect }
-  if (parts.interceptor.buffer !== undefined)
-    throw new VmapipeError('USAGE', "old data of a QEMU's guest waits in the memory of the pipeline", {
-      stage: 'write-interceptor',
-      hint: 'give buffer to the whole pipeline, not to the write-interceptor',
-    })
   const connection = await QemuConnection.open(place, { signal, warn })
   try {
     const server = await PushServer.create({ parent: options['socket-dir'], owner: await socketOwner(place) })

@@ -28,6 +28,8 @@ export async function openMonitor(
       hint: 'give either --qmp SOCKET or --libvirt DOMAIN',
     })
   }
+  if (connect !== undefined && libvirt === undefined)
+    throw new VmapipeError('USAGE', 'only libvirt has a URI to connect to', { hint: 'give --libvirt DOMAIN with it' })
   if (qmp !== undefined) return QmpClient.connect(qmp, { signal })
   const client = await QmpClient.libvirt(libvirt!, { signal, connect })
   warn?.(`libvirt marks the domain ${libvirt} as tainted (custom-monitor) from now on, until it is started again`)
