@@ -8,7 +8,7 @@ import { count, formatDuration } from './text.ts'
 
 /** `guest` is the state of the guest of a live backup, if the disk server is still there. */
 export function backupSummary(
-  { drives, guest }: JobResult & { guest?: GuestStatus | null },
+  { drives, guest, conclusions }: JobResult & { guest?: GuestStatus | null },
   whole: Snapshot,
 ): string[] {
   const size = drives.reduce((sum, drive) => sum + drive.size, 0)
@@ -16,6 +16,7 @@ export function backupSummary(
     `backed up ${formatBytes(size)} of ${count(drives.length, 'drive')} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
     `${zeros(drives, size)}archive of ${formatBytes(whole.written)}${ratio(size, whole.written)}`,
     ...(guest ? [guestLine(guest)] : []),
+    ...conclusions,
   ]
 }
 

@@ -3,6 +3,7 @@
 import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
 import { guestSource } from '../live/guest/guest-source.ts'
+import { census } from '../stages/census.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { clusterWriter } from '../stages/cluster-writer.ts'
 import { compressor } from '../stages/compressor.ts'
@@ -13,6 +14,7 @@ import { exec } from '../stages/exec.ts'
 import { fault } from '../stages/fault.ts'
 import { hash } from '../stages/hash.ts'
 import { joiner } from '../stages/joiner.ts'
+import { progress } from '../stages/progress.ts'
 import { rateLimit } from '../stages/rate-limit.ts'
 import { sink } from '../stages/sink.ts'
 import { source } from '../stages/source.ts'
@@ -47,6 +49,8 @@ const ALL = [
   tee,
   splitter,
   joiner,
+  progress,
+  census,
   delay,
   fault,
 ] as unknown as StageFactory[]

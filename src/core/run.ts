@@ -114,6 +114,7 @@ export class PipelineRun {
       signal: this.#controller.signal,
       threads: this.#threads,
       warn: (message) => this.#warn(message, name),
+      inform: this.#inform,
       conclude: (text, fields) => {
         this.conclusions.push(text)
         this.#inform(text, fields)

@@ -33,6 +33,8 @@ export interface StageContext {
   readonly threads: number
   /** Takes one line for the user that is not an error. */
   readonly warn: (message: string) => void
+  /** Takes a line for the log of the run. `fields` say the same to programs. */
+  readonly inform: (text: string, fields?: object) => void
   /** Adds a line to what the run says at its end. Programs get it at once, with `fields`. */
   readonly conclude: (text: string, fields?: object) => void
   /** Ends the run by an error that comes while none of the stage's hooks runs. */

@@ -87,6 +87,8 @@ const cases: Record<string, ContractCase> = {
   },
   splitter: { stage: () => make('splitter', { to: fresh('volumes'), size: '5MB' }), input: chunks },
   joiner: { stage: () => make('joiner', { from: `${image}.000` }) },
+  progress: { stage: () => make('progress', { every: 0.01 }), input: chunks },
+  census: { stage: () => make('census'), input: clusters },
   delay: { stage: () => make('delay', { ms: 0.01 }), input: chunks },
   fault: { stage: () => make('fault', { 'at-byte': '1T' }), input: chunks },
 }
