@@ -18,25 +18,6 @@ import type { DriveExtent } from './drive.ts'
 /** The system calls. Without them (null) all counts as data. */
 type SeekCalls = Pick<Syscalls, 'lseek' | 'lseekAsync'>
 
-/**
- * Filesystems of the kernel on storage of this machine, by their numbers of statfs(2). Their calls take a microsecond. Others may have
- * to ask a server or a process, as NFS and FUSE do.
- */
-const LOCAL = new Set([
-  0xef53, // ext2, ext3, ext4
-  0x58465342, // xfs
-  0x9123683e, // btrfs
-  0x01021994, // tmpfs
-  0xf2f52010, // f2fs
-  0x2fc12fc1, // zfs
-  0xca451a4e, // bcachefs
-])
-
-/** Whether the filesystem of this type may take as long as a network does. */
-export function isRemote(type: number): boolean {
-  return !LOCAL.has(type)
-}
-
 /** Milliseconds that the calls may block the event loop. */
 const SLICE_MS = 2
 

@@ -13,25 +13,8 @@ import { type FileHandle, readFile, stat, statfs } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { findProgram, spawnTied } from '../system/child.ts'
 import { EAGAIN, fileCalls } from '../system/file-calls.ts'
+import { isLocal } from './local-filesystems.ts'
 import { SHARED, UNLOCKED } from './partial-name.ts'
-
-/** Filesystems that are on disks or in the memory of this machine: "f_type" of statfs(2). */
-export const LOCAL_FILESYSTEMS: Record<string, number> = {
-  ext4: 0xef53,
-  xfs: 0x58465342,
-  btrfs: 0x9123683e,
-  tmpfs: 0x01021994,
-  vfat: 0x4d44,
-  exfat: 0x2011bab0,
-  f2fs: 0xf2f52010,
-  zfs: 0x2fc12fc1,
-  bcachefs: 0xca451a4e,
-  ntfs3: 0x7366746e,
-  // The root of most containers.
-  overlay: 0x794c7630,
-}
-
-const local = new Set(Object.values(LOCAL_FILESYSTEMS))
 
 /** `busy`: another run has the lock. `none`: this filesystem has no locks. */
 type LockOutcome = 'held' | 'busy' | 'none'
@@ -59,7 +42,7 @@ async function lockByProgram(file: FileHandle): Promise<LockOutcome> {
 export async function placeOf(folder: string): Promise<string> {
   if (process.platform !== 'linux') return UNLOCKED
   const { type } = await statfs(folder)
-  if (local.has(type >>> 0)) return SHARED
+  if (isLocal(type)) return SHARED
   const boot = await readFile('/proc/sys/kernel/random/boot_id', 'latin1').catch(() => null)
   if (boot === null) return UNLOCKED
   const { dev } = await stat(folder)

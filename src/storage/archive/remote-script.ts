@@ -10,7 +10,7 @@
  * the nonce it was given; any others are what startup files of the shell print.
  */
 
-import { LOCAL_FILESYSTEMS } from '../partial-lock.ts'
+import { LOCAL_FILESYSTEMS } from '../local-filesystems.ts'
 
 /** Characters of a nonce. It also ends the archive on its way: see WRITE. */
 export const NONCE_LENGTH = 32

@@ -5,7 +5,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HoleLook } from '../../../src/storage/disks/hole-look.ts'
 import { openRawDisk } from '../../../src/storage/disks/raw-disk.ts'
-import { isRemote } from '../../../src/storage/holes.ts'
+import { isRemote } from '../../../src/storage/local-filesystems.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
 const MiB = 1 << 20
@@ -81,7 +81,7 @@ describe('looking for holes beside a guest', { timeout: 180_000 }, () => {
   })
 
   test('NFS, FUSE, SMB and what nobody knows may keep a caller waiting', () => {
-    for (const type of [0x6969, 0x65735546, 0xff534d42, 0x517b, 1]) assert.equal(isRemote(type), true)
+    for (const type of [0x6969, 0x65735546, 0xff534d42, 0x517b, 0x794c7630, 1]) assert.equal(isRemote(type), true)
     for (const type of [0xef53, 0x58465342, 0x01021994]) assert.equal(isRemote(type), false)
   })
 })
