@@ -35,10 +35,10 @@ export async function removeAbandoned(
     const isSameTarget = isAttemptAt(partial, Buffer.from(typableName(basename(target))))
     const judged = partial.place === SHARED || (partial.place === ours.place && ours.place !== UNLOCKED)
     const fate = judged && stats.uid === uid ? await removeDead(path, name, stats).catch(() => 'unknown') : 'unknown'
-    if (fate === 'removed') warn(`removed '${path}', left of a run that did not end well`)
+    if (fate === 'removed') warn(`removed '${path}', left by a run that was killed`)
     else if (fate === 'running' && isSameTarget) warn(`'${path}' is being written by another run`)
     else if (fate === 'unknown' && (isSameTarget || (stats.uid === uid && Date.now() - stats.mtimeMs > QUIET_MS))) {
-      warn(`'${path}' is left of another run, or of one that is still going on; remove it if it is not`)
+      warn(`'${path}' was left by another run, or is being written by one; remove it if no run is writing it`)
     }
   }
 }

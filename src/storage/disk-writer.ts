@@ -55,6 +55,6 @@ export function checkTargetSize(file: string, available: number, size: number): 
   if (available >= size) return
   throw new VmapipeError('USAGE', `the target has ${available} bytes, the drive ${size}`, {
     file,
-    hint: 'a larger target will do',
+    hint: 'name a larger target',
   })
 }

@@ -65,7 +65,7 @@ export class PartialEntry {
       await entry.remove()
       if (outcome === 'none') place = UNLOCKED
     }
-    throw new VmapipeError('FAILED', 'another program removes what is being written there', { file: folder })
+    throw new VmapipeError('FAILED', 'another program removes the files that we write there', { file: folder })
   }
 
   /** An entry that is not locked yet. For `create` only. */

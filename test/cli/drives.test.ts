@@ -53,7 +53,7 @@ describe('drives', () => {
     t.after(() => other.close())
     const outcome = await vmapipe(['drives', '--qmp', qmp])
     assert.equal(outcome.code, 1)
-    assert.match(oneLine(outcome), /no QMP greeting within 5 s; .* somebody else is probably connected/)
+    assert.match(oneLine(outcome), /no QMP greeting within 5 s; .* another program is probably connected/)
   })
 
   test('wants to know which guest', { timeout }, async () => {

@@ -98,7 +98,7 @@ for (const [what, job] of Object.entries(JOBS)) {
       assert.ok(!readdirSync(running.folder).includes(running.made))
       const next = await vmapipe(running.args)
       assert.equal(next.code, 0, next.stderr)
-      assert.match(next.stderr, /^WARNING: .*removed '.*\.partial', left of a run that did not end well$/m)
+      assert.match(next.stderr, /^WARNING: .*removed '.*\.partial', left by a run that was killed$/m)
       assert.ok(readdirSync(running.folder).includes(running.made))
       assert.ok(!files(dir).some((name) => name.includes('.partial')))
     })

@@ -45,7 +45,7 @@ test('what dead runs have left is removed and named, whatever it was to become',
   const warnings = await run(dir)
   assert.deepEqual(list(dir), [])
   assert.equal(warnings.length, names.length + 1)
-  for (const line of warnings) assert.match(line, /^removed '.*\.partial', left of a run that did not end well$/)
+  for (const line of warnings) assert.match(line, /^removed '.*\.partial', left by a run that was killed$/)
 })
 
 test('what only looks like it stays, without a word', { timeout }, async (t) => {
@@ -89,7 +89,7 @@ test('one whose lock cannot be seen stays, and is named if it is for the same fi
   const warnings = await run(dir)
   assert.deepEqual(list(dir), before)
   assert.equal(warnings.length, 2)
-  for (const name of [same, old]) assert.ok(warnings.some((line) => line.includes(name) && /still going on/.test(line)))
+  for (const name of [same, old]) assert.ok(warnings.some((line) => line.includes(name) && /remove it if no run is writing it/.test(line)))
 })
 
 test('what this very process writes is not taken for left', { timeout }, async (t) => {

@@ -88,7 +88,7 @@ async function clearsUp(): Promise<void> {
   await run()
   await run()
   assert.deepEqual(list(), ['a', 'image.qcow2', 'image.vmdk', 'theirs'])
-  assert.equal(warnings.filter((line) => /^removed .*left of a run/.test(line)).length, 2, warnings.join())
+  assert.equal(warnings.filter((line) => /^removed .*left by a run/.test(line)).length, 2, warnings.join())
 }
 
 async function startHolder(what: string) {

@@ -126,6 +126,6 @@ function parseAnswer(line: string, lenient: boolean) {
 
 function unanswered(command: string, timeout: number): VmapipeError {
   return new VmapipeError('FAILED', `no answer to ${command} within ${timeout / 1000} s`, {
-    hint: 'does qemu-ga run in the guest, and is nobody else connected to its socket?',
+    hint: 'does qemu-ga run in the guest, and is no other program connected to its socket?',
   })
 }

@@ -232,7 +232,7 @@ export class QmpClient {
 
 function noGreeting(timeout: number): VmapipeError {
   return new VmapipeError('FAILED', `no QMP greeting within ${timeout / 1000} s`, {
-    hint: 'a QMP socket takes one client at a time: somebody else is probably connected; give the guest a second -qmp socket',
+    hint: 'a QMP socket takes one client at a time, and another program is probably connected; give the guest a second -qmp socket',
   })
 }
 

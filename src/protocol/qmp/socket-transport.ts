@@ -39,7 +39,7 @@ function hungUp(isMidway: boolean): VmapipeError {
 function unreachable(error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException
   if (code !== 'ENOENT' && code !== 'ECONNREFUSED') return error
-  const what = code === 'ENOENT' ? 'there is no such socket' : 'nobody listens there'
+  const what = code === 'ENOENT' ? 'there is no such socket' : 'no server listens there'
   const hint = 'does the guest run, with -qmp unix:PATH,server=on,wait=off?'
   return new VmapipeError('FAILED', what, { hint, cause: error })
 }

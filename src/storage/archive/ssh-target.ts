@@ -84,9 +84,9 @@ export class SshTarget implements ArchiveTarget {
 }
 
 const LEFT_OVERS: Record<string, string> = {
-  removed: 'was left of a run that did not end well, and was removed',
+  removed: 'was left by a run that was killed, and was removed',
   busy: 'is being written by another run',
-  left: 'is left of another run, or of one that is still going on; remove it if it is not',
+  left: 'was left by another run, or is being written by one; remove it if no run is writing it',
 }
 
 const REFUSALS: Record<string, { message: string; hint?: string; usage?: boolean; detailed?: boolean }> = {

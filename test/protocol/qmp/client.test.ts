@@ -78,12 +78,12 @@ describe('a QMP client', () => {
     await assert.rejects(client.waitFor('STOP', undefined, 50), { message: /did not report STOP within 0\.05 s/ })
   })
 
-  test('says that somebody else is probably connected, and does not disturb them', withDaemon, async (t) => {
+  test('says that another program is probably connected, and does not disturb them', withDaemon, async (t) => {
     const { qmp, client } = await daemon(t)
     await assert.rejects(QmpClient.connect(qmp, { timeout: 300 }), {
       code: 'FAILED',
       message: /no QMP greeting within 0\.3 s/,
-      hint: /one client at a time: somebody else/,
+      hint: /one client at a time, and another program/,
     })
     assert.deepEqual(await client.execute('query-jobs'), [])
   })

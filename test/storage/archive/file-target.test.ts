@@ -125,7 +125,7 @@ test('after kill -9 there is nothing under the name, and the next run clears up'
   await until(() => processesWith(marker).length === 0, 'what it had started has ended')
   const next = await outcome(startCopy('/bin/sh', join(dir, 'vm.vma')))
   assert.equal(next.code, 0)
-  assert.match(next.stderr, /removed .*left of a run that did not end well/)
+  assert.match(next.stderr, /removed .*left by a run that was killed/)
   assert.deepEqual(readdirSync(dir), ['vm.vma'])
 })
 

@@ -193,7 +193,7 @@ test('what a run has left there that was killed is removed, and named', options,
   assert.deepEqual(readdirSync(home), ['vm.vma'])
   assert.match(
     stderr,
-    /^warning sink: '.*\.other\.vma\..*\.partial' on .* was left of a run that did not end well, and was removed/,
+    /^warning sink: '.*\.other\.vma\..*\.partial' on .* was left by a run that was killed, and was removed/,
   )
 })
 

@@ -178,5 +178,5 @@ function foreign(file: string, found: Buffer, wanted: Buffer): VmapipeError {
       : !same(10, 11) || !same(32, 40)
         ? 'belongs to another drive'
         : 'is of another kind'
-  return new VmapipeError('USAGE', `what is kept here ${what}`, { file, hint: 'name another folder' })
+  return new VmapipeError('USAGE', `the overlay here ${what}`, { file, hint: 'name another folder' })
 }
