@@ -89,7 +89,8 @@ test('one whose lock cannot be seen stays, and is named if it is for the same fi
   const warnings = await run(dir)
   assert.deepEqual(list(dir), before)
   assert.equal(warnings.length, 2)
-  for (const name of [same, old]) assert.ok(warnings.some((line) => line.includes(name) && /remove it if no run is writing it/.test(line)))
+  for (const name of [same, old])
+    assert.ok(warnings.some((line) => line.includes(name) && /remove it if no run is writing it/.test(line)))
 })
 
 test('what this very process writes is not taken for left', { timeout }, async (t) => {

@@ -1,13 +1,13 @@
 /**
- * The scripts that run on the other side of ssh. They need POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm and ls, as busybox has them
- * too. With flock, stat -f, cksum and `test -ef` (GNU, busybox) the file is locked while it is written, and left-overs of dead
- * runs are removed; without them they stay, and without find no message names them. With stat and grep no image is
- * replaced that a guest there has open.
+ * The scripts that run on the other side of ssh. They need POSIX sh with cat, wc, tail, tr, dd, sync, ln, mv, rm and ls, which busybox
+ * has too. With flock, stat -f, cksum and `test -ef` (GNU, busybox) the file is locked while it is written, and abandoned files are
+ * removed. Without them these files stay, and without find no message names them. With stat and grep no image is replaced that a guest
+ * there has open.
  *
- * The shell that reads the command line there is not known. So the line is the same for every archive, and nothing in it has a
- * special meaning to sh, csh or fish: it has no single quote, `!`, backslash or newline. Names come on standard
- * input instead, a line each, with %b escapes for whatever is not plain. The script answers in lines that begin with
- * the nonce it was given; any others are what startup files of the shell print.
+ * It is not known which shell reads the command line there. So the line is the same for every archive, and nothing in it has a special
+ * meaning to sh, csh or fish: it has no single quote, `!`, backslash or newline. Names come on standard input instead, one a line, with
+ * %b escapes for all characters that are not plain. The script answers in lines that begin with the nonce that it was given. Other lines
+ * are output of startup files of the shell.
  */
 
 import { LOCAL_FILESYSTEMS } from '../local-filesystems.ts'
@@ -25,10 +25,10 @@ const READ_WORDS = [
   'if [ -d "$f" ]; then fail folder; fi;',
 ]
 
-/** Types of local filesystems (partial-lock.ts): only there everybody who sees a file sees its lock too. */
+/** Types of local filesystems. Only there all processes that see a file see its lock too (partial-lock.ts). */
 const LOCAL_TYPES = Object.values(LOCAL_FILESYSTEMS).map((type) => type.toString(16))
 
-/** The name is one of a partial file of ours if its checksum says so; see partial-name.ts. Gives $place and $target. */
+/** Parses the name of a partial file of ours, which has a right checksum (partial-name.ts). Gives $place and $target. */
 const IS_OURS = [
   'sums=0; command -v cksum >/dev/null 2>&1 && sums=1;',
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
@@ -42,8 +42,8 @@ const IS_OURS = [
 ]
 
 /**
- * Removes what dead runs have left in the folder, and says so; see abandoned-files.ts. Without flock(1) and cksum(1) nothing is removed. What cannot be
- * judged is told of if it is for the same file, or old. A folder that may not be listed has no names.
+ * Removes and names abandoned files in the folder (abandoned-files.ts). Removes nothing without flock(1) and cksum(1). If it cannot tell
+ * whether a file is abandoned, it names the file if it is for the same target, or old. Does nothing if it may not list the folder.
  */
 const CLEAR = [
   'dead() { (flock -n 9 && [ "$1" -ef /dev/fd/9 ] && rm -f "$1") 9<>"$1"; };',
@@ -58,8 +58,8 @@ const CLEAR = [
 ]
 
 /**
- * Makes the file, and locks it for as long as this shell lives. Somebody who removes left-overs may have been there before
- * the lock: then it is made again. Without locks it has a name that says so.
+ * Makes the file, and locks it as long as this shell runs. If another run has removed it before it was locked, makes it again. Without
+ * locks its name tells so.
  */
 const MAKE = [
   `case "$(stat -f -c %t "$d" 2>/dev/null)" in ${LOCAL_TYPES.join('|')}) locks=1;; *) locks=0;; esac;`,
@@ -71,8 +71,8 @@ const MAKE = [
 ]
 
 /**
- * What is no place for a file: among the devices, or in place of one. And what must not be replaced: an image that QEMU's locks
- * (guard/image-lock.ts) say is in use there. Locks are asked of /proc/locks, as the shell cannot; without it they are unknown.
+ * Refuses a file among the devices or in place of one, and to replace an image that is in use there by QEMU's locks
+ * (guard/image-lock.ts). Finds the locks in /proc/locks, because a shell has no call for them. Without it the locks are unknown.
  */
 const GUARD = [
   'real=$(cd "$d" 2>/dev/null && pwd -P); case $real/ in /dev/shm/*) ;; /dev/*) fail device;; esac;',
@@ -84,9 +84,9 @@ const GUARD = [
 ]
 
 /**
- * Takes the archive to a temporary name, and gives it its own only when the nonce has come last: a connection that was
- * cut, or a sender that was killed, looks like the end of the archive from here. What is written is the file that was made,
- * and what gets the name is that file: somebody may have put another one in its place.
+ * Writes the archive under a temporary name, and gives it its final name only if the nonce came last: without it, a broken connection
+ * or a killed sender would look like the end of the archive. Only the file that was made gets the name, even if another one has been
+ * put in its place meanwhile.
  */
 const WRITE = [
   ...READ_WORDS,
