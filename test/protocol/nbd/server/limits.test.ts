@@ -196,8 +196,10 @@ describe('NBD server, changes that a backup holds', { timeout }, () => {
     for (let index = 8; index < 20; index++)
       client.send(client.request(nbd.CMD_WRITE, 0, 4096, { cookie: index }), Buffer.alloc(4096))
     assert.equal((await client.reply()).cookie, 99)
+    const writes = () => disk.calls.filter((call) => call.startsWith('write')).length
+    await until(() => writes() === 8)
     await sleep(30)
-    assert.equal(disk.calls.filter((call) => call.startsWith('write')).length, 8)
+    assert.equal(writes(), 8)
     assert.equal(disk.waiting, 0)
     gate.resolve()
     for (let index = 0; index < 20; index++) assert.equal((await client.reply()).errno, 0)
