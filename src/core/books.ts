@@ -1,4 +1,4 @@
-/** The accounts of a budget: what is on lease, at whose stages, and who waits for what. */
+/** The accounts of a budget: which bytes are on lease, which stages hold them, and which requests wait. */
 
 import type { Holder, Ledger } from './lease.ts'
 

@@ -14,7 +14,7 @@ export interface DuplexBody {
   write(item: Item): Promise<void>
   final(): Promise<void>
   read(): Promise<Item | null>
-  /** Takes who is told of an error at the time when it happens, which may be between two hooks. */
+  /** Registers the function that is called with an error when it happens, which may be between two hooks. */
   listen?(report: Report): void
   /** Ends the waits of all hooks. Called at once if the run ends early, before `close`. */
   interrupt(): void

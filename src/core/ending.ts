@@ -1,4 +1,4 @@
-/** The end of one of several users of a budget: what it waits for is refused, and nobody else notices. */
+/** The end of one of several users of a budget: what it waits for is refused. Other users do not notice. */
 
 export class Ending {
   error: Error | null = null

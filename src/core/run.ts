@@ -92,7 +92,10 @@ export class PipelineRun {
   constructor(count: number, options: RunOptions, within: Within | null = null) {
     const { buffer = DEFAULT_BUDGET, arena, threads = availableParallelism(), counters, warn = () => {} } = options
     this.#within = within
-    this.gauges = new Gauges(count, options.onStats !== undefined, within === null ? 0 : nextBranch)
+    this.gauges =
+      within === null
+        ? new Gauges(count, options.onStats !== undefined)
+        : new Gauges(count, within.outer.gauges, nextBranch, `${within.name}/`)
     if (within !== null) nextBranch += BRANCH_STAGES
     this.conclusions = within?.outer.conclusions ?? []
     this.#inform = options.inform ?? (() => {})
@@ -120,7 +123,10 @@ export class PipelineRun {
         this.#inform(text, fields)
       },
       fail: (error) => void this.fail(name, error),
-      branch: (label, stages, beforeFinal) => this.#branch(label, stages, beforeFinal),
+      branch: (label, stages, beforeFinal) => {
+        this.gauges.split(gauge)
+        return this.#branch(label, stages, beforeFinal)
+      },
       destination,
       atSuccess: (hook) => this.#successHooks.push(this.#blaming(name, hook)),
       atEnd: (hook) => this.#endHooks.push(hook),
@@ -232,18 +238,18 @@ export class PipelineRun {
 
   /** Looks for stalls and tells statistics, until the returned function is called. */
   #watch(): () => void {
-    // The stage that a branch belongs to watches it.
-    if (this.#within !== null) return () => {}
     const { gauges, budget } = this
     const began = performance.now()
-    for (const { gauge, group } of gauges.stages) for (const timed of [gauge, group?.whole]) timed?.start(began)
+    gauges.start(began)
+    // The run that a branch belongs to watches it.
+    if (this.#within !== null) return () => {}
     const endStalls = watchStalls({ gauges, budget, seconds: this.#stallSeconds, warn: (text) => this.#warn(text) })
     const onStats = this.#onStats
-    const timer = onStats && setInterval(() => onStats(statsOf(gauges.stages, began, false)), LOOK_MS)
+    const timer = onStats && setInterval(() => onStats(statsOf(gauges.all, began, false)), LOOK_MS)
     return () => {
       endStalls()
       clearInterval(timer)
-      onStats?.(statsOf(gauges.stages, began, true))
+      onStats?.(statsOf(gauges.all, began, true))
     }
   }
 

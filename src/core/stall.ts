@@ -7,7 +7,7 @@ import type { Budget } from './budget.ts'
 import { type Gauged, type Gauges, phaseOf } from './gauges.ts'
 import { formatBytes } from './size.ts'
 
-/** Seconds without a move after which a stall is told. */
+/** Seconds without a move after which a stall is reported. */
 export const STALL_SECONDS = 30
 
 /** A stall is looked for so many times within its time. */
@@ -16,7 +16,7 @@ const LOOKS = 6
 interface StallWatch {
   gauges: Gauges
   budget: Budget
-  /** Seconds without a move after which the stall is told. */
+  /** Seconds without a move after which the stall is reported. */
   seconds: number
   warn: (message: string) => void
 }
@@ -34,7 +34,7 @@ export function watchStalls({ gauges, budget, seconds, warn }: StallWatch): () =
       since = now
       isTold = false
     } else if (!isTold && now - since >= seconds * 1000) {
-      const text = stallText(gauges.stages, budget, (now - since) / 1000)
+      const text = stallText(gauges.all, budget, (now - since) / 1000)
       isTold = text !== null
       if (text !== null) warn(text)
     }
@@ -49,7 +49,7 @@ export function watchStalls({ gauges, budget, seconds, warn }: StallWatch): () =
 function stallText(stages: readonly Gauged[], budget: Budget, seconds: number): string | null {
   const phases = stages.map((stage) => ({ stage, phase: phaseOf(stage) }))
   const isHeldUp = waitingOf(budget) > 0 || phases.some(({ phase }) => phase === 'next' || phase === 'memory')
-  // A stage that delays items on purpose is not stuck.
+  // A stage that delays items on purpose is not the cause of a stall.
   const isPaced = phases.some(({ stage, phase }) => stage.role === 'limit' && phase === 'work')
   if (!isHeldUp || isPaced) return null
   const after = `for ${Math.round(seconds)} seconds`
@@ -59,8 +59,10 @@ function stallText(stages: readonly Gauged[], budget: Budget, seconds: number): 
     const { gauge, medium, role } = working.stage
     const before = stages.slice(0, stages.indexOf(working.stage)).reduce((sum, stage) => sum + stage.gauge.held, 0)
     const name = medium === undefined ? gauge.name : `${gauge.name} (${medium})`
-    const waits = before > 0 ? `; ${formatBytes(before)} wait before it` : ''
-    return `stage ${name} holds ${formatBytes(gauge.held)} and ${role === 'target' ? 'takes' : 'gives'} nothing ${after}${waits}`
+    // Of several branches it is not known what waits before which one.
+    const isKnown = !stages.some((stage) => stage.role === 'split')
+    const waits = isKnown && before > 0 ? `; ${formatBytes(before)} wait before it` : ''
+    return `stage ${name} holds ${formatBytes(gauge.held)} and ${role === 'target' || role === 'split' ? 'takes' : 'gives'} nothing ${after}${waits}`
   }
   const holders = phases.filter(({ stage, phase }) => phase !== 'next' && stage.gauge.held > 0)
   if (holders.length === 0 || waitingOf(budget) === 0) return null

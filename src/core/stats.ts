@@ -78,11 +78,15 @@ const KINDS: Record<Role, Bottleneck['kind']> = {
   stage: 'processor',
   limit: 'limit',
   target: 'target',
+  // Never the slowest: its branches are.
+  split: 'processor',
 }
 
 function bottleneckOf(figures: StageStats[], stages: readonly Gauged[], elapsed: number): Bottleneck | null {
   let slowest = 0
-  for (const [index, { working }] of figures.entries()) if (working > figures[slowest].working) slowest = index
+  for (const [index, { working }] of figures.entries()) {
+    if (working > figures[slowest].working && stages[index].role !== 'split') slowest = index
+  }
   const { name, medium, working } = figures[slowest]
   if (working === 0) return null
   return { stage: name, medium, kind: KINDS[stages[slowest].role], share: Math.min(1, working / elapsed) }

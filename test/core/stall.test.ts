@@ -10,6 +10,7 @@ import { compressor } from '../../src/stages/compressor.ts'
 import { rateLimit } from '../../src/stages/rate-limit.ts'
 import { sink } from '../../src/stages/sink.ts'
 import { source } from '../../src/stages/source.ts'
+import { tee } from '../../src/stages/tee.ts'
 import { bound, collect } from '../support/flow.ts'
 
 const timeout = 60_000
@@ -104,6 +105,17 @@ describe('a stall', { timeout }, () => {
       assert.match(warnings[0], told)
     })
   }
+
+  test('is told with the branch whose sink hangs', async () => {
+    const hung = new Writable({ write() {} })
+    const branches = [
+      { name: 'near', stages: [collect('bytes', [], release)] },
+      { name: 'far', stages: [sink({ to: hung })] },
+    ]
+    const warnings = await warningsOf([leasing(100), tee({ branches })])
+    assert.equal(warnings.length, 1, warnings.join('\n'))
+    assert.match(warnings[0], /^stage far\/sink \(a stream\) holds .* and takes nothing for \d+ seconds$/)
+  })
 
   test('is told again after it was over', async () => {
     let isFree = false

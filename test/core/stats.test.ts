@@ -5,6 +5,7 @@ import { Chunk, type Item } from '../../src/core/items.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import type { BoundStage, Push, StageContext } from '../../src/core/stage.ts'
 import type { RunStats } from '../../src/core/stats.ts'
+import { tee } from '../../src/stages/tee.ts'
 import { bound } from '../support/flow.ts'
 
 const timeout = 60_000
@@ -173,6 +174,23 @@ describe('the statistics of a run', { timeout }, () => {
     assert.equal(bottleneck?.stage, 'keeper')
     assert.ok(stages[0].waitingForNext > elapsed * 0.6, JSON.stringify(stages[0]))
     assert.equal(stages[1].mostHeld, 4 * PIECE)
+  })
+
+  test('have the stages of branches, and name the slowest of these', async () => {
+    const named = (stage: BoundStage, name: string) => ({ ...stage, definition: { ...stage.definition, name } })
+    const branches = [
+      { name: 'near', stages: [stepOf('a', 0), named(sinkOf(0), 'fast')] },
+      { name: 'far', stages: [named(sinkOf(5), 'slow')] },
+    ]
+    const { stages, bottleneck } = await statsOf([sourceOf(0), tee({ branches })])
+    assert.deepEqual(
+      stages.map(({ name }) => name),
+      ['reader', 'tee', 'near/a', 'near/fast', 'far/slow'],
+    )
+    assert.equal(bottleneck?.stage, 'far/slow')
+    assert.equal(bottleneck?.kind, 'target')
+    assert.equal(stages.at(-1)!.items, COUNT)
+    assert.ok(stages[0].waitingForNext > stages[0].working, JSON.stringify(stages[0]))
   })
 
   test('are told when the run fails too', async () => {
