@@ -18,7 +18,7 @@ export interface QemuFlags {
 export function qemuOptions(command: Command): void {
   const mode =
     'with --qmp: guarded push (the guest is safe from the backup), plain push (backup jobs of QEMU), or auto, which says its reason'
-  const freeze = "with --agent: freeze the guest's filesystems for the point in time; auto goes on where that fails"
+  const freeze = "with --agent: freeze the guest's filesystems for the point in time; auto goes on if that fails"
   command
     .option('--qmp <socket>', 'back up the running guest of this QEMU; -d NAME picks drives, -d NAME=NODE names them')
     .option('--libvirt <domain>', 'the same by its name in libvirt, through virsh')
