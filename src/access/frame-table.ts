@@ -43,7 +43,7 @@ interface Page {
   agreed: Uint8Array
 }
 
-export interface TableOptions {
+interface TableOptions {
   /** The bytes of all frames in the file: exactly this number, or at most. */
   total: { exactly: number } | { most: number }
   checksum?: number

@@ -21,7 +21,7 @@ const STAGE = `/**
 
 import { byteSize, defineStage, z } from 'vmapipe'
 
-export const IDENTIFIER = defineStage({
+const IDENTIFIER = defineStage({
   name: 'NAME',
   summary: 'says how many bytes have passed',
   // What flows: bytes (of an archive), clusters (of drives) or ranges (of drives that are restored).

@@ -27,7 +27,7 @@ const INPUTS = ['nothing', 'clusters', 'ranges', 'bytes', 'any']
 const OUTPUTS = ['nothing', 'clusters', 'ranges', 'bytes', 'same']
 
 /** Where the names of modules count from. */
-export interface Place {
+interface Place {
   /** A file in the folder, which need not exist. */
   file: string
   /** Whether it is a config: then a path must stay in its folder. A user who types a path may name any. */

@@ -3,7 +3,7 @@
 import { stringify } from 'yaml'
 import { VmapipeError } from '../core/errors.ts'
 
-export interface WrittenPipeline {
+interface WrittenPipeline {
   name?: string
   /** Bytes. */
   buffer?: number

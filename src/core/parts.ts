@@ -9,7 +9,7 @@ export interface Part {
   gauge: Gauge
 }
 
-export type Hooks = { open?(): unknown; close?(error: Error | null): unknown }
+type Hooks = { open?(): unknown; close?(error: Error | null): unknown }
 
 export function hasHooks(body: StageBody): body is StageBody & Hooks {
   return typeof body === 'object' && !('pipe' in body)

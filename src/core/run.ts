@@ -45,7 +45,7 @@ export async function runStages(stages: readonly BoundStage[], options: RunOptio
 }
 
 /** Makes the parts of a pipeline, not yet opened. If one fails, `parts` has those that were made before it. */
-export function createParts(stages: readonly BoundStage[], run: PipelineRun, parts: Part[] = []): Part[] {
+function createParts(stages: readonly BoundStage[], run: PipelineRun, parts: Part[] = []): Part[] {
   for (const [index, stage] of stages.entries()) {
     const { definition, options } = stage
     const { name } = definition
@@ -72,7 +72,7 @@ interface Within {
 let nextBranch = BRANCH_STAGES
 
 /** One run of a pipeline: what its stages share, and its first error. */
-export class PipelineRun {
+class PipelineRun {
   readonly budget: Budget
   readonly counters: Counters
   readonly gauges: Gauges

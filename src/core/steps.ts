@@ -85,7 +85,7 @@ function manyValues(result: unknown): readonly unknown[] {
 }
 
 /** The same step, watched by its gauge, with `blame` applied to its errors, also to those from a promise or a generator. */
-export function guarded({ step, blame, gauge }: GuardedStep): AnyStep {
+function guarded({ step, blame, gauge }: GuardedStep): AnyStep {
   const rethrow = (error: unknown): never => {
     gauge.end()
     throw blame(error)

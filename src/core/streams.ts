@@ -23,7 +23,7 @@ const queue = {
 type Callback = (error?: Error | null) => void
 
 /** Gives an error the stage's name. It tells the runner at once, before other stages report errors that follow from this one. */
-export type Fail = (error: unknown) => VmapipeError
+type Fail = (error: unknown) => VmapipeError
 
 /** `beforeFinal` is waited for when a sink has all items and has made them durable, before it publishes them. */
 export function toStream(

@@ -7,7 +7,7 @@ import type { PartialFileOptions } from './partial-file.ts'
 import { createRawFile, openDeviceWriter, openRawReader, type SharedReading } from './raw-drive.ts'
 import { parseDriveSpec } from './spec.ts'
 
-export interface OpenOptions {
+interface OpenOptions {
   /** Aborts the opening, and later all that is in flight. */
   signal?: AbortSignal
 }

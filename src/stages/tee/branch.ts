@@ -5,7 +5,7 @@ import type { Item, Kind } from '../../core/items.ts'
 import { type BoundStage, defineStage, type StageContext, z } from '../../core/stage.ts'
 import { SharedItems } from './shared-items.ts'
 
-export interface BranchOptions {
+interface BranchOptions {
   name: string
   required: boolean
   stages: readonly BoundStage[]
