@@ -31,6 +31,7 @@ function typeText(schema: JsonSchema): string {
     case 'array':
       return `list of ${typeText(schema.items ?? {})}`
     case 'object':
+      if (schema.properties !== undefined) return `map with ${Object.keys(schema.properties).join(', ')}`
       return `map of names to ${typeText(valuesOf(schema))}`
     default:
       return schema.pattern?.includes('[kKmM') ? 'size' : 'text'

@@ -112,6 +112,8 @@ test('stages shows every stage, and a stage its options', limits, async () => {
   const one = (await vmapipe(['stages', 'compressor'])).stdout.toString()
   assert.match(one, /^compressor {2}bytes → bytes$/m)
   assert.match(one, /^ {2}method +zstd \| lz4 \| gzip \| none +default zstd +\w/m)
+  const tee = (await vmapipe(['stages', 'tee'])).stdout.toString()
+  assert.match(tee, /branches +list of map with name, required, stages +required/)
   const rate = (await vmapipe(['stages', 'rate-limit'])).stdout.toString()
   assert.match(rate, /^ {2}rate +size.* +required +\w/m)
 })
