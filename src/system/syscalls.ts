@@ -167,7 +167,7 @@ function locksAndPipes(libc: Library): Pick<Syscalls, 'lockByte' | 'isByteLocked
   }
 }
 
-/** The variant with 64-bit offsets: `lseek64` in glibc, where that matters on 32-bit machines; plain `lseek` in musl. */
+/** The variant with 64-bit offsets: `lseek64` in glibc, which matters on 32-bit machines, or plain `lseek` in musl. */
 function wide(libc: Library, name: string, prototype: (name: string) => string): NativeFunction {
   try {
     return libc.func(prototype(`${name}64`))

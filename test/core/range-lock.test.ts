@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { RangeLock } from '../../src/core/range-lock.ts'
 
-test('who is exclusive shares its bytes with nobody; others share theirs; elsewhere nobody waits', async () => {
+test('an exclusive holder shares its range with nobody, others share theirs, and ranges apart do not wait', async () => {
   const lock = new RangeLock()
   const order: string[] = []
   const hold = async (name: string, start: number, end: number, exclusive: boolean) => {
@@ -26,4 +26,17 @@ test('who is exclusive shares its bytes with nobody; others share theirs; elsewh
   third()
   await behind
   assert.equal(order.at(-1), 'behind it')
+})
+
+test('is idle when all that was held has been given back', async () => {
+  const lock = new RangeLock()
+  const leave = await lock.enter(0, 10, true)
+  let isIdle = false
+  const idle = lock.idle().then(() => {
+    isIdle = true
+  })
+  await new Promise(setImmediate)
+  assert.equal(isIdle, false)
+  leave()
+  await idle
 })

@@ -9,7 +9,7 @@ export const IHAVEOPT = 0x49484156454f5054n
 export const OLDSTYLE_MAGIC = 0x00420281861253n
 export const OPTION_REPLY_MAGIC = 0x3e889045565a9n
 
-/** "Terminology" / "Values": a server need not take a longer string. */
+/** "Terminology" / "Values": the longest string that every server takes, in bytes. */
 export const MAX_STRING = 4096
 
 /** "Handshake flags", of the server and (the same bits) of the client. */
@@ -103,12 +103,12 @@ export const REPLY_TYPE_FLAG_ERROR = 1 << 15
 export const REPLY_TYPE_ERROR = REPLY_TYPE_FLAG_ERROR + 1
 export const REPLY_TYPE_ERROR_OFFSET = REPLY_TYPE_FLAG_ERROR + 2
 
-/** "Metadata querying": the context that says what is allocated, and its flags. */
+/** "Metadata querying": the context that tells what is allocated, and its flags. */
 export const BASE_ALLOCATION = 'base:allocation'
 export const STATE_HOLE = 1 << 0
 export const STATE_ZERO = 1 << 1
 
-/** "Size constraints": what a client may assume where the server gives no block sizes. */
+/** "Size constraints": what a client assumes if the server gives no block sizes. */
 export const DEFAULT_MIN_BLOCK = 512
 export const DEFAULT_MAX_PAYLOAD = 32 * 1024 * 1024
 
