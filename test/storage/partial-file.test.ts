@@ -121,3 +121,18 @@ test('folders that a restore makes are synced to those above them', { timeout, .
   for (const folder of ['above', 'above/new', 'above/new/vm'])
     assert.ok(trace.includes(`<${join(dir, folder)}>`), folder)
 })
+
+test('what is published was synced under its temporary name first', { timeout, ...needs('strace') }, (t) => {
+  const dir = tmpDir(t)
+  writeFileSync(join(dir, 'disk.raw'), Buffer.alloc(65_536, 1))
+  const { trace, stderr } = traced(
+    dir,
+    'fsync,link',
+    [],
+    ['backup', '-d', `d=${join(dir, 'disk.raw')}`, '-o', join(dir, 'a.vma')],
+  )
+  if (trace === '') return lacking(t, `strace cannot trace here: ${stderr}`)
+  const synced = trace.search(/fsync\(\d+<[^>]*\.a\.vma\.[^>]*\.partial>/)
+  const linked = trace.search(/link\("[^"]*\.partial", "[^"]*a\.vma"/)
+  assert.ok(synced >= 0 && linked > synced, trace)
+})

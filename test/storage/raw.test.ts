@@ -134,6 +134,20 @@ test('what was not published leaves nothing', { timeout }, async (t) => {
   assert.deepEqual(readdirSync(dir), [])
 })
 
+test('a writer that is closed with writes in flight waits for them, and leaves nothing', { timeout }, async (t) => {
+  const dir = tmpDir(t)
+  const writer = await openDriveWriter(join(dir, 'disk.raw'), { size: 64 << 20 })
+  let done = 0
+  const writes = Array.from({ length: 8 }, async (_, i) => {
+    await writer.write([Buffer.alloc(8 << 20, 1)], i * (8 << 20))
+    done++
+  })
+  await writer.close()
+  assert.equal(done, 8)
+  assert.deepEqual(readdirSync(dir), [])
+  await Promise.all(writes)
+})
+
 test('a process that exits in the middle leaves nothing', { timeout }, async (t) => {
   const dir = tmpDir(t)
   const script = `const { openDriveWriter } = await import('${new URL('../../src/storage/open.ts', import.meta.url)}')
