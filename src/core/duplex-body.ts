@@ -63,7 +63,7 @@ export class NodeStreamBody implements DuplexBody {
       }
       // Waits for each write of Node's streams, so that no items gather in them. streamx knows no such callback.
       if (this.#isOfNode) this.#stream.write(data, taken)
-      else if (this.#stream.write(data)) return
+      else if (this.#stream.write(data)) continue
       else this.#stream.once('drain', taken)
       await this.#until(() => isTaken)
     }
