@@ -21,7 +21,7 @@ const STAGE = `/**
 
 import { byteSize, defineStage, z } from 'vmapipe'
 
-const IDENTIFIER = defineStage({
+export const IDENTIFIER = defineStage({
   name: 'NAME',
   summary: 'says how many bytes have passed',
   // What flows: bytes (of an archive), clusters (of drives) or ranges (of drives that are restored).
