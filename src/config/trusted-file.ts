@@ -8,7 +8,7 @@ const STICKY = 0o1000
 
 /**
  * Throws an Error unless the file, and every folder above it, belongs to root, to this user or to one of `owners`, and others cannot replace
- * it. Where it is behind symbolic links, the file that they lead to counts.
+ * it. If a symbolic link leads to it, the file at the end of the link counts.
  */
 export async function refuseUntrusted(file: string, owners: readonly number[]): Promise<void> {
   const trusted = new Set([0, process.getuid?.() ?? 0, ...owners])

@@ -148,3 +148,33 @@ describe('the budget', { timeout }, () => {
     assert.equal(memory.buffer.byteLength, 0)
   })
 })
+
+test('the end of a branch refuses what that branch waits for, and nobody else notices', async () => {
+  const budget = new Budget(100)
+  const branch = budget.branch()
+  const held = await budget.take(80)
+  const refused = branch.take(50)
+  const other = budget.take(30)
+  branch.close(new Error('the branch has failed'))
+  await assert.rejects(refused, { message: 'the branch has failed' })
+  await assert.rejects(branch.take(1), { message: 'the branch has failed' })
+  assert.equal(branch.tryTake(1), null)
+  held.release()
+  const lease = await other
+  assert.equal(budget.used, 30)
+  lease.release()
+  assert.equal(budget.used, 0)
+})
+
+test('what a branch carves off counts for the whole budget, and ends with the branch', async () => {
+  const budget = new Budget(100)
+  const branch = budget.branch()
+  const part = branch.carve(40, 'a stage')
+  const slab = await part.take(40)
+  assert.deepEqual([budget.capacity, branch.capacity, budget.used], [60, 60, 40])
+  branch.close(new Error('the branch has failed'))
+  await assert.rejects(part.take(1), { message: 'the branch has failed' })
+  slab.release()
+  assert.equal(budget.used, 0)
+  ;(await budget.take(60)).release()
+})
