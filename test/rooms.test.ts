@@ -9,6 +9,7 @@ test('every room is in the quick tests or is left out with a reason, and each th
   assert.deepEqual([...EVERYTHING].sort(), [...new Set(found)].sort())
   for (const [room, reason] of Object.entries(LONG)) {
     assert.ok(!QUICK.includes(room), room)
+    assert.ok(existsSync(join(import.meta.dirname, room)), room)
     assert.match(reason, /\w+ \w+/, room)
   }
 })

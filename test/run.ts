@@ -9,7 +9,7 @@ import { join, relative } from 'node:path'
 import { run } from 'node:test'
 import { dot, spec } from 'node:test/reporters'
 import { parseArgs } from 'node:util'
-import { EVERYTHING, QUICK } from './rooms.ts'
+import { EVERYTHING, LONG, QUICK } from './rooms.ts'
 
 /** Files at a time: most tests wait for other processes half of their time. */
 const AT_A_TIME = availableParallelism() + 1
@@ -22,10 +22,14 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { quick: { type: 'boolean' }, 'at-a-time': { type: 'string' }, dots: { type: 'boolean' } },
 })
-const rooms = (values.quick ? QUICK : EVERYTHING).map((room) => join(import.meta.dirname, room))
-const files = (positionals.length > 0 ? positionals : rooms).flatMap((path) =>
-  path.endsWith('.ts') ? [path] : globSync(join(path, '**/*.test.ts')).sort(),
-)
+const here = (room: string) => join(import.meta.dirname, room)
+const inRooms = (rooms: readonly string[]) =>
+  rooms.flatMap((path) => (path.endsWith('.ts') ? [path] : globSync(join(path, '**/*.test.ts')).sort()))
+const long = new Set(Object.keys(LONG).map(here))
+const files =
+  positionals.length > 0
+    ? inRooms(positionals)
+    : inRooms((values.quick ? QUICK : EVERYTHING).map(here)).filter((file) => !values.quick || !long.has(file))
 
 // Every file is a process: what one of them has compiled the others load.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../node_modules/.cache/vmapipe-test')
