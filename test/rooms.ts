@@ -15,7 +15,7 @@ export const LONG: Record<string, string> = {
   'stages/decompressor.test.ts': 'archives of many programs, cut and damaged in many places',
   'package.test.ts': 'packs and installs the package',
   'docs.test.ts': 'makes the API pages',
-  'docstrings.test.ts': 'compiles and runs the examples of the API',
+  'docstrings.test.ts': 'compiles the examples of the API',
   'readme.test.ts': 'runs the examples',
 }
 

@@ -4,6 +4,13 @@ import { Census } from '../core/census.ts'
 import { formatBytes } from '../core/size.ts'
 import { defineStage, z } from '../core/stage.ts'
 
+/**
+ * Tells at the end how much of each drive is data: in the log, and in the summary of the run.
+ *
+ *     await definePipeline([
+ *       clusterSource({ drives: { d: 'disk.raw' } }), zeroElider(), census(), vmaFramer(), sink({ to: 'vm.vma' }),
+ *     ]).run()
+ */
 export const census = defineStage({
   name: 'census',
   summary: 'tells at the end how much of each drive is data',

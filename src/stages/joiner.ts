@@ -6,6 +6,11 @@ import { parsePlace } from '../storage/archive/spec.ts'
 import { findUnlistedVolumes } from '../storage/archive/volumes/volume-set.ts'
 import { VolumeSource } from '../storage/archive/volumes/volume-source.ts'
 
+/**
+ * Reads the volumes of an archive as one, by the name of the first.
+ *
+ *     await definePipeline([joiner({ from: 'vm.vma.zst.000' }), sink({ to: 'vm.vma.zst' })]).run()
+ */
 export const joiner = defineStage({
   name: 'joiner',
   summary: 'reads the volumes of an archive as one, by the name of the first: vm.vma.zst.000',

@@ -9,6 +9,11 @@ const options = z.strictObject({
   name: z.string().max(100).optional().describe('what the lines begin with, such as "to the tape"'),
 })
 
+/**
+ * Tells every few seconds how many bytes have passed at its place in the pipeline, and how fast.
+ *
+ *     await definePipeline([source({ from: 'vm.vma' }), progress({ every: 5 }), sink({ to: 'copy.vma' })]).run()
+ */
 export const progress = defineStage({
   name: 'progress',
   summary: 'tells every few seconds how many bytes have passed, and how fast',

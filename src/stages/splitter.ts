@@ -10,6 +10,11 @@ import { defineStage, z } from '../core/stage.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { VolumeTarget } from '../storage/archive/volumes/volume-target.ts'
 
+/**
+ * Writes an archive as volumes of a given size in bytes, which get their names together at the end.
+ *
+ *     await definePipeline([source({ from: 'vm.vma.zst' }), splitter({ to: '/mnt/usb/vm.vma.zst', size: '4GB' })]).run()
+ */
 export const splitter = defineStage({
   name: 'splitter',
   summary: 'writes an archive as volumes of a given size: vm.vma.zst.000, .001 and so on',
