@@ -1,4 +1,4 @@
-/** A backup by `vmapipe run` of a config against the command that prints this config. */
+/** Pipelines of a user's own against what they are compared with: the command, one file instead of two, no stage of the user's. */
 
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -15,29 +15,44 @@ export async function run({ folder, quick, runs }: Settings): Promise<Section> {
   const image = join(folder, 'disk.raw')
   makeMixedImage(image, quick ? QUICK_IMAGE : MIXED_IMAGE)
   const measured = await alternate(
-    SUFFIXES.flatMap((suffix) => pair(image, suffix, folder)),
+    [
+      ...SUFFIXES.flatMap((suffix) => pair(image, suffix, folder)),
+      ...branches(image, folder),
+      ...identities(image, folder),
+    ],
     runs,
     folder,
   )
   return {
-    title: 'Pipelines by config',
+    title: 'Pipelines of your own',
     intro: [
       `The image of the backup (${mebibytes(image)}), backed up by the command and by \`vmapipe run\` of the config that the ` +
-        'command prints; all in memory (tmpfs).',
+        `command prints; to two files by \`tee\`, and to one; with ${IDENTITIES} stages that change nothing, and without them. All in memory (tmpfs).`,
     ],
     tables: [timesTable(measured)],
-    goals: ratioGoals(
-      measured,
-      SUFFIXES.map((suffix) => ({
+    goals: ratioGoals(measured, [
+      ...SUFFIXES.map((suffix) => ({
         job: `backup to .${suffix} by a config`,
         goal: 'at most 1.02 times the time of the command',
         ours: byConfig(suffix),
         theirs: byCommand(suffix),
         atMost: 1.02,
       })),
-    ),
+      { job: 'tee to two files', goal: 'at most 1.6 times one file', ours: TWO_FILES, theirs: ONE_FILE, atMost: 1.6 },
+      {
+        job: `${IDENTITIES} stages that change nothing`,
+        goal: 'at most 3 % of the backup',
+        ours: WITH_STAGES,
+        theirs: WITHOUT_STAGES,
+        atMost: 1.03,
+      },
+    ]),
   }
 }
+
+const IDENTITIES = 5
+const [ONE_FILE, TWO_FILES] = ['vmapipe run to one .vma', 'vmapipe run, tee to two .vma']
+const [WITHOUT_STAGES, WITH_STAGES] = ['vmapipe run of a module', `vmapipe run of a module, ${IDENTITIES} stages more`]
 
 const byConfig = (suffix: string) => `vmapipe run to .${suffix}`
 const byCommand = (suffix: string) => `vmapipe backup to .${suffix}`
@@ -52,4 +67,42 @@ function pair(image: string, suffix: string, folder: string): Command[] {
     { name: byCommand(suffix), argv: backup(one), makes: [one] },
     { name: byConfig(suffix), argv: vmapipe('run', config), makes: [other] },
   ]
+}
+
+function branches(image: string, folder: string): Command[] {
+  const run = (name: string, end: object, makes: string[]): Command => {
+    const config = join(folder, `${name.replaceAll(/\W+/g, '-')}.json`)
+    const stages = [{ 'cluster-source': { drives: { 'drive-scsi0': image } } }, 'zero-elider', 'vma-framer', end]
+    // Every JSON text is a YAML text.
+    writeFileSync(`${config}.yaml`, JSON.stringify({ name: 'backup', stages }))
+    return { name, argv: vmapipe('run', `${config}.yaml`), makes }
+  }
+  const [one, two, three] = ['one', 'two', 'three'].map((name) => join(folder, `${name}.vma`))
+  const sink = (to: string) => ({ sink: { to } })
+  const both = [two, three].map((to, index) => ({ name: String(index), stages: [sink(to)] }))
+  return [run(ONE_FILE, sink(one), [one]), run(TWO_FILES, { tee: { branches: both } }, [two, three])]
+}
+
+function identities(image: string, folder: string): Command[] {
+  return [WITHOUT_STAGES, WITH_STAGES].map((name, more) => {
+    const [config, to] = ['ts', 'vma'].map((suffix) => join(folder, `module${more}.${suffix}`))
+    writeFileSync(config, moduleWith(more * IDENTITIES, image, to))
+    return { name, argv: vmapipe('run', config), makes: [to] }
+  })
+}
+
+function moduleWith(stages: number, image: string, to: string): string {
+  const identity = `defineStage({
+    name: 'identity', summary: '', input: 'bytes', output: 'bytes', options: z.strictObject({}),
+    create: () => ({ transform: (chunk, push) => void push(chunk) }),
+  })()`
+  const source = JSON.stringify({ 'cluster-source': { drives: { 'drive-scsi0': image } } })
+  const list = [
+    source,
+    "'zero-elider'",
+    "'vma-framer'",
+    ...Array(stages).fill(identity),
+    JSON.stringify({ sink: { to } }),
+  ]
+  return `import { defineStage, z } from 'vmapipe'\nexport default { name: 'backup', stages: [${list.join(', ')}] }\n`
 }

@@ -21,7 +21,7 @@ export function familyOf(pid: number): number[] {
   return [pid, ...started.flatMap((child) => familyOf(Number(child)))]
 }
 
-export function signalFamily(pids: readonly number[], signal: NodeJS.Signals): void {
+export function signalFamily(pids: Iterable<number>, signal: NodeJS.Signals): void {
   for (const pid of pids) {
     try {
       process.kill(pid, signal)
@@ -34,14 +34,16 @@ export function signalFamily(pids: readonly number[], signal: NodeJS.Signals): v
 interface FamilyGuard {
   /** The environment for the program, with a mark that all that it starts inherits. */
   env: NodeJS.ProcessEnv
-  /** To be called when the program has ended by itself. */
+  /** To be called when the program has ended by itself. What it has left running in the background goes on. */
   release(): void
+  /** Ends all that the program has started, whichever process is its parent by now. For a program that was ended by a signal. */
+  end(): void
 }
 
 /**
- * A process that waits for our end, and then ends all that have the mark in their environment. For when we are killed, our pipes
+ * A process that waits for our end, and then ends all that have the mark in their environment. When we are killed, our pipes
  * close before the kernel sends the parent-death signal. A shell whose pipe broke may have begun its next command by then, which
- * gets no signal.
+ * gets no signal. A shell that we end may begin one just then, too.
  */
 const WATCH = `trap "" INT TERM HUP USR1
 read -r line
@@ -57,12 +59,12 @@ done`
 export function guardFamily(): FamilyGuard {
   const mark = randomUUID()
   const env = { ...process.env, VMAPIPE_FAMILY: mark }
-  if (process.platform !== 'linux') return { env, release: () => {} }
+  if (process.platform !== 'linux') return { env, release: () => {}, end: () => {} }
   const watch = spawn('/bin/sh', ['-c', WATCH, `VMAPIPE_FAMILY=${mark}`], { stdio: ['pipe', 'ignore', 'ignore'] })
   watch.once('error', () => {})
   watch.stdin.once('error', () => {})
   watch.unref()
   // Node's pipes have `unref` as sockets do: this one must not keep the process running.
   ;(watch.stdin as unknown as { unref?: () => void }).unref?.()
-  return { env, release: () => watch.kill('SIGKILL') }
+  return { env, release: () => void watch.kill('SIGKILL'), end: () => void watch.stdin.end() }
 }

@@ -38,6 +38,7 @@ export class Command {
   readonly #ended: Promise<{ code: number | null; signal: NodeJS.Signals | null } | null>
   #startError: Error | null = null
   #isOver = false
+  #isKilled = false
   /** The last line on stderr. It is held back, because it becomes a part of the error if there is one. */
   #lastLine = ''
   #halfLine = ''
@@ -55,9 +56,10 @@ export class Command {
         if (this.#child.pid === undefined) resolve(null)
       })
     })
-    void this.#ended.then(() => {
+    void this.#ended.then((end) => {
       this.#isOver = true
-      guard.release()
+      if (this.#isKilled || end?.signal) guard.end()
+      else guard.release()
     })
     this.#child.stderr!.on('data', (data: Buffer) => this.#hear(data.toString()))
   }
@@ -101,9 +103,11 @@ export class Command {
   /** Ends the program and what it has started. Call it before its stdin is closed, which would look like the end of the archive to the program. */
   async kill(): Promise<void> {
     if (this.#child.pid === undefined || this.#isOver) return
-    const family = familyOf(this.#child.pid)
+    this.#isKilled = true
+    const { pid } = this.#child
+    const family = familyOf(pid)
     signalFamily(family, 'SIGTERM')
-    const timer = setTimeout(() => signalFamily(family, 'SIGKILL'), KILL_MS)
+    const timer = setTimeout(() => signalFamily(new Set([...familyOf(pid), ...family]), 'SIGKILL'), KILL_MS)
     await this.#ended
     clearTimeout(timer)
   }
