@@ -13,6 +13,8 @@ export const LONG: Record<string, string> = {
   system: 'waits for processes to end',
   support: 'boots a guest',
   'stages/decompressor.test.ts': 'archives of many programs, cut and damaged in many places',
+  'stages/tee.test.ts': 'branches hang until they are given up',
+  'stages/exec.test.ts': 'runs programs of others, some of which hang',
   'package.test.ts': 'packs and installs the package',
   'docs.test.ts': 'makes the API pages',
   'docstrings.test.ts': 'compiles the examples of the API',
