@@ -75,7 +75,8 @@ async function quietGuest(image: string, { folder, runs }: Settings) {
         },
         {
           name: 'vmapipe backup -d',
-          argv: vmapipe('backup', '-d', `drive-scsi0=${image}`, '-o', archive),
+          // serve has the image open, and nobody writes to it meanwhile.
+          argv: vmapipe('backup', '--force-share', '-d', `drive-scsi0=${image}`, '-o', archive),
           makes: [archive],
         },
       ],
