@@ -8,8 +8,10 @@ import { clusterSource } from '../stages/cluster-source.ts'
 import { clusterWriter } from '../stages/cluster-writer.ts'
 import { compressor } from '../stages/compressor.ts'
 import { decompressor } from '../stages/decompressor.ts'
+import { decryptor } from '../stages/decryptor.ts'
 import { delay } from '../stages/delay.ts'
 import { driveFilter } from '../stages/drive-filter.ts'
+import { encryptor } from '../stages/encryptor.ts'
 import { exec } from '../stages/exec.ts'
 import { fault } from '../stages/fault.ts'
 import { hash } from '../stages/hash.ts'
@@ -35,8 +37,10 @@ const ALL = [
   zeroElider,
   vmaFramer,
   compressor,
+  encryptor,
   sink,
   source,
+  decryptor,
   decompressor,
   vmaDeframer,
   zeroExpander,

@@ -35,6 +35,11 @@ const archive = () => through<Chunk>('clusters', clusters(), [make('vma-framer')
 const image = fresh('image.raw')
 writeFileSync(image, Buffer.concat(Array.from({ length: EXTENTS }, () => extent)))
 
+/** A pair of keys for tests alone. */
+const RECIPIENT = 'age1wun7d3s74gtd956333l05tfsvk3sarlnxavm58h23w4tadlyzf2qf7xxlt'
+const identity = fresh('identity')
+writeFileSync(identity, 'AGE-SECRET-KEY-1SXYVDQERMYDP5ZKG2K6YCENR7NFELWYQD72GHYY8FDPZLVLGFSDQRGU0XX\n')
+
 // Volumes as split(1) makes them.
 for (const number of [0, 1]) {
   writeFileSync(`${image}.00${number}`, Buffer.concat(Array.from({ length: EXTENTS / 2 }, () => extent)))
@@ -60,6 +65,15 @@ const cases: Record<string, ContractCase> = {
     stage: () => make('decompressor'),
     input: () => bytesThrough('bytes', chunks(), [make('compressor')]),
     empty: 'INCOMPLETE',
+  },
+  encryptor: {
+    stage: () => make('encryptor', { recipients: [RECIPIENT] }),
+    input: chunks,
+    deterministic: false,
+  },
+  decryptor: {
+    stage: () => make('decryptor', { identities: [identity] }),
+    input: () => bytesThrough('bytes', chunks(), [make('encryptor', { recipients: [RECIPIENT] })]),
   },
   'vma-deframer': { stage: () => make('vma-deframer'), input: archive, empty: 'INCOMPLETE' },
   'zero-expander': { stage: () => make('zero-expander'), input: clusters },
