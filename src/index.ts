@@ -54,7 +54,7 @@ export {
   type RunOptions,
   type RunResult,
 } from './core/pipeline.ts'
-export { byteRate, byteSize } from './core/size.ts'
+export { byteRate, byteSize } from './core/size-option.ts'
 export {
   type AnyStageDefinition,
   type AnyStageFactory,

@@ -1,7 +1,7 @@
 /** Defines the structure of a pipeline config, for the loader and, as JSON Schema, for editors. */
 
 import { LEAST_BUDGET } from '../core/budget.ts'
-import { byteSize } from '../core/size.ts'
+import { byteSize } from '../core/size-option.ts'
 import { type BoundStage, type StageFactory, z } from '../core/stage.ts'
 
 export type Registry = ReadonlyMap<string, StageFactory>

@@ -12,7 +12,7 @@ import { OrderedTasks } from '../codecs/ordered-tasks.ts'
 import { zstdEncoder } from '../codecs/zstd/encoder.ts'
 import type { Budget, Slab } from '../core/budget.ts'
 import { Chunk } from '../core/items.ts'
-import { byteSize } from '../core/size.ts'
+import { byteSize } from '../core/size-option.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
 import { FrameMapWriter } from '../formats/frame-map/frame-map.ts'
 

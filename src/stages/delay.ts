@@ -5,7 +5,7 @@
 
 import { dataLength, type Item } from '../core/items.ts'
 import { sleepUntilAborted } from '../core/long-sleep.ts'
-import { byteRate } from '../core/size.ts'
+import { byteRate } from '../core/size-option.ts'
 import { defineStage, z } from '../core/stage.ts'
 
 /**

@@ -6,7 +6,7 @@
 import { VmapipeError } from '../core/errors.ts'
 import { Chunk, dataLength, type Item } from '../core/items.ts'
 import { sleepUntilAborted } from '../core/long-sleep.ts'
-import { byteSize } from '../core/size.ts'
+import { byteSize } from '../core/size-option.ts'
 import { defineStage, type TransformBody, z } from '../core/stage.ts'
 
 const options = z

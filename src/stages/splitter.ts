@@ -5,7 +5,7 @@
 
 import { VmapipeError } from '../core/errors.ts'
 import type { Chunk } from '../core/items.ts'
-import { byteSize } from '../core/size.ts'
+import { byteSize } from '../core/size-option.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { VolumeTarget } from '../storage/archive/volumes/volume-target.ts'

@@ -4,10 +4,10 @@
  */
 
 import { LEAST_BUDGET } from '../core/budget.ts'
-import { waitDuration } from '../core/duration.ts'
+import { waitDuration } from '../core/duration-option.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { ClusterItem, Run } from '../core/items.ts'
-import { byteSize } from '../core/size.ts'
+import { byteSize } from '../core/size-option.ts'
 import { type BoundStage, defineStage, type StageContext, type TransformBody, z } from '../core/stage.ts'
 
 /** The stage that gives the write-interceptor behind it a guest. */

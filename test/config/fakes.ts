@@ -1,7 +1,7 @@
 /** Stages that do nothing, with options of every kind. */
 
 import type { Registry } from '../../src/config/schema.ts'
-import { byteRate } from '../../src/core/size.ts'
+import { byteRate } from '../../src/core/size-option.ts'
 import { defineStage, type StageFactory, z } from '../../src/core/stage.ts'
 
 const source = defineStage({

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { durationText, parseDuration, waitDuration } from '../../src/core/duration.ts'
+import { durationText, parseDuration } from '../../src/core/duration.ts'
+import { waitDuration } from '../../src/core/duration-option.ts'
 
 test('a duration is milliseconds, seconds or minutes, and seconds without a unit', () => {
   const cases: [string, number | undefined][] = [

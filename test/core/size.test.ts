@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as z from 'zod'
-import { byteRate, byteSize, formatBytes, formatRate, parseBytes } from '../../src/core/size.ts'
+import { formatBytes, formatRate, parseBytes } from '../../src/core/size.ts'
+import { byteRate, byteSize } from '../../src/core/size-option.ts'
 
 test('suffixes are those of coreutils: M and MiB are 1024s, MB is 1000s', () => {
   const cases: Record<string, number> = {

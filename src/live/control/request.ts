@@ -14,7 +14,7 @@
 
 import { LEAST_BUDGET } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
-import { byteRate, byteSize } from '../../core/size.ts'
+import { byteRate, byteSize } from '../../core/size-option.ts'
 import { z } from '../../core/stage.ts'
 import type { BackupRequest } from './controlled-service.ts'
 
