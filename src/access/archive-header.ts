@@ -2,7 +2,7 @@
 
 import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
-import { decodeHeader, headerSize } from '../formats/vma/header.ts'
+import { decodeHeader, HEADER_START, headerSize } from '../formats/vma/header.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 
 export interface ArchiveHeader {
@@ -10,9 +10,6 @@ export interface ArchiveHeader {
   /** Bytes before the first extent. */
   headerSize: number
 }
-
-/** The number of bytes that are needed to know the size of the header. */
-const HEADER_START = 60
 
 /** Reads the header. Throws DAMAGED, INCOMPLETE. */
 export async function readHeader(bytes: ArchiveBytes): Promise<ArchiveHeader> {

@@ -35,8 +35,8 @@ export async function main(argv: string[]): Promise<void> {
 }
 
 async function run(argv: string[]): Promise<number> {
-  const program = makeProgram()
   try {
+    const program = await makeProgram(argv)
     await program.parseAsync(argv)
     return typeof process.exitCode === 'number' ? process.exitCode : 0
   } catch (error) {

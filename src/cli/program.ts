@@ -1,34 +1,40 @@
 /**
- * Puts all commands together, with what they have in common. A command loads its code only when it runs, so that help and usage
- * errors come at once.
+ * Puts the commands together, with what they have in common. Only the command that is named is loaded, and its job only when it
+ * runs, so that all starts at once, also help and usage errors.
  */
 
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { printable } from '../core/errors.ts'
-import { abortCommand } from './commands/abort.ts'
-import { backupCommand } from './commands/backup.ts'
-import { catCommand } from './commands/cat.ts'
-import { configCommand } from './commands/config.ts'
-import { demoCommand } from './commands/demo.ts'
-import { detachCommand } from './commands/detach.ts'
-import { drivesCommand } from './commands/drives.ts'
-import { exportCommand } from './commands/export.ts'
-import { indexCommand } from './commands/index.ts'
-import { listCommand } from './commands/list.ts'
-import { newStageCommand } from './commands/new-stage.ts'
-import { partitionsCommand } from './commands/partitions.ts'
-import { repackCommand } from './commands/repack.ts'
-import { restoreCommand } from './commands/restore.ts'
-import { runCommand } from './commands/run.ts'
-import { schemaCommand } from './commands/schema.ts'
-import { serveCommand } from './commands/serve.ts'
-import { stagesCommand } from './commands/stages.ts'
-import { verifyCommand } from './commands/verify.ts'
 import { examples } from './flags.ts'
 import { styled } from './text.ts'
 
-export function makeProgram(): Command {
+type Define = (program: Command) => void
+
+/** The code of each command, in the order of the help. Only that of the command that runs is loaded. */
+const COMMANDS: Record<string, () => Promise<Define>> = {
+  backup: async () => (await import('./commands/backup.ts')).backupCommand,
+  restore: async () => (await import('./commands/restore.ts')).restoreCommand,
+  verify: async () => (await import('./commands/verify.ts')).verifyCommand,
+  list: async () => (await import('./commands/list.ts')).listCommand,
+  cat: async () => (await import('./commands/cat.ts')).catCommand,
+  index: async () => (await import('./commands/index.ts')).indexCommand,
+  config: async () => (await import('./commands/config.ts')).configCommand,
+  partitions: async () => (await import('./commands/partitions.ts')).partitionsCommand,
+  export: async () => (await import('./commands/export.ts')).exportCommand,
+  repack: async () => (await import('./commands/repack.ts')).repackCommand,
+  serve: async () => (await import('./commands/serve.ts')).serveCommand,
+  abort: async () => (await import('./commands/abort.ts')).abortCommand,
+  detach: async () => (await import('./commands/detach.ts')).detachCommand,
+  drives: async () => (await import('./commands/drives.ts')).drivesCommand,
+  run: async () => (await import('./commands/run.ts')).runCommand,
+  stages: async () => (await import('./commands/stages.ts')).stagesCommand,
+  'new-stage': async () => (await import('./commands/new-stage.ts')).newStageCommand,
+  schema: async () => (await import('./commands/schema.ts')).schemaCommand,
+  demo: async () => (await import('./commands/demo.ts')).demoCommand,
+}
+
+export async function makeProgram(argv: readonly string[]): Promise<Command> {
   const program = new Command('vmapipe')
     .description(
       'Backs up the drives of virtual machines to VMA archives, the format of Proxmox VE, and restores them.',
@@ -40,34 +46,20 @@ export function makeProgram(): Command {
     .showSuggestionAfterError()
     .configureHelp({ sortSubcommands: false, styleTitle: (text) => styled('bold', text) })
     .configureOutput({ outputError: (text, write) => write(usageLine(text)) })
-  const commands = [
-    backupCommand,
-    restoreCommand,
-    verifyCommand,
-    listCommand,
-    catCommand,
-    indexCommand,
-    configCommand,
-    partitionsCommand,
-    exportCommand,
-    repackCommand,
-    serveCommand,
-    abortCommand,
-    detachCommand,
-    drivesCommand,
-    runCommand,
-    stagesCommand,
-    newStageCommand,
-    schemaCommand,
-    demoCommand,
-  ]
-  for (const define of commands) define(program)
+  for (const define of await wanted(argv)) define(program)
   return examples(
     program,
     'vmapipe backup --drive drive-scsi0=disk.raw --config qemu-server.conf -o vm.vma.zst',
     'vmapipe restore vm.vma.zst vm/',
     'vmapipe demo',
   )
+}
+
+/** The command that is named, or all of them: for the help, and to suggest one. The version needs none. */
+async function wanted([, , first]: readonly string[]): Promise<Define[]> {
+  if (first === '--version' || first === '-V') return []
+  const load = Object.hasOwn(COMMANDS, first) ? [COMMANDS[first]] : Object.values(COMMANDS)
+  return Promise.all(load.map((one) => one()))
 }
 
 /** Turns commander's "error: …" into our form: one line. */

@@ -2,7 +2,6 @@
 // The launcher: runs on any Node since 16, finds one that is new enough, and starts the command line with it.
 // In a checkout that is main.ts as it stands; the published package ships it compiled, in dist.
 
-import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import module, { createRequire } from 'node:module'
 import * as os from 'node:os'
@@ -27,7 +26,7 @@ noDebugger()
 refuseChangedNames()
 
 if (major(process.versions.node) >= NEEDED) await start()
-else restart(newerNode())
+else await restart(newerNode())
 
 /**
  * SIGUSR1 opens a debugger's port in Node, by which any user of the machine could run code in this process. The command line gives
@@ -124,7 +123,8 @@ function newerNode() {
   process.exit(2)
 }
 
-function restart(program) {
+async function restart(program) {
+  const { spawn } = await import('node:child_process')
   const flags = [...process.execArgv, '--disable-sigusr1']
   const child = spawn(program, [...flags, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: descriptors(),

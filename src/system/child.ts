@@ -6,14 +6,12 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { familyOf, signalFamily } from './family.ts'
+import { noteChild } from './children.ts'
 
 interface TiedOptions extends SpawnOptions {
   /** The signal that the child gets when we have ended. KILL is for a program that may ignore a TERM. */
   deathSignal?: 'TERM' | 'KILL'
 }
-
-const children = new Set<ChildProcess>()
 
 /**
  * Spawns a child that gets a signal when this process ends (for the kernel: the thread that spawned it). A command that does not
@@ -25,10 +23,7 @@ export function spawnTied(command: string, args: readonly string[], options: Tie
     ? [shell === true ? '/bin/sh' : shell, ['-c', [command, ...args].join(' ')]]
     : [command, args]
   const child = spawn(...tied(direct, deathSignal, rest), rest)
-  children.add(child)
-  if (children.size === 1) process.on('exit', endChildren)
-  child.once('exit', () => forget(child))
-  child.once('error', () => child.pid === undefined && forget(child))
+  noteChild(child)
   return child
 }
 
@@ -79,18 +74,4 @@ function isExecutable(path: string): boolean {
   } catch {
     return false
   }
-}
-
-function forget(child: ChildProcess): void {
-  children.delete(child)
-  if (children.size === 0) process.off('exit', endChildren)
-}
-
-function endChildren(): void {
-  for (const child of children) child.kill('SIGTERM')
-}
-
-/** Kills all children and what they have started. */
-export function killChildren(): void {
-  for (const { pid } of children) if (pid !== undefined) signalFamily(familyOf(pid), 'SIGKILL')
 }

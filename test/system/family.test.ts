@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, type TestContext, test } from 'node:test'
-import { guardFamily } from '../../src/system/family.ts'
+import { guardFamily } from '../../src/system/family-guard.ts'
 import { processesWith, until } from '../storage/archive/processes.ts'
 
 const timeout = 120_000

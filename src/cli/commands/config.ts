@@ -24,9 +24,9 @@ export function configCommand(program: Command): void {
 }
 
 async function run(archive: string, { config }: Flags): Promise<void> {
-  const { readManifest } = await import('../../jobs/manifest.ts')
+  const { quickManifest } = await import('../../jobs/quick-manifest.ts')
   const { signal, dispose } = interruptible()
-  const { configs } = await readManifest({ from: archive, signal }).finally(dispose)
+  const { configs } = await quickManifest({ from: archive, signal }).finally(dispose)
   const { data } = pick(configs, config)
   // A file or a pipe gets the bytes unchanged. On a terminal they must not move the cursor.
   if (!process.stdout.isTTY) printBytes(data)

@@ -22,9 +22,9 @@ export function listCommand(program: Command): void {
 }
 
 async function run(archive: string, { json }: Flags): Promise<void> {
-  const { readManifest } = await import('../../jobs/manifest.ts')
+  const { quickManifest } = await import('../../jobs/quick-manifest.ts')
   const { signal, dispose } = interruptible()
-  const manifest = await readManifest({ from: archive, signal }).finally(dispose)
+  const manifest = await quickManifest({ from: archive, signal }).finally(dispose)
   print(...(json ? [JSON.stringify(asJson(manifest), null, 2)] : listLines(manifest)))
 }
 

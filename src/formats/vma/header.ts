@@ -96,6 +96,9 @@ function checkManifest(configs: ConfigFile[], drives: DriveInfo[]): void {
   }
 }
 
+/** The number of bytes that are needed to know the size of the header. */
+export const HEADER_START = 60
+
 /** The size of the header in bytes, by its first 60. Throws DAMAGED if the size is impossible. */
 export function headerSize(start: Buffer): number {
   if (start.readUInt32BE(0) !== HEADER_MAGIC) {

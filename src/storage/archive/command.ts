@@ -6,7 +6,8 @@ import { finished } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { spawnTied } from '../../system/child.ts'
-import { familyOf, guardFamily, signalFamily } from '../../system/family.ts'
+import { familyOf, signalFamily } from '../../system/family.ts'
+import { guardFamily } from '../../system/family-guard.ts'
 
 /** How long a program may take to end by itself after it has closed its end of the pipe. */
 const GRACE_MS = 2000

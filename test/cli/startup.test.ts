@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { backup } from '../../src/jobs/backup.ts'
+import { tmpDir } from '../support/tmp.ts'
+import { LAUNCHER } from './cli.ts'
+
+const limits = { timeout: 60_000 }
+
+/** Prints what is loaded. */
+const SPY = `data:text/javascript,${encodeURIComponent(`
+import { registerHooks } from 'node:module'
+registerHooks({ load: (url, context, next) => (process.stderr.write('loads ' + url + '\\n'), next(url, context)) })`)}`
+
+/** The modules that a command loads, of node_modules and of src. */
+function loadedBy(...args: string[]): string[] {
+  const { status, stderr } = spawnSync(process.execPath, ['--import', SPY, LAUNCHER, ...args], { encoding: 'utf8' })
+  assert.equal(status, 0, stderr)
+  return [...stderr.matchAll(/^loads file:.*\/((?:src|node_modules)\/.*)$/gm)].map(([, module]) => module)
+}
+
+const HEAVY = /zod|yaml|prom-client|streamx|stream-chain|koffi|lz4-napi|xxhash|cli-progress|src\/stages\/|core\/run\.ts/
+
+test('--version loads no command and nothing that is heavy', limits, () => {
+  const loaded = loadedBy('--version')
+  assert.ok(loaded.includes('src/cli/main.ts'))
+  assert.deepEqual(
+    loaded.filter((module) => HEAVY.test(module) || module.startsWith('src/cli/commands/')),
+    [],
+  )
+})
+
+test('list of an uncompressed archive loads its own command and nothing that is heavy', limits, async (t) => {
+  const dir = tmpDir(t)
+  const disk = join(dir, 'disk.raw')
+  writeFileSync(disk, Buffer.alloc(100_000, 'x'))
+  const archive = join(dir, 'a.vma')
+  await backup({ drives: { d: disk }, to: archive })
+  const loaded = loadedBy('list', archive)
+  assert.deepEqual(
+    loaded.filter((module) => HEAVY.test(module)),
+    [],
+  )
+  assert.deepEqual(
+    loaded.filter((module) => module.startsWith('src/cli/commands/')),
+    ['src/cli/commands/list.ts'],
+  )
+})
+
+test('the help names every command, and a mistyped one gets a suggestion', limits, () => {
+  const { stdout } = spawnSync(process.execPath, [LAUNCHER, '--help'], { encoding: 'utf8' })
+  for (const name of ['backup', 'new-stage', 'demo']) assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
+  const { status, stderr } = spawnSync(process.execPath, [LAUNCHER, 'bakcup'], { encoding: 'utf8' })
+  assert.equal(status, 2)
+  assert.match(stderr, /did you mean backup/)
+})
