@@ -62,6 +62,11 @@ export class Gauge implements Holder {
   #phase: Phase = 'ended'
   #since = 0
   #began = 0
+  /** Milliseconds for which its hooks kept the processor without a pause. */
+  #computed = 0
+  /** When the present phase began, and what the stages behind had computed by then. */
+  #phaseBegan = 0
+  #behindBefore = 0
 
   /** Takes the times of its phases if it has a processor. */
   constructor(name: string, index: number, processor: Processor | null) {
@@ -100,16 +105,27 @@ export class Gauge implements Holder {
     if (--this.#hooks > 0) return
     this.#turn()
     this.#processor?.used(this.#began, this.#since)
+    this.#computed += this.#since - this.#began
   }
 
   /** … or it has ended later. If others kept the processor until then, it was done before. */
   endLater(): void {
     if (--this.#hooks > 0) return
+    const behind = this.#computedBehind() - this.#behindBefore
     this.#turn()
-    if (this.#processor === null || this.index < 0) return
+    if (this.#processor === null) return
     const late = Math.min(this.times.work, this.#processor.lateness(this.#began, this.#since))
+    const next = Math.min(late, behind)
     this.times.work -= late
-    this.times.next += late
+    this.times.next += next
+    this.times.input += late - next
+  }
+
+  /** The stage works until this has settled, also between its hooks. */
+  during(work: Promise<unknown>): void {
+    this.begin()
+    const end = () => this.endLater()
+    work.then(end, end)
   }
 
   /** What the stage does between its hooks. */
@@ -141,8 +157,27 @@ export class Gauge implements Holder {
   #turn(): void {
     const phase = this.#hooks === 0 ? this.#rest : this.#memoryWaits > 0 ? 'memory' : 'work'
     if (phase === this.#phase) return
-    if (this.#processor !== null) this.settle()
+    if (this.#processor !== null) {
+      this.settle()
+      if (this.#phase === 'input') this.#leaveInput(this.#processor)
+      this.#phaseBegan = this.#since
+      this.#behindBefore = this.#computedBehind()
+    }
     this.#phase = phase
+  }
+
+  /** An item that came late because stages behind used the processor was waited for on their account. */
+  #leaveInput(processor: Processor): void {
+    const behind = this.#computedBehind() - this.#behindBefore
+    const late = Math.min(this.times.input, behind, processor.lateness(this.#phaseBegan, this.#since))
+    this.times.input -= late
+    this.times.next += late
+  }
+
+  #computedBehind(): number {
+    let sum = 0
+    for (let gauge = this.following; gauge !== null; gauge = gauge.following) sum += gauge.#computed
+    return sum
   }
 }
 

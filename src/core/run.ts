@@ -12,12 +12,12 @@ import { VmapipeError } from './errors.ts'
 import type { Gauge } from './gauge.ts'
 import { Gauges } from './gauges.ts'
 import { LOOK_MS, watchProgress } from './meter.ts'
-import { groupSteps, hasHooks, type Part } from './parts.ts'
+import { hasHooks, type Part } from './parts.ts'
 import { DEFAULT_BUDGET, type RunOptions, type RunResult } from './run-options.ts'
 import type { BoundStage, Destination, StageContext } from './stage.ts'
 import { STALL_SECONDS, watchStalls } from './stall.ts'
 import { statsOf } from './stats.ts'
-import { type AnyStep, fuse } from './steps.ts'
+import { type AnyStep, stepBody } from './steps.ts'
 import { blame, toStream } from './streams.ts'
 
 /** The most stages that a branch may have. */
@@ -123,6 +123,10 @@ class PipelineRun {
         this.#inform(text, fields)
       },
       fail: (error) => void this.fail(name, error),
+      underWay: (work) => {
+        gauge.during(work)
+        return work
+      },
       branch: (label, stages, beforeFinal) => {
         this.gauges.split(gauge)
         return this.#branch(label, stages, beforeFinal)
@@ -220,7 +224,7 @@ class PipelineRun {
 
   /** Connects the streams and waits until every one of them is closed. */
   async #flow(parts: Part[]): Promise<void> {
-    const streams = groupSteps(parts).map((group) => this.#stream(group))
+    const streams = parts.map((part) => this.#stream(part))
     const closed = streams.map((stream) => new Promise<void>((resolve) => stream.once('close', () => resolve())))
     const { signal } = this.#controller
     const destroy = () => {
@@ -253,20 +257,11 @@ class PipelineRun {
     }
   }
 
-  #stream(group: Part[]): Stream {
-    const [{ name, body, gauge }] = group
-    const isStep = typeof body === 'function'
-    const steps = () =>
-      group.map((part) => ({
-        step: part.body as AnyStep,
-        blame: (error: unknown) => this.fail(part.name, error),
-        gauge: part.gauge,
-      }))
-    const watching = isStep ? this.gauges.join(group.map((part) => part.gauge)) : gauge
+  #stream({ name, body, gauge }: Part): Stream {
     const stream = toStream(
-      isStep ? fuse(steps()) : body,
+      typeof body === 'function' ? stepBody(body as AnyStep) : body,
       (error) => this.fail(name, error),
-      watching,
+      gauge,
       this.#within?.beforeFinal,
     )
     stream.on('error', (error) => this.fail(name, error))

@@ -1,7 +1,7 @@
 /**
  * Defines what a stage is. A stage states what it takes and gives, describes its options by a schema, and makes a body:
  *
- *   a step        (item) => item | none | many([...]), or a promise or generator of these; neighbouring steps are fused
+ *   a step        (item) => item | none | many([...]), or a promise or generator of these
  *   a source      { read() } gives the next item or null, or any async iterable
  *   a transform   { transform(item, push), flush(push) }
  *   a sink        { write(item), final() }
@@ -39,6 +39,8 @@ export interface StageContext {
   readonly conclude: (text: string, fields?: object) => void
   /** Ends the run by an error that comes while none of the stage's hooks runs. */
   readonly fail: (error: unknown) => void
+  /** Counts this as work of the stage until it has settled, and returns it: for work that goes on between the stage's hooks. */
+  readonly underWay: <Work extends Promise<unknown>>(work: Work) => Work
   /**
    * Makes a pipeline that runs beside the stage, with the same memory. Call it in `create`; the function that it gives runs the pipeline,
    * whose error is not one of this run. The last stage waits for `beforeFinal` before it publishes what it has written.

@@ -4,7 +4,7 @@
  */
 
 import type { Budget } from './budget.ts'
-import { type Gauged, type Gauges, phaseOf } from './gauges.ts'
+import type { Gauged, Gauges } from './gauges.ts'
 import { formatBytes } from './size.ts'
 
 /** Seconds without a move after which a stall is reported. */
@@ -47,7 +47,7 @@ export function watchStalls({ gauges, budget, seconds, warn }: StallWatch): () =
 
 /** Names the cause if anybody waits for memory or for the next stage; otherwise null. */
 function stallText(stages: readonly Gauged[], budget: Budget, seconds: number): string | null {
-  const phases = stages.map((stage) => ({ stage, phase: phaseOf(stage) }))
+  const phases = stages.map((stage) => ({ stage, phase: stage.gauge.phase }))
   const isHeldUp = waitingOf(budget) > 0 || phases.some(({ phase }) => phase === 'next' || phase === 'memory')
   // A stage that delays items on purpose is not the cause of a stall.
   const isPaced = phases.some(({ stage, phase }) => stage.role === 'limit' && phase === 'work')

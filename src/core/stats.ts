@@ -1,6 +1,6 @@
 /** What each stage of a run did with its time, so that a user sees what held the run back. */
 
-import { type Gauged, type Role, timesOf } from './gauges.ts'
+import type { Gauged, Role } from './gauges.ts'
 
 /** Times are in seconds, amounts in bytes. */
 export interface StageStats {
@@ -49,25 +49,23 @@ export interface RunStats {
 /** The statistics up to now. `began` is by `performance.now()`. */
 export function statsOf(stages: readonly Gauged[], began: number, ended: boolean): RunStats {
   const elapsed = (performance.now() - began) / 1000
-  const figures = stages.map((stage, index) => figuresOf(stage, stages[index + 1]))
+  const figures = stages.map(figuresOf)
   return { elapsed, ended, stages: figures, bottleneck: bottleneckOf(figures, stages, elapsed) }
 }
 
-function figuresOf(stage: Gauged, following: Gauged | undefined): StageStats {
-  const { gauge, role, medium = null, group } = stage
-  const { input, work, next } = timesOf(stage)
+function figuresOf({ gauge, role, medium }: Gauged): StageStats {
+  gauge.settle()
+  const { input, work, memory, next } = gauge.times
   const seconds = (ms: number) => ms / 1000
-  // Only the last of several fused steps gives its items to a queue. The others give theirs to the next step.
-  const given = group !== null && following?.group?.whole === group.whole ? following.gauge : null
   return {
     name: gauge.name,
-    medium,
+    medium: medium ?? null,
     items: role === 'source' ? gauge.itemsOut : gauge.itemsIn,
     bytesIn: gauge.bytesIn,
-    bytesOut: given?.bytesIn ?? gauge.bytesOut,
+    bytesOut: gauge.bytesOut,
     working: seconds(work),
     waitingForInput: seconds(input),
-    waitingForNext: seconds(next),
+    waitingForNext: seconds(next + memory),
     held: gauge.held,
     mostHeld: gauge.mostHeld,
   }

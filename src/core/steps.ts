@@ -1,8 +1,7 @@
-/** Composes pure steps by stream-chain: neighbours run as one function, without a queue between them. */
+/** Makes the body of a stage from a pure step, by stream-chain: it knows steps that give promises, generators, several items or none. */
 
 import * as chain from 'stream-chain'
 import fun from 'stream-chain/fun.js'
-import type { Gauge } from './gauge.ts'
 import type { Many, None, Step, StepResult, TransformBody } from './stage.ts'
 
 /**
@@ -53,22 +52,11 @@ export function stepWithFlush<In, Out>(step: Step<In, Out>, final: () => StepRes
 /** A step whose types the compiler does not know. */
 export type AnyStep = (item: never) => unknown
 
-interface GuardedStep {
-  step: AnyStep
-  /** Adds the stage's name to an error that its step throws. */
-  blame: (error: unknown) => Error
-  gauge: Gauge
-}
-
-/** Makes one body of neighbouring steps. */
-export function fuse(steps: readonly GuardedStep[]): TransformBody<unknown, unknown> {
-  const run = fun(...(steps.map(guarded) as never[])) as unknown as (item: unknown) => unknown
-  const last = steps.at(-1)!.gauge
+/** The step as a transform. */
+export function stepBody(step: AnyStep): TransformBody<unknown, unknown> {
+  const run = fun(...([step] as never[])) as unknown as (item: unknown) => unknown
   const emit = (result: unknown, push: (item: unknown) => void) => {
-    for (const item of manyValues(result)) {
-      last.give(item)
-      push(item)
-    }
+    for (const item of manyValues(result)) push(item)
   }
   const pass = (item: unknown, push: (item: unknown) => void) => {
     const result = run(item)
@@ -76,75 +64,11 @@ export function fuse(steps: readonly GuardedStep[]): TransformBody<unknown, unkn
   }
   return {
     transform: pass,
+    // stream-chain asks a step for its last items by `none`.
     flush: (push) => (chain.isFlushable(run as never) ? pass(none, push) : undefined),
   }
 }
 
 function manyValues(result: unknown): readonly unknown[] {
   return chain.isMany(result as never) ? (result as { values: unknown[] }).values : [result]
-}
-
-/** The same step, watched by its gauge, with `blame` applied to its errors, also to those from a promise or a generator. */
-function guarded({ step, blame, gauge }: GuardedStep): AnyStep {
-  const rethrow = (error: unknown): never => {
-    gauge.end()
-    throw blame(error)
-  }
-  const rethrowLater = (error: unknown): never => {
-    gauge.endLater()
-    throw blame(error)
-  }
-  const watched = (result: unknown) =>
-    isIterator(result) ? watchIterator(result, gauge, rethrow, rethrowLater) : result
-  const endLater = (result: unknown): unknown => {
-    gauge.endLater()
-    return watched(result)
-  }
-  const guard = (item: unknown) => {
-    gauge.begin()
-    // stream-chain asks a step for its last items by `none`.
-    if (item !== none) gauge.take(item)
-    try {
-      const result = step(item as never)
-      if (result instanceof Promise) return result.then(endLater, rethrowLater)
-      gauge.end()
-      return watched(result)
-    } catch (error) {
-      return rethrow(error)
-    }
-  }
-  return chain.isFlushable(step as never) ? (chain.flushable(guard as never) as unknown as AnyStep) : guard
-}
-
-interface AnyIterator {
-  next(value: unknown): unknown
-  return?(value: unknown): unknown
-}
-
-function isIterator(value: unknown): value is AnyIterator {
-  return typeof (value as AnyIterator | null)?.next === 'function'
-}
-
-type Rethrow = (error: unknown) => never
-
-function watchIterator(iterator: AnyIterator, gauge: Gauge, rethrow: Rethrow, rethrowLater: Rethrow): AnyIterator {
-  const endLater = (result: unknown) => {
-    gauge.endLater()
-    return result
-  }
-  const guard = (call: () => unknown) => {
-    gauge.begin()
-    try {
-      const result = call()
-      if (result instanceof Promise) return result.then(endLater, rethrowLater)
-      gauge.end()
-      return result
-    } catch (error) {
-      return rethrow(error)
-    }
-  }
-  return {
-    next: (value: unknown) => guard(() => iterator.next(value)),
-    return: (value: unknown) => guard(() => iterator.return?.(value) ?? { done: true, value }),
-  }
 }

@@ -1,10 +1,10 @@
 /** Writes the bytes of an archive to a file, a stream, another host or a command. It is the last stage of a backup. */
 
-import type { Chunk } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { isWritableLike, type WritableLike } from '../core/stream-kinds.ts'
 import { hasName, mediumOf } from '../storage/archive/spec.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
+import { ArchiveSink } from './sink/archive-sink.ts'
 
 /**
  * Writes bytes to a file, a stream, another host or a command. A file gets its name when it is durable. Errors: USAGE, FAILED.
@@ -28,21 +28,8 @@ export const sink = defineStage({
   }),
   medium: ({ to }) => mediumOf(to),
   destination: ({ to, force }) => (typeof to === 'string' && hasName(to) ? { place: to, force } : undefined),
-  create({ to, force }, { counters, signal, warn }) {
-    const target = archiveTarget(to, { force, signal, warn })
-    return {
-      open: () => target.open(),
-      async write(chunk: Chunk) {
-        try {
-          await target.write(chunk.buffers)
-          counters.add('written', chunk.byteLength)
-        } finally {
-          chunk.release()
-        }
-      },
-      settle: () => target.settle?.(),
-      final: () => target.finish(),
-      close: () => target.abort(),
-    }
+  create({ to, force }, context) {
+    const { signal, warn } = context
+    return new ArchiveSink(archiveTarget(to, { force, signal, warn }), context)
   },
 })

@@ -4,11 +4,11 @@
  */
 
 import { VmapipeError } from '../core/errors.ts'
-import type { Chunk } from '../core/items.ts'
 import { byteSize } from '../core/size-option.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { VolumeTarget } from '../storage/archive/volumes/volume-target.ts'
+import { ArchiveSink } from './sink/archive-sink.ts'
 
 /**
  * Writes an archive as volumes of a given size in bytes, which get their names together at the end.
@@ -26,25 +26,12 @@ export const splitter = defineStage({
     force: z.boolean().default(false).describe('overwrite existing volumes'),
   }),
   medium: () => 'files',
-  create({ to, size, force }, { counters, signal, warn }) {
+  create({ to, size, force }, context) {
+    const { signal, warn } = context
     const place = parsePlace(to)
     if (place.kind !== 'file') {
       throw new VmapipeError('USAGE', `volumes are files, and '${to}' is none`, { hint: 'name a path' })
     }
-    const target = new VolumeTarget(place.path, size, { force, signal, warn })
-    return {
-      open: () => target.open(),
-      async write(chunk: Chunk) {
-        try {
-          await target.write(chunk.buffers)
-          counters.add('written', chunk.byteLength)
-        } finally {
-          chunk.release()
-        }
-      },
-      settle: () => target.settle(),
-      final: () => target.finish(),
-      close: () => target.abort(),
-    }
+    return new ArchiveSink(new VolumeTarget(place.path, size, { force, signal, warn }), context)
   },
 })

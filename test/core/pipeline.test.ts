@@ -174,7 +174,7 @@ describe('the runner', { timeout }, () => {
     })
   }
 
-  test('blames the right one of two fused steps', async () => {
+  test('blames the right one of two steps', async () => {
     const fine = step('fine', () => (item: Chunk) => item)
     const bad = step('bad', () => () => {
       throw new Error('broken')

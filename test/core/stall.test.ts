@@ -91,7 +91,7 @@ describe('a stall', { timeout }, () => {
   for (const [how, { stages, told }] of Object.entries({
     'straight from the source': {
       stages: [],
-      told: /^stage sink \(a stream\) holds 2\.0 MiB and takes nothing for \d+ seconds$/,
+      told: /^stage sink \(a stream\) holds 3\.0 MiB and takes nothing for \d+ seconds$/,
     },
     'behind a compressor': {
       stages: [compressor({ method: 'zstd', frame: MIB })],

@@ -123,7 +123,7 @@ describe('the statistics of a run', { timeout }, () => {
     })
   }
 
-  test('count items and bytes, also between fused steps, and the memory of a stage', async () => {
+  test('count items and bytes, also between steps, and the memory of a stage', async () => {
     const half = bound({
       name: 'half',
       input: 'bytes',

@@ -5,16 +5,18 @@ import { type FileHandle, open, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { asVmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
-import { descriptorFile, type WritableFile, writeAll } from '../../system/write-all.ts'
+import { descriptorFile, writeAll } from '../../system/write-all.ts'
 import { refuseIfRead } from '../being-read.ts'
 import { openDevice } from '../guard/block-device.ts'
 import { refuseImageInUse } from '../guard/image-lock.ts'
-import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
+import { type ArchiveTarget, FILE_DEPTH, type TargetOptions } from './endpoint.ts'
 
 export class DeviceTarget implements ArchiveTarget {
   readonly #path: string
   readonly #force: boolean
   #file: FileHandle | null = null
+  /** A tape knows no offsets. */
+  #hasOffsets = false
   #position = 0
 
   constructor(path: string, { force = false }: TargetOptions) {
@@ -26,15 +28,25 @@ export class DeviceTarget implements ArchiveTarget {
     const found = await stat(this.#path)
     if (found.isBlockDevice()) {
       this.#file = (await openDevice(this.#path, { force: this.#force })).file
+      this.#hasOffsets = true
       return
     }
     refuseIfRead(found, this.#path)
     this.#file = await open(this.#path, constants.O_WRONLY)
   }
 
+  get depth(): number {
+    return this.#hasOffsets ? FILE_DEPTH : 1
+  }
+
   async write(buffers: readonly Uint8Array[]): Promise<void> {
-    await writeInPlace(this.#file!, buffers, this.#path, this.#position)
+    const position = this.#position
     this.#position += totalLength(buffers)
+    try {
+      await writeAll(this.#file!, buffers, this.#hasOffsets ? position : null)
+    } catch (error) {
+      throw asVmapipeError(error, { file: this.#path, offset: position })
+    }
   }
 
   async finish(): Promise<void> {
@@ -66,8 +78,13 @@ export class OpenFileTarget implements ArchiveTarget {
     await refuseImageInUse(this.#fd, stats, this.#name)
   }
 
+  /** Writes at the file's own position: a redirection with >> or an earlier writer has moved it. */
   async write(buffers: readonly Uint8Array[]): Promise<void> {
-    await writeInPlace(descriptorFile(this.#fd), buffers, this.#name, this.#position)
+    try {
+      await writeAll(descriptorFile(this.#fd), buffers, null)
+    } catch (error) {
+      throw asVmapipeError(error, { file: this.#name, offset: this.#position })
+    }
     this.#position += totalLength(buffers)
   }
 
@@ -76,20 +93,6 @@ export class OpenFileTarget implements ArchiveTarget {
   }
 
   async abort(): Promise<void> {}
-}
-
-/** Writes at the file's own position: a redirection with >> or an earlier writer has moved it. */
-async function writeInPlace(
-  file: WritableFile,
-  buffers: readonly Uint8Array[],
-  name: string,
-  offset: number,
-): Promise<void> {
-  try {
-    await writeAll(file, buffers, null)
-  } catch (error) {
-    throw asVmapipeError(error, { file: name, offset })
-  }
 }
 
 /** A character device has nothing to sync and says EINVAL. */

@@ -26,9 +26,11 @@ export interface SourceOptions {
 }
 
 /**
- * Where an archive goes. Bytes come in order, one write at a time. Nobody takes them for an archive until `finish` has succeeded.
+ * Where an archive goes. Bytes come in order. Nobody takes them for an archive until `finish` has succeeded.
  */
 export interface ArchiveTarget {
+  /** The most writes that may be under way at once, valid after open; 1 if it does not say. `settle` and `finish` come after all of them. */
+  readonly depth?: number
   /** Throws for a target that must not or cannot be written. Called before anything is written. */
   open(): Promise<void>
   /** Writes the buffers one after the other. They may be reused when it resolves. */
@@ -49,6 +51,9 @@ export interface TargetOptions {
   /** One line for the user that is not an error. */
   warn?: (message: string) => void
 }
+
+/** Writes at once to a file, at offsets that are known: while one ends, the storage has the next. */
+export const FILE_DEPTH = 2
 
 const SMALLEST_PIECE = 65536
 

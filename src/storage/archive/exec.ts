@@ -8,9 +8,10 @@ import { VmapipeError } from '../../core/errors.ts'
 import { Command } from './command.ts'
 import { CommandSource } from './command-source.ts'
 import type { ArchiveTarget, SourceOptions, TargetOptions } from './endpoint.ts'
-import { writeToStream } from './gather.ts'
+import { STREAM_DEPTH, writeToStream } from './gather.ts'
 
 export class ExecTarget implements ArchiveTarget {
+  readonly depth = STREAM_DEPTH
   readonly #line: string
   readonly #options: TargetOptions
   readonly #onAbort = () => void this.abort()

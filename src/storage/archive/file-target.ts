@@ -9,9 +9,10 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
 import { writeAll } from '../../system/write-all.ts'
 import { PartialFile } from '../partial-file.ts'
-import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
+import { type ArchiveTarget, FILE_DEPTH, type TargetOptions } from './endpoint.ts'
 
 export class FileTarget implements ArchiveTarget {
+  readonly depth = FILE_DEPTH
   readonly #path: string
   readonly #options: TargetOptions
   #file: PartialFile | null = null

@@ -4,6 +4,9 @@ import type { Writable } from 'node:stream'
 import { VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
 
+/** Writes at once to a stream: it has the next bytes when the last ones are gone. */
+export const STREAM_DEPTH = 2
+
 /**
  * Writes all of the buffers to a stream, in one piece if it supports that. Resolves when the stream needs them no more. Rejects if
  * it is closed before. The caller handles its `error` event.

@@ -11,7 +11,7 @@ import { closeFd, openFd, reopenPipe, writePipe } from '../../system/pipe-fd.ts'
 import { refuseIfClosed } from '../../system/standard-streams.ts'
 import { OpenFileTarget } from './device-target.ts'
 import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
-import { writeToStream } from './gather.ts'
+import { STREAM_DEPTH, writeToStream } from './gather.ts'
 
 /** How often to check whether a FIFO has a reader. */
 const READER_POLL_MS = 50
@@ -20,6 +20,8 @@ const READER_POLL_MS = 50
 const CLOSED = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE'])
 
 export class PipeTarget implements ArchiveTarget {
+  /** The stream has the next bytes when the last ones are gone. Copies are made one at a time, because the budget does not count them. */
+  readonly depth: number
   readonly #connect: () => Promise<Writable>
   readonly #name: string
   readonly #signal: AbortSignal | undefined
@@ -37,6 +39,7 @@ export class PipeTarget implements ArchiveTarget {
     { copies = false }: { copies?: boolean } = {},
   ) {
     this.#copies = copies
+    this.depth = copies ? 1 : STREAM_DEPTH
     this.#connect = connect
     this.#name = name
     this.#signal = signal

@@ -4,12 +4,13 @@ import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import { cutName, partialName, SHARED, UNLOCKED } from '../partial-name.ts'
 import type { ArchiveTarget, TargetOptions } from './endpoint.ts'
-import { writeToStream } from './gather.ts'
+import { STREAM_DEPTH, writeToStream } from './gather.ts'
 import { writeCommand } from './remote-script.ts'
 import { remoteName, type SshPlace } from './spec.ts'
 import { type Session, startSession, whyNotBegun } from './ssh.ts'
 
 export class SshTarget implements ArchiveTarget {
+  readonly depth = STREAM_DEPTH
   readonly #place: SshPlace
   readonly #options: TargetOptions
   readonly #warn: (message: string) => void

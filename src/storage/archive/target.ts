@@ -62,6 +62,10 @@ class Chosen implements ArchiveTarget {
     this.#choose = choose
   }
 
+  get depth(): number {
+    return this.#target?.depth ?? 1
+  }
+
   async open(): Promise<void> {
     this.#target = await this.#choose()
     await this.#target.open()

@@ -99,7 +99,8 @@ function missing(path: string): VmapipeError {
   return new VmapipeError('INCOMPLETE', `volume '${path}' is missing`, { file: path })
 }
 
-async function readList(file: string): Promise<Volume[] | null> {
+/** The list in this file, of which a bounded part is read; null if there is no such file. */
+export async function readList(file: string): Promise<Volume[] | null> {
   if (!(await isFile(file))) return null
   const { file: handle } = await openRaw(file, constants.O_RDONLY)
   try {

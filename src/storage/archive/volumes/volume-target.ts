@@ -3,21 +3,29 @@
  * the first volume last: whoever finds that one finds all.
  */
 
-import { readdir, readFile, unlink } from 'node:fs/promises'
+import { readdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { totalLength } from '../../../core/items.ts'
 import { formatBytes } from '../../../core/size.ts'
 import { writeAll } from '../../../system/write-all.ts'
 import { PartialFile } from '../../partial-file.ts'
-import type { ArchiveTarget, TargetOptions } from '../endpoint.ts'
-import { formatList, markOf, parseList, type Volume } from './list.ts'
+import { type ArchiveTarget, FILE_DEPTH, type TargetOptions } from '../endpoint.ts'
+import { formatList, markOf, type Volume } from './list.ts'
 import { listName, MOST_VOLUMES, parseVolumeName, volumeName } from './names.ts'
+import { readList } from './volume-set.ts'
 
 interface OpenVolume {
   path: string
   file: PartialFile
   size: number
+}
+
+/** Bytes of one write that are in one volume. */
+interface Part {
+  volume: OpenVolume
+  bytes: Uint8Array[]
+  position: number
 }
 
 export class VolumeTarget implements ArchiveTarget {
@@ -26,6 +34,9 @@ export class VolumeTarget implements ArchiveTarget {
   readonly #options: TargetOptions
   readonly #volumes: OpenVolume[] = []
   #list: PartialFile | null = null
+  /** Resolves when all earlier writes have their places. */
+  #placed: Promise<unknown> = Promise.resolve()
+  readonly depth = FILE_DEPTH
 
   /** `base` is the archive's name, and `most` the size of a volume in bytes. */
   constructor(base: string, most: number, options: TargetOptions) {
@@ -40,17 +51,13 @@ export class VolumeTarget implements ArchiveTarget {
     await this.#begin()
   }
 
+  /** A write whose place is not known fails those behind it. */
   async write(buffers: readonly Uint8Array[]): Promise<void> {
-    let rest = buffers
-    while (totalLength(rest) > 0) {
-      if (this.#volumes.at(-1)!.size === this.#most) await this.#begin()
-      const volume = this.#volumes.at(-1)!
-      const [now, later] = cut(rest, this.#most - volume.size)
-      const position = volume.size
-      volume.size += totalLength(now)
-      rest = later
+    const placed = this.#placed.then(() => this.#place(buffers))
+    this.#placed = placed
+    for (const { volume, bytes, position } of await placed) {
       try {
-        await writeAll(volume.file.handle, now, position)
+        await writeAll(volume.file.handle, bytes, position)
       } catch (error) {
         throw asVmapipeError(error, { file: volume.path, offset: position })
       }
@@ -74,9 +81,24 @@ export class VolumeTarget implements ArchiveTarget {
   }
 
   async abort(): Promise<void> {
+    await this.#placed.catch(() => {})
     for (const { file } of this.#volumes.splice(0)) await file.close()
     await this.#list?.close()
     this.#list = null
+  }
+
+  /** Gives the bytes their places in the volumes, and begins new volumes for those that do not fit. */
+  async #place(buffers: readonly Uint8Array[]): Promise<Part[]> {
+    const parts: Part[] = []
+    for (let rest = buffers; totalLength(rest) > 0; ) {
+      if (this.#volumes.at(-1)!.size === this.#most) await this.#begin()
+      const volume = this.#volumes.at(-1)!
+      const [bytes, later] = cut(rest, this.#most - volume.size)
+      parts.push({ volume, bytes, position: volume.size })
+      volume.size += totalLength(bytes)
+      rest = later
+    }
+    return parts
   }
 
   async #begin(): Promise<void> {
@@ -118,13 +140,8 @@ export class VolumeTarget implements ArchiveTarget {
 
   /** The volumes of the archive that is replaced which the new one has no more. */
   async #staleVolumes(): Promise<string[]> {
-    const file = listName(this.#base)
-    try {
-      const old = parseList(await readFile(file, 'latin1'), file)
-      return old.map((_, number) => volumeName(this.#base, number)).slice(this.#volumes.length)
-    } catch {
-      return []
-    }
+    const old = await readList(listName(this.#base)).catch(() => null)
+    return (old ?? []).map((_, number) => volumeName(this.#base, number)).slice(this.#volumes.length)
   }
 }
 
