@@ -1,5 +1,6 @@
 /** Opens an archive that is a file, as drives that can be read in any order without unpacking them. */
 
+import type { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import type { Counters } from '../core/counters.ts'
 import { asVmapipeError } from '../core/errors.ts'
@@ -10,6 +11,7 @@ import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 import { type Archive, OpenArchive } from './archive.ts'
 import { ArchiveDrive } from './archive-drive.ts'
 import { readHeader } from './archive-header.ts'
+import { decrypted } from './encrypted-bytes.ts'
 import { ExtentHeaders } from './extent-headers.ts'
 import type { FrameTable } from './frame-table.ts'
 import { FramedExtents } from './framed-extents.ts'
@@ -28,6 +30,8 @@ interface OpenFileOptions {
   signal?: AbortSignal
   /** Takes one line for the user that is not an error. */
   warn: (message: string) => void
+  /** What opens the archive if it is encrypted. */
+  keys: Keyring
   /** Counts what is read of the archive. */
   counters?: Counters
 }
@@ -49,9 +53,10 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
 }
 
 async function openWith(path: string, sidecar: Sidecar | null, options: OpenFileOptions): Promise<Archive | string> {
-  const file = await openArchiveBytes(path, options.counters)
-  let bytes: ArchiveBytes = file
+  let bytes = await openArchiveBytes(path, options.counters)
   try {
+    const file = await decrypted(bytes, options.keys)
+    bytes = file
     const table = (await isCompressed(file)) ? await findFrames(file, sidecar, options) : null
     if (typeof table === 'string') {
       await file.close()

@@ -5,6 +5,8 @@
  */
 
 import { stat } from 'node:fs/promises'
+import { decrypted } from '../access/encrypted-bytes.ts'
+import { Keyring } from '../codecs/age/keyring.ts'
 import { bindStage } from '../config/registry.ts'
 import { ByteQueue } from '../core/byte-queue.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -40,8 +42,9 @@ export async function refuseIfCut(options: ReadingOptions): Promise<void> {
   if (place?.kind !== 'file' || !(await stat(place.path).catch(() => null))?.isFile()) return
   const uuid = await uuidOfChecked(options)
   if (uuid === null) return
-  const file = await openArchiveBytes(place.path)
+  let file = await openArchiveBytes(place.path)
   try {
+    file = await decrypted(file, options.keys ?? new Keyring())
     const { size } = file
     if (await hasNoEnd(file, size, uuid, options)) {
       throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut, or never finished', {
@@ -56,12 +59,17 @@ export async function refuseIfCut(options: ReadingOptions): Promise<void> {
 }
 
 /** The uuid of an archive whose first extent has a checksum. Null for any other archive, and if it is not an archive. */
-async function uuidOfChecked({ from, signal, buffer, threads }: ReadingOptions): Promise<Uint8Array | null> {
+async function uuidOfChecked({ from, keys, signal, buffer, threads }: ReadingOptions): Promise<Uint8Array | null> {
   const start = new Beginning()
   const signals = signal === undefined ? [start.signal] : [signal, start.signal]
   // With findings, the run does not end at damage before it has seen the first extent.
   const findings = new Findings()
-  const stages = [bindStage('source', { from }), bindStage('decompressor', { findings }), start.stage]
+  const stages = [
+    bindStage('source', { from }),
+    bindStage('decryptor', { keys, findings }),
+    bindStage('decompressor', { findings }),
+    start.stage,
+  ]
   await definePipeline(stages)
     .run({ buffer, threads, signal: AbortSignal.any(signals) })
     .catch(() => {})

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import type { Archive } from '../access/archive.ts'
 import { openFile } from '../access/open-file.ts'
+import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { abortSignal, atLeastOne, callback, checkOptions, names, type Shape, text } from '../core/options.ts'
@@ -32,6 +33,8 @@ export interface OpenArchiveOptions {
   only?: readonly string[]
   /** Counts what is read of the archive. */
   counters?: Counters
+  /** What opens the archive if it is encrypted. By default the file of keys that VMAPIPE_IDENTITY_FILE names. */
+  keys?: Keyring
 }
 
 const shape = {
@@ -42,6 +45,7 @@ const shape = {
   spool: text,
   only: names,
   counters: z.instanceof(Counters),
+  keys: z.instanceof(Keyring),
 } satisfies Shape<OpenArchiveOptions>
 
 /**
@@ -57,7 +61,8 @@ const shape = {
 export async function openArchive(from: string | ReadableLike, options: OpenArchiveOptions = {}): Promise<Archive> {
   checkOptions('openArchive', { shape }, options)
   const { budget = new Budget(DEFAULT_BUDGET), threads = availableParallelism(), warn = () => {} } = options
-  const settled = { ...options, budget, threads, warn }
+  const { keys = new Keyring() } = options
+  const settled = { ...options, budget, threads, warn, keys }
   options.signal?.throwIfAborted()
   const path = await pathOf(from)
   const archive = path === null ? 'the archive can only be read once' : await openFile(path, settled)

@@ -1,9 +1,10 @@
 /** How a job reads an archive from its beginning to its end: its options, and the stages that give its clusters. */
 
+import { Keyring } from '../codecs/age/keyring.ts'
 import { bindStage } from '../config/registry.ts'
 import type { Findings } from '../core/findings.ts'
 import { placeOrStream, type Shape } from '../core/options.ts'
-import type { BoundStage } from '../core/stage.ts'
+import { type BoundStage, z } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
 import { type JobOptions, jobShape, limit } from './job.ts'
 
@@ -11,15 +12,22 @@ import { type JobOptions, jobShape, limit } from './job.ts'
 export interface ReadingOptions extends JobOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
   from: string | ReadableLike
+  /** What opens the archive if it is encrypted. By default the file of keys that VMAPIPE_IDENTITY_FILE names. */
+  keys?: Keyring
 }
 
-export const readingShape = { ...jobShape, from: placeOrStream } satisfies Shape<ReadingOptions>
+export const readingShape = {
+  ...jobShape,
+  from: placeOrStream,
+  keys: z.instanceof(Keyring),
+} satisfies Shape<ReadingOptions>
 
 /** The stages from an archive to its clusters. Damage ends the run, unless there are `findings` to take it. */
-export function reading({ from, bwlimit }: ReadingOptions, findings?: Findings): BoundStage[] {
+export function reading({ from, bwlimit, keys }: ReadingOptions, findings?: Findings): BoundStage[] {
   return [
     bindStage('source', { from }),
     ...limit(bwlimit),
+    bindStage('decryptor', { keys, findings }),
     bindStage('decompressor', { findings }),
     bindStage('vma-deframer', { findings }),
   ]

@@ -9,6 +9,7 @@ import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Archive, OpenArchive } from '../access/archive.ts'
 import { SharedDrive } from '../access/image-reader.ts'
+import type { Keyring } from '../codecs/age/keyring.ts'
 import type { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest, RangeItem } from '../core/items.ts'
@@ -19,6 +20,7 @@ import { defineStage, z } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
 import { driveNamed } from '../formats/vma/names.ts'
 import { decompressor } from '../stages/decompressor.ts'
+import { decryptor } from '../stages/decryptor.ts'
 import { source } from '../stages/source.ts'
 import { vmaDeframer } from '../stages/vma-deframer.ts'
 import { zeroExpander } from '../stages/zero-expander.ts'
@@ -35,15 +37,17 @@ interface SpoolOptions extends Omit<RunOptions, 'buffer'> {
   why: string
   /** Whether the archive can be read again. If it seems too large, a first pass then measures its data. */
   again: boolean
+  /** What opens the archive if it is encrypted. */
+  keys: Keyring
   /** Memory for the pass, and afterwards for reading. */
   budget: Budget
 }
 
 /** Reads the whole archive. Drives that were not wanted cannot be opened. The errors are those of a restore. */
 export async function spoolArchive(from: string | ReadableLike, options: SpoolOptions): Promise<Archive> {
-  const { folder, only, budget, why, again, warn = () => {}, ...runOptions } = options
+  const { folder, only, budget, why, again, keys, warn = () => {}, ...runOptions } = options
   const run = async (last: RangeStage) => {
-    const stages = [source({ from }), decompressor({}), vmaDeframer({}), zeroExpander({}), last]
+    const stages = [source({ from }), decryptor({ keys }), decompressor({}), vmaDeframer({}), zeroExpander({}), last]
     await definePipeline(stages).run({ ...runOptionsOf(runOptions), warn, buffer: budget.capacity })
   }
   const spool = new Spool(folder, { only, why, mustFit: again, warn })

@@ -3,8 +3,7 @@
  * authentic. An archive that was changed, cut or reordered is an error. If `findings` are given, it continues with the next chunk.
  */
 
-import { unlock } from '../codecs/age/keys.ts'
-import { passphraseFrom } from '../codecs/age/passphrase.ts'
+import { Keyring } from '../codecs/age/keyring.ts'
 import { PayloadSlots, SLOT, type Slot } from '../codecs/age/payload-slots.ts'
 import { PayloadWorkers } from '../codecs/age/payload-workers.ts'
 import { OrderedTasks } from '../codecs/ordered-tasks.ts'
@@ -13,7 +12,7 @@ import { Findings, NoFindings } from '../core/findings.ts'
 import { Chunk } from '../core/items.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
 import { type AgeHeader, headerCut, isAge, LONGEST_HEADER, readAgeHeader, refuseArmor } from '../formats/age/header.ts'
-import { cutShort, notAuthentic, PAYLOAD_NONCE, payloadKey, SEALED, TAG } from '../formats/age/payload.ts'
+import { cutShort, notAuthentic, PAYLOAD_NONCE, SEALED, TAG } from '../formats/age/payload.ts'
 
 const options = z.strictObject({
   identities: z
@@ -25,6 +24,7 @@ const options = z.strictObject({
     .min(0)
     .optional()
     .describe('read the passphrase from this file descriptor; otherwise it is asked for at the terminal'),
+  keys: z.instanceof(Keyring).optional().describe('in code: what opens archives, instead of the options above'),
   findings: z.instanceof(Findings).optional().describe('in code: takes what is wrong; without it, damage is an error'),
 })
 
@@ -125,14 +125,10 @@ class Decryptor implements TransformBody<Chunk, Chunk> {
   }
 
   async #begin(header: AgeHeader, push: Push<Chunk>): Promise<void> {
-    const { identities, 'passphrase-fd': fd } = this.#options
+    const { identities, 'passphrase-fd': passphraseFd, keys } = this.#options
     const { budget, name } = this.#context
-    const fileKey = await unlock(header, this.#before, {
-      identities: identitiesOr(identities),
-      passphrase: passphraseFrom({ fd }),
-    })
-    this.#start = header.length + PAYLOAD_NONCE
-    const key = payloadKey(fileKey, this.#before.subarray(header.length, this.#start))
+    const { key, start } = await (keys ?? new Keyring({ identities, passphraseFd })).open(header, this.#before)
+    this.#start = start
     this.#slots = new PayloadSlots(budget, name, this.#workerCount)
     this.#workers = new PayloadWorkers(key, { seal: false, limit: this.#workerCount })
     this.#order = new OrderedTasks(2 * this.#workerCount, push)
@@ -214,10 +210,4 @@ class Decryptor implements TransformBody<Chunk, Chunk> {
     this.#slot?.lease.release()
     this.#slot = null
   }
-}
-
-/** The files of keys that were given, or the one that the environment names. */
-function identitiesOr(given: readonly string[]): readonly string[] {
-  const { VMAPIPE_IDENTITY_FILE: fallback } = process.env
-  return given.length > 0 || !fallback ? given : [fallback]
 }
