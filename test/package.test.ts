@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { tmpDir } from './support/tmp.ts'
@@ -173,5 +173,67 @@ describe('the package', { timeout: 180_000, ...needs('npm', 'tar') }, () => {
     const ran = run([launcher, 'run', config, '--set', 'ARCHIVE=b.vma.lz4'])
     assert.equal(ran.status, 0, ran.stderr)
     assert.match(run([launcher, 'serve', '--help']).stdout, /Examples:/)
+  })
+
+  test('has every command in the bundle, with what it says of itself', () => {
+    const launcher = join(installed, 'src/cli/vmapipe.js')
+    const names = [...run([launcher, '--help']).stdout.matchAll(/^ {2}([a-z][a-z-]*) \[options\]/gm)].map(
+      ([, name]) => name,
+    )
+    assert.ok(names.length > 15, names.join())
+    for (const name of names)
+      assert.match(run([launcher, name, '--help']).stdout, new RegExp(`^Usage: vmapipe ${name}`), name)
+  })
+
+  test('is one program with the stages of others, whose zod may be another one', () => {
+    const stages = `import { defineStage, VmapipeError } from 'vmapipe'
+import * as z from 'zod'
+export const refusal = defineStage({ name: 'refusal', summary: 'refuses', input: 'any', output: 'same',
+  options: z.strictObject({ what: z.string().default('it') }),
+  create: ({ what }) => () => { throw new VmapipeError('USAGE', 'refuses ' + what) } })`
+    writeFileSync(join(app, 'mine.js'), stages)
+    const pipeline = 'use: [./mine.js]\nstages:\n  - source: { from: disk.raw }\n  - refusal\n  - sink: { to: x.raw }\n'
+    writeFileSync(join(app, 'mine.yaml'), pipeline)
+    const { status, stderr } = run([join(installed, 'src/cli/vmapipe.js'), 'run', 'mine.yaml'])
+    assert.equal(status, 2, stderr)
+    assert.match(stderr, /refuses it/)
+  })
+
+  test('names our files in a stack, which -v shows', () => {
+    const { stderr } = run([join(installed, 'src/cli/vmapipe.js'), 'verify', '-v', 'disk.raw'])
+    assert.match(stderr, /^ +at .*src\/[a-z-]+\/[a-z/-]+\.ts:\d+:\d+/m)
+    assert.doesNotMatch(stderr, /dist\/chunks/)
+  })
+
+  test('has the licence of all that is bundled, and the files of worker threads', () => {
+    const dist = join(installed, 'dist')
+    const files = readdirSync(dist, { recursive: true, encoding: 'utf8' })
+    const maps = files.filter((file) => file.endsWith('.map')).map((file) => readFileSync(join(dist, file), 'utf8'))
+    const names = maps.flatMap((map) =>
+      [...map.matchAll(/node_modules\/((?:@[^/"]+\/)?[^/"]+)\//g)].map(([, name]) => name),
+    )
+    assert.ok(names.includes('zod'))
+    const licences = readFileSync(join(dist, 'LICENSES.txt'), 'utf8')
+    for (const name of new Set(names)) assert.match(licences, new RegExp(`^${name} \\d+\\.`, 'm'))
+    const starts = globSync('**/*.ts', { cwd: join(ROOT, 'src') }).filter((file) =>
+      /new Worker\(/.test(readFileSync(join(ROOT, 'src', file), 'utf8')),
+    )
+    assert.notEqual(starts.length, 0)
+    for (const file of starts) {
+      const [, worker] = /\.\/([a-z-]+-worker)\b/.exec(readFileSync(join(ROOT, 'src', file), 'utf8')) ?? []
+      assert.ok(
+        existsSync(join(dist, dirname(file), `${worker}.js`)),
+        `${file} starts a file whose name ends in -worker`,
+      )
+    }
+  })
+
+  test('finds what it names beside its files: the launcher, which the demo starts', () => {
+    const chunks = join(installed, 'dist/chunks')
+    const code = readdirSync(chunks).map((name) => readFileSync(join(chunks, name), 'utf8'))
+    const found = code.flatMap((text) => [...text.matchAll(/new URL\("([^"]+vmapipe\.js)", new URL\("([^"]+)"/g)])
+    assert.equal(found.length, 1)
+    const [, launcher, own] = found[0]
+    assert.ok(existsSync(join(chunks, dirname(own), launcher)))
   })
 })

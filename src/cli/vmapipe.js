@@ -75,6 +75,9 @@ function isUtf8(file) {
 async function start() {
   process.env.UV_THREADPOOL_SIZE ??= String(threads())
   keepCompiled()
+  // The package is a bundle with source maps beside it, by which a stack names the files of src/. Only -v shows one, and maps take time.
+  if (process.argv.some((word) => word === '-v' || word === '--verbose'))
+    module.setSourceMapsSupport?.(true, { nodeModules: true })
   const source = new URL('./main.ts', import.meta.url)
   const { main } = await import(
     existsSync(source) ? source.href : new URL('../../dist/cli/main.js', import.meta.url).href
