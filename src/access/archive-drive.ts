@@ -1,23 +1,14 @@
-/** Reads a drive of an archive in any order. Damage is an error only for the bytes that it touches. */
+/** Reads a drive of an archive, or of a chain of archives, in any order. Damage is an error only for the bytes that it touches. */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import { Chunk, type DriveInfo } from '../core/items.ts'
 import { checkBounds, type DriveExtent } from '../storage/drive.ts'
-import type { ClusterIndex, PlacedRun } from './cluster-index.ts'
-import type { ExtentData } from './extent-data.ts'
-import type { ExtentHeaders } from './extent-headers.ts'
 import { type ImageReader, type Placed, zeroChunks } from './image-reader.ts'
+import { type Layer, type LayeredRun, layeredRuns } from './layers.ts'
 import type { View } from './piece-cache.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { segmentsOf } from './segments.ts'
-
-/** The objects that the drives of an archive share. */
-interface ArchiveParts {
-  index: ClusterIndex
-  headers: ExtentHeaders
-  data: ExtentData
-}
 
 /** Bytes of the drive, which are zeroes if there is no view. The holder releases the view's lease. */
 interface Part {
@@ -28,15 +19,16 @@ interface Part {
 export class ArchiveDrive implements ImageReader {
   readonly size: number
   readonly info: DriveInfo
-  readonly #parts: ArchiveParts
+  /** The archives that have the drive, the newest first. */
+  readonly layers: readonly Layer[]
   readonly #ahead: ReadAhead
   #closed = false
 
-  constructor(info: DriveInfo, parts: ArchiveParts) {
+  constructor(info: DriveInfo, layers: readonly Layer[]) {
     this.info = info
     this.size = info.size
-    this.#parts = parts
-    this.#ahead = new ReadAhead(info, parts)
+    this.layers = layers
+    this.#ahead = new ReadAhead(info, layers)
   }
 
   /** Tells data from zeroes. Zeroes that are not certain, because their extent is damaged, are given as data. */
@@ -81,7 +73,8 @@ export class ArchiveDrive implements ImageReader {
     this.#check(offset, length)
     for (const run of this.#runs(offset, length)) {
       const [from, to] = this.#within(run, offset, length)
-      yield { offset: from, length: to - from, extent: run.extent, stored: run.stored }
+      const extent = run.extent < 0 ? -1 : run.layer.base + run.extent
+      yield { offset: from, length: to - from, extent, stored: run.stored }
     }
   }
 
@@ -101,21 +94,21 @@ export class ArchiveDrive implements ImageReader {
       this.#ahead.see(from, to)
       try {
         if (run.extent < 0) throw new VmapipeError('INCOMPLETE', 'the archive was cut, and does not have this cluster')
-        if (run.stored) yield* this.#stored(run.extent, from, to)
+        if (run.stored) yield* this.#stored(run, from, to)
         else {
-          await this.#parts.headers.check(run.extent)
+          await run.layer.parts.headers.check(run.extent)
           yield { length: to - from, view: null }
         }
       } catch (error) {
-        throw this.#explain(error, Math.floor(from / CLUSTER_SIZE))
+        throw this.#explain(error, run, Math.floor(from / CLUSTER_SIZE))
       }
     }
   }
 
-  async *#stored(extent: number, from: number, to: number): AsyncGenerator<Part> {
-    const { headers, data } = this.#parts
+  async *#stored({ layer, extent }: LayeredRun, from: number, to: number): AsyncGenerator<Part> {
+    const { headers, data } = layer.parts
     const header = await headers.get(extent)
-    for (const { at, length } of segmentsOf(header.slots, this.info.id, from, to)) {
+    for (const { at, length } of segmentsOf(header.slots, layer.id, from, to)) {
       if (at < 0) yield { length, view: null }
       else
         for (let done = 0; done < length; ) {
@@ -126,19 +119,19 @@ export class ArchiveDrive implements ImageReader {
     }
   }
 
-  #runs(offset: number, length: number): Generator<PlacedRun> {
+  #runs(offset: number, length: number): Generator<LayeredRun> {
     const from = Math.floor(offset / CLUSTER_SIZE)
-    return this.#parts.index.runs(this.info.id, from, Math.min(clusterCount(offset + length), clusterCount(this.size)))
+    return layeredRuns(this.layers, from, Math.min(clusterCount(offset + length), clusterCount(this.size)))
   }
 
   /** The bytes of a run that are in a range. */
-  #within({ first, end }: PlacedRun, offset: number, length: number): [from: number, to: number] {
+  #within({ first, end }: LayeredRun, offset: number, length: number): [from: number, to: number] {
     return [Math.max(offset, first * CLUSTER_SIZE), Math.min(offset + length, end * CLUSTER_SIZE)]
   }
 
-  async #isCertain({ extent }: PlacedRun): Promise<boolean> {
+  async #isCertain({ layer, extent }: LayeredRun): Promise<boolean> {
     try {
-      await this.#parts.headers.check(extent)
+      await layer.parts.headers.check(extent)
       return true
     } catch (error) {
       if (asVmapipeError(error).code === 'DAMAGED') return false
@@ -146,9 +139,11 @@ export class ArchiveDrive implements ImageReader {
     }
   }
 
-  /** Adds the drive and the cluster to an error. One damage may fail several reads, and each must name its own cluster. */
-  #explain(error: unknown, cluster: number): VmapipeError {
+  /** Adds the archive, the drive and the cluster to an error. One damage may fail several reads, and each must name its own cluster. */
+  #explain(error: unknown, { layer }: LayeredRun, cluster: number): VmapipeError {
     const { code, message, where, hint, cause } = asVmapipeError(error)
-    return new VmapipeError(code, message, { cluster, ...where, drive: this.info.name, hint, cause: cause ?? error })
+    const file = layer.parts.place === null ? where.file : layer.parts.place
+    const place = { cluster, ...where, ...(file !== undefined && { file }), drive: this.info.name }
+    return new VmapipeError(code, message, { ...place, hint, cause: cause ?? error })
   }
 }

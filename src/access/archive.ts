@@ -1,9 +1,12 @@
 /** Defines an open archive, whose drives can be read in any order. */
 
 import { VmapipeError } from '../core/errors.ts'
+import { clusterCount } from '../core/geometry.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
 import { driveNamed } from '../formats/vma/names.ts'
+import { ArchiveDrive } from './archive-drive.ts'
 import type { ImageReader } from './image-reader.ts'
+import type { OpenFile } from './open-file.ts'
 
 /** An archive whose drives are read in any order. See openArchive. */
 export interface Archive {
@@ -37,6 +40,14 @@ export class OpenArchive implements Archive {
     this.#closed ??= this.#release()
     return this.#closed
   }
+}
+
+/** One file as an archive. */
+export function archiveOf({ manifest, parts, close }: OpenFile): Archive {
+  const layer = { parts, base: 0 }
+  const open = (info: DriveInfo) =>
+    new ArchiveDrive(info, [{ ...layer, id: info.id, clusters: clusterCount(info.size) }])
+  return new OpenArchive(manifest, open, close)
 }
 
 function known({ drives }: Manifest, name: string): DriveInfo {

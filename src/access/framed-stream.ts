@@ -4,22 +4,12 @@ import { roomFor } from '../codecs/content-memory.ts'
 import { declaredContent, decodeFrame } from '../codecs/whole-frame.ts'
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { formatBytes } from '../core/size.ts'
 import { Turns } from '../core/turns.ts'
 import type { ArchiveBytes, StreamRange } from '../storage/archive/archive-bytes.ts'
 import { checkBounds } from '../storage/drive.ts'
 import type { FrameTable, Place } from './frame-table.ts'
-import { type Load, PieceCache, type View } from './piece-cache.ts'
-
-/** The number of frames whose content must fit into memory. */
-const LEAST_FRAMES = 3
-
-/** The number of frames that may be decoded at once; 0 if there is not enough memory. */
-export function atOnceIn(table: FrameTable, budget: Budget, threads: number): number {
-  const { bytes, contentBytes } = table.largest
-  const atOnce = Math.max(1, Math.min(threads + 2, Math.floor(budget.capacity / 3 / Math.max(1, bytes))))
-  return bytes * atOnce + LEAST_FRAMES * contentBytes <= budget.capacity ? atOnce : 0
-}
+import type { Load, PieceCache, View } from './piece-cache.ts'
+import type { ReadingMemory } from './reading-memory.ts'
 
 export class FramedStream implements ArchiveBytes {
   readonly size: number
@@ -29,25 +19,22 @@ export class FramedStream implements ArchiveBytes {
   readonly #inputSize: number
   readonly #contentSize: number
   readonly #cache: PieceCache
+  /** The key of the first frame in the cache. */
+  readonly #first: number
   /** The most bytes of content that are loaded in advance. */
   readonly #window: number
 
-  /** Takes the whole budget. Throws USAGE if it is too small for the largest frame. */
-  constructor(file: ArchiveBytes, table: FrameTable, budget: Budget, threads: number) {
+  constructor(file: ArchiveBytes, table: FrameTable, { inputs, cache, first, window }: ReadingMemory) {
     const { bytes, contentBytes } = table.largest
-    const atOnce = atOnceIn(table, budget, threads)
-    if (atOnce === 0)
-      throw new VmapipeError('USAGE', `frames of ${formatBytes(contentBytes)} do not fit into memory`, {
-        hint: `allow a --buffer of ${formatBytes(bytes + LEAST_FRAMES * contentBytes)}`,
-      })
     this.#file = file
     this.#table = table
     this.size = table.contentBytes
     this.#inputSize = bytes
     this.#contentSize = contentBytes
-    this.#inputs = budget.carve(bytes * atOnce, 'reading compressed frames')
-    this.#cache = new PieceCache(budget.carve(budget.capacity, 'the content of frames'), atOnce)
-    this.#window = this.#cache.capacity / 2
+    this.#inputs = inputs
+    this.#cache = cache
+    this.#first = first
+    this.#window = window
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
@@ -63,7 +50,7 @@ export class FramedStream implements ArchiveBytes {
   async view(offset: number, length: number): Promise<View> {
     checkBounds(this.size, offset, length)
     const place = this.#table.peek(offset) ?? (await this.#table.at(offset))
-    const { bytes, lease } = await this.#cache.get(place.frame, this.#load(place))
+    const { bytes, lease } = await this.#cache.get(this.#first + place.frame, this.#load(place))
     const from = offset - place.content
     return { bytes: bytes.subarray(from, from + length), lease }
   }
@@ -94,7 +81,8 @@ export class FramedStream implements ArchiveBytes {
         if (content <= this.#window) frames.set(place.frame, place)
       }
     }
-    this.#cache.ahead(Array.from(frames, ([key, place]) => ({ key, load: this.#load(place) })))
+    const pieces = Array.from(frames, ([frame, place]) => ({ key: this.#first + frame, load: this.#load(place) }))
+    this.#cache.ahead(pieces, this.#first)
   }
 
   async close(): Promise<void> {
@@ -105,7 +93,7 @@ export class FramedStream implements ArchiveBytes {
   async #compare(place: Place): Promise<void> {
     const { frame, start, bytes, contentBytes } = place
     const declared = await declaredContent(this.#file, start, bytes)
-    if (declared === undefined) (await this.#cache.get(frame, this.#load(place))).lease.release()
+    if (declared === undefined) (await this.#cache.get(this.#first + frame, this.#load(place))).lease.release()
     else if (declared !== contentBytes) throw contradicts(start, declared, contentBytes)
     this.#table.agree(place)
   }

@@ -1,29 +1,30 @@
-/** Opens an archive that is a file, as drives that can be read in any order without unpacking them. */
+/** Opens an archive that is a file, so that it can be read in any order without unpacking it. */
 
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import type { Counters } from '../core/counters.ts'
 import { asVmapipeError } from '../core/errors.ts'
-import type { DriveInfo } from '../core/items.ts'
+import type { Manifest } from '../core/items.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
-import { type Archive, OpenArchive } from './archive.ts'
-import { ArchiveDrive } from './archive-drive.ts'
 import { readHeader } from './archive-header.ts'
 import { decrypted } from './encrypted-bytes.ts'
 import { ExtentHeaders } from './extent-headers.ts'
 import type { FrameTable } from './frame-table.ts'
 import { FramedExtents } from './framed-extents.ts'
-import { atOnceIn, FramedStream } from './framed-stream.ts'
+import { FramedStream } from './framed-stream.ts'
+import type { ArchiveParts } from './layers.ts'
 import { isCompressed, ownFrames, ownIndex, sidecarIndex, walkedFrames, walkedIndex } from './locate.ts'
-import { PieceCache } from './piece-cache.ts'
 import { PlainExtents } from './plain-extents.ts'
+import { atOnceIn, type ChainMemory, memoryForExtents, memoryForFrames, type ReadingMemory } from './reading-memory.ts'
 import { readSidecar, type Sidecar } from './sidecar.ts'
 
-interface OpenFileOptions {
+export interface OpenFileOptions {
   /** Memory for reading and for the cache, which takes all of it. */
   budget: Budget
+  /** The memory of the chain that the archive belongs to, instead of the budget. */
+  chain?: ChainMemory
   /** Tasks that run at once. */
   threads: number
   /** Aborts the opening. */
@@ -36,8 +37,17 @@ interface OpenFileOptions {
   counters?: Counters
 }
 
+/** One archive that is open, without its parents. */
+export interface OpenFile {
+  manifest: Manifest
+  parts: ArchiveParts
+  /** The archive without its compression. */
+  bytes: ArchiveBytes
+  close(): Promise<void>
+}
+
 /** Opens the archive of this path. Returns a reason instead if it must be unpacked to be read in any order. */
-export async function openFile(path: string, options: OpenFileOptions): Promise<Archive | string> {
+export async function openFile(path: string, options: OpenFileOptions): Promise<OpenFile | string> {
   const { capacity } = options.budget
   const sidecar = await sidecarOf(path, options.warn)
   try {
@@ -52,7 +62,7 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
   }
 }
 
-async function openWith(path: string, sidecar: Sidecar | null, options: OpenFileOptions): Promise<Archive | string> {
+async function openWith(path: string, sidecar: Sidecar | null, options: OpenFileOptions): Promise<OpenFile | string> {
   let bytes = await openArchiveBytes(path, options.counters)
   try {
     const file = await decrypted(bytes, options.keys)
@@ -62,9 +72,10 @@ async function openWith(path: string, sidecar: Sidecar | null, options: OpenFile
       await file.close()
       return table
     }
-    const frames = table && new FramedStream(file, table, options.budget, options.threads)
+    const memory = memoryFor(table, options)
+    const frames = table && new FramedStream(file, table, memory)
     bytes = frames ?? file
-    return await openBytes(bytes, frames, sidecar, options)
+    return await openBytes(bytes, frames, memory, sidecar, options)
   } catch (error) {
     await bytes.close()
     const failure = asVmapipeError(error)
@@ -73,22 +84,27 @@ async function openWith(path: string, sidecar: Sidecar | null, options: OpenFile
   }
 }
 
+function memoryFor(table: FrameTable | null, { budget, chain, threads }: OpenFileOptions): ReadingMemory {
+  if (chain !== undefined) return chain.next()
+  return table === null ? memoryForExtents(budget, threads) : memoryForFrames(table, budget, threads)
+}
+
 async function openBytes(
   bytes: ArchiveBytes,
   frames: FramedStream | null,
+  memory: ReadingMemory,
   sidecar: Sidecar | null,
-  { budget, threads, signal, warn }: OpenFileOptions,
-): Promise<Archive> {
+  { signal, warn }: OpenFileOptions,
+): Promise<OpenFile> {
   const header = await readHeader(bytes)
+  const { manifest } = header
   const index =
     (await ownIndex(bytes, header, { signal, warn })) ??
     (sidecar && (await sidecarIndex(sidecar, bytes, header, { signal, warn }))) ??
     (await walkedIndex(bytes, header, { signal, warn }))
-  const headers = new ExtentHeaders(bytes, index, header.manifest)
-  const cache = () => new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
-  const data = frames ? new FramedExtents(frames, index) : new PlainExtents(bytes, index, headers, cache())
-  const open = (info: DriveInfo) => new ArchiveDrive(info, { index, headers, data })
-  return new OpenArchive(header.manifest, open, () => data.close())
+  const headers = new ExtentHeaders(bytes, index, manifest)
+  const data = frames ? new FramedExtents(frames, index) : new PlainExtents(bytes, index, headers, memory)
+  return { manifest, bytes, parts: { index, headers, data, place: null }, close: () => data.close() }
 }
 
 /** Finds the frames. Returns a reason instead if the archive can only be read from front to back. */
@@ -97,10 +113,10 @@ async function findFrames(
   sidecar: Sidecar | null,
   options: OpenFileOptions,
 ): Promise<FrameTable | string> {
-  const { budget, threads, warn, signal } = options
+  const { budget, chain, threads, warn, signal } = options
   const table = (await ownFrames(file, { signal, warn })) ?? sidecar?.frames ?? (await walkedFrames(file, options))
   if (table === null) return 'this compressed archive has no map of its frames, and they cannot be found otherwise'
-  if (atOnceIn(table, budget, threads) > 0) return table
+  if (chain === undefined ? atOnceIn(table, budget, threads) > 0 : chain.fits(table)) return table
   return `frames of ${formatBytes(table.largest.contentBytes)} are too large to be decoded by themselves with this --buffer`
 }
 

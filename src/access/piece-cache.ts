@@ -18,6 +18,13 @@ export interface View {
 /** Loads a piece into memory from `PieceCache.room`. */
 export type Load = () => Promise<View>
 
+/** A piece to load in advance. */
+interface Advance {
+  key: number
+  load: Load
+  owner: number
+}
+
 interface Loading {
   waiters: number
   view: Promise<View>
@@ -31,7 +38,7 @@ export class PieceCache {
   readonly #loading = new Map<number, Loading>()
   #running = 0
   readonly #queue: (() => void)[] = []
-  #ahead: { key: number; load: Load }[] = []
+  #ahead: Advance[] = []
   #closed = false
 
   /** At most `parallel` pieces are loaded at once. */
@@ -68,9 +75,11 @@ export class PieceCache {
     return loading.view
   }
 
-  /** Loads these pieces in advance, in this order, while no reader waits for others. They replace those of the last call. */
-  ahead(pieces: { key: number; load: Load }[]): void {
-    this.#ahead = pieces.filter(({ key }) => !this.#kept.has(key) && !this.#loading.has(key)).reverse()
+  /** Loads these pieces in advance, in this order, while no reader waits for others. They replace those of the owner's last call. */
+  ahead(pieces: { key: number; load: Load }[], owner = 0): void {
+    const others = this.#ahead.filter((piece) => piece.owner !== owner)
+    const wanted = pieces.filter(({ key }) => !this.#kept.has(key) && !this.#loading.has(key)).reverse()
+    this.#ahead = [...others, ...wanted.map(({ key, load }) => ({ key, load, owner }))]
     this.#next()
   }
 

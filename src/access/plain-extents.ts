@@ -11,6 +11,7 @@ import type { ClusterIndex } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
 import type { ExtentHeaders } from './extent-headers.ts'
 import type { Load, PieceCache, View } from './piece-cache.ts'
+import type { ReadingMemory } from './reading-memory.ts'
 
 /** The most extents that are loaded in advance. */
 const WINDOW = 4
@@ -21,28 +22,33 @@ export class PlainExtents implements ExtentData {
   readonly #index: ClusterIndex
   readonly #headers: ExtentHeaders
   readonly #cache: PieceCache
+  /** The key of the first extent in the cache. */
+  readonly #first: number
   /** 1 for extents whose data was checked and is right. */
   readonly #checked: Uint8Array
 
-  constructor(bytes: ArchiveBytes, index: ClusterIndex, headers: ExtentHeaders, cache: PieceCache) {
+  constructor(bytes: ArchiveBytes, index: ClusterIndex, headers: ExtentHeaders, memory: ReadingMemory) {
     this.#bytes = bytes
     this.#index = index
     this.#headers = headers
-    this.#cache = cache
+    this.#cache = memory.cache
+    this.#first = memory.first
     this.#checked = new Uint8Array(index.extents)
-    this.window = Math.min(WINDOW, Math.floor(cache.capacity / MAX_EXTENT_SIZE / 2))
+    this.window = Math.min(WINDOW, Math.floor(memory.window / MAX_EXTENT_SIZE))
   }
 
   async view(extent: number, header: ExtentHeader, at: number, length: number): Promise<View> {
     const mustCheck = header.checksum?.algorithm === CRC32 && this.#checked[extent] === 0
-    const whole = mustCheck ? await this.#cache.get(extent, this.#load(extent)) : this.#cache.peek(extent)
+    const key = this.#first + extent
+    const whole = mustCheck ? await this.#cache.get(key, this.#load(extent)) : this.#cache.peek(key)
     if (whole === null) return this.#direct(extent, at, length)
     const from = at - EXTENT_HEADER_SIZE
     return { bytes: whole.bytes.subarray(from, from + length), lease: whole.lease }
   }
 
   ahead(extents: readonly number[]): void {
-    this.#cache.ahead(extents.map((extent) => ({ key: extent, load: this.#load(extent) })))
+    const pieces = extents.map((extent) => ({ key: this.#first + extent, load: this.#load(extent) }))
+    this.#cache.ahead(pieces, this.#first)
   }
 
   async close(): Promise<void> {

@@ -2,8 +2,7 @@
 
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
 import type { DriveInfo } from '../core/items.ts'
-import type { ClusterIndex } from './cluster-index.ts'
-import type { ExtentData } from './extent-data.ts'
+import { type Layer, layeredRuns } from './layers.ts'
 
 /** Readers that are followed at once, such as connections of one client, or parts of a drive that are copied in parallel. */
 const READERS = 8
@@ -23,15 +22,13 @@ interface Reader {
 
 export class ReadAhead {
   readonly #drive: DriveInfo
-  readonly #index: ClusterIndex
-  readonly #data: ExtentData
+  readonly #layers: readonly Layer[]
   /** The reader that was idle for the longest time is first. */
   readonly #readers: Reader[] = []
 
-  constructor(drive: DriveInfo, { index, data }: { index: ClusterIndex; data: ExtentData }) {
+  constructor(drive: DriveInfo, layers: readonly Layer[]) {
     this.#drive = drive
-    this.#index = index
-    this.#data = data
+    this.#layers = layers
   }
 
   /** Call before bytes `from` to `to` (not included) are read. */
@@ -43,18 +40,21 @@ export class ReadAhead {
     this.#readers.push(reader)
     if (to <= reader.next) return
     reader.next = to
-    if (++reader.steps >= STEADY) this.#data.ahead(this.#extentsFrom(from))
+    if (++reader.steps < STEADY) return
+    for (const [{ parts }, extents] of this.#extentsFrom(from)) parts.data.ahead([...extents])
   }
 
-  /** The extents with data from this byte on, as many as may be loaded in advance. */
-  #extentsFrom(offset: number): number[] {
+  /** The extents with data from this byte on, by archive, as many as may be loaded in advance. */
+  #extentsFrom(offset: number): Map<Layer, Set<number>> {
     const first = Math.floor(offset / CLUSTER_SIZE)
     const end = Math.min(first + LOOK, clusterCount(this.#drive.size))
-    const extents = new Set<number>()
-    for (const { extent, stored } of this.#index.runs(this.#drive.id, first, end)) {
-      if (stored && extent >= 0) extents.add(extent)
-      if (extents.size >= this.#data.window) break
+    const found = new Map<Layer, Set<number>>()
+    for (const { layer, extent, stored } of layeredRuns(this.#layers, first, end)) {
+      if (!stored || extent < 0) continue
+      const extents = found.get(layer) ?? new Set<number>()
+      found.set(layer, extents.add(extent))
+      if (extents.size >= layer.parts.data.window) break
     }
-    return [...extents]
+    return found
   }
 }

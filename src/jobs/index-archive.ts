@@ -4,9 +4,10 @@ import { availableParallelism } from 'node:os'
 import { readHeader } from '../access/archive-header.ts'
 import { walkExtents } from '../access/extent-walk.ts'
 import { FrameTable } from '../access/frame-table.ts'
-import { atOnceIn, FramedStream } from '../access/framed-stream.ts'
+import { FramedStream } from '../access/framed-stream.ts'
 import { buildIndex } from '../access/index-builder.ts'
 import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
+import { atOnceIn, memoryForFrames } from '../access/reading-memory.ts'
 import { writeSidecar } from '../access/sidecar.ts'
 import { notSmallFrames, walkFrames } from '../codecs/frame-walk.ts'
 import { Budget } from '../core/budget.ts'
@@ -56,7 +57,7 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
     const own = compressed ? await ownFrames(file, { signal, warn }) : null
     const table = compressed ? (own ?? (await framesOf(file, warn, signal))) : null
     if (table !== null && own === null && atOnceIn(table, new Budget(buffer), threads) === 0) throw notSmallFrames()
-    if (table !== null) bytes = new FramedStream(file, table, new Budget(buffer), threads)
+    if (table !== null) bytes = new FramedStream(file, table, memoryForFrames(table, new Budget(buffer), threads))
     const header = await readHeader(bytes)
     const index = compressed && own === null ? null : await ownIndex(bytes, header, { signal, warn })
     if (index !== null) return { path: null, extents: index.extents, bytes: 0 }
