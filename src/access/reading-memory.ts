@@ -3,7 +3,7 @@
  * both, however many they are.
  */
 
-import { Budget } from '../core/budget.ts'
+import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import type { FrameTable } from './frame-table.ts'

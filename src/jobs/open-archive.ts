@@ -2,7 +2,7 @@
 
 import { stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
-import type { Archive } from '../access/archive.ts'
+import { type Archive, archiveOf } from '../access/archive.ts'
 import { openFile } from '../access/open-file.ts'
 import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
@@ -65,9 +65,9 @@ export async function openArchive(from: string | ReadableLike, options: OpenArch
   const settled = { ...options, budget, threads, warn, keys }
   options.signal?.throwIfAborted()
   const path = await pathOf(from)
-  const archive = path === null ? 'the archive can only be read once' : await openFile(path, settled)
-  if (typeof archive !== 'string') return archive
-  const spool = { folder: options.spool ?? tmpdir(), why: archive, again: path !== null }
+  const file = path === null ? 'the archive can only be read once' : await openFile(path, settled)
+  if (typeof file !== 'string') return archiveOf(file)
+  const spool = { folder: options.spool ?? tmpdir(), why: file, again: path !== null }
   // The attempt without unpacking carved its parts off the budget and uses them no more, so a new budget is used.
   return spoolArchive(from, { ...settled, ...spool, budget: path === null ? budget : new Budget(budget.capacity) })
 }

@@ -4,12 +4,12 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type DriveRange, inArchiveOrder } from '../../access/archive-order.ts'
 import type { ImageReader } from '../../access/image-reader.ts'
 import type { Budget } from '../../core/budget.ts'
 import type { VmapipeError } from '../../core/errors.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { OverlayDisk } from '../../storage/disks/overlay/overlay-disk.ts'
-import { type DriveRange, inArchiveOrder } from './archive-order.ts'
 import type { Demand } from './demand.ts'
 import { around, extentsOf, readFrom } from './source.ts'
 

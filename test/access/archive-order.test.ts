@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ImageReader, Placed } from '../../../src/access/image-reader.ts'
-import { inArchiveOrder } from '../../../src/live/restore/archive-order.ts'
+import { inArchiveOrder } from '../../src/access/archive-order.ts'
+import type { ImageReader, Placed } from '../../src/access/image-reader.ts'
 
 const C = 65536
 

@@ -1,6 +1,6 @@
 /** The bytes of drives in the order of their archive, so that each part of the archive is read and decompressed once. */
 
-import type { ImageReader, Placed } from '../../access/image-reader.ts'
+import type { ImageReader, Placed } from './image-reader.ts'
 
 /** A range of bytes of one of several drives. */
 export interface DriveRange {
