@@ -1,5 +1,6 @@
 /** Writes one drive of an archive as a raw image, in order. */
 
+import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
@@ -7,6 +8,7 @@ import { watchProgress } from '../core/meter.ts'
 import { bytes, checkOptions, placeOrStream, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run-options.ts'
+import { z } from '../core/stage.ts'
 import type { ReadableLike, WritableLike } from '../core/stream-kinds.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
 import { openArchive } from './open-archive.ts'
@@ -25,6 +27,8 @@ export interface CatOptions extends RunOptions {
   length?: number
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
+  /** What opens the archive if it is encrypted. */
+  keys?: Keyring
 }
 
 const shape = {
@@ -35,6 +39,7 @@ const shape = {
   offset: bytes,
   length: bytes,
   spool: text,
+  keys: z.instanceof(Keyring),
 } satisfies Shape<CatOptions>
 
 /**
@@ -47,7 +52,7 @@ const shape = {
 export async function cat(given: CatOptions): Promise<number> {
   checkOptions('cat', { shape, required: ['from', 'drive'] }, given)
   const { from, drive, to = '-', offset = 0, length, ...options } = given
-  const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal, threads, spool, warn } = options
+  const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal, threads, spool, keys, warn } = options
   const target = archiveTarget(to, options)
   await target.open()
   const endWatch = options.onProgress && watchProgress(counters, options.onProgress)
@@ -55,6 +60,7 @@ export async function cat(given: CatOptions): Promise<number> {
     const archive = await openArchive(from, {
       threads,
       spool,
+      keys,
       signal,
       warn,
       counters,

@@ -2,11 +2,13 @@
 
 import { join } from 'node:path'
 import type { Archive } from '../access/archive.ts'
+import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, typableName, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
 import { abortSignal, address, atLeastOne, callback, checkOptions, names, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
+import { z } from '../core/stage.ts'
 import { driveNamed, restoreNames } from '../formats/vma/names.ts'
 import type { ServiceStatus } from '../live/control/controlled-service.ts'
 import { DiskFailures } from '../live/disk-failures.ts'
@@ -28,6 +30,8 @@ export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' 
   overlay?: string
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
+  /** What opens the archive if it is encrypted. */
+  keys?: Keyring
   /** Bytes of memory for reading the archive; 64 MiB by default. */
   buffer?: number
   /** Aborts the opening of the archive. */
@@ -44,6 +48,7 @@ const shape = {
   drives: names,
   overlay: text,
   spool: text,
+  keys: z.instanceof(Keyring),
   buffer: atLeastOne,
   signal: abortSignal,
   warn: callback,
@@ -59,8 +64,8 @@ const shape = {
  */
 export async function exportArchive(options: ExportOptions): Promise<ArchiveExport> {
   checkOptions('exportArchive', { shape, required: ['from'] }, options)
-  const { from, drives, spool, buffer = DEFAULT_BUDGET, signal, warn } = options
-  const archive = await openArchive(from, { budget: new Budget(buffer), only: drives, spool, signal, warn })
+  const { from, drives, spool, keys, buffer = DEFAULT_BUDGET, signal, warn } = options
+  const archive = await openArchive(from, { budget: new Budget(buffer), only: drives, spool, keys, signal, warn })
   const disks = new Map<string, Disk>()
   try {
     const chosen = chooseDrives(archive.manifest, drives)

@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import { readHeader } from '../access/archive-header.ts'
+import { decrypted } from '../access/encrypted-bytes.ts'
 import { walkExtents } from '../access/extent-walk.ts'
 import { FrameTable } from '../access/frame-table.ts'
 import { FramedStream } from '../access/framed-stream.ts'
@@ -9,12 +10,14 @@ import { buildIndex } from '../access/index-builder.ts'
 import { isCompressed, ownFrames, ownIndex } from '../access/locate.ts'
 import { atOnceIn, memoryForFrames } from '../access/reading-memory.ts'
 import { writeSidecar } from '../access/sidecar.ts'
+import { Keyring } from '../codecs/age/keyring.ts'
 import { notSmallFrames, walkFrames } from '../codecs/frame-walk.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { checkOptions, flag, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run-options.ts'
+import { z } from '../core/stage.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
@@ -25,9 +28,11 @@ export interface IndexOptions extends RunOptions {
   archive: string
   /** Replaces an index that exists. */
   force?: boolean
+  /** What opens the archive if it is encrypted. */
+  keys?: Keyring
 }
 
-const shape = { ...runShape, archive: text, force: flag } satisfies Shape<IndexOptions>
+const shape = { ...runShape, archive: text, force: flag, keys: z.instanceof(Keyring) } satisfies Shape<IndexOptions>
 
 /** The index that was written. */
 export interface IndexReport {
@@ -45,13 +50,14 @@ export interface IndexReport {
  */
 export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
   checkOptions('indexArchive', { shape, required: ['archive'] }, given)
-  const { archive, force, ...options } = given
+  const { archive, force, keys = new Keyring(), ...options } = given
   const place = parsePlace(archive)
   if (place.kind !== 'file')
     throw new VmapipeError('USAGE', 'only a file can have an index beside it', { hint: 'give its path' })
-  const file = await openArchiveBytes(place.path)
-  let bytes: ArchiveBytes = file
+  let bytes = await openArchiveBytes(place.path)
   try {
+    const file = await decrypted(bytes, keys)
+    bytes = file
     const { warn = () => {}, signal, buffer = DEFAULT_BUDGET, threads = availableParallelism() } = options
     const compressed = await isCompressed(file)
     const own = compressed ? await ownFrames(file, { signal, warn }) : null

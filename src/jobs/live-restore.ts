@@ -5,11 +5,13 @@
  */
 
 import type { Archive } from '../access/archive.ts'
+import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, typableName, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo } from '../core/items.ts'
 import { abortSignal, address, atLeastOne, callback, checkOptions, flag, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
+import { z } from '../core/stage.ts'
 import type { ServiceStatus } from '../live/control/controlled-service.ts'
 import { DiskFailures } from '../live/disk-failures.ts'
 import { Demand, DemandedDrive } from '../live/restore/demand.ts'
@@ -33,6 +35,8 @@ export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'lis
   mode?: string
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
+  /** What opens the archive if it is encrypted. */
+  keys?: Keyring
   /** Bytes of memory; 64 MiB by default. */
   buffer?: number
   /** The most bytes a second that are copied while no guest asks for them. */
@@ -54,6 +58,7 @@ const shape = {
   force: flag,
   mode: text,
   spool: text,
+  keys: z.instanceof(Keyring),
   buffer: atLeastOne,
   bwlimit: atLeastOne,
   threads: atLeastOne,
@@ -101,10 +106,10 @@ export class LiveRestore {
   /** Opens the archive and the images, or continues a restore that was stopped. If it fails, nothing is left open. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
   static async open(options: LiveRestoreOptions): Promise<LiveRestore> {
     checkOptions('LiveRestore', { shape, required: ['from', 'into'] }, options)
-    const { from, into, force, mode, buffer = DEFAULT_BUDGET, threads, spool, signal, warn } = options
+    const { from, into, force, mode, buffer = DEFAULT_BUDGET, threads, spool, keys, signal, warn } = options
     const budget = new Budget(buffer)
     const memory = budget.carve(FILL_BYTES, 'restoring the rest')
-    const archive = await openArchive(from, { budget, threads, spool, signal, warn })
+    const archive = await openArchive(from, { budget, threads, spool, keys, signal, warn })
     try {
       const folder = await RestoreFolder.open(into, archive.manifest, {
         force,

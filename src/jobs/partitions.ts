@@ -1,8 +1,10 @@
 /** Reads the partition table of a drive in an archive: MBR with logical partitions, or GPT. It reads nothing else of the drive. */
 
+import { Keyring } from '../codecs/age/keyring.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { roundUp } from '../core/geometry.ts'
 import { abortSignal, callback, checkOptions, type Shape, text } from '../core/options.ts'
+import { z } from '../core/stage.ts'
 import {
   decodeGptEntries,
   decodeGptHeader,
@@ -51,6 +53,8 @@ export interface PartitionsOptions {
   drive: string
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
+  /** What opens the archive if it is encrypted. */
+  keys?: Keyring
   /** Aborts the job. */
   signal?: AbortSignal
   /** Takes one line for the user that is not an error. */
@@ -61,6 +65,7 @@ const shape = {
   from: text,
   drive: text,
   spool: text,
+  keys: z.instanceof(Keyring),
   signal: abortSignal,
   warn: callback,
 } satisfies Shape<PartitionsOptions>

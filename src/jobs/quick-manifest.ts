@@ -5,6 +5,7 @@
 
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import type { Keyring } from '../codecs/age/keyring.ts'
 import type { Manifest } from '../core/items.ts'
 import { decodeHeader, HEADER_START, headerSize } from '../formats/vma/header.ts'
 import { parseVolumeName } from '../storage/archive/volumes/names.ts'
@@ -13,6 +14,8 @@ interface QuickOptions {
   /** A path, `-`, or another place of an archive. */
   from: string
   signal: AbortSignal
+  /** What opens the archive if it is encrypted. */
+  keys?: Keyring
 }
 
 /** The same as `readManifest`. */

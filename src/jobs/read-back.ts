@@ -1,6 +1,7 @@
 /** Checks an archive that was just written. A file is read from the disk and not from the page cache; over ssh it is read again. */
 
 import { open, stat } from 'node:fs/promises'
+import type { Keyring } from '../codecs/age/keyring.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
@@ -23,7 +24,7 @@ export async function refuseUnlessReadable(to: string): Promise<void> {
 }
 
 /** Resolves if the archive there is whole. Errors: those of `verify`. */
-export async function readBack(to: string, options: RunOptions): Promise<VerifyResult> {
+export async function readBack(to: string, options: RunOptions & { keys?: Keyring }): Promise<VerifyResult> {
   if (parsePlace(to).kind === 'file') await forget(to)
   return verify({ ...options, from: to })
 }

@@ -50,9 +50,9 @@ export async function repack(options: RepackOptions): Promise<JobResult> {
   if (options.keepOrder) return runJob([...passing(options), ...writing(options, census)], census, options)
   // Half of the memory is for reading, the other half for writing.
   const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
-  const { from, keep, leaveOut, threads, signal, warn, spool } = options
+  const { from, keep, leaveOut, threads, signal, warn, spool, keys } = options
   const budget = new Budget(buffer)
-  const archive = await openArchive(from, { budget, threads, signal, warn, spool, only: keep })
+  const archive = await openArchive(from, { budget, threads, signal, warn, spool, keys, only: keep })
   try {
     const manifest = filtered(archive.manifest, { keep, leaveOut })
     refuseDoubles(manifest)

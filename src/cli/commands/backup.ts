@@ -2,9 +2,19 @@ import type { Command } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
 import type { PlannedStage } from '../../jobs/plan.ts'
 import { collect, configRecord, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
+import {
+  encryptionOf,
+  keyringOf,
+  passphraseFlags,
+  type RecipientFlags,
+  recipientFlags,
+  refuseUnlessReadableBack,
+} from '../keys.ts'
 import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags } from './backup-qemu.ts'
 
-interface BackupFlags extends JobFlags, QemuFlags {
+interface BackupFlags extends JobFlags, QemuFlags, RecipientFlags {
+  passphrase?: boolean
+  passphraseFd?: number
   attach?: string
   maxStall?: number
   drive?: [string, string][]
@@ -20,6 +30,7 @@ interface BackupFlags extends JobFlags, QemuFlags {
 
 interface Flags extends BackupFlags {
   verify?: boolean
+  identity?: string[]
   printPipeline?: boolean
 }
 
@@ -63,7 +74,7 @@ export function backupCommand(program: Command): void {
     .action((flags: Given, { args }: Command) => run(complete(flags, args)))
   qemuOptions(command)
   examples(
-    limited(command, 'the drives'),
+    passphraseFlags(recipientFlags(limited(command, 'the drives'))),
     'vmapipe backup -d drive-scsi0=disk.raw -c qemu-server.conf -o vm.vma.zst',
     'vmapipe backup -d drive-scsi0=qcow2:disk.qcow2 -c qemu-server.conf=100.conf -o ssh://backup@nas/vm.vma.zst',
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
@@ -93,8 +104,9 @@ function complete({ output, ...flags }: Given, words: readonly string[]): Flags 
   return { ...flags, output }
 }
 
-async function run({ printPipeline, verify, ...flags }: Flags): Promise<void> {
+async function run({ printPipeline, verify, identity, ...flags }: Flags): Promise<void> {
   const plan = await planned(flags)
+  if (verify && encryptionOf(flags) !== undefined) refuseUnlessReadableBack({ identity })
   const { attach, buffer, threads, progress, quiet, verbose, stats, output } = flags
   // With --attach the buffer is in the memory of the disk server.
   const limits = { threads, ...(attach === undefined && { buffer }) }
@@ -109,7 +121,7 @@ async function run({ printPipeline, verify, ...flags }: Flags): Promise<void> {
     'backup',
     boundStages(plan),
     { ...limits, progress, quiet, verbose, stats },
-    verify ? output : null,
+    verify ? { archive: output, keys: await keyringOf({ identity }) } : null,
   )
 }
 
@@ -127,7 +139,7 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
   if (!isOfQemu(flags)) refuseQemuFlags(flags)
   const { drive = [], config, output: to, compress, force, bwlimit, maxStall, checksums, index } = flags
   const configs = configRecord(config)
-  const writing = { to, compress, force, checksums, index, bwlimit, configs }
+  const writing = { to, compress, encrypt: encryptionOf(flags), force, checksums, index, bwlimit, configs }
   if (isOfGuest) {
     if (attach !== undefined) refuseSources(drive)
     const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir } = flags

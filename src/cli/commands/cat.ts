@@ -3,9 +3,10 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { parseBytes } from '../../core/size.ts'
 import { examples, type RunFlags, running } from '../flags.ts'
+import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runJob } from '../run-job.ts'
 
-interface Flags extends RunFlags {
+interface Flags extends RunFlags, KeyFlags {
   offset?: number
   length?: number
   spool?: string
@@ -29,7 +30,7 @@ export function catCommand(program: Command): void {
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .action(run)
   examples(
-    running(command),
+    keyFlags(running(command)),
     'vmapipe cat vm.vma.zst drive-scsi0 | sha256sum',
     'vmapipe cat vm.vma.zst drive-scsi0 | ssh nas dd of=/dev/vg/vm',
     'vmapipe cat vm.vma.zst drive-scsi0 --offset 1MiB --length 512MiB > esp.img',
@@ -41,15 +42,18 @@ export function catCommand(program: Command): void {
 const NOBODY_READS = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE'])
 
 async function run(archive: string, drive: string, flags: Flags): Promise<void> {
-  const { offset, length, spool, ...rest } = flags
+  const { offset, length, spool, identity, passphraseFd, ...rest } = flags
   if (isatty(1))
     throw new VmapipeError('USAGE', 'standard output is a terminal, and a disk image is not text', {
       hint: 'redirect standard output into a file or a pipe',
     })
   const part = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) }
+  const keys = await keyringOf({ identity, passphraseFd })
   const { cat } = await import('../../jobs/cat.ts')
   try {
-    await runJob('cat', rest, (options) => cat({ ...options, ...part, from: archive, drive, ...(spool && { spool }) }))
+    await runJob('cat', rest, (options) =>
+      cat({ ...options, ...part, from: archive, drive, keys, ...(spool && { spool }) }),
+    )
   } catch (error) {
     // The reader has enough, as after `| head`.
     const { cause } = asVmapipeError(error)

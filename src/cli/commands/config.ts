@@ -2,10 +2,11 @@ import type { Command } from 'commander'
 import { printable, VmapipeError } from '../../core/errors.ts'
 import type { ConfigFile } from '../../core/items.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
+import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { interruptible } from '../signals.ts'
 import { listing, print, printBytes } from '../text.ts'
 
-interface Flags extends CommonFlags {
+interface Flags extends CommonFlags, KeyFlags {
   config?: string
 }
 
@@ -20,13 +21,18 @@ export function configCommand(program: Command): void {
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
     .option('-c, --config <name>', 'which one')
     .action(run)
-  examples(common(command), 'vmapipe config vm.vma.zst', 'vmapipe config -c qemu-server.fw vm.vma.zst > vm.fw')
+  examples(
+    keyFlags(common(command)),
+    'vmapipe config vm.vma.zst',
+    'vmapipe config -c qemu-server.fw vm.vma.zst > vm.fw',
+  )
 }
 
-async function run(archive: string, { config }: Flags): Promise<void> {
+async function run(archive: string, { config, ...flags }: Flags): Promise<void> {
+  const keys = await keyringOf(flags)
   const { quickManifest } = await import('../../jobs/quick-manifest.ts')
   const { signal, dispose } = interruptible()
-  const { configs } = await quickManifest({ from: archive, signal }).finally(dispose)
+  const { configs } = await quickManifest({ from: archive, keys, signal }).finally(dispose)
   const { data } = pick(configs, config)
   // A file or a pipe gets the bytes unchanged. On a terminal they must not move the cursor.
   if (!process.stdout.isTTY) printBytes(data)

@@ -1,9 +1,10 @@
 import type { Command } from 'commander'
 import { bufferFlag, collect, common, examples } from '../flags.ts'
+import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { checkServing, type ServingFlags, serveUntilStopped, servingFlags, speaker } from '../serving.ts'
 import { noteLine } from '../text.ts'
 
-interface Flags extends ServingFlags {
+interface Flags extends ServingFlags, KeyFlags {
   drive?: string[]
   overlay?: string
   spool?: string
@@ -25,7 +26,7 @@ export function exportCommand(program: Command): void {
     .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
     .option('--overlay <dir>', 'make the exports writable; what guests write goes into files in this folder')
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
-  servingFlags(command).action(run)
+  keyFlags(servingFlags(command)).action(run)
   examples(
     common(bufferFlag(command, 'memory for reading the archive')),
     'vmapipe export vm.vma.zst --socket /run/vm1.nbd',
@@ -34,13 +35,17 @@ export function exportCommand(program: Command): void {
   )
 }
 
-async function run(archive: string, { drive, overlay, spool, buffer, ...flags }: Flags): Promise<void> {
+async function run(
+  archive: string,
+  { drive, overlay, spool, buffer, identity, passphraseFd, ...flags }: Flags,
+): Promise<void> {
   checkServing(flags)
   const { socket, listen, control } = flags
+  const keys = await keyringOf({ identity, passphraseFd })
   const { exportArchive } = await import('../../jobs/export.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
   const make = (signal: AbortSignal) =>
-    exportArchive({ from: archive, drives: drive, overlay, spool, buffer, socket, listen, control, signal, warn })
+    exportArchive({ from: archive, drives: drive, overlay, spool, keys, buffer, socket, listen, control, signal, warn })
   await serveUntilStopped(make, flags, say)
 }

@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { formatBytes } from '../../core/size.ts'
 import { examples, type RunFlags, running } from '../flags.ts'
+import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runJob } from '../run-job.ts'
 import { count, tell } from '../text.ts'
 
-interface Flags extends RunFlags {
+interface Flags extends RunFlags, KeyFlags {
   force?: boolean
 }
 
@@ -21,13 +22,14 @@ export function indexCommand(program: Command): void {
     .argument('<archive>', 'path of the archive')
     .option('-f, --force', 'replace an index that exists')
     .action(run)
-  examples(running(command), 'vmapipe index vzdump-qemu-100.vma', 'vmapipe index --force vm.vma.zst')
+  examples(keyFlags(running(command)), 'vmapipe index vzdump-qemu-100.vma', 'vmapipe index --force vm.vma.zst')
 }
 
-async function run(archive: string, { force, ...flags }: Flags): Promise<void> {
+async function run(archive: string, { force, identity, passphraseFd, ...flags }: Flags): Promise<void> {
   const { indexArchive } = await import('../../jobs/index-archive.ts')
+  const keys = await keyringOf({ identity, passphraseFd })
   const report = await runJob('index', flags, (options) =>
-    indexArchive({ ...options, archive, ...(force && { force }) }),
+    indexArchive({ ...options, archive, keys, ...(force && { force }) }),
   )
   if (flags.quiet) return
   const { path, extents, bytes } = report

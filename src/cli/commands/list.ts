@@ -1,12 +1,14 @@
 import type { Command } from 'commander'
-import { printable } from '../../core/errors.ts'
+import { asVmapipeError, printable } from '../../core/errors.ts'
 import type { DriveInfo, Manifest } from '../../core/items.ts'
 import { uuidText } from '../../formats/vma/header.ts'
+import type { SealedArchive } from '../../jobs/encryption.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
+import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { interruptible } from '../signals.ts'
 import { print } from '../text.ts'
 
-interface Flags extends CommonFlags {
+interface Flags extends CommonFlags, KeyFlags {
   json?: boolean
 }
 
@@ -18,14 +20,30 @@ export function listCommand(program: Command): void {
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
     .option('--json', 'as JSON, with the uuid')
     .action(run)
-  examples(common(command), 'vmapipe list vm.vma.zst', "vmapipe list --json vm.vma.zst | jq '.drives[].size'")
+  examples(keyFlags(common(command)), 'vmapipe list vm.vma.zst', "vmapipe list --json vm.vma.zst | jq '.drives[].size'")
 }
 
-async function run(archive: string, { json }: Flags): Promise<void> {
+async function run(archive: string, { json, ...flags }: Flags): Promise<void> {
+  const keys = await keyringOf(flags)
   const { quickManifest } = await import('../../jobs/quick-manifest.ts')
   const { signal, dispose } = interruptible()
-  const manifest = await quickManifest({ from: archive, signal }).finally(dispose)
+  const manifest = await quickManifest({ from: archive, keys, signal })
+    .catch((error) => sealedInstead(error, archive, keys !== undefined))
+    .finally(dispose)
+  if (!('uuid' in manifest)) {
+    const { text, ...sealed } = manifest
+    return print(json ? JSON.stringify({ encrypted: sealed }, null, 2) : `ENCRYPTED: size: ${sealed.size} ${text}`)
+  }
   print(...(json ? [JSON.stringify(asJson(manifest), null, 2)] : listLines(manifest)))
+}
+
+/** What is known of an archive whose key nobody has given. Throws `error` for any other. */
+async function sealedInstead(error: unknown, archive: string, hasKey: boolean): Promise<SealedArchive> {
+  if (hasKey || asVmapipeError(error).code !== 'USAGE') throw error
+  const { sealedArchive } = await import('../../jobs/encryption.ts')
+  const sealed = await sealedArchive(archive)
+  if (sealed === null) throw error
+  return sealed
 }
 
 /** The same lines as `vma list` prints. The time is UTC. */

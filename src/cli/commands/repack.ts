@@ -1,9 +1,10 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { collect, examples, type JobFlags, limited } from '../flags.ts'
+import { encryptionOf, type KeyFlags, keyFlags, keyringOf, type RecipientFlags, recipientFlags } from '../keys.ts'
 import { runJob } from '../run-job.ts'
 import { repackSummary } from '../summary.ts'
 
-interface Flags extends JobFlags {
+interface Flags extends JobFlags, KeyFlags, RecipientFlags {
   output: string
   compress?: string
   drive?: string[]
@@ -45,20 +46,36 @@ export function repackCommand(program: Command): void {
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .action(run)
   examples(
-    limited(command, 'the archive'),
+    recipientFlags(keyFlags(limited(command, 'the archive'))),
     'vmapipe repack vm.vma.lzo --spool /var/tmp -o vm.vma.zst',
     'vmapipe repack vm.vma.zst --without drive-scsi1 --compress zstd:19 -o small.vma.zst',
     'vmapipe repack vm.vma.zst --uuid 00000000-0000-4000-8000-000000000000 --ctime 0 -o - | restic backup --stdin',
   )
 }
 
-async function run(archive: string, { output, drive, without, bwlimit, ...flags }: Flags): Promise<void> {
+async function run(
+  archive: string,
+  { output, drive, without, bwlimit, identity, passphraseFd, recipient, recipientsFile, ...flags }: Flags,
+): Promise<void> {
   const { buffer, threads, progress, quiet, verbose, color: _, ...wishes } = flags
+  const keys = await keyringOf({ identity, passphraseFd })
+  const encrypt = encryptionOf({ recipient, recipientsFile })
   const { repack } = await import('../../jobs/repack.ts')
   await runJob(
     'repack',
     { buffer, threads, progress, quiet, verbose },
-    (options) => repack({ ...options, ...wishes, from: archive, to: output, bwlimit, keep: drive, leaveOut: without }),
+    (options) =>
+      repack({
+        ...options,
+        ...wishes,
+        from: archive,
+        to: output,
+        keys,
+        encrypt,
+        bwlimit,
+        keep: drive,
+        leaveOut: without,
+      }),
     repackSummary,
   )
 }

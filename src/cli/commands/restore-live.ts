@@ -5,6 +5,7 @@ import { printable, VmapipeError } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
 import type { LiveRestore } from '../../jobs/live-restore.ts'
 import type { JobFlags } from '../flags.ts'
+import { type KeyFlags, keyringOf } from '../keys.ts'
 import { checkServing, guestFlags, type Say, type ServingFlags, serveUntilStopped, speaker } from '../serving.ts'
 import { noteLine } from '../text.ts'
 
@@ -32,7 +33,7 @@ export const LIVE_HELP =
   'and the rest is restored meanwhile. Then the images get their final names, and are still served until SIGTERM. If ' +
   'it is killed or stopped before, the same command continues the restore.'
 
-type Flags = JobFlags & LiveFlags & { force?: boolean; mode?: string }
+type Flags = JobFlags & LiveFlags & KeyFlags & { force?: boolean; mode?: string }
 
 /** Throws USAGE if flags were given that need --live. */
 export function wantsLive({ live = false, socket, listen, control, readyFd, spool }: LiveFlags): boolean {
@@ -54,10 +55,11 @@ export async function runLive(
   }
   checkServing(flags)
   const { socket, listen, control, force, mode, buffer, bwlimit, threads, spool } = flags
+  const keys = await keyringOf(flags)
   const { LiveRestore } = await import('../../jobs/live-restore.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
-  const common = { from, into, socket, listen, control, force, mode, buffer, bwlimit, threads, spool, warn }
+  const common = { from, into, socket, listen, control, force, mode, buffer, bwlimit, threads, spool, keys, warn }
   let restore = null as LiveRestore | null
   const make = async (signal: AbortSignal) => {
     restore = await LiveRestore.open({ ...common, signal })

@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
+import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runJob } from '../run-job.ts'
 import { restoreSummary } from '../summary.ts'
 import { LIVE_HELP, type LiveFlags, liveFlags, runLive, wantsLive } from './restore-live.ts'
 
-interface Flags extends JobFlags, LiveFlags {
+interface Flags extends JobFlags, LiveFlags, KeyFlags {
   drive?: [string, string][]
   zeroed?: boolean
   force?: boolean
@@ -40,7 +41,7 @@ export function restoreCommand(program: Command): void {
     .option('--salvage', 'restore what can be read of a damaged or cut archive, and list the rest')
   liveFlags(command).action(run)
   examples(
-    limited(command, 'the archive'),
+    keyFlags(limited(command, 'the archive')),
     'vmapipe restore vm.vma.zst vm/',
     'vmapipe restore vm.vma.zst --drive drive-scsi0=qcow2:disk.qcow2',
     'ssh nas cat vm.vma.zst | vmapipe restore - vm/',
@@ -50,15 +51,16 @@ export function restoreCommand(program: Command): void {
 }
 
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
-  const { drive, zeroed, force, mode, salvage, bwlimit, ...rest } = flags
+  const { drive, zeroed, force, mode, salvage, bwlimit, identity, passphraseFd, ...rest } = flags
   if (wantsLive(flags))
     return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage'])
   const drives = driveRecord(drive)
+  const keys = await keyringOf({ identity, passphraseFd })
   const { restore } = await import('../../jobs/restore.ts')
   await runJob(
     'restore',
     rest,
-    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, mode, salvage, bwlimit }),
+    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, mode, salvage, bwlimit, keys }),
     restoreSummary,
   )
 }

@@ -2,11 +2,12 @@ import type { Command } from 'commander'
 import { asVmapipeError, type VmapipeError } from '../../core/errors.ts'
 import { type ArchiveReport, DamagedArchive } from '../../jobs/archive-report.ts'
 import { examples, type JobFlags, limited } from '../flags.ts'
+import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runJob } from '../run-job.ts'
 import { count, formatDuration, tell } from '../text.ts'
 import { unreadableJson, verdictJson, verdictLines } from '../verdict.ts'
 
-interface Flags extends JobFlags {
+interface Flags extends JobFlags, KeyFlags {
   json?: boolean
 }
 
@@ -24,7 +25,7 @@ export function verifyCommand(program: Command): void {
     .option('--json', 'the result as JSON on standard output, with all damage and the ranges of bytes that it is in')
     .action(run)
   examples(
-    limited(command, 'the archive'),
+    keyFlags(limited(command, 'the archive')),
     'vmapipe verify vm.vma.zst',
     'vmapipe verify ssh://backup@nas/vm.vma.zst',
     'vmapipe verify --quiet vm.vma.zst && echo whole',
@@ -32,9 +33,15 @@ export function verifyCommand(program: Command): void {
   )
 }
 
-async function run(archive: string, { bwlimit, json, ...flags }: Flags): Promise<void> {
+async function run(archive: string, { bwlimit, json, identity, passphraseFd, ...flags }: Flags): Promise<void> {
+  const keys = await keyringOf({ identity, passphraseFd })
+  const { withWhatSizeTells } = await import('../../jobs/encryption.ts')
   const { verify } = await import('../../jobs/verify.ts')
-  const checking = runJob('verify', flags, (options) => verify({ ...options, from: archive, bwlimit }))
+  const checking = runJob('verify', flags, (options) =>
+    verify({ ...options, from: archive, bwlimit, keys }).catch(async (error) => {
+      throw keys === undefined ? await withWhatSizeTells(error, archive) : error
+    }),
+  )
   if (json) return printJson(archive, checking, flags)
   try {
     const result = await checking
