@@ -90,8 +90,8 @@ describe('a guest of a stock QEMU', { ...limits, ...needs('qemu-system-x86_64') 
     for (const [name, image] of Object.entries(images)) assertSame(join(dir, 'out', `disk-${name}.raw`), image)
     assert.deepEqual(await left(), [])
     const wrong = await run('guest-age.yaml', { QMP: qmp, RECIPIENT: 'nobody', TARGET: `${TARGET}.2` })
-    assert.equal(wrong.code, 1)
-    assert.deepEqual(await left(), [], 'nothing is left in QEMU if age fails')
+    assert.equal(wrong.code, 2)
+    assert.deepEqual(await left(), [], 'nothing is left in QEMU if nobody can be encrypted for')
   })
 
   test('restore-nbd.yaml: onto a drive of a QEMU that runs', limits, async (t) => {
