@@ -28,7 +28,7 @@ interface BuildOptions {
   /** The end of the extents; not known if the archive has no closing extent. */
   end?: number
   /** Allows missing clusters, for an archive that was cut. */
-  gaps?: boolean
+  gaps?: boolean | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -49,7 +49,8 @@ export async function buildIndex(
     await turns.take()
     signal?.throwIfAborted()
   }
-  return builder.finish(next.value, options)
+  // A cluster that an incremental archive does not have is unchanged since its parent.
+  return builder.finish(next.value, { ...options, gaps: options.gaps || manifest.isIncremental })
 }
 
 interface Collected {

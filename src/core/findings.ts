@@ -46,20 +46,24 @@ export class DriveFindings {
   readonly seen: ClusterSet
   /** Clusters that came but whose data is, or may be, damaged. */
   readonly suspect: ClusterSet
+  /** Whether the archive is incremental: a cluster that does not come is unchanged since its parent. */
+  readonly isPartial: boolean
   /** The number of clusters that came with a checksum of the archive. */
   checked = 0
 
-  constructor(info: DriveInfo, allowance: PageAllowance) {
+  constructor(info: DriveInfo, allowance: PageAllowance, isPartial = false) {
     this.info = info
+    this.isPartial = isPartial
     this.seen = new ClusterSet(clusterCount(info.size), allowance)
     this.suspect = new ClusterSet(clusterCount(info.size), allowance)
   }
 
   get isSound(): boolean {
-    return this.seen.count === this.seen.size && this.suspect.count === 0
+    return (this.isPartial || this.seen.count === this.seen.size) && this.suspect.count === 0
   }
 
   *missing(): Generator<ByteRange> {
+    if (this.isPartial) return
     for (const range of this.seen.ranges(false)) yield this.#bytes(range)
   }
 
@@ -105,10 +109,10 @@ export class Findings {
     return this.#count
   }
 
-  begin({ drives }: Manifest): void {
+  begin({ drives, isIncremental }: Manifest): void {
     // A hostile archive may have 254 drives: all of them share the memory of one.
     const allowance = new PageAllowance()
-    for (const drive of drives) this.drives.set(drive.id, new DriveFindings(drive, allowance))
+    for (const drive of drives) this.drives.set(drive.id, new DriveFindings(drive, allowance, isIncremental))
   }
 
   /** Records damage, and `stage` continues behind it. An error that is not damage to the archive is thrown. */

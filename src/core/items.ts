@@ -24,6 +24,27 @@ export interface ConfigFile {
   data: Uint8Array
 }
 
+/** Names the parent of an incremental archive: the archive that it was made against. */
+export interface ParentRecord {
+  uuid: Uint8Array
+  /** The checksum of the parent's end (formats/vma/README.md): 16 bytes. */
+  end: Uint8Array
+  /** The time of the parent in seconds since the epoch. */
+  ctime: number
+}
+
+/** What an archive says about how it was made. */
+export interface ArchiveRecord {
+  /** Null in a full archive. */
+  parent: ParentRecord | null
+  /** Which guest the archive is of, so that its next backup finds it. */
+  guest: string | null
+  /** Why the archive is full although an incremental one was wanted. */
+  full: string | null
+  /** Why drives were read or stored as a whole although the archive is incremental, by the names of the drives. */
+  whole?: Readonly<Record<string, string>>
+}
+
 /**
  * Describes the archive: its uuid, time, config files and drives. It is the first item of a stream of clusters or ranges.
  *
@@ -43,12 +64,26 @@ export class Manifest {
   readonly ctime: number
   readonly configs: ConfigFile[]
   readonly drives: DriveInfo[]
+  /** Null if the archive says nothing about how it was made. */
+  readonly record: ArchiveRecord | null
 
-  constructor({ uuid, ctime, configs, drives }: Pick<Manifest, 'uuid' | 'ctime' | 'configs' | 'drives'>) {
+  constructor({
+    uuid,
+    ctime,
+    configs,
+    drives,
+    record = null,
+  }: Pick<Manifest, 'uuid' | 'ctime' | 'configs' | 'drives'> & Partial<Pick<Manifest, 'record'>>) {
     this.uuid = uuid
     this.ctime = ctime
     this.configs = configs
     this.drives = drives
+    this.record = record
+  }
+
+  /** Whether the archive is incremental: a cluster that it does not have is unchanged since its parent. */
+  get isIncremental(): boolean {
+    return this.record !== null && this.record.parent !== null
   }
 
   release(): void {}

@@ -11,6 +11,7 @@ import { abortSignal, atLeastOne, callback, checkOptions, names, type Shape, tex
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import { z } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
+import { refuseIncremental } from '../formats/vma/header.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { spoolArchive } from './spool.ts'
 
@@ -66,7 +67,10 @@ export async function openArchive(from: string | ReadableLike, options: OpenArch
   options.signal?.throwIfAborted()
   const path = await pathOf(from)
   const file = path === null ? 'the archive can only be read once' : await openFile(path, settled)
-  if (typeof file !== 'string') return archiveOf(file)
+  if (typeof file !== 'string') {
+    refuseIncremental(file.manifest)
+    return archiveOf(file)
+  }
   const spool = { folder: options.spool ?? tmpdir(), why: file, again: path !== null }
   // The attempt without unpacking carved its parts off the budget and uses them no more, so a new budget is used.
   return spoolArchive(from, { ...settled, ...spool, budget: path === null ? budget : new Budget(budget.capacity) })

@@ -16,6 +16,7 @@ import { defineStage, type SourceBody, type StageContext, z } from '../core/stag
 import { refuseNames } from '../formats/vma/names.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { openDriveReader } from '../storage/open.ts'
+import { type ChangedClusters, changedOf, changedParts, unchangedBytes } from './cluster-source/changed.ts'
 import { type ClusterClaims, claimsOf, UNCLAIMED } from './cluster-source/claims.ts'
 import { configFiles, namedConfigs, readConfigs } from './cluster-source/config-files.ts'
 import { type ScanPart, scanParts } from './cluster-source/scan-parts.ts'
@@ -40,6 +41,12 @@ const options = z.strictObject({
     .boolean()
     .default(false)
     .describe('read images even if a guest or another program has them open for writing: the data may be inconsistent'),
+  changed: z
+    .custom<Readonly<Record<string, ChangedClusters>>>((value) => typeof value === 'object' && value !== null)
+    .optional()
+    .describe(
+      'in code: by drive, the clusters that may have changed since the parent; others are not read, and left out',
+    ),
   uuid: z.guid().optional().describe('uuid of the archive; a new one by default'),
   ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now by default'),
 })
@@ -78,6 +85,9 @@ function scanShare(budget: number): number {
 interface OpenDrive extends DriveInfo {
   reader: DriveReader
   claims: ClusterClaims
+  given: ChangedClusters | null
+  /** Takes the number of bytes that are not read, because they have not changed. */
+  onUnchanged(bytes: number): void
 }
 
 class ClusterSource implements SourceBody<ClusterItem> {
@@ -142,8 +152,12 @@ class ClusterSource implements SourceBody<ClusterItem> {
     const { signal } = this.#context
     const { forceShare } = this.#options
     const reader = typeof source === 'string' ? await openDriveReader(source, { signal, forceShare }) : source
-    const drive = { id: this.#drives.length + 1, name, size: reader.size, reader, claims: claimsOf(reader) }
-    this.#drives.push(drive)
+    const { counters } = this.#context
+    this.#drives.push({
+      ...{ id: this.#drives.length + 1, name, size: reader.size, reader, claims: claimsOf(reader) },
+      given: this.#options.changed?.[name] ?? null,
+      onUnchanged: (bytes) => counters.add('total', -bytes),
+    })
     if (reader.size === 0)
       throw new VmapipeError('FAILED', 'the drive is empty, there is nothing to back up', { drive: name })
   }
@@ -233,7 +247,7 @@ async function* oneByOne(drives: OpenDrive[]): AsyncGenerator<Planned> {
 async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
   const all = drives.map((drive) => ({
     drive,
-    plan: scanParts(drive.reader, drive.claims === UNCLAIMED ? undefined : CLAIMED_CLUSTERS),
+    plan: partsOf(drive, drive.claims === UNCLAIMED ? undefined : CLAIMED_CLUSTERS),
   }))
   try {
     let open = all
@@ -250,6 +264,14 @@ async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
   } finally {
     for (const { plan } of all) await plan.return(undefined)
   }
+}
+
+/** The parts of a drive. What may have changed is known only when the scan begins, after the point in time of a guest. */
+async function* partsOf({ reader, given, size, onUnchanged }: OpenDrive, most?: number): AsyncGenerator<ScanPart> {
+  const changed = given ?? changedOf(reader)
+  if (changed === null) return yield* scanParts(reader, most)
+  onUnchanged(unchangedBytes(changed, size))
+  yield* changedParts(reader, changed, most)
 }
 
 function located(error: unknown, drive: string, offset: number): unknown {

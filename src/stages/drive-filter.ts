@@ -47,7 +47,7 @@ export const driveFilter = defineStage({
 })
 
 /** The manifest of the same archive with fewer drives. Throws USAGE for a name that it does not have. */
-export function filtered({ uuid, ctime, configs, drives }: Manifest, { keep, leaveOut }: Options): Manifest {
+export function filtered({ uuid, ctime, configs, drives, record }: Manifest, { keep, leaveOut }: Options): Manifest {
   const named = new Set<string>()
   for (const name of [...(keep ?? []), ...(leaveOut ?? [])]) {
     const found = driveNamed(drives, name)
@@ -59,5 +59,5 @@ export function filtered({ uuid, ctime, configs, drives }: Manifest, { keep, lea
     throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
   }
   const passes = (name: string) => named.has(name) === (keep !== undefined)
-  return new Manifest({ uuid, ctime, configs, drives: drives.filter(({ name }) => passes(name)) })
+  return new Manifest({ uuid, ctime, configs, record, drives: drives.filter(({ name }) => passes(name)) })
 }

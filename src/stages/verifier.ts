@@ -40,13 +40,14 @@ export const verifier = defineStage({
         const { manifest, drives } = census
         if (manifest === null) throw new VmapipeError('INCOMPLETE', 'nothing came, not even a manifest')
         if (report !== undefined) report({ manifest, drives })
-        else for (const drive of drives) warn(reportLine(drive))
+        else for (const drive of drives) warn(reportLine(drive, manifest.isIncremental))
       },
     }
   },
 })
 
 /** "drive-scsi0: 4096 clusters, all there once; 12 are zero, 34603008 bytes are stored" */
-function reportLine({ name, clusters, zeroClusters, stored }: DriveReport): string {
-  return `${name}: ${clusters} clusters, all there once; ${zeroClusters} are zero, ${stored} bytes are stored`
+function reportLine({ name, clusters, zeroClusters, stored }: DriveReport, isIncremental: boolean): string {
+  const what = isIncremental ? 'changed clusters, each there once' : 'clusters, all there once'
+  return `${name}: ${clusters} ${what}; ${zeroClusters} are zero, ${stored} bytes are stored`
 }

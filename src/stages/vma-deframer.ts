@@ -62,6 +62,8 @@ class Deframer {
   #trailer: TrailerCheck | null = null
   /** Whether the first extent has a checksum: then the archive must have a closing extent. Null before the first extent. */
   #hasChecksums: boolean | null = null
+  /** Whether the archive lacks clusters that are unchanged since its parent: then only a closing extent says that it is whole. */
+  #isIncremental = false
   /** Whether the archive has ended: further bytes do not belong to it. */
   #isOver = false
   readonly #warn: (message: string) => void
@@ -109,7 +111,11 @@ class Deframer {
 
   /** Whether every cluster of every drive has come, which ends an archive without a closing extent. */
   get #isFull(): boolean {
-    return !this.#hasChecksums && [...this.#findings.drives.values()].every(({ seen }) => seen.count === seen.size)
+    return !this.#mustClose && [...this.#findings.drives.values()].every(({ seen }) => seen.count === seen.size)
+  }
+
+  get #mustClose(): boolean {
+    return this.#isIncremental || this.#hasChecksums === true
   }
 
   #passOverRest(): void {
@@ -134,13 +140,14 @@ class Deframer {
     else if (this.#extents.isWithin && !this.#isOver) incomplete('the archive ends within an extent')
     const cut = this.#extents.isWithin
     this.#queue.clear()
-    for (const { info, seen } of this.#findings.drives.values()) {
+    for (const { info, seen, isPartial } of this.#findings.drives.values()) {
+      if (isPartial) continue
       const cluster = seen.firstMissing()
       if (cluster < 0) continue
       const message = `the archive ends with ${seen.size - seen.count} of ${seen.size} clusters missing, the first of them here`
       incomplete(message, { drive: info.name, cluster })
     }
-    if (this.#hasChecksums && !this.#trailer!.isClosed && !cut)
+    if (this.#mustClose && !this.#trailer!.isClosed && !cut)
       incomplete('the archive has no end: it was cut behind the last cluster')
     return none
   }
@@ -163,6 +170,7 @@ class Deframer {
       this.#report(error)
       trailer.forgive()
     })
+    this.#isIncremental = manifest.isIncremental
     this.#findings.begin(manifest)
     return manifest
   }

@@ -79,6 +79,8 @@ class Framer {
   readonly #trailer: TrailerWriter | null
   readonly #mostHeld: number
   readonly #counters: Counters
+  /** Whether clusters may be absent, because they are unchanged since the parent. */
+  readonly #isPartial: boolean
   readonly #drives = new Map<number, DriveState>()
   readonly #archiveHeader: Buffer
   readonly #header: ExtentHeaderWriter
@@ -89,6 +91,12 @@ class Framer {
   #extents = 0
 
   constructor(manifest: Manifest, { slots, checksums, index }: Options, mostHeld: number, counters: Counters) {
+    if (manifest.isIncremental && !(checksums && index)) {
+      throw new VmapipeError('USAGE', 'an incremental archive must have checksums and an index', {
+        hint: 'without them nobody could tell clusters that are unchanged from clusters that were lost',
+      })
+    }
+    this.#isPartial = manifest.isIncremental
     this.#maxSlots = slots
     this.#checksums = checksums
     this.#archiveHeader = encodeHeader(manifest)
@@ -134,7 +142,7 @@ class Framer {
   /** Gives the last extent and the trailer. */
   *finish(): Generator<Chunk> {
     for (const { name, seen } of this.#drives.values()) {
-      const missing = seen.firstMissing()
+      const missing = this.#isPartial ? -1 : seen.firstMissing()
       if (missing >= 0) {
         throw new VmapipeError('STAGE', `only ${seen.count} of ${seen.size} clusters came`, {
           drive: name,

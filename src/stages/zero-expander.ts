@@ -7,6 +7,7 @@ import { BLOCK_SIZE, BLOCKS_PER_CLUSTER, CLUSTER_SIZE, clusterMask, FULL_MASK } 
 import { type ClusterItem, type DriveInfo, Range, type RangeItem, type Run } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { stepWithFlush } from '../core/steps.ts'
+import { refuseIncremental } from '../formats/vma/header.ts'
 
 /**
  * Makes ranges of clusters: bytes of drives, or zeroes.
@@ -43,6 +44,7 @@ class Expander {
 
   *expand(item: ClusterItem): Generator<RangeItem> {
     if (item.kind === 'manifest') {
+      refuseIncremental(item)
       for (const drive of item.drives) this.#drives.set(drive.id, drive)
       yield item
       return

@@ -2,6 +2,7 @@
  * Encodes and decodes the header of a VMA archive (vma_spec.txt, "VMA Header"): a fixed part of 12288 bytes, then the blob buffer.
  *
  *   0 magic  4 version  8 uuid  24 ctime  32 md5  48 blob_buffer_offset  52 blob_buffer_size  56 header_size
+ *   60 the archive's record (archive-record.ts)
  *   2044 config_names[256]  3068 config_data[256]  4096 dev_info[256]  12288 blob buffer
  */
 
@@ -9,6 +10,7 @@ import { hash } from 'node:crypto'
 import { VmapipeError } from '../../core/errors.ts'
 import { MAX_DRIVE_SIZE } from '../../core/geometry.ts'
 import { type ConfigFile, type DriveInfo, Manifest } from '../../core/items.ts'
+import { decodeArchiveRecord, encodeArchiveRecord } from './archive-record.ts'
 import { BlobReader, BlobWriter } from './blobs.ts'
 
 const HEADER_MAGIC = 0x564d4100 // "VMA\0"
@@ -19,7 +21,11 @@ const MAX_DRIVES = 254
 const MAX_CONFIGS = 256
 export const MAX_CONFIG_SIZE = 65535
 
+/** What the record says who wrote the archive. */
+const TOOL = 'vmapipe 0.1.0'
 const VERSION = 1
+/** The version of an incremental archive. Other programs refuse it at the first look: they would take it for a full one. */
+const INCREMENTAL_VERSION = 2
 const UUID = 8
 const CTIME = 24
 const MD5 = 32
@@ -44,14 +50,15 @@ export function startUuid(start: Buffer): Uint8Array | null {
 }
 
 /** Encodes the header. Throws USAGE if the manifest does not fit into the format. */
-export function encodeHeader({ uuid, ctime, configs, drives }: Manifest): Buffer {
+export function encodeHeader({ uuid, ctime, configs, drives, record, isIncremental }: Manifest): Buffer {
   checkManifest(configs, drives)
   const fixed = Buffer.alloc(FIXED_HEADER_SIZE)
   const blobs = new BlobWriter()
   fixed.writeUInt32BE(HEADER_MAGIC, 0)
-  fixed.writeUInt32BE(VERSION, 4)
+  fixed.writeUInt32BE(isIncremental ? INCREMENTAL_VERSION : VERSION, 4)
   fixed.set(uuid, UUID)
   fixed.writeBigInt64BE(BigInt(ctime), CTIME)
+  if (record !== null) encodeArchiveRecord(fixed, record, TOOL)
   for (const [index, { name, data }] of configs.entries()) {
     fixed.writeUInt32BE(blobs.addText(name), CONFIG_NAMES + index * 4)
     fixed.writeUInt32BE(blobs.add(data), CONFIG_DATA + index * 4)
@@ -105,7 +112,8 @@ export function headerSize(start: Buffer): number {
     throw new VmapipeError('DAMAGED', `not a VMA archive: it begins with ${start.toString('hex', 0, 4)}`, { offset: 0 })
   }
   const version = start.readUInt32BE(4)
-  if (version !== VERSION) throw damaged(`VMA version ${version} is not known, only ${VERSION} is`, 4)
+  if (version !== VERSION && version !== INCREMENTAL_VERSION)
+    throw damaged(`VMA version ${version} is not known, only ${VERSION} and ${INCREMENTAL_VERSION} are`, 4)
   const size = start.readUInt32BE(HEADER_SIZE)
   if (size < FIXED_HEADER_SIZE || size > MAX_HEADER_SIZE) {
     throw damaged(
@@ -133,6 +141,7 @@ export function decodeHeader(header: Buffer): Manifest {
     ctime: Number(header.readBigInt64BE(CTIME)),
     configs: decodeConfigs(header, blobs),
     drives: decodeDrives(header, blobs),
+    record: decodeArchiveRecord(header, header.readUInt32BE(4) === INCREMENTAL_VERSION),
   })
 }
 
@@ -167,6 +176,13 @@ function decodeDrives(header: Buffer, blobs: BlobReader): DriveInfo[] {
 
 function damaged(message: string, offset: number): VmapipeError {
   return new VmapipeError('DAMAGED', message, { offset })
+}
+
+/** Throws DAMAGED for an incremental archive: on its own it does not have all clusters, and what is missing must not read as zeroes. */
+export function refuseIncremental({ record }: Manifest): void {
+  if (record === null || record.parent === null) return
+  const { uuid } = record.parent
+  throw damaged(`the archive is incremental: it has only what changed since its parent, ${uuidText(uuid)}`, 4)
 }
 
 /** "01234567-89ab-4cde-8f01-23456789abcd" for the 16 bytes of a header (RFC 9562, section 4). */

@@ -1,5 +1,6 @@
 /** Cuts a drive into parts for the scan, along its holes. */
 
+import type { ClusterRange } from '../../core/cluster-set.ts'
 import { CLUSTER_SIZE, clusterCount } from '../../core/geometry.ts'
 import { SLOTS_USED } from '../../formats/vma/extent.ts'
 import type { DriveReader } from '../../storage/drive.ts'
@@ -17,18 +18,21 @@ const DATA_CLUSTERS = SLOTS_USED
 const ZERO_CLUSTERS = SLOTS_USED * 64
 
 /**
- * Gives all clusters of the drive in order, data in parts of at most `most` clusters. A cluster without data is zero. Parts end at
+ * Gives all clusters of the drive, or those of a range, in order, data in parts of at most `most` clusters. A cluster without data is zero. Parts end at
  * multiples of `most`: one part fills one extent, and a change in one place of a drive does not move other clusters to other extents.
  */
 export async function* scanParts(
   reader: Pick<DriveReader, 'map' | 'size'>,
   most = DATA_CLUSTERS,
+  range: ClusterRange = { first: 0, count: clusterCount(reader.size) },
 ): AsyncGenerator<ScanPart> {
-  const clusters = clusterCount(reader.size)
+  const clusters = range.first + range.count
+  const start = range.first * CLUSTER_SIZE
+  const bytes = Math.min(range.count * CLUSTER_SIZE, reader.size - start)
   // Data from cluster `from` to `to` that is not given out yet. Extents that touch or share a cluster are joined.
-  let from = 0
-  let to = 0
-  for await (const { offset, length, zero } of reader.map(0, reader.size)) {
+  let from = range.first
+  let to = range.first
+  for await (const { offset, length, zero } of reader.map(start, bytes)) {
     if (zero) continue
     const first = Math.floor(offset / CLUSTER_SIZE)
     if (first > to) {
