@@ -55,7 +55,7 @@ export function ratioGoals(measured: readonly Measured[], goals: readonly RatioG
       2,
     )
     const measuredText = `${ratio.toFixed(2)} times its time (${range})`
-    return { job, goal, measured: measuredText, met: ratio <= atMost, why }
+    return { job, goal, measured: measuredText, met: ratio <= atMost, value: ratio, why }
   })
 }
 

@@ -8,6 +8,10 @@ import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 const MiB = 1 << 20
 const CHUNK = 64 << 10
 
+/** The usual sizes of the mixed image. */
+export const MIXED_IMAGE = 4 * 2 ** 30
+export const QUICK_IMAGE = 256 * 2 ** 20
+
 /** One period of the mixed image: half data, a quarter written zeroes, a quarter hole. */
 const PERIOD = 64 * MiB
 

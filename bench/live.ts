@@ -3,9 +3,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { MIXED_IMAGE } from './backup.ts'
+
 import { mebibytes, ratioGoals, timesTable } from './comparison.ts'
-import { makeMixedImage } from './images.ts'
+import { MIXED_IMAGE, makeMixedImage } from './images.ts'
 import { fio } from './live/fio.ts'
 import { latency } from './live/latency.ts'
 import { Serving } from './live/serving.ts'

@@ -4,7 +4,7 @@
  */
 
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 export interface Sample {
@@ -57,15 +57,18 @@ export async function measure({ name, argv, makes = [] }: Command, folder: strin
   for (const path of makes) rmSync(path, { recursive: true, force: true })
   const report = join(folder, 'time.txt')
   const words = argv.length === 1 ? ['sh', '-c', argv[0]] : argv
+  // Opened to write alone, as a shell's >/dev/null: an ignored one counts as closed.
+  const nowhere = openSync('/dev/null', 'w')
   const child = spawn('/usr/bin/time', ['-f', '%U %S %M', '-o', report, ...words], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', nowhere, 'pipe'],
   })
   const started = performance.now()
   let said = ''
-  child.stderr.on('data', (text) => {
+  child.stderr!.on('data', (text) => {
     said = (said + text).slice(-2000)
   })
   const code = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve))
+  closeSync(nowhere)
   const wall = (performance.now() - started) / 1000
   if (code !== 0) throw new Error(`${name} failed (${code}): ${said.trim()}`)
   const [user, system, kib] = readFileSync(report, 'utf8').trim().split('\n').at(-1)!.split(' ').map(Number)

@@ -3,9 +3,9 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { MIXED_IMAGE, QUICK_IMAGE } from './backup.ts'
+
 import { mebibytes, ratioGoals, timesTable } from './comparison.ts'
-import { makeMixedImage } from './images.ts'
+import { MIXED_IMAGE, makeMixedImage, QUICK_IMAGE } from './images.ts'
 import { alternate, type Command } from './measure.ts'
 import { type Section, type Settings, vmapipe } from './topic.ts'
 

@@ -2,9 +2,9 @@
 
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { MIXED_IMAGE } from './backup.ts'
+
 import { mebibytes, ratioGoals, timesTable } from './comparison.ts'
-import { makeMixedImage } from './images.ts'
+import { MIXED_IMAGE, makeMixedImage } from './images.ts'
 import { busy } from './qemu/busy.ts'
 import { idle, OURS, THEIRS } from './qemu/idle.ts'
 import { pull } from './qemu/pull.ts'

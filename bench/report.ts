@@ -14,14 +14,16 @@ export interface Circumstances {
 
 const HEAD = `# Results
 
-Written by \`npm run bench\`; do not edit.
+Written by \`npm run bench\`; do not edit. \`results.json\` beside it has the ratios for \`npm run bench -- check\`.
+`
 
-Caveats first. One machine, with other work on it at times: believe ratios before seconds, and neither further than their spread.
-Everything lies in memory (tmpfs, or a filesystem's cache), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
-the cost of making files durable, which is nothing there. Commands are measured as whole processes from start to exit, so
-ours include about a fifth of a second for Node to start and load the program. They run in turn, round after round, after a
-round that does not count; a ratio is the median of the ratios of neighbouring runs. Peak memory is that of the largest process, not
-of the files in memory. The images are made up: real disks compress better or worse, and to each compressor differently.
+const HOW = `## How it was measured
+
+One machine, with other work on it at times: believe ratios before seconds, and neither further than their spread.
+All is in memory (tmpfs, or a filesystem's cache), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
+the cost of making files durable, which is nothing there. Commands are measured as whole processes from start to exit. They run in turn,
+round after round, after a round that does not count; a ratio is the median of the ratios of neighbouring runs. Peak memory is that of the
+largest process, not of the files in memory. What a section does not say of its image is made up: real disks compress better or worse.
 `
 
 /** The file's text out of new sections, and of the others as they stood in `before`. */
@@ -31,7 +33,21 @@ export function render(sections: ReadonlyMap<string, string>, order: readonly st
   const marked = all
     .filter(([, text]) => text !== undefined)
     .map(([topic, text]) => `${begin(topic)}\n${text}${end(topic)}\n`)
-  return [HEAD, ...marked].join('\n')
+  const texts = new Map(all.filter((entry): entry is [string, string] => entry[1] !== undefined))
+  return [HEAD, conclusions(texts), HOW, ...marked].join('\n')
+}
+
+/** The goals of all sections in one table: what a reader can conclude, before how it was measured. */
+export function conclusions(sections: ReadonlyMap<string, string>): string {
+  const rows = [...sections].flatMap(([topic, text]) => {
+    const [, body] = /^\| job \| goal \| measured \| {2}\|\n\|[- |:]+\|\n((?:\|.*\|\n)+)/m.exec(text) ?? [undefined, '']
+    const goals = body.split('\n').filter((line) => line !== '')
+    return goals.map((line) => [topic, ...line.slice(2, -2).split(' | ')])
+  })
+  if (rows.length === 0) return ''
+  const met = rows.filter((row) => row.at(-1) === 'met').length
+  const about = `${met} of ${rows.length} goals are met. A time of 0.80 means: a fifth less than the other program needs.`
+  return `## What can be concluded\n\n${about}\n\n${renderTable({ head: ['topic', 'job', 'goal', 'measured', ''], rows })}`
 }
 
 const begin = (topic: string) => `<!-- ${topic} -->`

@@ -1,23 +1,27 @@
 /**
- * npm run bench -- [--only TOPIC]... [--runs N] [--quick] [--minutes N] [--folder PATH]
+ * npm run bench -- [check] [--only TOPIC]... [--runs N] [--quick] [--minutes N] [--folder PATH]
  *
- * Measures all topics, or some, and writes RESULTS.md. The full run wants 10 GiB of memory and takes about a quarter of an
- * hour; --quick takes small images and writes nothing.
+ * Measures all topics, or some, and writes RESULTS.md and results.json. A full run wants 16 GiB of memory. `--quick` takes small
+ * images and three minutes, and writes nothing. `check` measures again what results.json has, writes nothing, and fails if a
+ * number got worse by more than 15 %: run it by hand on a quiet machine before a change that could be slower is published.
  */
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { type Compared, compare, keepResults, keptResults } from './kept.ts'
 import { commit, machine, versions } from './machine.ts'
-import { render, renderSection } from './report.ts'
-import type { RunTopic } from './topic.ts'
-import { LONG, TOPICS } from './topics.ts'
+import { installPackage } from './program.ts'
+import { type Circumstances, render, renderSection } from './report.ts'
+import { type RunTopic, type Section, useLauncher } from './topic.ts'
+import { LONG, SLOW, TOPICS } from './topics.ts'
 
 const RESULTS = join(import.meta.dirname, 'RESULTS.md')
-const ROOM = 10 * 2 ** 30
+const ROOM = 16 * 2 ** 30
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     only: { type: 'string', multiple: true },
     runs: { type: 'string', default: '5' },
@@ -27,23 +31,44 @@ const { values } = parseArgs({
   },
 })
 const { quick } = values
+const checks = positionals[0] === 'check'
 const runs = quick ? 1 : Number(values.runs)
-const chosen = values.only ?? Object.keys(TOPICS).filter((topic) => !LONG.includes(topic))
+const usual = checks ? Object.keys(keptResults()) : Object.keys(TOPICS)
+const chosen = values.only ?? usual.filter((topic) => !LONG.includes(topic) && !(quick && SLOW.includes(topic)))
 
-check()
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
+refuse()
+const shared = temporary()
+useLauncher(installPackage(shared))
+const compared: Compared[] = []
 for (const topic of chosen) {
   console.error(`${topic}:`)
-  const text = await section(await TOPICS[topic]())
-  if (quick) console.log(text)
-  else keep(topic, text)
+  const { run } = await TOPICS[topic]()
+  const { section, circumstances } = await measured(run)
+  const text = renderSection(section, circumstances)
+  if (checks) compared.push(...compare(section.goals, keptResults()[topic]?.values ?? {}))
+  else if (quick) console.log(text)
+  else {
+    keep(topic, text)
+    keepResults(topic, section.goals, circumstances)
+  }
 }
+if (checks) judge()
 
 function keep(topic: string, text: string): void {
   const before = existsSync(RESULTS) ? readFileSync(RESULTS, 'utf8') : ''
   writeFileSync(RESULTS, render(new Map([[topic, text]]), Object.keys(TOPICS), before))
 }
 
-function check(): void {
+function judge(): void {
+  for (const { job, kept, now, worse } of compared)
+    console.log(`${worse ? 'WORSE' : 'fine '}  ${kept.toFixed(2)} then, ${now.toFixed(2)} now  ${job}`)
+  if (compared.length === 0) fail('nothing to compare with in results.json')
+  if (compared.some(({ worse }) => worse)) process.exitCode = 1
+}
+
+function refuse(): void {
+  if (positionals.length > (checks ? 1 : 0)) fail(`${positionals[0]} is no word that is known here: check is`)
   const unknown = chosen.filter((topic) => !(topic in TOPICS))
   if (unknown.length > 0) fail(`no topic ${unknown.join(', ')}; there are ${Object.keys(TOPICS).join(', ')}`)
   if (!(Number.isInteger(runs) && runs >= 1)) fail(`--runs ${values.runs} is no number of runs`)
@@ -54,21 +79,24 @@ function check(): void {
     fail(`${values.folder} has no room for ${ROOM / 2 ** 30} GiB; choose another --folder`)
 }
 
-async function section({ run }: { run: RunTopic }): Promise<string> {
-  const folder = mkdtempSync(join(values.folder, 'vmapipe-bench-'))
-  const clear = () => rmSync(folder, { recursive: true, force: true })
-  const interrupted = () => process.exit(130)
-  process.on('exit', clear).on('SIGINT', interrupted).on('SIGTERM', interrupted)
+async function measured(run: RunTopic): Promise<{ section: Section; circumstances: Circumstances }> {
+  const folder = temporary()
   const before = loadavg()[0]
   try {
-    const result = await run({ runs, quick, folder, minutes: Number(values.minutes) })
+    const section = await run({ runs, quick, folder, shared, minutes: Number(values.minutes) })
     const load = `${before.toFixed(1)}, ${loadavg()[0].toFixed(1)}`
     const date = new Date().toISOString().slice(0, 10)
-    return renderSection(result, { machine: machine(), versions: versions(), commit: commit(), date, runs, load })
+    return { section, circumstances: { machine: machine(), versions: versions(), commit: commit(), date, runs, load } }
   } finally {
-    clear()
-    process.off('exit', clear).off('SIGINT', interrupted).off('SIGTERM', interrupted)
+    rmSync(folder, { recursive: true, force: true })
   }
+}
+
+/** A folder that is gone when we end. */
+function temporary(): string {
+  const folder = mkdtempSync(join(values.folder, 'vmapipe-bench-'))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  return folder
 }
 
 function fail(message: string): never {

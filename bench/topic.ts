@@ -14,6 +14,8 @@ export interface Settings {
   minutes: number
   /** An empty folder in memory for the files of the topic; what is left in it is removed. */
   folder: string
+  /** A folder in memory that all topics of a run have in common. */
+  shared: string
 }
 
 export interface Table {
@@ -28,6 +30,8 @@ export interface Goal {
   goal: string
   measured: string
   met: boolean
+  /** The number that `bench check` compares with the one that was kept: a ratio, or another measure that is better if it is less. */
+  value?: number
   /** Why, where it is missed. */
   why?: string
 }
@@ -42,7 +46,19 @@ export interface Section {
 
 export type RunTopic = (settings: Settings) => Promise<Section>
 
+let launcher = join(import.meta.dirname, '../src/cli/vmapipe.js')
+
+/** Measures another copy of the program. */
+export function useLauncher(path: string): void {
+  launcher = path
+}
+
 /** The command line as users run it. */
 export function vmapipe(...args: string[]): string[] {
-  return [process.execPath, join(import.meta.dirname, '../src/cli/vmapipe.js'), ...args, '--quiet']
+  return [process.execPath, launcher, ...args, '--quiet']
+}
+
+/** The same with neither `--quiet`, which some commands have not, nor another word. */
+export function plainVmapipe(...args: string[]): string[] {
+  return [process.execPath, launcher, ...args]
 }

@@ -5,10 +5,15 @@ import type { RunTopic } from './topic.ts'
 /** Those that take very long: only when they are asked for. */
 export const LONG: readonly string[] = ['soak']
 
+/** Those that --quick leaves out: even small images take them long. */
+export const SLOW: readonly string[] = []
+
 export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
+  startup: () => import('./startup.ts'),
   backup: () => import('./backup.ts'),
-  pipelines: () => import('./pipelines.ts'),
+  verify: () => import('./verify.ts'),
   restore: () => import('./restore.ts'),
+  pipelines: () => import('./pipelines.ts'),
   sparse: () => import('./sparse.ts'),
   'random-access': () => import('./random-access.ts'),
   boot: () => import('./boot.ts'),
