@@ -41,6 +41,14 @@ const ownUrls: Plugin = {
   },
 }
 
+/** Commander could run a command that is a program of its own. Ours are none, and what starts programs takes time to load. */
+const noPrograms: Plugin = {
+  name: 'no-programs',
+  resolveId: (id, importer) =>
+    id === 'node:child_process' && importer?.includes('/node_modules/commander/') ? '\0no-programs' : null,
+  load: (id) => (id === '\0no-programs' ? 'export {}' : null),
+}
+
 const bundle = await rolldown({
   input: {
     api: join(src, 'index.ts'),
@@ -50,7 +58,7 @@ const bundle = await rolldown({
   platform: 'node',
   external: external.map((name) => new RegExp(`^${name}(/|$)`)),
   tsconfig: false,
-  plugins: [ownUrls],
+  plugins: [ownUrls, noPrograms],
 })
 const { output } = await bundle.write({
   dir: dist,

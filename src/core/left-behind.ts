@@ -3,8 +3,6 @@
  * a system call hangs, it tries to remove each of them and names those that it could not remove.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises'
-
 interface LeftBehind {
   /** Its name in a message, such as `'/srv/.vm.vma.partial'`. */
   what: string
@@ -32,8 +30,13 @@ export async function removeLeftBehind(): Promise<string[]> {
       () => true,
       () => false,
     )
-    const isGone = await Promise.race([removed, sleep(patience, false)])
+    const isGone = await Promise.race([removed, after(patience)])
     return isGone || !things.has(thing) ? [] : [what]
   })
   return (await Promise.all(tries)).flat()
+}
+
+/** False after so many milliseconds. */
+function after(patience: number): Promise<boolean> {
+  return new Promise((resolve) => void setTimeout(() => resolve(false), patience))
 }

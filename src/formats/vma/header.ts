@@ -12,6 +12,7 @@ import { MAX_DRIVE_SIZE } from '../../core/geometry.ts'
 import { type ConfigFile, type DriveInfo, Manifest } from '../../core/items.ts'
 import { decodeArchiveRecord, encodeArchiveRecord } from './archive-record.ts'
 import { BlobReader, BlobWriter } from './blobs.ts'
+import { CONFIG_NAMES, driveEntry } from './header-fields.ts'
 
 const HEADER_MAGIC = 0x564d4100 // "VMA\0"
 export const FIXED_HEADER_SIZE = 12288
@@ -32,16 +33,7 @@ const MD5 = 32
 const BLOB_BUFFER_OFFSET = 48
 const BLOB_BUFFER_SIZE = 52
 const HEADER_SIZE = 56
-/** The offset of the list of config names. */
-export const CONFIG_NAMES = 2044
 const CONFIG_DATA = 3068
-const DEV_INFO = 4096
-const DEV_INFO_SIZE = 32
-
-/** The offset in the header of the entry of the drive with this dev_id. */
-export function driveEntry(id: number): number {
-  return DEV_INFO + id * DEV_INFO_SIZE
-}
 
 /** The uuid of an archive that begins with these bytes; null if it is no archive or these bytes are too few. */
 export function startUuid(start: Buffer): Uint8Array | null {

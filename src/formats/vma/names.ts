@@ -6,7 +6,7 @@
 import { bytesOf } from '../../core/byte-text.ts'
 import { printable, VmapipeError } from '../../core/errors.ts'
 import type { ConfigFile, DriveInfo, Manifest } from '../../core/items.ts'
-import { CONFIG_NAMES, driveEntry } from './header.ts'
+import { CONFIG_NAMES, driveEntry } from './header-fields.ts'
 
 type Named = Pick<Manifest, 'drives' | 'configs'>
 
