@@ -46,7 +46,7 @@ export interface OpenFile {
   close(): Promise<void>
 }
 
-/** Opens the archive of this path. Returns a reason instead if it must be unpacked to be read in any order. */
+/** Opens the archive of this path, or s3://bucket/key. Returns a reason instead if it must be unpacked to be read in any order. */
 export async function openFile(path: string, options: OpenFileOptions): Promise<OpenFile | string> {
   const { capacity } = options.budget
   const sidecar = await sidecarOf(path, options.warn)
@@ -63,7 +63,7 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
 }
 
 async function openWith(path: string, sidecar: Sidecar | null, options: OpenFileOptions): Promise<OpenFile | string> {
-  let bytes = await openArchiveBytes(path, options.counters)
+  let bytes = await openArchiveBytes(path, options)
   try {
     const file = await decrypted(bytes, options.keys)
     bytes = file

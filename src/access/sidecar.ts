@@ -4,6 +4,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, stat } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { isS3 } from '../storage/archive/s3/s3-url.ts'
 import { PartialFile, type PartialFileOptions } from '../storage/partial-file.ts'
 import { openRaw } from '../storage/raw-file.ts'
 import { writeAll } from '../system/write-all.ts'
@@ -34,6 +35,7 @@ function sidecarPath(archive: string): string {
 }
 
 async function identityOf(archive: string): Promise<Identity> {
+  if (isS3(archive)) return (await import('../storage/archive/s3/whole-object.ts')).objectIdentity(archive)
   const { size, mtimeNs } = await stat(archive, { bigint: true })
   return { size, mtime: mtimeNs }
 }
@@ -55,6 +57,11 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
   header.writeBigUInt64BE(BigInt(mapBytes.length), 60)
   header.writeUInt32BE(crc32(mapBytes, crc32(sidecar.table)), 68)
   header.writeUInt32BE(crc32(header.subarray(0, 72)), 72)
+  if (isS3(path)) {
+    const { writeObject } = await import('../storage/archive/s3/whole-object.ts')
+    await writeObject(path, [header, sidecar.table, mapBytes], options)
+    return path
+  }
   const file = await PartialFile.create(path, options)
   try {
     await writeAll(file.handle, [header, sidecar.table, mapBytes], 0)
@@ -70,6 +77,7 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
 /** Reads the sidecar; null if there is none. Throws DAMAGED if it is wrong, or if the archive has changed since it was made. */
 export async function readSidecar(archive: string): Promise<Sidecar | null> {
   const path = sidecarPath(archive)
+  if (isS3(path)) return readSidecarObject(path, archive)
   const file = await openIfFile(path).catch((error) => {
     throw asVmapipeError(error, { file: path })
   })
@@ -83,6 +91,13 @@ export async function readSidecar(archive: string): Promise<Sidecar | null> {
   } finally {
     await file.close()
   }
+}
+
+/** The same of an object in a store. */
+async function readSidecarObject(path: string, archive: string): Promise<Sidecar | null> {
+  const { readObject } = await import('../storage/archive/s3/whole-object.ts')
+  const bytes = await readObject(path, INDEX_LIMIT)
+  return bytes === null ? null : decodeSidecar(bytes, await identityOf(archive))
 }
 
 /** Opens a file; null if there is none. A FIFO, a folder, a socket or a device of that name is no index and is not opened. */

@@ -25,6 +25,7 @@ import { UUID } from '../formats/vma/extent-header.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { CLOSING } from '../formats/vma/records.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
+import { s3Name } from '../storage/archive/s3/s3-url.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 import type { ReadingOptions } from './read-archive.ts'
@@ -38,17 +39,18 @@ const LAST_FRAMES = 20 << 20
 export async function refuseIfCut(options: ReadingOptions): Promise<void> {
   const { from } = options
   const place = typeof from === 'string' ? parsePlace(from) : null
-  // Anything but a file can be read only once, or has no known size.
-  if (place?.kind !== 'file' || !(await stat(place.path).catch(() => null))?.isFile()) return
+  // Anything but a file or an object can be read only once, or has no known size.
+  const path = place?.kind === 'file' ? place.path : place?.kind === 's3' ? s3Name(place) : null
+  if (path === null || (place?.kind === 'file' && !(await stat(path).catch(() => null))?.isFile())) return
   const uuid = await uuidOfChecked(options)
   if (uuid === null) return
-  let file = await openArchiveBytes(place.path)
+  let file = await openArchiveBytes(path, { signal: options.signal })
   try {
     file = await decrypted(file, options.keys ?? new Keyring())
     const { size } = file
     if (await hasNoEnd(file, size, uuid, options)) {
       throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut, or never finished', {
-        file: place.path,
+        file: path,
         offset: size,
         hint: 'nothing was written; --salvage restores what there is',
       })

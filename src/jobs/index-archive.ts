@@ -52,9 +52,9 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
   checkOptions('indexArchive', { shape, required: ['archive'] }, given)
   const { archive, force, keys = new Keyring(), ...options } = given
   const place = parsePlace(archive)
-  if (place.kind !== 'file')
-    throw new VmapipeError('USAGE', 'only a file can have an index beside it', { hint: 'give its path' })
-  let bytes = await openArchiveBytes(place.path)
+  if (place.kind !== 'file' && place.kind !== 's3')
+    throw new VmapipeError('USAGE', 'only a file or an object can have an index beside it', { hint: 'give its path' })
+  let bytes = await openArchiveBytes(archive, { signal: options.signal })
   try {
     const file = await decrypted(bytes, keys)
     bytes = file
@@ -77,11 +77,11 @@ export async function indexArchive(given: IndexOptions): Promise<IndexReport> {
       table: walked.table,
       frames: own ? null : table,
     }
-    const path = await writeSidecar(place.path, sidecar, { warn, ...(force && { force }) })
+    const path = await writeSidecar(archive, sidecar, { warn, ...(force && { force }) })
     return { path, extents: walked.extents, bytes: walked.table.length }
   } catch (error) {
     const failure = asVmapipeError(error)
-    failure.where.file ??= place.path
+    failure.where.file ??= archive
     throw failure
   } finally {
     await bytes.close()

@@ -50,7 +50,7 @@ const shape = {
 } satisfies Shape<OpenArchiveOptions>
 
 /**
- * Opens a path, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a stream. Errors: USAGE,
+ * Opens a path or s3://bucket/key, or an archive that can only be read once: `-`, `ssh://user@host/path`, `exec:COMMAND`, a stream. Errors: USAGE,
  * FAILED, DAMAGED, INCOMPLETE, ABORTED. Damage behind the header of a file is a warning now, and an error when it is read.
  *
  *     const archive = await openArchive('vm.vma.zst')
@@ -76,10 +76,11 @@ export async function openArchive(from: string | ReadableLike, options: OpenArch
   return spoolArchive(from, { ...settled, ...spool, budget: path === null ? budget : new Budget(budget.capacity) })
 }
 
-/** The path of a file; null if the archive can only be read once. */
+/** The path of a file, or the name of an object; null if the archive can only be read once. */
 async function pathOf(from: string | ReadableLike): Promise<string | null> {
   if (typeof from !== 'string') return null
   const place = parsePlace(from)
+  if (place.kind === 's3') return from
   if (place.kind !== 'file') return null
   const stats = await stat(place.path).catch(() => null)
   return stats?.isFIFO() || stats?.isCharacterDevice() ? null : place.path

@@ -1,4 +1,4 @@
-/** Checks an archive that was just written. A file is read from the disk and not from the page cache; over ssh it is read again. */
+/** Checks an archive that was just written. A file is read from the disk and not from the page cache; over ssh and from a store it is read again. */
 
 import { open, stat } from 'node:fs/promises'
 import type { Keyring } from '../codecs/age/keyring.ts'
@@ -11,7 +11,7 @@ import { type VerifyResult, verify } from './verify.ts'
 /** Throws USAGE if `to` cannot be read back, such as a pipe. Call it before the archive is written. */
 export async function refuseUnlessReadable(to: string): Promise<void> {
   const place = parsePlace(to)
-  if (place.kind === 'ssh') return
+  if (place.kind === 'ssh' || place.kind === 's3') return
   const found = place.kind === 'file' ? await stat(place.path).catch(() => null) : null
   if (place.kind === 'file' && (found?.isFile() ?? true)) return
   throw new VmapipeError(

@@ -5,6 +5,7 @@ import { isWritableLike, type WritableLike } from '../core/stream-kinds.ts'
 import { hasName, mediumOf } from '../storage/archive/spec.ts'
 import { archiveTarget } from '../storage/archive/target.ts'
 import { ArchiveSink } from './sink/archive-sink.ts'
+import { objectShape } from './sink/object-shape.ts'
 
 /**
  * Writes bytes to a file, a stream, another host or a command. A file gets its name when it is durable. Errors: USAGE, FAILED.
@@ -13,23 +14,25 @@ import { ArchiveSink } from './sink/archive-sink.ts'
  */
 export const sink = defineStage({
   name: 'sink',
-  summary: 'writes an archive to a file, standard output (-), ssh://, or a command (exec:)',
+  summary: 'writes an archive to a file, standard output (-), ssh://, s3://, or a command (exec:)',
   input: 'bytes',
   output: 'nothing',
   options: z.strictObject({
     to: z
       .union([z.string(), z.custom<WritableLike>(isWritableLike)], {
-        error: 'expected a path, "-", "ssh://...", "exec:..." or a writable stream of Node or the web',
+        error: 'expected a path, "-", "ssh://...", "s3://...", "exec:..." or a writable stream of Node or the web',
       })
       .describe(
-        'a path, "-" for standard output, ssh://[user@]host[:port]/path, exec:COMMAND, or a writable stream of Node or the web',
+        'a path, "-" for standard output, ssh://[user@]host[:port]/path, s3://bucket/name, exec:COMMAND, or a writable stream of Node or the web',
       ),
     force: z.boolean().default(false).describe('overwrite an existing file'),
+    object: objectShape.optional().describe('what an object of a store (s3://) gets besides its bytes'),
   }),
   medium: ({ to }) => mediumOf(to),
   destination: ({ to, force }) => (typeof to === 'string' && hasName(to) ? { place: to, force } : undefined),
-  create({ to, force }, context) {
-    const { signal, warn } = context
-    return new ArchiveSink(archiveTarget(to, { force, signal, warn }), context)
+  create({ to, force, object }, context) {
+    const { signal, warn, budget, counters } = context
+    const expected = () => counters.get('total')
+    return new ArchiveSink(archiveTarget(to, { force, object, signal, warn, budget, expected }), context)
   },
 })

@@ -18,16 +18,16 @@ const LEAST_MEMORY = 4 << 20
  */
 export const source = defineStage({
   name: 'source',
-  summary: 'reads an archive from a file, standard input (-), ssh://, or a command (exec:)',
+  summary: 'reads an archive from a file, standard input (-), ssh://, s3://, or a command (exec:)',
   input: 'nothing',
   output: 'bytes',
   options: z.strictObject({
     from: z
       .union([z.string(), z.custom<ReadableLike>(isReadableLike)], {
-        error: 'expected a path, "-", "ssh://...", "exec:..." or a readable stream of Node or the web',
+        error: 'expected a path, "-", "ssh://...", "s3://...", "exec:..." or a readable stream of Node or the web',
       })
       .describe(
-        'a path, "-" for standard input, ssh://[user@]host[:port]/path, exec:COMMAND, or a readable stream of Node or the web',
+        'a path, "-" for standard input, ssh://[user@]host[:port]/path, s3://bucket/name, exec:COMMAND, or a readable stream of Node or the web',
       ),
   }),
   medium: ({ from }) => mediumOf(from),

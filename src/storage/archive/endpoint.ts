@@ -2,6 +2,7 @@
 
 import type { Budget } from '../../core/budget.ts'
 import type { Chunk } from '../../core/items.ts'
+import type { ObjectOptions } from './s3/object-options.ts'
 
 /** Where an archive comes from. It is read once, in order, into memory that the budget lends. */
 export interface ArchiveSource {
@@ -44,6 +45,12 @@ export interface ArchiveTarget {
 }
 
 export interface TargetOptions {
+  /** Lends the memory of a target that holds bytes back until they are safe. Without it, the target has a little of its own. */
+  budget?: Budget
+  /** The most bytes that may come, as far as that is known when the target is opened; 0 if it is not known. */
+  expected?: () => number
+  /** What an object in a store gets besides its bytes. */
+  object?: ObjectOptions
   /** Replaces an archive that exists, when the new one is complete. */
   force?: boolean
   /** Ends a write that waits for another program. */

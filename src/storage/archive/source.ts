@@ -23,6 +23,8 @@ export function archiveSource(from: string | ReadableLike, options: SourceOption
       return execSource(place.command, options)
     case 'ssh':
       return sshSource(place, options)
+    case 's3':
+      return new Chosen(async () => new (await import('./s3/s3-source.ts')).S3Source(place, options))
     default:
       return new Chosen(() => openPath(place.path, options))
   }

@@ -1,10 +1,11 @@
 /**
  * The place of an archive, as a user writes it: a path, `-` for standard input or output, `ssh://[user@]host[:port]/path`
- * (`/~/path` counts from the home folder there), or `exec:COMMAND` for a shell command.
+ * (`/~/path` counts from the home folder there), `s3://bucket/key`, or `exec:COMMAND` for a shell command.
  */
 
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
+import { parseS3, type S3Place } from './s3/s3-url.ts'
 
 export interface SshPlace {
   kind: 'ssh'
@@ -15,13 +16,19 @@ export interface SshPlace {
   path: Buffer
 }
 
-type ArchivePlace = { kind: 'file'; path: string } | { kind: 'stdio' } | { kind: 'exec'; command: string } | SshPlace
+type ArchivePlace =
+  | { kind: 'file'; path: string }
+  | { kind: 'stdio' }
+  | { kind: 'exec'; command: string }
+  | SshPlace
+  | S3Place
 
 /** The kind of a place in a word or two, for statistics. A place that is no text is a stream. */
 export function mediumOf(place: unknown): string {
   if (typeof place !== 'string') return 'a stream'
   if (place === '-') return 'a pipe'
   if (place.startsWith('exec:')) return 'a command'
+  if (place.startsWith('s3:')) return 's3'
   return place.startsWith('ssh:') ? 'ssh' : 'a file'
 }
 
@@ -35,6 +42,7 @@ export function parsePlace(spec: string): ArchivePlace {
     return { kind: 'exec', command }
   }
   if (spec.startsWith('ssh:')) return parseSsh(spec)
+  if (spec.startsWith('s3:')) return parseS3(spec)
   refuseOtherTools(spec)
   if (spec === '' || spec.endsWith('/')) throw usage(`'${spec}' is not the name of a file`, 'name a file in it')
   return { kind: 'file', path: spec }
@@ -42,7 +50,7 @@ export function parsePlace(spec: string): ArchivePlace {
 
 /** What to write instead of places that other tools know, by scheme. */
 const ELSEWHERE: Record<string, string> = {
-  s3: "pipe it through a client of that store, such as exec:'aws s3 cp - s3://bucket/vm.vma.zst'",
+  s3: 'write s3:// in small letters',
   sftp: 'write ssh://[user@]host/path; the account needs a shell that runs commands',
   scp: 'write ssh://[user@]host/path',
   rsync: 'write ssh://[user@]host/path, or a path of a mounted folder',
@@ -53,7 +61,7 @@ const ELSEWHERE: Record<string, string> = {
 
 /** Throws USAGE for URLs and host:path as other tools take them. A file of such a name is written as ./NAME. */
 function refuseOtherTools(spec: string): void {
-  const known = 'a path, -, ssh://[user@]host[:port]/path and exec:COMMAND are supported'
+  const known = 'a path, -, ssh://[user@]host[:port]/path, s3://bucket/name and exec:COMMAND are supported'
   const [, scheme] = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(spec) ?? []
   if (scheme !== undefined) {
     throw usage(`${scheme}:// is not supported ('${spec}')`, ELSEWHERE[scheme.toLowerCase()] ?? known)
@@ -112,11 +120,11 @@ export function remoteName({ path, host }: SshPlace): string {
   return `'${path.toString().replace(/^\.\//, '~/')}' on ${host}`
 }
 
-/** Whether the place is a file here or on another host, so that a file may be put beside it. */
+/** Whether the place is a file here or on another host or an object, so that a file may be put beside it. */
 export function hasName(spec: string): boolean {
   try {
     const { kind } = parsePlace(spec)
-    return kind === 'file' || kind === 'ssh'
+    return kind === 'file' || kind === 'ssh' || kind === 's3'
   } catch {
     return false // The error comes when it is opened.
   }
@@ -126,5 +134,6 @@ export function hasName(spec: string): boolean {
 export function fileName(spec: string): string {
   const place = parsePlace(spec)
   if (place.kind === 'ssh') return posix.basename(place.path.toString())
+  if (place.kind === 's3') return posix.basename(place.key)
   return place.kind === 'file' ? posix.basename(place.path) : spec
 }

@@ -28,6 +28,8 @@ export function archiveTarget(to: string | WritableLike, options: TargetOptions 
       return new ExecTarget(place.command, options)
     case 'ssh':
       return new SshTarget(place, options)
+    case 's3':
+      return new Chosen(async () => new (await import('./s3/s3-target.ts')).S3Target(place, options))
     default:
       return new Chosen(() => pathTarget(place.path, options))
   }

@@ -33,8 +33,7 @@ test('a host or user that ssh would take for an option is refused', () => {
 
 test('places of other tools are refused with what can be written instead', () => {
   const cases: [string, RegExp][] = [
-    ['s3://bucket/vm.vma', /exec:'aws s3 cp/],
-    ['S3://bucket/vm.vma', /exec:'aws s3 cp/],
+    ['S3://bucket/vm.vma', /s3:\/\/.* small letters/],
     ['sftp://nas/vm.vma', /ssh:\/\//],
     ['rsync://nas/module/vm.vma', /ssh:\/\//],
     ['rbd://pool/image', /ssh:\/\/.*exec:/],
@@ -44,6 +43,26 @@ test('places of other tools are refused with what can be written instead', () =>
   for (const [spec, hint] of cases) assert.throws(() => parsePlace(spec), { code: 'USAGE', hint }, spec)
   for (const path of ['./nas:/x', '/a:b', 'dir/a:b.vma', 'vm-2026-11-28T13:05:11.vma.zst', 'a:b'])
     assert.deepEqual(parsePlace(path), { kind: 'file', path })
+})
+
+test('an object in a bucket is named by its key as it is', () => {
+  assert.deepEqual(parsePlace('s3://b-1/dir/a %20+ü.vma'), { kind: 's3', bucket: 'b-1', key: 'dir/a %20+ü.vma' })
+  const wrong = [
+    '',
+    'b',
+    'bucket',
+    'bucket/',
+    'bucket/dir/',
+    'bucket//x',
+    'bucket/../x',
+    'bucket/./x',
+    '-bucket/x',
+    'bu cket/x',
+  ]
+  for (const rest of [...wrong, `bucket/${'x'.repeat(1025)}`, 'user:secret@host/x']) {
+    assert.throws(() => parsePlace(`s3://${rest}`), { code: 'USAGE' }, rest)
+  }
+  assert.throws(() => parsePlace('s3:/bucket/x'), { code: 'USAGE' })
 })
 
 test('what names no file is refused', () => {

@@ -3,10 +3,23 @@
 import type { Counters } from '../../../core/counters.ts'
 import type { ArchiveBytes } from '../archive-bytes.ts'
 import { ArchiveFile } from '../archive-file.ts'
+import { isS3, parseS3 } from '../s3/s3-url.ts'
 import { findVolumes } from './volume-set.ts'
 
-/** Opens the archive at `path`, which may be the first of several volumes. `counters` count the bytes read. */
-export async function openArchiveBytes(path: string, counters?: Counters): Promise<ArchiveBytes> {
+interface OpenOptions {
+  counters?: Counters
+  /** Aborts reads that wait for a store. */
+  signal?: AbortSignal
+  /** One line for the user that is not an error. */
+  warn?: (message: string) => void
+}
+
+/** Opens the archive at `path`, which may be the first of several volumes, or s3://bucket/key. `counters` count the bytes read. */
+export async function openArchiveBytes(
+  path: string,
+  { counters, ...options }: OpenOptions = {},
+): Promise<ArchiveBytes> {
+  if (isS3(path)) return (await import('../s3/s3-bytes.ts')).S3Bytes.open(parseS3(path), { counters, ...options })
   const volumes = await findVolumes(path)
   if (volumes === null) return ArchiveFile.open(path, counters)
   const files: ArchiveFile[] = []

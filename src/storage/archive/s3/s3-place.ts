@@ -1,0 +1,63 @@
+/** A bucket as a place where archives are. The client is loaded when it is needed. */
+
+import { posix } from 'node:path'
+import type { Place, PlaceEntry } from '../place.ts'
+import { archiveSource } from '../source.ts'
+import { archiveTarget } from '../target.ts'
+import type { S3Client } from './client.ts'
+import { type S3Place, s3Name } from './s3-url.ts'
+
+export function s3Place(place: S3Place): Place {
+  const { bucket, key } = place
+  const spec = s3Name(place)
+  return {
+    can: { noReplace: true, durable: true, serverCopy: true },
+    target: (options) => archiveTarget(spec, options),
+    source: (options) => archiveSource(spec, options),
+    ranges: async (options) => (await import('./s3-bytes.ts')).S3Bytes.open(place, options),
+    stat: () => look(bucket, key),
+    list: () => listPrefix(bucket, key.slice(0, key.lastIndexOf('/') + 1)),
+    remove: () => remove(bucket, key),
+  }
+}
+
+async function look(bucket: string, key: string): Promise<PlaceEntry | null> {
+  const { client, objects } = await asking(bucket)
+  try {
+    const found = await objects.statObject(client, key)
+    return found && { name: posix.basename(key), size: found.size, modified: isoOf(found.modified) }
+  } finally {
+    client.close()
+  }
+}
+
+/** The objects with this prefix that are in no folder below it. */
+async function* listPrefix(bucket: string, prefix: string): AsyncGenerator<PlaceEntry> {
+  const { client, objects } = await asking(bucket)
+  try {
+    for await (const { key, size, modified } of objects.listObjects(client, prefix, { delimiter: '/' })) {
+      yield { name: key.slice(prefix.length), size, modified: isoOf(modified) }
+    }
+  } finally {
+    client.close()
+  }
+}
+
+async function remove(bucket: string, key: string): Promise<void> {
+  const { client, objects } = await asking(bucket)
+  try {
+    await objects.removeObject(client, key)
+  } finally {
+    client.close()
+  }
+}
+
+async function asking(bucket: string): Promise<{ client: S3Client; objects: typeof import('./objects.ts') }> {
+  const [{ S3Client }, objects] = await Promise.all([import('./client.ts'), import('./objects.ts')])
+  return { client: await S3Client.open(bucket), objects }
+}
+
+function isoOf(text: string): string | null {
+  const time = Date.parse(text)
+  return Number.isNaN(time) ? null : new Date(time).toISOString()
+}
