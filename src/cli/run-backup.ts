@@ -8,13 +8,13 @@ import { runJob } from './run-job.ts'
 import { backupSummary } from './summary.ts'
 import { formatDuration } from './text.ts'
 
-/** An archive that is to be read back when it is complete. */
+/** Archives that are to be read back when they are complete. */
 interface ReadBack {
-  archive: string
+  archives: readonly string[]
   keys?: Keyring
 }
 
-/** `verify` is the archive, if it is to be read back when it is complete. */
+/** `verify` is what is to be read back, if anything is. */
 export async function runBackupCommand(
   title: string,
   stages: readonly BoundStage[],
@@ -23,14 +23,18 @@ export async function runBackupCommand(
 ): Promise<void> {
   if (verify === null) return run(title, stages, flags)
   const { readBack, refuseUnlessReadable } = await import('../jobs/read-back.ts')
-  await refuseUnlessReadable(verify.archive)
+  for (const archive of verify.archives) await refuseUnlessReadable(archive)
   await run(title, stages, flags)
-  await runJob(
-    'verify',
-    { ...flags, stats: false },
-    (options) => readBack(verify.archive, { ...options, keys: verify.keys }),
-    (_, { elapsed }) => [`the archive was read back in ${formatDuration(elapsed)}: it is whole`],
-  )
+  for (const archive of verify.archives) {
+    await runJob(
+      'verify',
+      { ...flags, stats: false },
+      (options) => readBack(archive, { ...options, keys: verify.keys }),
+      (_, { elapsed }) => [
+        `${verify.archives.length === 1 ? 'the archive' : archive} was read back in ${formatDuration(elapsed)}: it is whole`,
+      ],
+    )
+  }
 }
 
 async function run(title: string, stages: readonly BoundStage[], flags: RunFlags): Promise<void> {

@@ -21,8 +21,14 @@ export function pipelineText({ stages, ...top }: WrittenPipeline): string {
 }
 
 function stageValue([name, options = {}]: WrittenPipeline['stages'][number]): unknown {
-  const kept = given(options)
+  const kept = given({ ...options, ...branchesOf(options) })
   return Object.keys(kept).length === 0 ? name : { [name]: kept }
+}
+
+/** The stages of branches, as a config has them. */
+function branchesOf({ branches }: { branches?: unknown }): object {
+  if (!Array.isArray(branches)) return {}
+  return { branches: branches.map((branch) => ({ ...branch, stages: branch.stages.map(stageValue) })) }
 }
 
 function given(options: object): Record<string, unknown> {

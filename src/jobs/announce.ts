@@ -8,6 +8,7 @@ import { uuidText } from '../formats/vma/header.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { compressor } from '../stages/compressor.ts'
 import { sink } from '../stages/sink.ts'
+import { tee } from '../stages/tee.ts'
 
 /**
  * Returns a function that writes the line. Call it with the manifest, and with the guest in words, such as
@@ -43,6 +44,7 @@ function otherTarget(stages: readonly BoundStage[]): string {
   const { definition, options } = stages.at(-1)!
   if (definition.name === sink.definition.name) return 'a stream'
   const medium = definition.medium?.(options as never)
+  if (definition.name === tee.definition.name && medium !== undefined) return medium
   return medium === undefined ? definition.name : `${definition.name} (${medium})`
 }
 

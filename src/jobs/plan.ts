@@ -7,7 +7,21 @@ import type { BoundStage } from '../core/stage.ts'
 export type PlannedStage = readonly [name: string, options?: Record<string, unknown>]
 
 export function boundStages(plan: readonly PlannedStage[]): BoundStage[] {
-  return plan.map(([name, options]) => bindStage(name, options && given(options)))
+  return plan.map(([name, options]) => bindStage(name, options && given(withBranches(options))))
+}
+
+/** One of several ways that the items go, in the options of `tee`. */
+export interface PlannedBranch {
+  name: string
+  required: boolean
+  stages: readonly PlannedStage[]
+}
+
+/** The options with the stages of branches bound too. */
+function withBranches(options: Record<string, unknown>): Record<string, unknown> {
+  const { branches } = options as { branches?: readonly PlannedBranch[] }
+  if (branches === undefined) return options
+  return { ...options, branches: branches.map((branch) => ({ ...branch, stages: boundStages(branch.stages) })) }
 }
 
 /** Without the options that are undefined. */

@@ -6,7 +6,7 @@ import { z } from '../core/stage.ts'
 import type { WritableLike } from '../core/stream-kinds.ts'
 import { hasName } from '../storage/archive/spec.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
-import type { PlannedStage } from './plan.ts'
+import type { PlannedBranch, PlannedStage } from './plan.ts'
 
 /** Who can read an encrypted archive. */
 export interface Encryption {
@@ -20,10 +20,19 @@ export interface Encryption {
   passphraseFd?: number
 }
 
+/** Another place for an archive. Its name decides whether it is encrypted, and how it is compressed unless `compress` does. */
+export interface AnotherPlace {
+  to: string
+  /** True by default. Places that are not required hold the others back for 10 seconds in all at most. */
+  required?: boolean
+}
+
 /** How an archive is written. */
 export interface WritingOptions {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
   to: string | WritableLike
+  /** More places for the same archive. If one that is required fails, the backup does; without any other, the backup goes on. */
+  also?: readonly AnotherPlace[]
   /** `zstd`, `zstd:19`, `lz4`, `gzip:6`, `none`, or the same as an object. By default the name of the archive decides. */
   compress?: string | Compression
   /** Encrypts the archive with age, as the outermost layer. A file's name then ends in .age. */
@@ -46,6 +55,7 @@ export const writingShape = {
     text,
     z.strictObject({ method: z.enum(METHODS), level: z.int().optional(), frame: atLeastOne.optional() }),
   ]),
+  also: z.array(z.strictObject({ to: text, required: flag.optional() })),
   encrypt: z.strictObject({
     recipients: names.optional(),
     recipientsFiles: names.optional(),
@@ -61,13 +71,58 @@ export const writingShape = {
 
 /** The stages that write clusters into an archive. */
 export function plannedWriting(options: WritingOptions): PlannedStage[] {
-  const { to, force, checksums = true, index = true } = options
+  const { checksums = true, index = true } = options
   return [
     ['vma-framer', { checksums: checksums ? undefined : false, index: index ? undefined : false }],
-    ...plannedCompressor(options),
-    ...plannedEncryptor(options),
-    ['sink', { to, force: force ? true : undefined }],
+    ...(options.also?.length ? plannedBranches(options, options.also) : plannedPlace(options)),
   ]
+}
+
+/** Compresses, encrypts and writes. */
+function plannedPlace(options: WritingOptions): PlannedStage[] {
+  return [...plannedCompressor(options), ...plannedEnd(options)]
+}
+
+function plannedEnd(options: WritingOptions): PlannedStage[] {
+  return [...plannedEncryptor(options), ['sink', { to: options.to, force: options.force ? true : undefined }]]
+}
+
+/** Several places. What is compressed alike is compressed once. */
+function plannedBranches(options: WritingOptions, also: readonly AnotherPlace[]): PlannedStage[] {
+  const places = [{ to: options.to, required: true }, ...also].map(({ to, required = true }) => {
+    const own = { ...options, to, encrypt: isEncrypted(to, options) ? options.encrypt : undefined }
+    return { name: branchName(to), required, own, compressor: plannedCompressor(own) }
+  })
+  const twice = places.find(({ name }, index) => places.findIndex((other) => other.name === name) < index)
+  if (twice !== undefined)
+    throw new VmapipeError('USAGE', `the archive goes to ${twice.name} twice`, { hint: 'once is enough' })
+  if (options.encrypt !== undefined && places.every(({ own }) => own.encrypt === undefined)) {
+    throw new VmapipeError('USAGE', 'no place has a name that says that it is encrypted', { hint: 'end it in .age' })
+  }
+  const [first] = places
+  const isAlike = places.every(({ compressor }) => JSON.stringify(compressor) === JSON.stringify(first.compressor))
+  const branches: PlannedBranch[] = places.map(({ name, required, own }) => ({
+    name,
+    required,
+    stages: isAlike ? plannedEnd(own) : plannedPlace(own),
+  }))
+  const holdBack = places.some(({ required }) => !required) ? HOLD_BACK : undefined
+  return [...(isAlike ? first.compressor : []), ['tee', { branches, 'hold-back': holdBack }]]
+}
+
+/** Seconds in all for which places that are not required may slow a guest's backup. */
+const HOLD_BACK = 10
+const LONGEST_NAME = 100
+
+/** Of several places, those with names are encrypted if the names say so, and pipes if anything is said about encryption. */
+function isEncrypted(to: string | WritableLike, { encrypt }: WritingOptions): boolean {
+  return typeof to === 'string' && hasName(to) ? to.endsWith('.age') : encrypt !== undefined
+}
+
+/** The place, for messages. */
+function branchName(to: string | WritableLike): string {
+  if (typeof to !== 'string') return 'the stream'
+  return to.length <= LONGEST_NAME ? to : `…${to.slice(1 - LONGEST_NAME)}`
 }
 
 function plannedEncryptor({ encrypt, to }: WritingOptions): PlannedStage[] {

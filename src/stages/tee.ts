@@ -54,6 +54,14 @@ const options = z.strictObject({
     .max(86_400)
     .default(30)
     .describe('seconds after which a branch that is not required and takes nothing is given up, 30 if left out'),
+  'hold-back': z
+    .number()
+    .positive()
+    .max(86_400)
+    .optional()
+    .describe(
+      'seconds in all for which branches that are not required may hold the others back; then they are given up',
+    ),
 })
 
 type Options = z.output<typeof options>
@@ -107,6 +115,9 @@ class Tee implements SinkBody<Item> {
   readonly #branches: Branch[]
   readonly #context: StageContext
   readonly #limitMs: number
+  /** Milliseconds for which optional branches may still hold the others back. */
+  #allowance: number
+  readonly #holdBack: number | undefined
   readonly #told = new Set<Branch>()
   readonly #since = new Map<Branch, { moves: number; at: number }>()
   #timer: NodeJS.Timeout | undefined
@@ -120,6 +131,8 @@ class Tee implements SinkBody<Item> {
   constructor(given: Options, context: StageContext) {
     this.#context = context
     this.#limitMs = given['give-up-after'] * 1000
+    this.#allowance = (given['hold-back'] ?? Infinity) * 1000
+    this.#holdBack = given['hold-back']
     this.#branches = given.branches.map((branch) => new Branch(branch, context, (one) => this.#turnOf(one)))
   }
 
@@ -138,7 +151,9 @@ class Tee implements SinkBody<Item> {
     const running = this.#branches.filter((branch) => branch.isRunning)
     const shared = running.map((branch) => branch.share(item))
     item.release()
-    await Promise.all(running.map((branch, index) => branch.give(shared[index])))
+    const given = running.map((branch, index) => branch.give(shared[index]))
+    await Promise.all(given.filter((_, index) => running[index].required))
+    await this.#optional(running, given)
     this.#check()
   }
 
@@ -172,6 +187,21 @@ class Tee implements SinkBody<Item> {
     this.#endAll(reason)
     await Promise.all(others.map((branch) => branch.ended))
     if (hung.length > 0) await atMost(HUNG_MS, Promise.all(hung.map((branch) => branch.ended)))
+  }
+
+  /** Waits until the optional branches have taken their item too, as long as they may hold the others back. */
+  async #optional(running: readonly Branch[], given: readonly Promise<void>[]): Promise<void> {
+    if (running.every(({ required }) => required)) return
+    const taken = Promise.all(given)
+    if (this.#holdBack === undefined) return void (await taken)
+    const began = performance.now()
+    await atMost(this.#allowance, taken)
+    this.#allowance -= performance.now() - began
+    if (this.#allowance > 0) return
+    for (const branch of running) {
+      if (!branch.required && branch.isAwaited === 'yes')
+        this.#giveUp(branch, `held the others back for ${this.#holdBack} seconds in all`)
+    }
   }
 
   get #required(): Branch[] {

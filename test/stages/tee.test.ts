@@ -51,9 +51,12 @@ interface Spec {
   stages: BoundStage[]
 }
 
-async function split(branches: Spec[], { limit = 30, ...options }: RunOptions & { limit?: number } = {}) {
+async function split(
+  branches: Spec[],
+  { limit = 30, holdBack, ...options }: RunOptions & { limit?: number; holdBack?: number } = {},
+) {
   const warnings: string[] = []
-  const stages = [leased, tee({ branches, 'give-up-after': limit })]
+  const stages = [leased, tee({ branches, 'give-up-after': limit, 'hold-back': holdBack })]
   const result = await definePipeline(stages as never).run({
     buffer: 16 * MIB,
     warn: (text) => void warnings.push(text),
@@ -310,4 +313,29 @@ test('branches that do not fit, or have one name, are refused', () => {
     refused(/a name of its own/),
   )
   assert.throws(() => check([]), { code: 'USAGE' })
+})
+
+test('a slow optional branch holds the others back no longer than it may in all', limited, async (t) => {
+  const dir = tmpDir(t)
+  const [near, far] = [join(dir, 'near'), join(dir, 'far')]
+  const slow = [delay({ ms: 100 }), sink({ to: far })]
+  const branches = [
+    { name: 'near', stages: [sink({ to: near })] },
+    { name: 'far', required: false, stages: slow },
+  ]
+  const { warnings } = await split(branches, { holdBack: 0.5 })
+  assert.ok(readFileSync(near).equals(whole))
+  assert.ok(!existsSync(far))
+  assert.match(warnings.join(), /'far' held the others back for 0.5 seconds in all, the others go on without it/)
+})
+
+test('an optional branch that is as fast as the others may hold them back', limited, async (t) => {
+  const dir = tmpDir(t)
+  const [near, far] = [join(dir, 'near'), join(dir, 'far')]
+  const branches = [
+    { name: 'near', stages: [sink({ to: near })] },
+    { name: 'far', required: false, stages: [sink({ to: far })] },
+  ]
+  await split(branches, { holdBack: 20 })
+  for (const path of [near, far]) assert.ok(readFileSync(path).equals(whole))
 })

@@ -20,7 +20,8 @@ interface BackupFlags extends JobFlags, QemuFlags, RecipientFlags {
   drive?: [string, string][]
   exclude?: string[]
   config?: string[]
-  output: string
+  output: string[]
+  also?: string[]
   compress?: string
   force?: boolean
   forceShare?: boolean
@@ -56,7 +57,12 @@ export function backupCommand(program: Command): void {
       milliseconds,
     )
     .option('-c, --config <[name=]file>', 'a config file, carried unchanged; any number of times', collect)
-    .option('-o, --output <target>', 'where the archive goes; must be given')
+    .option('-o, --output <target>', 'where the archive goes; given several times, it goes to all of them', collect)
+    .option(
+      '--also <target>',
+      'one more place that is not required: if it fails or is too slow, the backup goes on without it; any number of times',
+      collect,
+    )
     .allowExcessArguments()
     .option(
       '--compress <method>',
@@ -84,7 +90,7 @@ export function backupCommand(program: Command): void {
   )
 }
 
-type Given = Omit<Flags, 'output'> & { output?: string }
+type Given = Omit<Flags, 'output'> & { output?: string[] }
 
 /** Throws USAGE in the order in which people think: first what is backed up, then where it goes. */
 function complete({ output, ...flags }: Given, words: readonly string[]): Flags {
@@ -121,7 +127,7 @@ async function run({ printPipeline, verify, identity, ...flags }: Flags): Promis
     'backup',
     boundStages(plan),
     { ...limits, progress, quiet, verbose, stats },
-    verify ? { archive: output, keys: await keyringOf({ identity }) } : null,
+    verify ? { archives: output, keys: await keyringOf({ identity }) } : null,
   )
 }
 
@@ -137,9 +143,11 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
     })
   }
   if (!isOfQemu(flags)) refuseQemuFlags(flags)
-  const { drive = [], config, output: to, compress, force, bwlimit, maxStall, checksums, index } = flags
+  const { drive = [], config, output, also = [], compress, force, bwlimit, maxStall, checksums, index } = flags
   const configs = configRecord(config)
-  const writing = { to, compress, encrypt: encryptionOf(flags), force, checksums, index, bwlimit, configs }
+  const [to, ...required] = output
+  const more = [...required.map((place) => ({ to: place })), ...also.map((place) => ({ to: place, required: false }))]
+  const writing = { to, also: more, compress, encrypt: encryptionOf(flags), force, checksums, index, bwlimit, configs }
   if (isOfGuest) {
     if (attach !== undefined) refuseSources(drive)
     const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir } = flags

@@ -65,7 +65,7 @@ async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flag
   const { isBackup } = await import('../../jobs/run-backup.ts')
   if (isBackup(pipeline.stages)) {
     const { runBackupCommand } = await import('../run-backup.ts')
-    return runBackupCommand(name, pipeline.stages, limited, verify ? { archive: await archiveOf(pipeline) } : null)
+    return runBackupCommand(name, pipeline.stages, limited, verify ? { archives: [await archiveOf(pipeline)] } : null)
   }
   if (verify) throw new VmapipeError('USAGE', 'this pipeline makes no archive of drives that could be verified')
   await runJob(
