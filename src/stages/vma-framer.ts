@@ -171,11 +171,16 @@ class Framer {
   }
 
   #add(run: Run, drive: DriveState, from: number, count: number, cursor: BlockCursor): void {
+    if (run.isZero) {
+      this.#header.addZeroes(run.drive, run.first + from, count)
+      this.#trailer?.addZeroes(run.drive, run.first + from, count)
+      return
+    }
     let blocks = 0
     for (let index = from; index < from + count; index++) {
       const cluster = run.first + index
       const present = cluster === drive.last ? drive.lastMask : FULL_MASK
-      const mask = run.isZero ? 0 : run.masks === null ? present : run.masks[index] & present
+      const mask = run.masks === null ? present : run.masks[index] & present
       this.#header.add(run.drive, cluster, mask)
       this.#trailer?.add(run.drive, cluster, mask)
       blocks += popcount16(mask)

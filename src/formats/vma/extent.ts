@@ -44,6 +44,20 @@ export class ExtentHeaderWriter {
     return this.#slots
   }
 
+  /** Adds clusters without data. */
+  addZeroes(drive: number, first: number, count: number): void {
+    const header = this.#header
+    let at = SLOT_TABLE + this.#slots * 8
+    for (let cluster = first; cluster < first + count; cluster++, at += 8) {
+      header[at + 3] = drive
+      header[at + 4] = cluster >>> 24
+      header[at + 5] = cluster >>> 16
+      header[at + 6] = cluster >>> 8
+      header[at + 7] = cluster
+    }
+    this.#slots += count
+  }
+
   add(drive: number, cluster: number, mask: number): void {
     const at = SLOT_TABLE + this.#slots++ * 8
     this.#header.writeUInt32BE(mask * 65536 + drive, at)

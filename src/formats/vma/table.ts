@@ -45,10 +45,19 @@ export class TableEncoder {
     total.clusters++
     total.blocks += blocks
     this.#blocks += blocks
+    this.#extend(drive, cluster, 1, blocks > 0)
+  }
+
+  /** Adds clusters without data. */
+  addZeroes(drive: number, first: number, count: number): void {
+    this.#totals.get(drive)!.clusters += count
+    this.#extend(drive, first, count, false)
+  }
+
+  #extend(drive: number, first: number, count: number, stored: boolean): void {
     const last = this.#runs.at(-1)
-    const stored = blocks > 0
-    if (last?.drive === drive && last.stored === stored && last.first + last.count === cluster) last.count++
-    else this.#runs.push({ drive, first: cluster, count: 1, stored })
+    if (last?.drive === drive && last.stored === stored && last.first + last.count === first) last.count += count
+    else this.#runs.push({ drive, first, count, stored })
   }
 
   endExtent(): void {

@@ -30,6 +30,11 @@ export class TrailerWriter {
     this.#table.add(drive, cluster, mask)
   }
 
+  /** Adds slots of clusters without data. */
+  addZeroes(drive: number, first: number, count: number): void {
+    this.#table.addZeroes(drive, first, count)
+  }
+
   /** Ends the current extent of `bytes` bytes, including its header. */
   endExtent(bytes: number): void {
     this.#table.endExtent()
