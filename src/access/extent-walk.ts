@@ -9,7 +9,7 @@ import { BLOCK_SIZE } from '../core/geometry.ts'
 import type { Manifest } from '../core/items.ts'
 import { Turns } from '../core/turns.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../formats/vma/extent.ts'
-import type { RecordExtent } from '../formats/vma/records.ts'
+import { HASHES, type RecordExtent } from '../formats/vma/records.ts'
 import { TableEncoder } from '../formats/vma/table.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
@@ -63,9 +63,9 @@ class TableCollector {
     this.#drives = new Set(drives.map(({ id }) => id))
   }
 
-  /** Adds an extent. Returns false if it belongs to the archive's trailer and has no clusters. Throws DAMAGED. */
+  /** Adds an extent, or a hash record. Returns false if it belongs to the table of the archive. Throws DAMAGED. */
   add({ slots, record }: Pick<ExtentHeader, 'slots'> & { record: RecordExtent | null }, offset: number): boolean {
-    if (record !== null) return false
+    if (record !== null && record.kind !== HASHES) return false
     const stranger = slots.find(({ drive }) => !this.#drives.has(drive))
     if (stranger !== undefined) {
       const message = `the extent holds clusters of dev_id ${stranger.drive}, which the header does not declare`

@@ -4,8 +4,9 @@
  */
 
 import { VmapipeError } from '../core/errors.ts'
-import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
+import { clusterHasher } from '../formats/vma/cluster-hash.ts'
 import { EXTENT_HEADER_SIZE, type ExtentHeader, MAX_EXTENT_SIZE } from '../formats/vma/extent.ts'
+import { checkExtent, isCheckable } from '../formats/vma/extent-check.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
@@ -38,7 +39,7 @@ export class PlainExtents implements ExtentData {
   }
 
   async view(extent: number, header: ExtentHeader, at: number, length: number): Promise<View> {
-    const mustCheck = header.checksum?.algorithm === CRC32 && this.#checked[extent] === 0
+    const mustCheck = isCheckable(header) && this.#checked[extent] === 0
     const key = this.#first + extent
     const whole = mustCheck ? await this.#cache.get(key, this.#load(extent)) : this.#cache.peek(key)
     if (whole === null) return this.#direct(extent, at, length)
@@ -73,8 +74,9 @@ export class PlainExtents implements ExtentData {
       const { offsets } = this.#index
       const header = await this.#headers.get(extent)
       const length = offsets[extent + 1] - offsets[extent] - EXTENT_HEADER_SIZE
+      const hasher = await clusterHasher()
       const view = await this.#direct(extent, EXTENT_HEADER_SIZE, length)
-      if (header.checksum?.algorithm === CRC32 && checksumOf([view.bytes]) !== header.checksum.value) {
+      if (isCheckable(header) && !checkExtent(header, [view.bytes], hasher).matches) {
         view.lease.release()
         const offset = offsets[extent]
         throw new VmapipeError('DAMAGED', 'the checksum of the data of this extent is wrong', { offset })

@@ -112,6 +112,11 @@ export class Run {
   readonly masks: Uint16Array | null
   readonly blocks: readonly Uint8Array[]
   readonly leases: readonly Lease[]
+  /**
+   * The hashes of the clusters (formats/vma/README.md), 16 bytes for each, if a stage has hashed them already; zero bytes for a cluster
+   * without stored blocks. A stage that changes the data in place must set this to null.
+   */
+  hashes: Uint8Array | null = null
   /** Bytes of the blocks, at least EMPTY_RUN_BYTES. */
   readonly byteLength: number
 
@@ -204,6 +209,8 @@ export class Chunk {
   readonly gap: Gap | null
   /** True for bytes that a reader looks up first. A compressor gives them a frame of their own, so that a reader reads little for them. */
   lookedUp = false
+  /** True for hashes of clusters. Only some readers want them, so a compressor puts them into frames of their own. */
+  hashes = false
 
   constructor(buffers: readonly Uint8Array[], leases: readonly Lease[] = [], gap: Gap | null = null) {
     this.buffers = buffers

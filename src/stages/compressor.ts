@@ -1,7 +1,7 @@
 /**
  * Compresses the archive in independent frames, so that frames are compressed and decompressed in parallel and damage stays within
- * one frame. A frame has whole chunks as long as they fit. The zstd, lz4 and gzip tools read frames that follow each other as one file. The archive's header and
- * its trailer have frames of their own, so that a reader that looks something up there reads nothing else.
+ * one frame. A frame has whole chunks as long as they fit. The zstd, lz4 and gzip tools read frames that follow each other as one file. The archive's header,
+ * its trailer and each group of hashes have frames of their own, so that a reader that looks something up there reads nothing else.
  */
 
 import type { FrameEncoder } from '../codecs/frame-encoder.ts'
@@ -81,8 +81,9 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   #order: OrderedTasks | null = null
   #frame: Slab | null = null
   #filled = 0
-  /** Whether the frame that is being filled has bytes that readers look up first. */
+  /** Whether the frame that is being filled has bytes that readers look up first, or hashes. */
   #lookedUp = false
+  #hashes = false
   readonly #abort = () => this.#stop(this.#signal.reason)
 
   constructor(encoder: FrameEncoder, { frame, map, method }: Options, { budget, name, threads, signal }: StageContext) {
@@ -101,9 +102,11 @@ class Compressor implements TransformBody<Chunk, Chunk> {
 
   async transform(chunk: Chunk, push: Push<Chunk>): Promise<void> {
     try {
-      const fits = chunk.lookedUp === this.#lookedUp && this.#filled + chunk.byteLength <= this.#frameSize
+      const isAlike = chunk.lookedUp === this.#lookedUp && chunk.hashes === this.#hashes
+      const fits = isAlike && this.#filled + chunk.byteLength <= this.#frameSize
       if (this.#filled > 0 && !fits) await this.#dispatch(push)
       this.#lookedUp = chunk.lookedUp
+      this.#hashes = chunk.hashes
       for (const bytes of chunk.buffers) await this.#append(bytes, push)
     } finally {
       chunk.release()

@@ -11,10 +11,16 @@ import { VmapipeError } from '../core/errors.ts'
 import { type ClusterSpan, Findings, NoFindings } from '../core/findings.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import { type Chunk, type ClusterItem, type Gap, type Manifest, Run } from '../core/items.ts'
-import { defineStage, type StageContext, z } from '../core/stage.ts'
-import { none, stepWithFlush } from '../core/steps.ts'
-import { CRC32, checksumOf } from '../formats/vma/checksum.ts'
+import { defineStage, type Push, type StageContext, z } from '../core/stage.ts'
+import {
+  type ClusterHasher,
+  clusterHasher,
+  compiledHasher,
+  HASH_BYTES,
+  storedHashes,
+} from '../formats/vma/cluster-hash.ts'
 import { EXTENT_HEADER_SIZE, type Slot } from '../formats/vma/extent.ts'
+import { checkExtent, hasHashes, isCheckable, masksOf } from '../formats/vma/extent-check.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { TrailerCheck } from '../formats/vma/trailer-check.ts'
 import { type Extent, ExtentReader } from './vma-deframer/extent-reader.ts'
@@ -39,10 +45,13 @@ export const vmaDeframer = defineStage({
   }),
   create({ findings = new NoFindings() }, context) {
     const deframer = new Deframer(findings, context)
-    return stepWithFlush(
-      (chunk: Chunk) => deframer.push(chunk),
-      () => deframer.finish(),
-    )
+    return {
+      open: () => deframer.open(),
+      transform(chunk: Chunk, push: Push<ClusterItem>) {
+        for (const item of deframer.push(chunk)) push(item)
+      },
+      flush: () => deframer.finish(),
+    }
   },
 })
 
@@ -64,6 +73,9 @@ class Deframer {
   #hasChecksums: boolean | null = null
   /** Whether the archive lacks clusters that are unchanged since its parent: then only a closing extent says that it is whole. */
   #isIncremental = false
+  /** Whether that checksum is made of hashes: then the archive has hash records too. */
+  #hasHashes = false
+  #hasher: ClusterHasher | null = compiledHasher()
   /** Whether the archive has ended: further bytes do not belong to it. */
   #isOver = false
   readonly #warn: (message: string) => void
@@ -73,6 +85,10 @@ class Deframer {
     this.#findings = findings
     this.#counters = counters
     this.#stage = name
+  }
+
+  async open(): Promise<void> {
+    this.#hasher ??= await clusterHasher()
   }
 
   *push(chunk: Chunk): Generator<ClusterItem> {
@@ -129,7 +145,7 @@ class Deframer {
   }
 
   /** Called at the end of the input. Reports what is missing. */
-  finish(): typeof none {
+  finish(): void {
     const { length, position } = this.#queue
     const offset = position + length
     if (this.#extents === null) throw headerMissing(offset)
@@ -149,7 +165,6 @@ class Deframer {
     }
     if (this.#mustClose && !this.#trailer!.isClosed && !cut)
       incomplete('the archive has no end: it was cut behind the last cluster')
-    return none
   }
 
   #report(error: unknown, clusters?: readonly ClusterSpan[]): void {
@@ -189,12 +204,17 @@ class Deframer {
   *#runs(extent: Extent): Generator<Run> {
     const { slots, blocks, checksum, record, offset } = extent
     this.#counters.add('archive', EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE)
+    this.#hasHashes ||= this.#hasChecksums === null && hasHashes(extent)
     this.#hasChecksums ??= checksum !== null
     if (record !== null) return this.#atEnd((trailer) => trailer.see(record, offset))
-    if (checksum?.algorithm !== CRC32) this.#leaveUnchecked(extent)
-    else if (!this.#matches(extent, checksum.value) && this.#isLost(extent)) return
-    this.#account(extent)
-    for (const run of slotRuns(slots)) yield* this.#pass(run, extent)
+    let hashes: Uint8Array | null = null
+    if (isCheckable(extent)) {
+      const checked = checkExtent(extent, this.#queue.look(blocks * BLOCK_SIZE), this.#hasher!)
+      hashes = checked.hashes
+      if (!checked.matches && this.#isLost(extent)) return
+    } else this.#leaveUnchecked(extent)
+    this.#account(extent, hashes)
+    for (const run of slotRuns(slots)) yield* this.#pass(run, extent, hashes)
   }
 
   /** Calls the check of the trailer, and reports only the first error that it finds. */
@@ -213,36 +233,37 @@ class Deframer {
     this.#unchecked.add({ start, end: start + blocks * BLOCK_SIZE, clusters }, this.#findings)
   }
 
-  #matches({ slots, blocks, offset }: Extent, checksum: number): boolean {
-    if (checksumOf(this.#queue.look(blocks * BLOCK_SIZE)) === checksum) return true
-    const clusters = clustersOf(slots, this.#findings.drives)
-    const message = `the checksum of the data of this extent is wrong (clusters: ${spanText(clusters)})`
-    this.#report(new VmapipeError('DAMAGED', message, { offset }), clusters)
-    return false
-  }
-
-  /** Of an extent whose data is damaged: whether it lacks bytes, and so its clusters. Otherwise they are passed on as suspect. */
+  /** Reports an extent whose data is damaged, and tells whether it lacks bytes, and so its clusters. Otherwise they are passed on as suspect. */
   #isLost(extent: Extent): boolean {
     const { drives } = this.#findings
+    const clusters = clustersOf(extent.slots, drives)
+    const message = `the checksum of the data of this extent is wrong (clusters: ${spanText(clusters)})`
+    this.#report(new VmapipeError('DAMAGED', message, { offset: extent.offset }), clusters)
     const short = this.#extents!.isShort(extent)
     if (short) this.#trailer!.forgive()
-    else for (const { id, first, count } of clustersOf(extent.slots, drives)) drives.get(id)!.suspectRange(first, count)
+    else for (const { id, first, count } of clusters) drives.get(id)!.suspectRange(first, count)
     return short
   }
 
-  #account({ slots, offset }: Extent): void {
+  /** `hashes` are null if they are not those of what was archived. */
+  #account({ slots, offset }: Extent, hashes: Uint8Array | null): void {
     const { drives } = this.#findings
     this.#atEnd((trailer) => {
+      if (this.#hasHashes) {
+        const masks = masksOf(slots)
+        const all = hashes ?? new Uint8Array(slots.length * HASH_BYTES)
+        trailer.addHashes(storedHashes(masks, all), hashes !== null, offset)
+      }
       for (const { drive, cluster, mask } of slots) if (drives.has(drive)) trailer.add(drive, cluster, mask)
       trailer.endExtent(offset)
     })
   }
 
   /** Passes the slots on as one run. If the drive cannot have the whole run, it passes them on one by one. */
-  *#pass(run: readonly Slot[], extent: Extent): Generator<Run> {
+  *#pass(run: readonly Slot[], extent: Extent, hashes: Uint8Array | null): Generator<Run> {
     const refused = admit(this.#findings.drives, run, extent.offset)
-    if (refused === null) yield this.#run(run, extent)
-    else if (run.length > 1) for (const slot of run) yield* this.#pass([slot], extent)
+    if (refused === null) yield this.#run(run, extent, hashes)
+    else if (run.length > 1) for (const slot of run) yield* this.#pass([slot], extent, hashes)
     else this.#leaveOut(run[0], refused)
   }
 
@@ -254,14 +275,21 @@ class Deframer {
     this.#queue.skip(storedBytes([slot]))
   }
 
-  #run(run: readonly Slot[], { checksum }: Extent): Run {
+  #run(run: readonly Slot[], extent: Extent, hashes: Uint8Array | null): Run {
     const [{ drive: id, cluster: first }] = run
     const drive = this.#findings.drives.get(id)!
-    if (checksum?.algorithm === CRC32) drive.checked += run.length
+    if (isCheckable(extent)) drive.checked += run.length
     const { masks, kept, past } = keptBlocks(run, drive)
     const { buffers, leases } = this.#queue.take(kept)
     this.#queue.skip(past)
-    return kept === 0 ? new Run(id, first, run.length, []) : new Run(id, first, run.length, buffers, masks, leases)
+    if (kept === 0) return new Run(id, first, run.length, [])
+    const made = new Run(id, first, run.length, buffers, masks, leases)
+    // A cluster without the blocks past the drive's end has another hash.
+    if (hashes !== null && past === 0) {
+      const from = extent.slots.indexOf(run[0]) * HASH_BYTES
+      made.hashes = hashes.subarray(from, from + run.length * HASH_BYTES)
+    }
+    return made
   }
 }
 

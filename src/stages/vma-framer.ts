@@ -9,15 +9,31 @@ import { BLOCK_SIZE, clusterCount, clusterMask, FULL_MASK, popcount16 } from '..
 import { Chunk, type ClusterItem, type DriveInfo, type Manifest, type Run, totalLength } from '../core/items.ts'
 import { defineStage, z } from '../core/stage.ts'
 import { stepWithFlush } from '../core/steps.ts'
-import { checksumOf } from '../formats/vma/checksum.ts'
-import { ExtentHeaderWriter, SLOTS, SLOTS_USED } from '../formats/vma/extent.ts'
+import { BLAKE3, CRC32, checksumOf, type ExtentChecksum } from '../formats/vma/checksum.ts'
+import {
+  type ClusterHasher,
+  clusterHasher,
+  compiledHasher,
+  HASH_BYTES,
+  NOTHING_STORED,
+  storedHashes,
+} from '../formats/vma/cluster-hash.ts'
+import { EXTENT_HEADER_SIZE, ExtentHeaderWriter, SLOTS, SLOTS_USED } from '../formats/vma/extent.ts'
+import { HashRecordWriter } from '../formats/vma/hash-records.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { TrailerWriter } from '../formats/vma/trailer.ts'
 
 const options = z
   .strictObject({
     slots: z.int().min(1).max(SLOTS).default(SLOTS_USED).describe('clusters in an extent; the real tool writes 58'),
-    checksums: z.boolean().default(true).describe('add a checksum of the data to every extent; other readers skip it'),
+    checksums: z
+      .boolean()
+      .default(true)
+      .describe('add hashes of all clusters, and a checksum to every extent; other readers skip them'),
+    hashes: z
+      .boolean()
+      .optional()
+      .describe('hash clusters; false: checksums are CRC-32; by default true if there is compiled code for BLAKE3'),
     index: z.boolean().default(true).describe('add an index of all clusters at the end of the archive'),
   })
   .refine(({ slots, checksums }) => slots < SLOTS || !checksums, {
@@ -41,12 +57,13 @@ export const vmaFramer = defineStage({
   create(options: Options, { counters, budget }) {
     const mostHeld = mostHeldOf(budget.total)
     let framer: Framer | null = null
+    const begin = async (manifest: Manifest) => {
+      framer = new Framer(manifest, { ...options, hasher: await hasherFor(options, manifest) }, mostHeld, counters)
+      return framer.header()
+    }
     return stepWithFlush(
       (item: ClusterItem) => {
-        if (item.kind === 'manifest') {
-          framer = new Framer(item, options, mostHeld, counters)
-          return framer.header()
-        }
+        if (item.kind === 'manifest') return begin(item)
         if (framer === null) throw new VmapipeError('STAGE', 'clusters came before the manifest')
         return framer.frame(item)
       },
@@ -57,6 +74,12 @@ export const vmaFramer = defineStage({
     )
   },
 })
+
+/** Without compiled code, hashing would be the slowest part of a backup. Then only incremental archives have hashes, and those that must. */
+async function hasherFor({ checksums, hashes }: Options, { isIncremental }: Manifest): Promise<ClusterHasher | null> {
+  if (!checksums || (hashes === false && !isIncremental)) return null
+  return hashes || isIncremental ? clusterHasher() : compiledHasher()
+}
 
 /**
  * The most memory that an extent may hold until it is full. The data that is read next must fit beside it, or the extent would never
@@ -73,9 +96,26 @@ interface DriveState extends DriveInfo {
   lastMask: number
 }
 
+/** What is stored of each cluster of a run; null for a hole. Its hashes are null too if clusters are not hashed. */
+interface Details {
+  masks: Uint16Array | null
+  hashes: Uint8Array | null
+}
+
+function masksOf({ first, count, masks }: Run, { last, lastMask }: DriveState): Uint16Array {
+  const all = masks === null ? new Uint16Array(count).fill(FULL_MASK) : masks
+  if (first + count - 1 !== last || (all[count - 1] & lastMask) === all[count - 1]) return all
+  const cut = Uint16Array.from(all)
+  cut[count - 1] &= lastMask
+  return cut
+}
+
 class Framer {
   readonly #maxSlots: number
   readonly #checksums: boolean
+  /** Null if clusters are not hashed. */
+  readonly #hasher: ClusterHasher | null
+  readonly #records: HashRecordWriter
   readonly #trailer: TrailerWriter | null
   readonly #mostHeld: number
   readonly #counters: Counters
@@ -86,11 +126,18 @@ class Framer {
   readonly #header: ExtentHeaderWriter
   #blocks: Uint8Array[] = []
   #leases = new Set<Lease>()
+  /** The hashes of the stored clusters of the extent. */
+  #hashes: Uint8Array[] = []
   /** Bytes of all memory behind the blocks, which are views. */
   #held = 0
   #extents = 0
 
-  constructor(manifest: Manifest, { slots, checksums, index }: Options, mostHeld: number, counters: Counters) {
+  constructor(
+    manifest: Manifest,
+    { slots, checksums, index, hasher }: Options & { hasher: ClusterHasher | null },
+    mostHeld: number,
+    counters: Counters,
+  ) {
     if (manifest.isIncremental && !(checksums && index)) {
       throw new VmapipeError('USAGE', 'an incremental archive must have checksums and an index', {
         hint: 'without them nobody could tell clusters that are unchanged from clusters that were lost',
@@ -99,9 +146,14 @@ class Framer {
     this.#isPartial = manifest.isIncremental
     this.#maxSlots = slots
     this.#checksums = checksums
+    this.#hasher = hasher
+    this.#records = new HashRecordWriter(manifest.uuid)
     this.#archiveHeader = encodeHeader(manifest)
     // An archive with checksums has a trailer, whether or not it has an index.
-    this.#trailer = checksums || index ? new TrailerWriter(manifest, this.#archiveHeader.length, { index }) : null
+    this.#trailer =
+      checksums || index
+        ? new TrailerWriter(manifest, this.#archiveHeader.length, { index, hashes: hasher !== null })
+        : null
     this.#mostHeld = mostHeld
     this.#counters = counters
     this.#header = new ExtentHeaderWriter(manifest.uuid)
@@ -125,17 +177,19 @@ class Framer {
   *frame(run: Run): Generator<Chunk> {
     const drive = this.#admit(run)
     const cursor = new BlockCursor(run.blocks)
+    const masks = run.isZero ? null : masksOf(run, drive)
+    const hashes = masks && this.#hashesOf(run, masks)
     const empty: Buffer[] = []
     for (let done = 0; done < run.count; ) {
       const count = Math.min(run.count - done, this.#maxSlots - this.#header.slots)
-      this.#add(run, drive, done, count, cursor)
+      this.#add(run, { masks, hashes }, done, count, cursor)
       done += count
       if (this.#header.slots < this.#maxSlots) break
       if (run.isZero && this.#blocks.length === 0) empty.push(this.#finishHeader())
-      else yield this.#extent()
+      else yield* this.#extent()
     }
     run.release()
-    if (this.#held > this.#mostHeld) yield this.#extent()
+    if (this.#held > this.#mostHeld) yield* this.#extent()
     if (empty.length > 0) yield this.#empty(empty)
   }
 
@@ -151,8 +205,14 @@ class Framer {
       }
     }
     // An archive without drives has one empty extent.
-    if (this.#header.slots > 0 || this.#extents === 0) yield this.#extent()
+    if (this.#header.slots > 0 || this.#extents === 0) yield* this.#extent()
+    if (!this.#records.isEmpty) yield this.#group()
     for (const bytes of this.#trailer?.finish() ?? []) yield this.#emitLookedUp(bytes)
+  }
+
+  #hashesOf({ hashes, count, blocks }: Run, masks: Uint16Array): Uint8Array | null {
+    if (this.#hasher === null) return null
+    return hashes?.byteLength === count * HASH_BYTES ? hashes : this.#hasher.hashes(masks, blocks)
   }
 
   #admit(run: Run): DriveState {
@@ -170,8 +230,8 @@ class Framer {
     return drive
   }
 
-  #add(run: Run, drive: DriveState, from: number, count: number, cursor: BlockCursor): void {
-    if (run.isZero) {
+  #add(run: Run, { masks, hashes }: Details, from: number, count: number, cursor: BlockCursor): void {
+    if (masks === null) {
       this.#header.addZeroes(run.drive, run.first + from, count)
       this.#trailer?.addZeroes(run.drive, run.first + from, count)
       return
@@ -179,13 +239,16 @@ class Framer {
     let blocks = 0
     for (let index = from; index < from + count; index++) {
       const cluster = run.first + index
-      const present = cluster === drive.last ? drive.lastMask : FULL_MASK
-      const mask = run.masks === null ? present : run.masks[index] & present
+      const mask = masks[index]
       this.#header.add(run.drive, cluster, mask)
       this.#trailer?.add(run.drive, cluster, mask)
       blocks += popcount16(mask)
     }
     if (blocks === 0) return
+    if (hashes !== null) {
+      const part = hashes.subarray(from * HASH_BYTES, (from + count) * HASH_BYTES)
+      this.#hashes.push(storedHashes(masks.subarray(from, from + count), part))
+    }
     cursor.take(blocks * BLOCK_SIZE, this.#blocks)
     for (const lease of run.leases) this.#hold(lease)
   }
@@ -197,20 +260,41 @@ class Framer {
     this.#held += lease.bytes
   }
 
-  #extent(): Chunk {
+  /** Gives the extent, and the group of hashes that it completes. */
+  *#extent(): Generator<Chunk> {
     const chunk = this.#emit([this.#finishHeader(), ...this.#blocks], [...this.#leases])
     this.#blocks = []
     this.#leases.clear()
     this.#held = 0
+    yield chunk
+    if (this.#records.isFull) yield this.#group()
+  }
+
+  /** The hashes since the last group. */
+  #group(): Chunk {
+    const records = this.#records.take()
+    this.#trailer?.addRecords(records.length / EXTENT_HEADER_SIZE)
+    const chunk = this.#emit([records], [])
+    chunk.hashes = true
     return chunk
   }
 
   /** Completes the header for the current blocks. */
   #finishHeader(): Buffer {
-    const header = this.#header.finish(this.#checksums ? checksumOf(this.#blocks) : null)
+    const header = this.#header.finish(this.#checksum())
     this.#trailer?.endExtent(header.length + totalLength(this.#blocks))
     this.#extents++
     return header
+  }
+
+  #checksum(): ExtentChecksum | null {
+    if (!this.#checksums) return null
+    if (this.#hasher === null) return { algorithm: CRC32, value: checksumOf(this.#blocks) }
+    if (this.#hashes.length === 0) return { algorithm: BLAKE3, value: NOTHING_STORED }
+    const hashes = this.#hashes.length === 1 ? this.#hashes[0] : Buffer.concat(this.#hashes)
+    this.#hashes = []
+    this.#records.add(hashes)
+    return { algorithm: BLAKE3, value: this.#hasher.extentChecksum(hashes) }
   }
 
   #empty(headers: Buffer[]): Chunk {

@@ -23,6 +23,6 @@ export function native<Calls>(load: () => Calls): () => Calls | null {
 const require = createRequire(import.meta.url)
 
 /** Loads a package with compiled code. Throws if the package or its code for this platform cannot be loaded. */
-export function requireCompiled(name: 'koffi' | 'lz4-napi' | '@node-rs/xxhash'): unknown {
+export function requireCompiled(name: 'koffi' | 'lz4-napi' | '@node-rs/xxhash' | '@napi-rs/blake-hash'): unknown {
   return require(name)
 }

@@ -46,6 +46,7 @@ function withTable(archive: Buffer, table: Buffer, extents = closingOf(archive).
   )
   const closing = {
     hasIndex: true,
+    hasHashes: false,
     pages: pages.length,
     tableBytes: table.length,
     tableChecksum: crc32(table),

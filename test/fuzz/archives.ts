@@ -4,10 +4,13 @@ import { hash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { clusterHasher, storedHashes } from '../../src/formats/vma/cluster-hash.ts'
 import { type BackupOptions, backup } from '../../src/jobs/backup.ts'
 import { piped } from '../support/content.ts'
 import { writeImage } from '../support/image.ts'
 import { which } from '../support/tools.ts'
+
+const hasher = await clusterHasher()
 
 const EXTENT_MAGIC = Buffer.from('VMAE')
 const EXTENT_HEADER = 512
@@ -68,11 +71,20 @@ export function repaired(bytes: Buffer, what: Repair): Buffer {
     const blocks = header.readUInt16BE(6)
     if (what === 'data' && header.toString('latin1', LAST_SLOT, LAST_SLOT + 2) === 'VC') {
       const data = bytes.subarray(at + EXTENT_HEADER, at + EXTENT_HEADER + blocks * 4096)
-      header.writeUInt32BE(crc32(data), LAST_SLOT + 4)
+      header.writeUInt32BE(header[LAST_SLOT + 2] === 2 ? checksumByHashes(header, data) : crc32(data), LAST_SLOT + 4)
     }
     sign(header, 24)
   }
   return bytes
+}
+
+/** Algorithm 2; of the bytes that there are, if the slots have more. */
+function checksumByHashes(header: Buffer, data: Buffer): number {
+  const slots = Array.from({ length: 59 }, (_, slot) => header.readUInt32BE(40 + slot * 8))
+  const masks = slots.filter((word) => (word & 0xff) !== 0).map((word) => word >>> 16)
+  const blocks = masks.reduce((sum, mask) => sum + mask.toString(2).replaceAll('0', '').length, 0)
+  if (data.length < blocks * 4096) return 0
+  return hasher.extentChecksum(storedHashes(masks, hasher.hashes(masks, [data])))
 }
 
 function* extents(bytes: Buffer): Generator<number> {

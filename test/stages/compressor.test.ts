@@ -4,16 +4,34 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { planFrames } from '../../src/codecs/frame-plan.ts'
 import { Budget } from '../../src/core/budget.ts'
+import { Chunk } from '../../src/core/items.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { compressor } from '../../src/stages/compressor.ts'
 import { chunksOf, collectBytes, throughBytes } from '../support/bytes.ts'
 import { cut, halfCompressible, piped } from '../support/content.ts'
+import { itemsOf } from '../support/flow.ts'
 import { needs } from '../support/tools.ts'
 
 const timeout = 60_000
 const MiB = 1 << 20
 const METHODS = ['zstd', 'lz4', 'gzip'] as const
 const sample = halfCompressible(9 * MiB + 12345)
+
+test('hashes have frames of their own, apart from what readers look up first', {
+  ...needs('zstd'),
+  timeout,
+}, async () => {
+  const parts = [0, 1, 2, 2, 1, 0].map((mark, index) => {
+    const chunk = new Chunk([Buffer.alloc(1000, index)])
+    chunk.lookedUp = mark === 1
+    chunk.hashes = mark === 2
+    return chunk
+  })
+  const out = collectBytes()
+  await definePipeline([itemsOf('bytes', parts), compressor({ map: false }), out.stage]).run()
+  const frames = out.bytes().toString('latin1').split('\x28\xb5\x2f\xfd').length - 1
+  assert.equal(frames, 5)
+})
 
 for (const method of METHODS) {
   describe(method, () => {

@@ -2,12 +2,16 @@ import assert from 'node:assert/strict'
 import { hash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import type { VmapipeError } from '../../src/core/errors.ts'
+import { Findings } from '../../src/core/findings.ts'
 import { CLUSTER_SIZE } from '../../src/core/geometry.ts'
 import { Chunk, type ClusterItem, type Item, type Manifest, Run } from '../../src/core/items.ts'
+import { definePipeline } from '../../src/core/pipeline.ts'
+import { clusterHasher } from '../../src/formats/vma/cluster-hash.ts'
+import { verifier } from '../../src/stages/verifier.ts'
 import { vmaDeframer } from '../../src/stages/vma-deframer.ts'
 import { vmaFramer } from '../../src/stages/vma-framer.ts'
 import { zeroElider } from '../../src/stages/zero-elider.ts'
-import { manifestOf, through } from '../support/flow.ts'
+import { itemsOf, manifestOf, through } from '../support/flow.ts'
 import { golden, goldenBytes, needsGolden } from '../support/golden.ts'
 
 const timeout = 60_000
@@ -18,7 +22,7 @@ function frame(items: Item[], slots = 58): Promise<Buffer> {
 }
 
 /** With checksums and an end; of so few slots that there are several extents. */
-function frameChecked(items: Item[], options: { index?: boolean } = {}): Promise<Buffer> {
+function frameChecked(items: Item[], options: { index?: boolean; hashes?: boolean } = {}): Promise<Buffer> {
   return framed(items, { slots: 2, ...options })
 }
 
@@ -184,7 +188,8 @@ describe('an archive with checksums', { timeout }, () => {
       const plain = await frame(sample(), 2)
       const extents = headersIn(archive)
       const known = headersIn(plain)
-      assert.equal(extents.length, known.length + 2)
+      // A hash record, a page and the closing extent.
+      assert.equal(extents.length, known.length + 3)
       for (const [n, at] of known.entries()) {
         // But for the slot of the checksum, and the header's own.
         assert.equal(extents[n], at)
@@ -235,6 +240,57 @@ describe('an archive with checksums', { timeout }, () => {
     extent.set(hash('md5', extent, 'buffer'), 24)
     archive[13312] ^= 1
     assert.ok((await deframe(archive)).length > 1)
+  })
+
+  test('has the hash of every stored cluster, and gives it on', async () => {
+    const runs = (await deframe(await frameChecked(sample()))).slice(1) as Run[]
+    assert.ok(runs.some(({ hashes }) => hashes !== null))
+    const hasher = await clusterHasher()
+    for (const { masks, blocks, hashes, isZero } of runs)
+      assert.deepEqual(hashes, isZero ? null : hasher.hashes(masks!, blocks))
+  })
+
+  test('with a wrong hash in a record is damaged there, and its data is not', async () => {
+    const archive = await frameChecked(sample())
+    const record = headersIn(archive).at(-3)!
+    const header = archive.subarray(record, record + 512)
+    assert.equal(header.toString('hex', 40, 43), '565203')
+    header[48] ^= 1
+    header.fill(0, 24, 40)
+    header.set(hash('md5', header, 'buffer'), 24)
+    await assert.rejects(deframe(archive), { code: 'DAMAGED', where: { offset: record } })
+    const findings = new Findings()
+    await through('bytes', [new Chunk([archive])], [vmaDeframer({ findings })])
+    assert.equal(findings.damageCount, 1)
+    for (const { suspect, seen } of findings.drives.values())
+      assert.deepEqual([suspect.count, seen.count], [0, seen.size])
+  })
+
+  test('without hashes has CRC-32, and comes back', async () => {
+    const archive = await frameChecked(sample(), { hashes: false })
+    assert.equal(archive.toString('hex', 12800 + 504, 12800 + 508), '56430100')
+    assert.ok((await frameChecked(await deframe(archive), { hashes: false })).equals(archive))
+    assert.equal(headersIn(archive).length, headersIn(await frame(sample(), 2)).length + 2)
+  })
+
+  test('of more than 16384 clusters has groups of hashes between its extents', async () => {
+    const count = 2 * 16384 + 100
+    const block = Buffer.alloc(4096, 1)
+    const runs = Array.from({ length: count / 4 }, (_, index) => {
+      block[0] = 1 + (index % 7)
+      const masks = Uint16Array.of(1, 0x10, 0, 1)
+      return new Run(1, index * 4, 4, [Buffer.from(block), block, block], masks)
+    })
+    const stages = [vmaFramer(), vmaDeframer()]
+    const groups: number[] = []
+    const look = (chunk: Chunk) => {
+      if (chunk.hashes) groups.push(chunk.byteLength / 512)
+      return chunk
+    }
+    const manifest = manifestOf(count * CLUSTER_SIZE)
+    await definePipeline([itemsOf('clusters', [manifest, ...runs]), stages[0], look, stages[1], verifier()]).run()
+    // Of a full extent 43 or 44 clusters are stored.
+    assert.deepEqual(groups, [647, 326])
   })
 
   test('has no room for 59 clusters in an extent', () => {

@@ -39,6 +39,24 @@ describe('without the compiled code of any package', { timeout: 180_000 }, () =>
     })
   }
 
+  test('an archive with hashes is verified, and one without is written', async (t) => {
+    const dir = tmpDir(t)
+    const disk = join(dir, 'disk.raw')
+    writeImage(disk, 3 << 20, { noise: 1 << 20 })
+    for (const [name, options, algorithm] of [
+      ['with.vma', {}, 2],
+      ['without.vma', bare, 1],
+    ] as const) {
+      const made = await vmapipe(['backup', '-q', '-d', `d=${disk}`, '-o', join(dir, name)], options)
+      assert.equal(made.code, 0, made.stderr)
+      assert.deepEqual(
+        [...readFileSync(join(dir, name)).subarray(12800 + 504, 12800 + 508)],
+        [0x56, 0x43, algorithm, 0],
+      )
+      assert.equal((await vmapipe(['verify', '-q', join(dir, name)], bare)).code, 0)
+    }
+  })
+
   test('LZ4 compression is one clear line', async (t) => {
     const dir = tmpDir(t)
     const disk = join(dir, 'disk.raw')

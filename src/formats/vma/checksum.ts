@@ -4,9 +4,11 @@ import { crc32 } from 'node:zlib'
 
 const MARK = 0x5643 // "VC"
 export const CRC32 = 1
+/** BLAKE3 over the hashes of the clusters. */
+export const BLAKE3 = 2
 
 export interface ExtentChecksum {
-  /** 1 is CRC-32, the only one that is known. */
+  /** CRC32 or BLAKE3. Others are not known. */
   algorithm: number
   value: number
 }
@@ -19,9 +21,9 @@ export function checksumOf(buffers: readonly Uint8Array[]): number {
 }
 
 /** Writes the 8 bytes of the slot at `at`. */
-export function encodeChecksum(header: Buffer, at: number, value: number): void {
+export function encodeChecksum(header: Buffer, at: number, { algorithm, value }: ExtentChecksum): void {
   header.writeUInt16BE(MARK, at)
-  header[at + 2] = CRC32
+  header[at + 2] = algorithm
   header[at + 3] = 0
   header.writeUInt32BE(value, at + 4)
 }

@@ -7,9 +7,12 @@ import { CLOSING, encodeRecord, RECORD_BYTES, type RecordExtent } from './record
 
 const VERSION = 1
 const HAS_INDEX = 1
+const HAS_HASHES = 2
 
 export interface Closing {
   hasIndex: boolean
+  /** Whether hash records have the hashes of all stored clusters. */
+  hasHashes: boolean
   /** The number of pages, which are right before the closing extent. */
   pages: number
   tableBytes: number
@@ -24,7 +27,7 @@ export interface Closing {
 export function encodeClosing(uuid: Uint8Array, closing: Closing): Buffer {
   const bytes = Buffer.alloc(32)
   bytes[0] = VERSION
-  bytes[1] = closing.hasIndex ? HAS_INDEX : 0
+  bytes[1] = (closing.hasIndex ? HAS_INDEX : 0) | (closing.hasHashes ? HAS_HASHES : 0)
   bytes.writeBigUInt64BE(BigInt(closing.tableBytes), 4)
   bytes.writeUInt32BE(closing.tableChecksum, 12)
   bytes.writeBigUInt64BE(BigInt(closing.extents), 16)
@@ -50,6 +53,7 @@ export function decodeClosing({ number: pages, bytes }: RecordExtent): Closing |
     throw new VmapipeError('DAMAGED', `the closing extent claims ${pages} pages for a table of ${tableBytes} bytes`)
   return {
     hasIndex: (bytes[1] & HAS_INDEX) !== 0,
+    hasHashes: (bytes[1] & HAS_HASHES) !== 0,
     pages,
     tableBytes,
     tableChecksum: bytes.readUInt32BE(12),

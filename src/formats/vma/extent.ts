@@ -66,7 +66,7 @@ export class ExtentHeaderWriter {
   }
 
   /** Returns the finished header of 512 bytes, with the checksum of the blocks unless it is null, and begins the next one. */
-  finish(checksum: number | null = null): Buffer {
+  finish(checksum: ExtentChecksum | null = null): Buffer {
     const header = this.#header
     if (checksum !== null) encodeChecksum(header, LAST_SLOT, checksum)
     sealExtent(header, this.#blocks)

@@ -6,14 +6,16 @@ const MARK = 0x5652 // "VR"
 
 export const PAGE = 1
 export const CLOSING = 2
+/** A part of a group of cluster hashes. */
+export const HASHES = 3
 
 /** Bytes that a record extent carries: 406. */
 export const RECORD_BYTES = (SLOTS - 1) * 7
 
 export interface RecordExtent {
-  /** PAGE or CLOSING. Other kinds are not known. */
+  /** PAGE, CLOSING or HASHES. Other kinds are not known. */
   kind: number
-  /** The number of the page, or in the closing extent the number of pages. */
+  /** The number of the page, or of the record in its group of hashes; in the closing extent the number of pages. */
   number: number
   /** Always RECORD_BYTES bytes. */
   bytes: Buffer

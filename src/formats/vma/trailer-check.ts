@@ -5,7 +5,8 @@ import { VmapipeError } from '../../core/errors.ts'
 import type { Manifest } from '../../core/items.ts'
 import { type Closing, decodeClosing } from './closing.ts'
 import { EXTENT_HEADER_SIZE } from './extent-header.ts'
-import { CLOSING, PAGE, RECORD_BYTES, type RecordExtent } from './records.ts'
+import { HashRecordCheck } from './hash-records.ts'
+import { CLOSING, HASHES, PAGE, RECORD_BYTES, type RecordExtent } from './records.ts'
 import { TableEncoder } from './table.ts'
 
 /** Bytes of the encoded index that are kept at most (64 KiB). Older bytes are only in its checksum. */
@@ -16,6 +17,8 @@ export class TrailerCheck {
   readonly #table: TableEncoder
   /** The checksum and the bytes of the index so far. */
   #index = { checksum: 0, bytes: 0 }
+  /** Null if the archive has no hashes. */
+  #hashes: HashRecordCheck | null = null
   #extents = 0
   #pages = 0
   #checksum = 0
@@ -45,6 +48,16 @@ export class TrailerCheck {
     this.#table.add(drive, cluster, mask)
   }
 
+  /**
+   * Adds the hashes of the stored clusters of the extent at byte `offset`. Called for the first extent, it says that the archive has
+   * hash records. `known` is false if the data is not what was hashed.
+   */
+  addHashes(hashes: Uint8Array, known: boolean, offset: number): void {
+    if (this.#forgiving) return
+    this.#hashes ??= new HashRecordCheck()
+    this.#hashes.add(hashes, known, offset)
+  }
+
   /** Ends the current extent, which is no record and begins at byte `offset`. Throws DAMAGED if it is behind a page of the table. */
   endExtent(offset: number): void {
     if (this.#forgiving) return
@@ -60,11 +73,18 @@ export class TrailerCheck {
       this.#closed ||= record.kind === CLOSING
       return
     }
-    if (record.kind === PAGE) this.#page(record, offset)
+    if (record.kind === HASHES) this.#hashRecord(record, offset)
+    else if (record.kind === PAGE) this.#page(record, offset)
     else if (record.kind === CLOSING) this.#close(record, offset)
   }
 
+  #hashRecord(record: RecordExtent, offset: number): void {
+    this.#hashes?.see(record, offset)
+    this.endExtent(offset)
+  }
+
   #page({ number, bytes }: RecordExtent, offset: number): void {
+    if (number === 0) this.#hashes?.end(offset)
     if (number !== this.#pages) throw damaged(`page ${this.#pages} of its table is missing`, offset)
     this.#checksum = crc32(this.#lastPage, this.#checksum)
     this.#lastPage = bytes
@@ -83,7 +103,9 @@ export class TrailerCheck {
     this.#compare(closing, offset)
   }
 
-  #compare({ hasIndex, pages, tableBytes, tableChecksum }: Closing, offset: number): void {
+  #compare({ hasIndex, hasHashes, pages, tableBytes, tableChecksum }: Closing, offset: number): void {
+    if (this.#hashes !== null && !hasHashes)
+      throw damaged('the archive says that it has no hashes of its clusters', offset)
     const rest = tableBytes - (pages - 1) * RECORD_BYTES
     if (pages > 0) this.#checksum = crc32(this.#lastPage.subarray(0, rest), this.#checksum)
     if (this.#checksum !== tableChecksum) throw damaged('the checksum of its table is wrong', offset)

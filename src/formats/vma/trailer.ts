@@ -14,14 +14,16 @@ export class TrailerWriter {
   readonly #uuid: Uint8Array
   readonly #table: TableEncoder
   readonly #hasIndex: boolean
+  readonly #hasHashes: boolean
   #extents = 0
   #bytes: number
 
   /** `headerSize` is the number of bytes before the archive's first extent. */
-  constructor({ uuid, drives }: Manifest, headerSize: number, { index }: { index: boolean }) {
+  constructor({ uuid, drives }: Manifest, headerSize: number, { index, hashes }: { index: boolean; hashes: boolean }) {
     this.#uuid = uuid
     this.#table = new TableEncoder(drives.map(({ id }) => id))
     this.#hasIndex = index
+    this.#hasHashes = hashes
     this.#bytes = headerSize
   }
 
@@ -43,7 +45,12 @@ export class TrailerWriter {
     this.#bytes += bytes
   }
 
-  /** The record extents, in buffers of at most 1 MiB. */
+  /** Adds this number of hash records. */
+  addRecords(count: number): void {
+    for (let left = count; left > 0; left--) this.endExtent(EXTENT_HEADER_SIZE)
+  }
+
+  /** The record extents of the table and the closing extent, in buffers of at most 1 MiB. */
   *finish(): Generator<Buffer> {
     const table = Buffer.concat([this.#table.entries.bytes, this.#table.totals()])
     const pages = Math.ceil(table.length / RECORD_BYTES)
@@ -58,6 +65,7 @@ export class TrailerWriter {
     }
     yield encodeClosing(this.#uuid, {
       hasIndex: this.#hasIndex,
+      hasHashes: this.#hasHashes,
       pages,
       tableBytes: table.length,
       tableChecksum: crc32(table),

@@ -66,9 +66,14 @@ export class SharedItems {
 }
 
 function withLeases(item: Exclude<Item, { kind: 'manifest' }>, leases: readonly Lease[]): Item {
-  if (item.kind === 'run') return new Run(item.drive, item.first, item.count, item.blocks, item.masks, leases)
+  if (item.kind === 'run') {
+    const run = new Run(item.drive, item.first, item.count, item.blocks, item.masks, leases)
+    run.hashes = item.hashes
+    return run
+  }
   if (item.kind === 'range') return new Range(item.drive, item.offset, item.length, item.data, leases)
   const chunk = new Chunk(item.buffers, leases, item.gap)
   chunk.lookedUp = item.lookedUp
+  chunk.hashes = item.hashes
   return chunk
 }
