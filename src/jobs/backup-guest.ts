@@ -40,6 +40,8 @@ export interface BackupGuestOptions extends JobOptions, WritingOptions {
   fsfreeze?: (typeof FSFREEZE_MODES)[number]
   /** For a guest of QEMU: archives its memory at the point in time too, as the drive `vmstate`. */
   withRam?: boolean
+  /** For a guest of QEMU: leaves a dirty bitmap, so that the next incremental backup reads only what was written; one of those always does. */
+  track?: boolean
   /** For a guest of QEMU: the folder for the sockets between QEMU and this process; the folder for temporary files by default. */
   socketDir?: string
   /** Called with the state of the guest, about every second. */
@@ -62,6 +64,7 @@ const shape = {
   agent: text,
   fsfreeze: z.enum(FSFREEZE_MODES),
   withRam: flag,
+  track: flag,
   socketDir: text,
   onGuest: callback,
 } satisfies Shape<BackupGuestOptions>
@@ -81,12 +84,21 @@ export async function backupGuest(options: BackupGuestOptions): Promise<BackupRe
 
 export function plannedGuestBackup(options: BackupGuestOptions): PlannedStage[] {
   const { drives, exclude, configs = {}, bwlimit, maxStall, guestBuffer } = options
-  const { qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, socketDir, uuid, ctime } = options
+  const { qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, track, socketDir, uuid, ctime } = options
   if (withRam) refuseWithRam(options)
   const guest = {
     ...{ qmp, libvirt, connect, attach, drives, exclude: exclude?.length ? exclude : undefined },
     configs: Object.keys(configs).length === 0 ? undefined : configs,
-    ...{ mode, agent, fsfreeze, 'with-ram': withRam || undefined, 'socket-dir': socketDir, uuid, ctime },
+    ...{
+      mode,
+      agent,
+      fsfreeze,
+      'with-ram': withRam || undefined,
+      track: track || undefined,
+      'socket-dir': socketDir,
+      uuid,
+      ctime,
+    },
   }
   const interceptor = { 'max-stall': maxStall && durationText(maxStall), buffer: guestBuffer }
   return [

@@ -1,9 +1,15 @@
 /** Takes out of a QEMU what a killed backup left there. */
 
-import { checkOptions } from '../core/options.ts'
+import { checkOptions, flag } from '../core/options.ts'
 import { detachAlone, isPaused } from '../live/qemu/attachment/detach.ts'
 import { openMonitor } from '../live/qemu/monitor.ts'
 import { type MonitorOptions, monitorShape } from './monitor-options.ts'
+
+/** Which QEMU, and what is taken out of it. */
+export interface DetachOptions extends MonitorOptions {
+  /** The dirty bitmaps too by which the next incremental backup would know what to read. Those of other programs stay. */
+  bitmaps?: boolean
+}
 
 /** What was taken out of a QEMU. */
 export interface DetachReport {
@@ -21,12 +27,12 @@ export interface DetachReport {
  *
  *     const { removed } = await detach({ qmp: '/run/vm1.qmp' })
  */
-export async function detach(options: MonitorOptions): Promise<DetachReport> {
-  checkOptions('detach', { shape: monitorShape }, options)
-  const { signal, warn } = options
+export async function detach(options: DetachOptions): Promise<DetachReport> {
+  checkOptions('detach', { shape: { ...monitorShape, bitmaps: flag } }, options)
+  const { signal, warn, bitmaps } = options
   const qmp = await openMonitor(options, { signal, warn })
   try {
-    const { removed, continued } = await detachAlone(qmp)
+    const { removed, continued } = await detachAlone(qmp, { bitmaps })
     return { removed, continued, paused: await isPaused(qmp) }
   } finally {
     qmp.close()

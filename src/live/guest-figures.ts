@@ -26,7 +26,7 @@ export class GuestFigures {
   readonly waiting = new Waiting()
   /** The point in time, in seconds since the epoch; 0 before it. */
   since = 0
-  readonly #total: number
+  #total: number
   #counters: Counters
   #budget: Budget | null = null
   #scanned = 0
@@ -44,6 +44,11 @@ export class GuestFigures {
   begin({ budget, counters }: { budget: Budget; counters: Counters }): void {
     this.#budget = budget
     this.#counters = counters
+  }
+
+  /** Clusters that need not be archived, because they have not changed since the parent. */
+  leaveOut(clusters: number): void {
+    this.#total -= clusters
   }
 
   /** Clusters that the scan has archived. */

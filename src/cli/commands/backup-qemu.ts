@@ -13,6 +13,7 @@ export interface QemuFlags {
   fsfreeze?: (typeof FSFREEZE_MODES)[number]
   withRam?: boolean
   socketDir?: string
+  track?: boolean
 }
 
 export function qemuOptions(command: Command): void {
@@ -27,6 +28,7 @@ export function qemuOptions(command: Command): void {
     .option('--agent <socket>', "with --qmp: socket of the guest's agent")
     .addOption(new Option('--fsfreeze <when>', freeze).choices(FSFREEZE_MODES))
     .option('--with-ram', "with --qmp (QEMU 10 or later): the guest's memory too, restored as vmstate.bin")
+    .option('--track', 'with --qmp: leave a dirty bitmap in QEMU, so that the next --since reads only what was written')
     .option('--socket-dir <folder>', 'with --qmp: where the sockets between QEMU and this program are made')
 }
 
@@ -34,13 +36,13 @@ export function isOfQemu({ qmp, libvirt }: QemuFlags): boolean {
   return qmp !== undefined || libvirt !== undefined
 }
 
-export function refuseQemuFlags({ mode, agent, fsfreeze, withRam, socketDir, connect }: QemuFlags): void {
+export function refuseQemuFlags({ mode, agent, fsfreeze, withRam, socketDir, track, connect }: QemuFlags): void {
   if (connect !== undefined)
     throw new VmapipeError('USAGE', '--connect is for a guest of libvirt', { hint: 'add --libvirt DOMAIN' })
-  if ([mode, agent, fsfreeze, withRam, socketDir].every((flag) => flag === undefined)) return
+  if ([mode, agent, fsfreeze, withRam, socketDir, track].every((flag) => flag === undefined)) return
   throw new VmapipeError(
     'USAGE',
-    '--mode, --agent, --fsfreeze, --with-ram and --socket-dir are for the guest of a QEMU',
+    '--mode, --agent, --fsfreeze, --with-ram, --track and --socket-dir are for the guest of a QEMU',
     {
       hint: 'add --qmp SOCKET or --libvirt DOMAIN',
     },

@@ -150,10 +150,10 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
   const writing = { to, also: more, compress, encrypt: encryptionOf(flags), force, checksums, index, bwlimit, configs }
   if (isOfGuest) {
     if (attach !== undefined) refuseSources(drive)
-    const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir } = flags
+    const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir, track } = flags
     const { plannedGuestBackup } = await import('../../jobs/backup-guest.ts')
     return plannedGuestBackup({
-      ...{ qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, socketDir, exclude, maxStall },
+      ...{ qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, socketDir, track, exclude, maxStall },
       ...writing,
       drives: guestDrives(drive),
       guestBuffer: attach === undefined ? undefined : flags.buffer,

@@ -8,6 +8,7 @@ import { GuardedPush } from '../qemu/attachment/guarded-push.ts'
 import { realGuest } from '../qemu/attachment/guest-switch.ts'
 import { assertNotMigrating } from '../qemu/attachment/migration.ts'
 import { PlainPush } from '../qemu/attachment/plain-push.ts'
+import type { BitmapTracking } from '../qemu/bitmaps/tracking.ts'
 import { fsfreeze } from '../qemu/freeze/fsfreeze.ts'
 import type { QemuDrive } from '../qemu/inventory/discovery.ts'
 import { chooseMode } from '../qemu/inventory/mode.ts'
@@ -22,6 +23,8 @@ interface PushWish {
   chosen: readonly QemuDrive[]
   drives: readonly PushDrive[]
   server: PushServer
+  /** Null: neither uses nor leaves bitmaps. */
+  tracking: BitmapTracking | null
   options: GuestOptions
   parts: GuestParts
   run: Pick<SurroundedRun<unknown>, 'signal' | 'warn' | 'inform'>
@@ -36,7 +39,8 @@ interface PushWay {
   ram?: RamSnapshot | null
 }
 
-export async function attachmentFor({ qmp, chosen, drives, server, options, parts, run }: PushWish): Promise<PushWay> {
+export async function attachmentFor(wish: PushWish): Promise<PushWay> {
+  const { qmp, chosen, drives, server, tracking, options, parts, run } = wish
   const { pushSocket, pullSocket, ramSocket } = server
   const { warn, inform, signal } = run
   const { mode: wanted = 'auto', agent, 'with-ram': withRam } = options
@@ -51,7 +55,9 @@ export async function attachmentFor({ qmp, chosen, drives, server, options, part
   if (choice.mode === 'guarded') {
     const timeout = copyTimeout(qmp.version, maxStall)
     const ram = withRam ? await RamSnapshot.prepare(qmp, ramSocket, maxStall) : null
-    const attachment = new GuardedPush({ drives, guest: realGuest, pushSocket, pullSocket, timeout, ram, around })
+    const attachment = new GuardedPush({
+      ...{ drives, guest: realGuest, pushSocket, pullSocket, timeout, ram, tracking, around },
+    })
     const limit = pushLimit(timeout, maxStall)
     const cut = limit < maxStall ? stallIsCut(qmp.version, limit) : null
     // Nobody has asked for the time that is the usual one.
@@ -61,5 +67,5 @@ export async function attachmentFor({ qmp, chosen, drives, server, options, part
   if (choice.reason !== null)
     warn(`plain push, which does not guard the guest against a kill of this program: ${choice.reason}`)
   const speed = parts.rate === undefined ? undefined : Math.max(1, Math.floor(parts.rate / drives.length))
-  return { attachment: new PlainPush({ drives, pushSocket, speed, around }), maxStall }
+  return { attachment: new PlainPush({ drives, pushSocket, speed, tracking, around }), maxStall }
 }

@@ -45,6 +45,12 @@ export const guestOptions = z
       .default(false)
       .describe("with qmp (QEMU 10 or later): the guest's memory too, as the drive vmstate"),
     'socket-dir': text.optional().describe('with qmp: folder for the sockets between QEMU and this process'),
+    track: z
+      .boolean()
+      .default(false)
+      .describe(
+        'with qmp: leave a dirty bitmap in QEMU, so that the next backup reads only what was written since; one with change-filter always does',
+      ),
     uuid: z.guid().optional().describe('uuid of the archive; a new one by default'),
     ctime: z
       .int()

@@ -1,5 +1,6 @@
 /** Runs a pipeline with the guest of a stock QEMU, by QMP. The guest goes on in every case. */
 
+import { randomUUID } from 'node:crypto'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { BoundStage, SurroundedRun } from '../../core/stage.ts'
 import { refuseNames } from '../../formats/vma/names.ts'
@@ -12,6 +13,7 @@ import { Claim } from '../qemu/attachment/claim.ts'
 import { detach } from '../qemu/attachment/detach.ts'
 import { watchForMigration } from '../qemu/attachment/migration.ts'
 import { watchForOverlays, withOverlay } from '../qemu/attachment/overlays.ts'
+import { BitmapTracking } from '../qemu/bitmaps/tracking.ts'
 import { QemuConnection } from '../qemu/connection.ts'
 import { chooseDrives, type DriveWish } from '../qemu/inventory/choose-drives.ts'
 import { discover, type QemuDrive } from '../qemu/inventory/discovery.ts'
@@ -24,6 +26,7 @@ import { socketOwner } from '../qemu/socket-owner.ts'
 import { attachmentFor } from './attachment-for.ts'
 import type { GuestOptions } from './options.ts'
 import type { GuestParts } from './parts.ts'
+import { trackingWish, withReasons } from './tracking.ts'
 
 const LOOK_MS = 1000
 
@@ -108,8 +111,12 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
   const { options, parts, run, connection, server, claim } = job
   const { listener } = options
   const drives = chosen.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))
+  const uuid = options.uuid ?? randomUUID()
+  const archive = { names: drives.map(({ name }) => name), uuid: options.uuid === undefined ? uuid : null }
+  const wish = trackingWish(options, parts.rest, archive)
+  const tracking = wish && (await BitmapTracking.plan(connection.qmp, chosen, wish, run.warn))
   const { attachment, ...way } = await attachmentFor({
-    ...{ qmp: connection.qmp, chosen, drives, server, options, parts, run },
+    ...{ qmp: connection.qmp, chosen, drives, server, tracking, options, parts, run },
   })
   const onPointInTime = (since: number) => tellPointInTime(run.inform, since)
   const backup = new PushBackup({
@@ -130,7 +137,7 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
   let failure: VmapipeError | null = null
   try {
     const signals = [backup.signal, ...(run.signal === undefined ? [] : [run.signal])]
-    done = { result: await run.run(stagesOf(backup, job, configs), AbortSignal.any(signals)) }
+    done = { result: await run.run(stagesOf(backup, { ...job, uuid, tracking }, configs), AbortSignal.any(signals)) }
     listener?.end?.(backup.status)
   } catch (error) {
     failure = asVmapipeError(error)
@@ -138,6 +145,8 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
     clearInterval(watch)
     endWatch?.()
     endOverlays()
+    const published = done !== null
+    if (tracking !== null) await connection.lastly((qmp) => tracking.end(qmp, { published })).catch(() => {})
   }
   // Whatever became of the backup: otherwise the guest does not start again, and nobody knows why.
   if (backup.overlay !== null) throw withOverlay(failure, backup.overlay)
@@ -145,14 +154,21 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
   return done.result
 }
 
-function stagesOf<Result>(backup: PushBackup, { options, parts }: Job<Result>, configs: Configs): BoundStage[] {
-  const { uuid, ctime } = options
-  const identity = { ...(uuid !== undefined && { uuid }), ...(ctime !== undefined && { ctime }) }
+interface Stages {
+  options: GuestOptions
+  parts: GuestParts
+  uuid: string
+  tracking: BitmapTracking | null
+}
+
+function stagesOf(backup: PushBackup, { options, parts, uuid, tracking }: Stages, configs: Configs): BoundStage[] {
+  const { ctime } = options
+  const identity = { uuid, ...(ctime !== undefined && { ctime }) }
   return [
     clusterSource({ drives: backup.readers, configs, ...identity }),
     ...parts.between,
     writeInterceptor({ guest: backup.guest }),
-    ...parts.rest,
+    ...(tracking === null ? parts.rest : withReasons(parts.rest, tracking.reasons)),
   ]
 }
 
@@ -160,6 +176,7 @@ function stagesOf<Result>(backup: PushBackup, { options, parts }: Job<Result>, c
 function underClaim(attachment: Attachment, claim: Claim): Attachment {
   return {
     insert: (qmp, events) => attachment.insert(qmp, events),
+    changed: async (qmp) => (await attachment.changed?.(qmp)) ?? [],
     pull: () => attachment.pull(),
     async remove(qmp) {
       await attachment.remove(qmp)

@@ -9,6 +9,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Budget } from '../../core/budget.ts'
+import { ClusterSet } from '../../core/cluster-set.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { Run } from '../../core/items.ts'
@@ -65,6 +66,8 @@ export class PushBackup implements PushHost {
   #isOut: () => void = () => {}
   #ended = false
   #overlay: OverlayError | null = null
+  /** What is to be read of each drive; null for all of it. */
+  #changed: (ClusterSet | number | null)[] = []
 
   constructor(options: PushBackupOptions) {
     this.#options = options
@@ -189,6 +192,7 @@ export class PushBackup implements PushHost {
   #puller(index: number) {
     return {
       pull: async () => (await this.#start())?.[index] ?? null,
+      changed: () => (this.#changed[index] instanceof ClusterSet ? this.#changed[index] : null),
       explain: (error: unknown) => explainPull(error, this.#options.connection),
       fail: (error: unknown) => this.fail(error),
     }
@@ -213,6 +217,10 @@ export class PushBackup implements PushHost {
       const failed = async (error: VmapipeError) => this.fail(await explainPull(error, connection))
       await attachment.insert(connection.qmp, { failed, done: () => this.#pushedAll() })
       this.#figures.since = Date.now() / 1000
+      this.#changed = (await attachment.changed?.(connection.qmp)) ?? []
+      for (const [index, changed] of this.#changed.entries()) {
+        if (changed !== null) this.#figures.leaveOut(this.targets[index].expect(changed))
+      }
       this.#options.onPointInTime?.(this.#figures.since)
       return await attachment.pull()
     } catch (error) {

@@ -37,6 +37,8 @@ export class PushTarget implements ServedDisk, ClusterClaims {
   readonly #settled: ClusterSet
   /** Pushes that wait for memory. */
   readonly #waiting = new Set<{ range: ClusterRange; go: () => void }>()
+  /** Clusters that do not come, beside those that count as settled. */
+  #absent = 0
   #over = false
   readonly #whole = Promise.withResolvers<void>()
 
@@ -51,6 +53,17 @@ export class PushTarget implements ServedDisk, ClusterClaims {
   /** Resolves when every cluster has come, by scan or push. Never if the backup ends before. */
   get whole(): Promise<void> {
     return this.#whole.promise
+  }
+
+  /**
+   * Says what has changed since the parent, after the point in time. All else does not come: QEMU neither pushes it nor lets it be read.
+   * A number, if nothing is read and only QEMU knows which clusters these are. Returns the number of those that do not come.
+   */
+  expect(changed: ClusterSet | number): number {
+    if (typeof changed === 'number') this.#absent = Math.max(0, this.#settled.size - changed)
+    else for (const { first, count } of changed.ranges(false)) this.#settled.include(first, count)
+    this.#checkWhole()
+    return this.#settled.size - (typeof changed === 'number' ? changed : changed.count)
   }
 
   /** Answers all waiting pushes. From now on nothing is kept, and everything is answered at once. */
@@ -209,7 +222,11 @@ export class PushTarget implements ServedDisk, ClusterClaims {
 
   #settle(ranges: ClusterRange[]): void {
     for (const { first, count } of ranges) this.#settled.addRange(first, count)
-    if (this.#settled.count === this.#settled.size) this.#whole.resolve()
+    this.#checkWhole()
+  }
+
+  #checkWhole(): void {
+    if (this.#settled.count + this.#absent >= this.#settled.size) this.#whole.resolve()
   }
 }
 

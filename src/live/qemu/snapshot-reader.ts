@@ -1,5 +1,6 @@
 /** A drive of a running guest as the scan reads it: QEMU's export of the point in time, which is trimmed behind the scan. */
 
+import type { ClusterSet } from '../../core/cluster-set.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
 import type { ClaimedReader, ClusterClaims } from '../../stages/cluster-source/claims.ts'
@@ -10,6 +11,8 @@ import type { PushTarget } from './push-target.ts'
 interface SnapshotHost {
   /** Resolves with the connection to the point in time, once there is one; null if all is pushed. */
   pull(): Promise<NbdClient | null>
+  /** After `pull`: the clusters that can be read; null if all can. */
+  changed(): ClusterSet | null
   /** Explains the error of a read. */
   explain(error: unknown): Promise<unknown>
   fail(error: unknown): void
@@ -38,7 +41,7 @@ export class SnapshotReader implements ClaimedReader {
   async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {
     this.#client = await this.#host.pull()
     if (this.#client === null) yield { offset, length, zero: false }
-    else yield* this.#explained(nbdExtents(this.#client, offset, length))
+    else yield* this.#explained(this.#extents(offset, length))
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
@@ -51,6 +54,20 @@ export class SnapshotReader implements ClaimedReader {
 
   /** Does nothing: the backup closes the connection when it takes its nodes out of QEMU. */
   async close(): Promise<void> {}
+
+  /** QEMU answers for changed clusters only. The rest is left out by its claims, so it may be called zero. */
+  async *#extents(offset: number, length: number): AsyncGenerator<DriveExtent> {
+    const changed = this.#host.changed()
+    if (changed === null) return yield* nbdExtents(this.#client!, offset, length)
+    const end = offset + length
+    for (let at = offset; at < end; ) {
+      const cluster = Math.floor(at / CLUSTER_SIZE)
+      const stop = Math.min(end, changed.runEnd(cluster, changed.size) * CLUSTER_SIZE)
+      if (changed.has(cluster)) yield* nbdExtents(this.#client!, at, stop - at)
+      else yield { offset: at, length: stop - at, zero: true }
+      at = stop
+    }
+  }
 
   async *#explained(extents: AsyncIterable<DriveExtent>): AsyncGenerator<DriveExtent> {
     try {

@@ -18,6 +18,8 @@ export interface ConnectionOptions {
   name?: string
   /** Ends the connection at any time. */
   signal?: AbortSignal
+  /** What BLOCK_STATUS tells: a context of metadata; base:allocation by default. */
+  context?: string
   /** How long connecting and the handshake may take together, in milliseconds. */
   connectTimeout?: number
   /** How long a server may send nothing while requests wait, in milliseconds. A FLUSH gets ten times as long. */
@@ -65,10 +67,10 @@ export class Connection {
   onEnd: (error: VmapipeError) => void = () => {}
   #forgetSignal = () => {}
 
-  private constructor(address: NbdAddress, { progressTimeout = 60_000, name }: ConnectionOptions) {
+  private constructor(address: NbdAddress, { progressTimeout = 60_000, name, context }: ConnectionOptions) {
     this.#name = name ?? formatNbdAddress(address)
     this.#progressTimeout = progressTimeout
-    this.#feeder = new Feeder(this.#session(address.exportName))
+    this.#feeder = new Feeder(this.#session(address.exportName, context))
     const onread = { buffer: () => this.#feeder.target(), callback: (count: number) => this.#received(count) }
     this.#socket =
       'socketPath' in address
@@ -162,8 +164,8 @@ export class Connection {
     await this.#closed
   }
 
-  *#session(exportName: string): Parser<never> {
-    const terms = yield* negotiate(exportName, (bytes) => this.#socket.write(bytes))
+  *#session(exportName: string, context: string | undefined): Parser<never> {
+    const terms = yield* negotiate(exportName, (bytes) => this.#socket.write(bytes), context)
     this.#settled(terms)
     const requests = {
       find: ({ high, low }: Cookie) => (high === COOKIE_HIGH ? this.#requests.get(low) : undefined),

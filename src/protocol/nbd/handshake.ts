@@ -16,7 +16,7 @@ export interface Terms {
   flags: number
   /** The server answers a READ in chunks. */
   structured: boolean
-  /** Id of base:allocation. If it is null, BLOCK_STATUS must not be sent. */
+  /** Id of base:allocation, or of the context that was asked for. If it is null, BLOCK_STATUS must not be sent. */
   allocationContext: number | null
   minBlock: number
   /** The largest payload of a READ or WRITE. */
@@ -29,7 +29,12 @@ const MAX_REPLIES = 64
 /** The smallest limit of payload that is taken, in bytes. With less, a drive takes too many requests. */
 const LEAST_PAYLOAD = 512
 
-export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void): Parser<Terms> {
+/** `context`: what BLOCK_STATUS is to tell. */
+export function* negotiate(
+  exportName: string,
+  send: (bytes: Uint8Array) => void,
+  context: string = nbd.BASE_ALLOCATION,
+): Parser<Terms> {
   const fixed = yield* greet(send)
   const terms: Terms = {
     size: 0,
@@ -42,7 +47,7 @@ export function* negotiate(exportName: string, send: (bytes: Uint8Array) => void
   if (!fixed.newstyle) return yield* exportByName(exportName, fixed.noZeroes, send, terms)
   send(encodeOption(nbd.OPT_STRUCTURED_REPLY))
   terms.structured = yield* accepted(nbd.OPT_STRUCTURED_REPLY)
-  if (terms.structured) terms.allocationContext = yield* allocationContext(exportName, send)
+  if (terms.structured) terms.allocationContext = yield* metaContext(exportName, context, send)
   send(encodeOption(nbd.OPT_GO, encodeGo(exportName, [nbd.INFO_BLOCK_SIZE])))
   const gone = yield* go(exportName, terms)
   return gone ? terms : yield* exportByName(exportName, fixed.noZeroes, send, terms)
@@ -105,14 +110,14 @@ function* accepted(option: number): Parser<boolean> {
   return type === nbd.REP_ACK
 }
 
-/** NBD_OPT_SET_META_CONTEXT: asks for base:allocation alone. */
-function* allocationContext(exportName: string, send: (bytes: Uint8Array) => void): Parser<number | null> {
+/** NBD_OPT_SET_META_CONTEXT: asks for one context alone. */
+function* metaContext(exportName: string, context: string, send: (bytes: Uint8Array) => void): Parser<number | null> {
   const option = nbd.OPT_SET_META_CONTEXT
-  send(encodeOption(option, encodeMetaContext(exportName, [nbd.BASE_ALLOCATION])))
+  send(encodeOption(option, encodeMetaContext(exportName, [context])))
   let id: number | null = null
   const last = yield* replies(option, ({ type, data }) => {
     if (type !== nbd.REP_META_CONTEXT || data.length < 4) throw violation(`meta context reply ${type}`)
-    if (data.toString('utf8', 4) === nbd.BASE_ALLOCATION) id = data.readUInt32BE(0)
+    if (data.toString('utf8', 4) === context) id = data.readUInt32BE(0)
   })
   return last.type === nbd.REP_ACK ? id : null
 }

@@ -1,15 +1,17 @@
 /** Takes out of a QEMU what a backup that was killed has left there. */
 
 import { dirname } from 'node:path'
+import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import type { QmpClient } from '../../../protocol/qmp/client.ts'
 import { hasPullSocket, PushServer, removeSocketFolder } from '../push-server.ts'
 import { disarmRam } from '../ram/ram-snapshot.ts'
 import { Claim, isClaim, refuseWhereAlive } from './claim.ts'
+import { errorsOf, executeAll } from './commands.ts'
 import { type Footprint, footprintOf, namesIn } from './footprint.ts'
 import { letGoOn } from './guest-switch.ts'
 import { removeNote } from './notes.ts'
 import { type Overlay, OverlayError } from './overlays.ts'
-import { remove } from './removal.ts'
+import { bitmapAway, remove } from './removal.ts'
 
 interface Detached {
   /** Names of what was removed. */
@@ -35,8 +37,13 @@ export async function detach(qmp: QmpClient, claim: Claim): Promise<Detached> {
   return { removed, continued, overlays: [] }
 }
 
+interface Wanted {
+  /** The dirty bitmaps too that the next backups would begin at. */
+  bitmaps?: boolean
+}
+
 /** Does the same with a claim of its own, for a caller that does nothing else with this QEMU. */
-export async function detachAlone(qmp: QmpClient): Promise<Detached> {
+export async function detachAlone(qmp: QmpClient, { bitmaps = false }: Wanted = {}): Promise<Detached> {
   // If no folder can be made, the claim has no socket: a guest must not stay paused because a disk is full.
   const server = await PushServer.create().catch(() => null)
   try {
@@ -44,13 +51,22 @@ export async function detachAlone(qmp: QmpClient): Promise<Detached> {
     try {
       const detached = await detach(qmp, claim)
       if (detached.overlays.length > 0) throw new OverlayError(detached.overlays)
-      return detached
+      return bitmaps ? { ...detached, removed: [...detached.removed, ...(await removeBitmaps(qmp))] } : detached
     } finally {
       await claim.release(qmp)
     }
   } finally {
     await server?.close()
   }
+}
+
+/** Removes all bitmaps of ours, with which the next backup of each target reads all. Resolves with their names. */
+async function removeBitmaps(qmp: QmpClient): Promise<string[]> {
+  const { bitmaps } = await footprintOf(qmp)
+  const [error] = errorsOf(await executeAll(qmp, bitmaps.map(bitmapAway)))
+  if (error === undefined) return [...new Set(bitmaps.map(({ name }) => name))]
+  const { message } = asVmapipeError(error)
+  throw new VmapipeError('FAILED', `a dirty bitmap cannot be removed: ${message}`, { cause: error })
 }
 
 /** Continues a guest that is paused because of us, before anything else. QEMU refuses that as long as it saves the memory. */

@@ -1,6 +1,8 @@
 /** Finds what is ours in a QEMU, by asking QEMU. */
 
 import { type QmpClient, qmpErrorClass } from '../../../protocol/qmp/client.ts'
+import { bitmapsOf, type DirtyBitmap } from '../bitmaps/found.ts'
+import { FROZEN, keyOf } from '../bitmaps/names.ts'
 import { STEP_MS } from './commands.ts'
 import { isOurs } from './names.ts'
 import { type Note, notesIn } from './notes.ts'
@@ -12,6 +14,11 @@ export interface Footprint {
   snapshots: string[]
   filters: string[]
   targets: string[]
+  /** Null nodes, for the making of bitmaps. */
+  marks: string[]
+  /** Bitmaps that a running backup reads; and those that the next one may begin at. */
+  frozen: DirtyBitmap[]
+  bitmaps: DirtyBitmap[]
   notes: Note[]
   /** The URI that each target pushes to. */
   places: string[]
@@ -33,6 +40,7 @@ export async function footprintOf(qmp: QmpClient): Promise<Footprint> {
     ask<BlockNode[]>('query-named-block-nodes', { flat: true }),
     notesIn(qmp),
   ])
+  const dirty = bitmapsOf(all)
   const nodes = all.filter((node) => isOurs(node['node-name']))
   const ofDriver = (driver: string) => nodes.filter(({ drv }) => drv === driver).map((node) => node['node-name']!)
   const filters = ofDriver('copy-before-write')
@@ -42,7 +50,9 @@ export async function footprintOf(qmp: QmpClient): Promise<Footprint> {
   return {
     jobs: jobs.map(({ id }) => id).filter(isOurs),
     exports: exports.map(({ id }) => id).filter(isOurs),
-    ...{ filters, snapshots: ofDriver('snapshot-access'), targets: ofDriver('nbd') },
+    ...{ filters, snapshots: ofDriver('snapshot-access'), targets: ofDriver('nbd'), marks: ofDriver('null-co') },
+    frozen: dirty.filter(({ name }) => name === FROZEN),
+    bitmaps: dirty.filter(({ name }) => keyOf(name) !== null),
     notes,
     places: nodes.filter(({ drv }) => drv === 'nbd').map(({ file }) => file),
     swaps: filters.length === 0 ? [] : await swapsOf(ask, filters, graph),
@@ -56,9 +66,10 @@ export function namesIn(footprint: Footprint): string[] {
   return [...blockNamesIn(footprint), ...footprint.notes.map(({ id }) => id)]
 }
 
-/** The names of jobs, exports and nodes, without notes. */
-export function blockNamesIn({ jobs, exports, snapshots, filters, targets }: Footprint): string[] {
-  return [...new Set([...jobs, ...exports, ...snapshots, ...filters, ...targets])]
+/** The names of jobs, exports, nodes and what they read, without notes. Bitmaps for the next backup are not among them. */
+export function blockNamesIn({ jobs, exports, snapshots, filters, targets, marks, frozen }: Footprint): string[] {
+  const bitmaps = frozen.map(({ name }) => name)
+  return [...new Set([...jobs, ...exports, ...snapshots, ...filters, ...targets, ...marks, ...bitmaps])]
 }
 
 async function swapsOf(ask: Ask, filters: readonly string[], graph: Graph): Promise<Footprint['swaps']> {

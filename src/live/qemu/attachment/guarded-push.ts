@@ -8,9 +8,12 @@
  *     vmapipe-snapN on vmapipe-cbwN, exported: the pull
  */
 
+import type { ClusterSet } from '../../../core/cluster-set.ts'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { NbdClient } from '../../../protocol/nbd/client.ts'
 import { type QmpClient, qmpErrorClass } from '../../../protocol/qmp/client.ts'
+import { readBitmap } from '../bitmaps/read-bitmap.ts'
+import type { BitmapTracking } from '../bitmaps/tracking.ts'
 import type { RamSnapshot } from '../ram/ram-snapshot.ts'
 import type { Attachment, PushDrive } from './attachment.ts'
 import { type Command, wasRefused } from './commands.ts'
@@ -29,6 +32,8 @@ interface GuardedPushOptions {
   timeout: number
   /** The guest's memory is part of the point in time. */
   ram?: RamSnapshot | null
+  /** Bitmaps, for what is read and guarded and for the next backup. */
+  tracking?: BitmapTracking | null
   /** Runs the switch of the devices, with what has to be done before and after it. */
   around?: (insert: () => Promise<void>) => Promise<void>
 }
@@ -52,10 +57,26 @@ export class GuardedPush implements Attachment {
   }
 
   async insert(qmp: QmpClient): Promise<void> {
-    const { drives, pushSocket, ram, around = (insert) => insert() } = this.#options
+    const { drives, pushSocket, ram, tracking, around = (insert) => insert() } = this.#options
     await addTargets(qmp, drives.length, pushSocket)
+    await tracking?.add(qmp)
     await ram?.arm(qmp)
     await around(() => this.#switch(qmp))
+    await tracking?.settled(qmp)
+  }
+
+  changed(qmp: QmpClient): Promise<(ClusterSet | null)[]> {
+    const { drives, pullSocket: socketPath, tracking } = this.#options
+    return Promise.all(
+      drives.map(async ({ node, size }, index) => {
+        const bitmap = tracking?.frozen(index)
+        if (!bitmap) return null
+        // Not before the filter: it could not copy a bitmap that is exported.
+        const name = namesOf(index).bits
+        await qmp.execute('block-export-add', { type: 'nbd', id: name, name, 'node-name': node, bitmaps: [bitmap] })
+        return readBitmap({ socketPath, exportName: name }, bitmap, size)
+      }),
+    )
   }
 
   pull(): Promise<NbdClient[]> {
@@ -88,10 +109,12 @@ export class GuardedPush implements Attachment {
   }
 
   #insertion(): Command[] {
-    const { drives, guest, pullSocket } = this.#options
+    const { drives, guest, pullSocket, tracking } = this.#options
+    const actions = tracking?.actions ?? []
     const named = drives.map((drive, index) => ({ ...drive, ...namesOf(index) }))
     return [
       ['nbd-server-start', { addr: { type: 'unix', data: { path: pullSocket } } }],
+      ...(actions.length > 0 ? [['transaction', { actions }] as const] : []),
       ...named.map(({ hold, node }) => sizeHold(hold, node)),
       ...named.map((_, index) => this.#filter(index)),
       ...named.map(({ device, filter }) => guest.attach(device, filter)),
@@ -102,12 +125,13 @@ export class GuardedPush implements Attachment {
 
   #filter(index: number): Command {
     const { filter, target } = namesOf(index)
-    const { drives, timeout } = this.#options
+    const { drives, timeout, tracking } = this.#options
+    const { node } = drives[index]
+    const name = tracking?.frozen(index)
+    // A guest's write to any other cluster is not copied, and costs nothing.
+    const only = name ? { bitmap: { node, name } } : {}
     const guard = { 'on-cbw-error': 'break-snapshot', 'cbw-timeout': timeout }
-    return [
-      'blockdev-add',
-      { driver: 'copy-before-write', 'node-name': filter, file: drives[index].node, target, ...guard },
-    ]
+    return ['blockdev-add', { driver: 'copy-before-write', 'node-name': filter, file: node, target, ...only, ...guard }]
   }
 }
 

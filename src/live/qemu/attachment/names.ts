@@ -12,7 +12,11 @@ interface DriveNames {
   snapshot: string
   /** The export that keeps the drive's size. */
   hold: string
+  /** The export of the bitmap that tells what to read. */
+  bits: string
   job: string
+  /** A null node, only while bitmaps are made. */
+  mark: string
 }
 
 export function namesOf(index: number): DriveNames {
@@ -21,7 +25,9 @@ export function namesOf(index: number): DriveNames {
     filter: `${PREFIX}cbw${index}`,
     snapshot: `${PREFIX}snap${index}`,
     hold: `${PREFIX}hold${index}`,
+    bits: `${PREFIX}bits${index}`,
     job: `${PREFIX}job${index}`,
+    mark: `${PREFIX}mark${index}`,
   }
 }
 

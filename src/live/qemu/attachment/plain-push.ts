@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import type { QmpClient } from '../../../protocol/qmp/client.ts'
+import type { BitmapTracking } from '../bitmaps/tracking.ts'
 import type { Attachment, PushDrive, PushEvents } from './attachment.ts'
 import type { Command } from './commands.ts'
 import { namesOf } from './names.ts'
@@ -18,6 +19,8 @@ interface PlainPushOptions {
   pushSocket: string
   /** The most bytes a second of each drive; what the guest overwrites does not count. */
   speed?: number
+  /** Bitmaps, for what is pushed and for the next backup. */
+  tracking?: BitmapTracking | null
   /** Runs the transaction, with what has to be done before and after it. */
   around?: (insert: () => Promise<void>) => Promise<void>
 }
@@ -37,16 +40,23 @@ interface Job {
 export class PlainPush implements Attachment {
   readonly #options: PlainPushOptions
   #over = false
+  #expected: (number | null)[] | null = null
 
   constructor(options: PlainPushOptions) {
     this.#options = options
   }
 
   async insert(qmp: QmpClient, events: PushEvents): Promise<void> {
-    const { drives, pushSocket, around = (insert) => insert() } = this.#options
+    const { drives, pushSocket, tracking, around = (insert) => insert() } = this.#options
     await addTargets(qmp, drives.length, pushSocket)
+    await tracking?.add(qmp)
     await around(() => qmp.execute(...this.#transaction()))
+    this.#expected = (await tracking?.settled(qmp)) ?? null
     void this.#watch(qmp, events)
+  }
+
+  async changed(): Promise<(number | null)[]> {
+    return this.#expected ?? this.#options.drives.map(() => null)
   }
 
   pull(): null {
@@ -59,14 +69,16 @@ export class PlainPush implements Attachment {
   }
 
   #transaction(): Command {
-    const { drives, speed = 0 } = this.#options
+    const { drives, speed = 0, tracking } = this.#options
     const perf = { 'max-workers': WORKERS, 'max-chunk': CHUNK_BYTES }
     const actions = drives.map(({ node }, index) => {
       const { job, target } = namesOf(index)
-      const modes = { sync: 'full', 'on-target-error': 'report', 'auto-dismiss': false, 'x-perf': perf }
+      const bitmap = tracking?.frozen(index)
+      const what = bitmap ? { sync: 'bitmap', bitmap, 'bitmap-mode': 'never' } : { sync: 'full' }
+      const modes = { ...what, 'on-target-error': 'report', 'auto-dismiss': false, 'x-perf': perf }
       return { type: 'blockdev-backup', data: { 'job-id': job, device: node, target, speed, ...modes } }
     })
-    return ['transaction', { actions }]
+    return ['transaction', { actions: [...(tracking?.actions ?? []), ...actions] }]
   }
 
   /** Asks for the jobs, because not all monitors have events. The end of a job does not say what has arrived. */

@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import type { QmpClient } from '../../../protocol/qmp/client.ts'
+import { FROZEN } from '../bitmaps/names.ts'
 import { type Command, errorsOf, executeAll, STEP_MS } from './commands.ts'
 import { blockNamesIn, type Footprint, footprintOf } from './footprint.ts'
 import { holdOf, isHold, targetOf } from './names.ts'
@@ -29,6 +30,7 @@ export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise
   const kept = new Set(
     overlays.flatMap(({ filter }) => (filter === null ? [] : [filter, holdOf(filter), targetOf(filter)])),
   )
+  if (overlays.length > 0) kept.add(FROZEN)
   const errors: unknown[] = []
   // Ends requests that hang at our end. Not while a job pushes: the guest would get its errors.
   if (jobs.length === 0) await executeAll(qmp, targets.map(yank))
@@ -42,6 +44,10 @@ export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise
   )
   errors.push(...errorsOf(await executeAll(qmp, nodesAway(footprint, kept))))
   errors.push(...(await removeExports(qmp, holds)))
+  // Exports and jobs use them until now.
+  errors.push(
+    ...errorsOf(await executeAll(qmp, footprint.frozen.filter(({ name }) => !kept.has(name)).map(bitmapAway))),
+  )
   const stopsServer = server && !footprint.hasForeignExports && !exports.some((id) => kept.has(id))
   if (stopsServer) errors.push(...errorsOf(await executeAll(qmp, [['nbd-server-stop']])))
   if (errors.length > 0) await checkGone(qmp, errors[0], kept)
@@ -49,13 +55,14 @@ export async function remove(qmp: QmpClient, { server }: RemoveOptions): Promise
   return blockNamesIn(footprint)
 }
 
-function nodesAway({ snapshots, swaps, filters, targets }: Footprint, kept: Set<string>): Command[] {
+function nodesAway({ snapshots, swaps, filters, targets, marks }: Footprint, kept: Set<string>): Command[] {
   const goes = (node: string) => !kept.has(node)
   return [
     ...snapshots.map(deletion),
     ...swaps.map(({ path, node }) => ['qom-set', { path, property: 'drive', value: node }] as const),
     ...filters.filter(goes).map(deletion),
     ...targets.filter(goes).map(deletion),
+    ...marks.map(deletion),
   ]
 }
 
@@ -65,6 +72,10 @@ async function checkGone(qmp: QmpClient, first: unknown, kept: Set<string>): Pro
   if (left.length === 0) return
   const message = `${left.join(', ')} could not be taken out of QEMU: ${asVmapipeError(first).message}`
   throw new VmapipeError('FAILED', message, { hint: 'the guest goes on; `vmapipe detach` tries again', cause: first })
+}
+
+export function bitmapAway({ node, name }: { node: string; name: string }): Command {
+  return ['block-dirty-bitmap-remove', { node, name }]
 }
 
 function yank(node: string): Command {

@@ -17,6 +17,10 @@ export interface Inserted {
   /** Format below any filters: raw, qcow2, file, … */
   format: string
   file: string
+  /** The images of the chain, from the drive's own to the last backing file: their formats and files. */
+  chain: string[]
+  /** A qcow2 image whose data is in another file. */
+  hasDataFile: boolean
   /** Throttling that belongs to the device, of `-drive …,iops=…`. */
   throttleGroup: string | null
 }
@@ -61,6 +65,8 @@ function parseInserted(inserted: Json): Inserted {
     driver,
     format: formatOf(inserted.image, driver),
     file: textOf(inserted.file) ?? '',
+    chain: chainOf(inserted.image),
+    hasDataFile: hasDataFile(inserted.image),
     throttleGroup: textOf(inserted.group) ?? null,
   }
 }
@@ -72,6 +78,17 @@ function formatOf(image: unknown, driver: string): string {
     format = textOf(below.format) ?? format
   }
   return format
+}
+
+function chainOf(image: unknown): string[] {
+  const chain: string[] = []
+  for (let at = image; isObject(at); at = at['backing-image']) chain.push(`${textOf(at.format)} ${textOf(at.filename)}`)
+  return chain
+}
+
+function hasDataFile(image: unknown): boolean {
+  const specific = isObject(image) && isObject(image['format-specific']) ? image['format-specific'].data : undefined
+  return isObject(specific) && specific['data-file'] !== undefined
 }
 
 function senseless(what: string): VmapipeError {

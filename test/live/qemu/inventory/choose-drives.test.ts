@@ -5,7 +5,16 @@ import type { Inventory, QemuDrive } from '../../../../src/live/qemu/inventory/d
 
 const drive = (id: string, fields: Partial<QemuDrive> = {}): QemuDrive => ({
   ...{ name: `drive-${id}`, id, node: `node-${id}`, backend: `backend-${id}`, qomPath: `/machine/peripheral/${id}` },
-  ...{ size: 512, readOnly: false, driver: 'raw', format: 'raw', file: '', throttleGroup: null },
+  ...{
+    size: 512,
+    readOnly: false,
+    driver: 'raw',
+    format: 'raw',
+    file: '',
+    chain: [],
+    hasDataFile: false,
+    throttleGroup: null,
+  },
   ...{ type: 'scsi-hd', media: 'disk', shared: false, iothread: null },
   ...fields,
 })

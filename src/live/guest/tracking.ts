@@ -1,0 +1,59 @@
+/** Whether a backup of a guest of QEMU uses dirty bitmaps, for which target, and against which parent. */
+
+import { dirname, resolve } from 'node:path'
+import type { BoundStage } from '../../core/stage.ts'
+import type { TrackingWish } from '../qemu/bitmaps/tracking.ts'
+import type { BitmapParent } from '../qemu/bitmaps/trust.ts'
+import type { GuestOptions } from './options.ts'
+
+/** The stage that drops unchanged clusters. */
+const CHANGE_FILTER = 'change-filter'
+
+/** What is asked of its parent. */
+interface Parent {
+  record: { uuid: Uint8Array }
+  drive(name: string): { clusters: number } | null
+}
+
+interface FilterOptions {
+  against?: Parent | string
+  whole?: Readonly<Record<string, string>>
+}
+
+/** Null: no bitmap is used or made. `names`: of the drives. `uuid`: of the archive; null if the user has given it. */
+export function trackingWish(
+  { track }: Pick<GuestOptions, 'track'>,
+  rest: readonly BoundStage[],
+  { names, uuid }: { names: readonly string[]; uuid: string | null },
+): TrackingWish | null {
+  const filter = rest.find(isFilter)
+  if (filter === undefined && track !== true) return null
+  const { against } = (filter?.options ?? {}) as FilterOptions
+  const parent = against === undefined || typeof against === 'string' ? null : parentOf(against, names)
+  return { target: targetOf(rest), uuid, parent }
+}
+
+/** The stages, in which the one that drops unchanged clusters knows why drives were read as a whole. */
+export function withReasons(rest: readonly BoundStage[], whole: Readonly<Record<string, string>>): BoundStage[] {
+  return rest.map((stage) => (isFilter(stage) ? { ...stage, options: { ...(stage.options as object), whole } } : stage))
+}
+
+function isFilter({ definition }: BoundStage): boolean {
+  return definition.name === CHANGE_FILTER
+}
+
+function parentOf({ record, drive }: Parent, names: readonly string[]): BitmapParent {
+  const clusters = names.flatMap((name) => {
+    const before = drive(name)
+    return before === null ? [] : [[name, before.clusters] as const]
+  })
+  return { uuid: Buffer.from(record.uuid).toString('hex'), clusters: Object.fromEntries(clusters) }
+}
+
+/** The folder that the archive goes to. Streams and commands have no place, and count as one target. */
+function targetOf(rest: readonly BoundStage[]): string {
+  const last = rest.at(-1)!
+  const place = last.definition.destination?.(last.options as never)?.place
+  if (place === undefined) return '-'
+  return /^[a-z][a-z0-9+.-]*:/i.test(place) ? place.slice(0, place.lastIndexOf('/') + 1) : dirname(resolve(place))
+}
