@@ -32,8 +32,8 @@ export async function withWhatSizeTells(error: unknown, from: string): Promise<V
  */
 export async function sealedArchive(from: string): Promise<SealedArchive | null> {
   const place = parsePlace(from)
-  if (place.kind !== 'file') return null
-  const file = await openArchiveBytes(place.path)
+  if (place.kind !== 'file' && place.kind !== 's3') return null
+  const file = await openArchiveBytes(from)
   try {
     const found = await headerOf(file)
     if (found === null) return null
@@ -42,7 +42,7 @@ export async function sealedArchive(from: string): Promise<SealedArchive | null>
     payloadShape(file.size - start, start)
     return { recipients: header.recipients, text: recipientsText(header), size: file.size }
   } catch (error) {
-    throw asVmapipeError(error, { file: place.path })
+    throw asVmapipeError(error, { file: from })
   } finally {
     await file.close()
   }

@@ -10,7 +10,7 @@ import { type JobOptions, jobShape, limit } from './job.ts'
 
 /** Which archive is read, and how the job runs. */
 export interface ReadingOptions extends JobOptions {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
+  /** A path, `-`, `ssh://user@host/path`, `s3://bucket/name`, `exec:COMMAND`, or a stream of Node or the web. */
   from: string | ReadableLike
   /** What opens the archive if it is encrypted. By default the file of keys that VMAPIPE_IDENTITY_FILE names. */
   keys?: Keyring

@@ -4,6 +4,9 @@ import { VmapipeError } from '../core/errors.ts'
 import { atLeastOne, flag, names, placeOrStream, type Shape, text } from '../core/options.ts'
 import { z } from '../core/stage.ts'
 import type { WritableLike } from '../core/stream-kinds.ts'
+import { objectShape } from '../stages/sink/object-shape.ts'
+import type { ObjectOptions } from '../storage/archive/s3/object-options.ts'
+import { isS3, parseS3 } from '../storage/archive/s3/s3-url.ts'
 import { hasName } from '../storage/archive/spec.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
 import type { PlannedBranch, PlannedStage } from './plan.ts'
@@ -29,7 +32,7 @@ export interface AnotherPlace {
 
 /** How an archive is written. */
 export interface WritingOptions {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`, or a stream of Node or the web. */
+  /** A path, `-`, `ssh://user@host/path`, `s3://bucket/name`, `exec:COMMAND`, or a stream of Node or the web. */
   to: string | WritableLike
   /** More places for the same archive. If one that is required fails, the backup does; without any other, the backup goes on. */
   also?: readonly AnotherPlace[]
@@ -37,6 +40,8 @@ export interface WritingOptions {
   compress?: string | Compression
   /** Encrypts the archive with age, as the outermost layer. A file's name then ends in .age. */
   encrypt?: Encryption
+  /** What an object of a store (`s3://`) gets besides its bytes. */
+  object?: ObjectOptions
   /** Replaces an archive that exists. */
   force?: boolean
   /** Of the archive; a new one by default. */
@@ -62,6 +67,7 @@ export const writingShape = {
     passphrase: flag.optional(),
     passphraseFd: z.int().min(0).optional(),
   }),
+  object: objectShape,
   force: flag,
   uuid: z.guid(),
   ctime: z.int().min(0),
@@ -72,10 +78,29 @@ export const writingShape = {
 /** The stages that write clusters into an archive. */
 export function plannedWriting(options: WritingOptions): PlannedStage[] {
   const { checksums = true, index = true } = options
+  refuseObjectElsewhere(options)
   return [
     ['vma-framer', { checksums: checksums ? undefined : false, index: index ? undefined : false }],
     ...(options.also?.length ? plannedBranches(options, options.also) : plannedPlace(options)),
   ]
+}
+
+function refuseObjectElsewhere({ to, also = [], object }: WritingOptions): void {
+  const places = [to, ...also.map((place) => place.to)]
+  // Wrong names are told before what they do not say about the compression.
+  for (const place of places) if (inStore(place)) parseS3(place)
+  if (object === undefined || places.some(inStore)) return
+  throw new VmapipeError(
+    'USAGE',
+    'locks, storage classes and tags are for archives in a store, and this goes to none',
+    {
+      hint: 'write it to s3://bucket/name',
+    },
+  )
+}
+
+function inStore(to: string | WritableLike): to is string {
+  return typeof to === 'string' && isS3(to)
 }
 
 /** Compresses, encrypts and writes. */
@@ -84,7 +109,9 @@ function plannedPlace(options: WritingOptions): PlannedStage[] {
 }
 
 function plannedEnd(options: WritingOptions): PlannedStage[] {
-  return [...plannedEncryptor(options), ['sink', { to: options.to, force: options.force ? true : undefined }]]
+  const { to, force, object } = options
+  const sink = { to, object: inStore(to) ? object : undefined, force: force ? true : undefined }
+  return [...plannedEncryptor(options), ['sink', sink]]
 }
 
 /** Several places. What is compressed alike is compressed once. */

@@ -21,7 +21,10 @@ export const SWIFT = [
 const KINDS = ['account', 'container', 'object'] as const
 
 /** Starts it, and ends it with the test. A start takes 3 seconds, so let the tests of a file share it. */
-export async function startSwift(t: { after(hook: () => void): void }): Promise<S3Store> {
+export async function startSwift(
+  t: { after(hook: () => void): void },
+  { secret = 'testing' }: { secret?: string } = {},
+): Promise<S3Store> {
   const dir = tmpDir(t)
   const [proxy, memcached, ...servers] = await freePorts(2 + KINDS.length)
   mkdirSync(join(dir, 'disks', 'd1'), { recursive: true })
@@ -30,7 +33,7 @@ export async function startSwift(t: { after(hook: () => void): void }): Promise<
     writeFileSync(join(dir, `${kind}.conf`), serverConf(dir, kind, servers[index]))
   }
   makeRings(dir, servers)
-  writeFileSync(join(dir, 'proxy.conf'), proxyConf(dir, proxy, memcached))
+  writeFileSync(join(dir, 'proxy.conf'), proxyConf(dir, proxy, memcached, secret))
   const user = process.getuid?.() === 0 ? ['-u', 'root'] : []
   const children = [
     run('memcached', ['-l', '127.0.0.1', '-p', String(memcached), '-m', '16', '-U', '0', ...user]),
@@ -52,7 +55,7 @@ export async function startSwift(t: { after(hook: () => void): void }): Promise<
     env: {
       AWS_ENDPOINT_URL: `http://127.0.0.1:${proxy}`,
       AWS_ACCESS_KEY_ID: 'test:tester',
-      AWS_SECRET_ACCESS_KEY: 'testing',
+      AWS_SECRET_ACCESS_KEY: secret,
       AWS_REGION: 'us-east-1',
     },
   }
@@ -115,7 +118,7 @@ use = egg:swift#${kind}
 `
 }
 
-function proxyConf(dir: string, port: number, memcached: number): string {
+function proxyConf(dir: string, port: number, memcached: number, secret: string): string {
   const filters = [
     'catch_errors',
     'gatekeeper',
@@ -131,7 +134,7 @@ function proxyConf(dir: string, port: number, memcached: number): string {
   ]
   const eggs: Record<string, string> = {
     cache: `memcache\nmemcache_servers = 127.0.0.1:${memcached}`,
-    tempauth: 'tempauth\nuser_test_tester = testing .admin',
+    tempauth: `tempauth\nuser_test_tester = ${secret} .admin`,
     s3api: 's3api\ns3_acl = no\ncheck_bucket_owner = no\nlocation = us-east-1',
   }
   return `${common(dir, port)}[pipeline:main]

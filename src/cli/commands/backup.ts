@@ -10,9 +10,10 @@ import {
   recipientFlags,
   refuseUnlessReadableBack,
 } from '../keys.ts'
+import { type ObjectFlags, objectFlags, objectOf } from '../object-flags.ts'
 import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags } from './backup-qemu.ts'
 
-interface BackupFlags extends JobFlags, QemuFlags, RecipientFlags {
+interface BackupFlags extends JobFlags, QemuFlags, RecipientFlags, ObjectFlags {
   passphrase?: boolean
   passphraseFd?: number
   attach?: string
@@ -43,7 +44,7 @@ export function backupCommand(program: Command): void {
       'Writes drives that nobody writes to, and config files, into one VMA archive.\n\n' +
         'SOURCE is a raw image or block device (never probed for a format), qcow2:PATH (vmdk:, vdi:, vhdx: …), ' +
         'nbd://host/export or nbd+unix:///export?socket=PATH.\n\n' +
-        'TARGET is a path (the file appears when it is complete), - for standard output, ssh://user@host/path, or exec:COMMAND, ' +
+        'TARGET is a path (the file appears when it is complete), - for standard output, ssh://user@host/path, s3://bucket/name, or exec:COMMAND, ' +
         'which gets the archive on its standard input.\n\n' +
         'With --attach the drives are those of a running guest whose disk is `vmapipe serve`. ' +
         'With --qmp they are those of a running guest of a stock QEMU, 7.2 or later; `vmapipe drives` shows them.',
@@ -80,9 +81,10 @@ export function backupCommand(program: Command): void {
     .action((flags: Given, { args }: Command) => run(complete(flags, args)))
   qemuOptions(command)
   examples(
-    passphraseFlags(recipientFlags(limited(command, 'the drives'))),
+    passphraseFlags(recipientFlags(objectFlags(limited(command, 'the drives')))),
     'vmapipe backup -d drive-scsi0=disk.raw -c qemu-server.conf -o vm.vma.zst',
     'vmapipe backup -d drive-scsi0=qcow2:disk.qcow2 -c qemu-server.conf=100.conf -o ssh://backup@nas/vm.vma.zst',
+    'vmapipe backup -d drive-scsi0=disk.raw -o s3://bucket/vm.vma.zst --retain-until 2027-06-01',
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
     'vmapipe backup --qmp /run/vm1.qmp -o vm1.vma.zst',
     'vmapipe backup -d drive-scsi0=disk.raw -o /mnt/nas/vm.vma.zst --verify',
@@ -147,7 +149,18 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
   const configs = configRecord(config)
   const [to, ...required] = output
   const more = [...required.map((place) => ({ to: place })), ...also.map((place) => ({ to: place, required: false }))]
-  const writing = { to, also: more, compress, encrypt: encryptionOf(flags), force, checksums, index, bwlimit, configs }
+  const writing = {
+    to,
+    also: more,
+    object: objectOf(flags),
+    compress,
+    encrypt: encryptionOf(flags),
+    force,
+    checksums,
+    index,
+    bwlimit,
+    configs,
+  }
   if (isOfGuest) {
     if (attach !== undefined) refuseSources(drive)
     const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir, track } = flags

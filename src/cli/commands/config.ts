@@ -18,7 +18,7 @@ export function configCommand(program: Command): void {
     .command('config')
     .summary('print a config file of an archive')
     .description(`Prints a config file of an archive: the one named, else ${USUAL}, else the only one there is.`)
-    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
+    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, s3://bucket/name, exec:COMMAND')
     .option('-c, --config <name>', 'which one')
     .action(run)
   examples(

@@ -10,20 +10,39 @@ import { print } from '../text.ts'
 
 interface Flags extends CommonFlags, KeyFlags {
   json?: boolean
+  uploads?: boolean
+  abortUploads?: boolean
 }
 
 export function listCommand(program: Command): void {
   const command = program
     .command('list')
     .summary('print what is in an archive')
-    .description('Prints what is in an archive, as `vma list` does. Only its header is read.')
-    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
+    .description(
+      'Prints what is in an archive, as `vma list` does. Only its header is read.\n\n' +
+        'Of s3://bucket/ or s3://bucket/folder/ it prints the names, sizes and times of the archives there.',
+    )
+    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, s3://bucket/name, exec:COMMAND')
     .option('--json', 'as JSON, with the uuid')
+    .option('--uploads', 's3://bucket/: uploads that are not finished: they are under way, or their run was killed')
+    .option('--abort-uploads', 's3://bucket/: abort them all; runs that write there now fail')
     .action(run)
-  examples(keyFlags(common(command)), 'vmapipe list vm.vma.zst', "vmapipe list --json vm.vma.zst | jq '.drives[].size'")
+  examples(
+    keyFlags(common(command)),
+    'vmapipe list vm.vma.zst',
+    "vmapipe list --json vm.vma.zst | jq '.drives[].size'",
+    'vmapipe list s3://bucket/ --uploads',
+  )
 }
 
-async function run(archive: string, { json, ...flags }: Flags): Promise<void> {
+async function run(archive: string, { json, uploads, abortUploads, ...flags }: Flags): Promise<void> {
+  if (archive.startsWith('s3:') || uploads || abortUploads) {
+    const { isOfBucket, listBucket } = await import('./list-bucket.ts')
+    const { signal, dispose } = interruptible()
+    const which = { json, uploads, abortUploads }
+    if (isOfBucket(archive, which)) return listBucket(archive, which, signal).finally(dispose)
+    dispose()
+  }
   const keys = await keyringOf(flags)
   const { quickManifest } = await import('../../jobs/quick-manifest.ts')
   const { signal, dispose } = interruptible()

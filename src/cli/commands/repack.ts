@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { collect, examples, type JobFlags, limited } from '../flags.ts'
 import { encryptionOf, type KeyFlags, keyFlags, keyringOf, type RecipientFlags, recipientFlags } from '../keys.ts'
+import { type ObjectFlags, objectFlags, objectOf } from '../object-flags.ts'
 import { runJob } from '../run-job.ts'
 import { repackSummary } from '../summary.ts'
 
-interface Flags extends JobFlags, KeyFlags, RecipientFlags {
+interface Flags extends JobFlags, KeyFlags, RecipientFlags, ObjectFlags {
   output: string
   compress?: string
   drive?: string[]
@@ -26,7 +27,7 @@ export function repackCommand(program: Command): void {
       'Rewrites an archive: the clusters of each drive in order, one drive after the other, with checksums and an ' +
         'index, in any compression. A change in one place of a drive then moves nothing in other places, so a store that ' +
         'finds duplicates finds the rest, best in an archive that is not compressed.\n\n' +
-        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND. An archive that can only be read ' +
+        'ARCHIVE is a path, - for standard input, ssh://user@host/path, s3://bucket/name or exec:COMMAND. An archive that can only be read ' +
         'from front to back is first unpacked into sparse temporary files, except with --keep-order.',
     )
     .argument('<archive>', 'the archive to read')
@@ -46,7 +47,7 @@ export function repackCommand(program: Command): void {
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .action(run)
   examples(
-    recipientFlags(keyFlags(limited(command, 'the archive'))),
+    recipientFlags(keyFlags(objectFlags(limited(command, 'the archive')))),
     'vmapipe repack vm.vma.lzo --spool /var/tmp -o vm.vma.zst',
     'vmapipe repack vm.vma.zst --without drive-scsi1 --compress zstd:19 -o small.vma.zst',
     'vmapipe repack vm.vma.zst --uuid 00000000-0000-4000-8000-000000000000 --ctime 0 -o - | restic backup --stdin',
@@ -55,11 +56,26 @@ export function repackCommand(program: Command): void {
 
 async function run(
   archive: string,
-  { output, drive, without, bwlimit, identity, passphraseFd, recipient, recipientsFile, ...flags }: Flags,
+  {
+    output,
+    drive,
+    without,
+    bwlimit,
+    identity,
+    passphraseFd,
+    recipient,
+    recipientsFile,
+    retainUntil,
+    storageClass,
+    sse,
+    tag,
+    ...flags
+  }: Flags,
 ): Promise<void> {
   const { buffer, threads, progress, quiet, verbose, color: _, ...wishes } = flags
   const keys = await keyringOf({ identity, passphraseFd })
   const encrypt = encryptionOf({ recipient, recipientsFile })
+  const object = objectOf({ retainUntil, storageClass, sse, tag })
   const { repack } = await import('../../jobs/repack.ts')
   await runJob(
     'repack',
@@ -72,6 +88,7 @@ async function run(
         to: output,
         keys,
         encrypt,
+        object,
         bwlimit,
         keep: drive,
         leaveOut: without,

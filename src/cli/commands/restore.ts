@@ -20,7 +20,7 @@ export function restoreCommand(program: Command): void {
     .description(
       'Writes the drives and config files of an archive into a folder, as `vma extract` names them ' +
         '(disk-NAME.raw), or only the drives given with -d, to their targets.\n\n' +
-        'ARCHIVE is a path, - for standard input, ssh://user@host/path or exec:COMMAND; zstd, LZ4, gzip, lzop, bzip2 and xz ' +
+        'ARCHIVE is a path, - for standard input, ssh://user@host/path, s3://bucket/name or exec:COMMAND; zstd, LZ4, gzip, lzop, bzip2 and xz ' +
         'are recognised.\n\n' +
         'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.\n\n' +
         'If the archive is damaged, the whole drives are restored. The name of a drive that is not whole ends with ' +

@@ -21,7 +21,7 @@ export function verifyCommand(program: Command): void {
         'It goes on behind damage, prints a line for each damaged place, and the exit code is 3. An archive of another ' +
         'tool may have no checksums of its data, or only those of its compression; verify then says so.',
     )
-    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, exec:COMMAND')
+    .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, s3://bucket/name, exec:COMMAND')
     .option('--json', 'the result as JSON on standard output, with all damage and the ranges of bytes that it is in')
     .action(run)
   examples(
