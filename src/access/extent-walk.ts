@@ -80,6 +80,6 @@ class TableCollector {
   }
 
   finish(): Pick<TableOf, 'table' | 'extents'> {
-    return { table: Buffer.concat([this.#table.entries.bytes, this.#table.totals()]), extents: this.#extents }
+    return { table: this.#table.finish(), extents: this.#extents }
   }
 }

@@ -298,7 +298,7 @@ class Framer {
   }
 
   #empty(headers: Buffer[]): Chunk {
-    return this.#emit(headers, [])
+    return this.#emit(adjacent(headers), [])
   }
 
   /** Gives the header or the trailer, which readers look up first. */
@@ -313,4 +313,17 @@ class Framer {
     this.#counters.add('archive', chunk.byteLength)
     return chunk
   }
+}
+
+/** The same bytes in fewer buffers: headers that were made one after the other have memory together. */
+function adjacent(headers: readonly Buffer[]): Buffer[] {
+  const joined: Buffer[] = []
+  for (let first = 0, next = 1; next <= headers.length; next++) {
+    const [before, header] = [headers[next - 1], headers[next]]
+    if (header?.buffer === before.buffer && header.byteOffset === before.byteOffset + before.length) continue
+    const { buffer, byteOffset } = headers[first]
+    joined.push(Buffer.from(buffer, byteOffset, before.byteOffset + before.length - byteOffset))
+    first = next
+  }
+  return joined
 }

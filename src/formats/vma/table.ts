@@ -80,9 +80,19 @@ export class TableEncoder {
   /** The encoded totals, with which the table ends. */
   totals(): Buffer {
     const totals = new VarintWriter()
-    totals.add(this.#totals.size)
-    for (const { drive, clusters, blocks } of this.#totals.values()) totals.add(drive, clusters, blocks)
+    this.#addTotals(totals)
     return totals.bytes
+  }
+
+  /** The whole table, to which nothing can be added then. It may have many MiB, so it is no copy. */
+  finish(): Buffer {
+    this.#addTotals(this.#entries)
+    return this.#entries.bytes
+  }
+
+  #addTotals(writer: VarintWriter): void {
+    writer.add(this.#totals.size)
+    for (const { drive, clusters, blocks } of this.#totals.values()) writer.add(drive, clusters, blocks)
   }
 }
 

@@ -52,7 +52,7 @@ export class TrailerWriter {
 
   /** The record extents of the table and the closing extent, in buffers of at most 1 MiB. */
   *finish(): Generator<Buffer> {
-    const table = Buffer.concat([this.#table.entries.bytes, this.#table.totals()])
+    const table = this.#table.finish()
     const pages = Math.ceil(table.length / RECORD_BYTES)
     for (let first = 0; first < pages; first += PAGES_AT_ONCE) {
       const count = Math.min(PAGES_AT_ONCE, pages - first)
