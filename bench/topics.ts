@@ -6,13 +6,14 @@ import type { RunTopic } from './topic.ts'
 export const LONG: readonly string[] = ['soak']
 
 /** Those that --quick leaves out: even small images take them long. */
-export const SLOW: readonly string[] = []
+export const SLOW: readonly string[] = ['frames']
 
 export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   startup: () => import('./startup.ts'),
   backup: () => import('./backup.ts'),
   verify: () => import('./verify.ts'),
   restore: () => import('./restore.ts'),
+  frames: () => import('./frames.ts'),
   pipelines: () => import('./pipelines.ts'),
   sparse: () => import('./sparse.ts'),
   'random-access': () => import('./random-access.ts'),

@@ -11,7 +11,7 @@ export interface Compression {
   method: CompressionMethod
   /** A level of the method; the method's own default if it is left out. */
   level?: number
-  /** Bytes of the archive that are decoded together; 1 MiB by default. Fewer make random reads faster and the archive larger. */
+  /** Bytes of the archive that are decoded together; 4 MiB by default. Fewer make random reads faster and the archive larger. */
   frame?: number
 }
 

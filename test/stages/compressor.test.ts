@@ -167,6 +167,25 @@ test('a frame of more than 1 GiB is refused', () => {
   assert.throws(() => compressor({ frame: 2 ** 30 + 1 }), { message: /at most 1\.0 GiB/ })
 })
 
+test('frames that nobody has chosen become smaller before a processor has none, and not smaller than 1 MiB', () => {
+  const same = (bytes: number) => bytes
+  const planned = (threads: number, buffer = 64) => planFrames(new Budget(buffer * MiB), 4 * MiB, threads, same, MiB)
+  assert.deepEqual(planned(2), { frameSize: 4 * MiB, inFlight: 4 })
+  assert.deepEqual(planned(4), { frameSize: 4 * MiB, inFlight: 5 })
+  assert.deepEqual(planned(8), { frameSize: 2 * MiB, inFlight: 10 })
+  assert.deepEqual(planned(16), { frameSize: MiB, inFlight: 18 })
+  assert.deepEqual(planned(64), { frameSize: MiB, inFlight: 23 })
+  assert.deepEqual(planned(16, 256), { frameSize: 4 * MiB, inFlight: 18 })
+})
+
+test('by default a full extent is one frame', { timeout }, async () => {
+  const frames: number[] = []
+  const output = collectBytes({ onChunk: (chunk) => void frames.push(chunk.byteLength) })
+  const extents = Array.from({ length: 3 }, () => Buffer.alloc(58 * 65536 + 512, 1))
+  await definePipeline([chunksOf(extents), compressor({ map: false }), output.stage]).run({ threads: 2 })
+  assert.equal(frames.length, 3)
+})
+
 test('frames become fewer, then smaller, if memory is short', () => {
   const same = (bytes: number) => bytes
   assert.deepEqual(planFrames(new Budget(64 * MiB), 4 * MiB, 2, same), { frameSize: 4 * MiB, inFlight: 4 })
