@@ -7,6 +7,7 @@ import { asVmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
+import { OnlyInOrder } from '../storage/archive/ssh-bytes.ts'
 import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 import { readHeader } from './archive-header.ts'
 import { decrypted } from './encrypted-bytes.ts'
@@ -63,7 +64,9 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
 }
 
 async function openWith(path: string, sidecar: Sidecar | null, options: OpenFileOptions): Promise<OpenFile | string> {
-  let bytes = await openArchiveBytes(path, options)
+  const opened = await openArchiveBytes(path, options).catch(reasonOrThrow)
+  if (typeof opened === 'string') return opened
+  let bytes = opened
   try {
     const file = await decrypted(bytes, options.keys)
     bytes = file
@@ -127,4 +130,10 @@ async function sidecarOf(path: string, warn: (message: string) => void): Promise
     warn(`the index beside the archive is not used: ${asVmapipeError(error).line}`)
     return null
   }
+}
+
+/** The reason why an archive elsewhere can only be read from front to back. */
+function reasonOrThrow(error: unknown): string {
+  if (error instanceof OnlyInOrder) return error.message
+  throw error
 }

@@ -78,6 +78,8 @@ export async function writeSidecar(archive: string, sidecar: Sidecar, options: P
 export async function readSidecar(archive: string): Promise<Sidecar | null> {
   const path = sidecarPath(archive)
   if (isS3(path)) return readSidecarObject(path, archive)
+  // Over ssh an archive's own index is read, or else its headers.
+  if (path.startsWith('ssh:')) return null
   const file = await openIfFile(path).catch((error) => {
     throw asVmapipeError(error, { file: path })
   })

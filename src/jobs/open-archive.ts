@@ -80,7 +80,7 @@ export async function openArchive(from: string | ReadableLike, options: OpenArch
 async function pathOf(from: string | ReadableLike): Promise<string | null> {
   if (typeof from !== 'string') return null
   const place = parsePlace(from)
-  if (place.kind === 's3') return from
+  if (place.kind === 's3' || place.kind === 'ssh') return from
   if (place.kind !== 'file') return null
   const stats = await stat(place.path).catch(() => null)
   return stats?.isFIFO() || stats?.isCharacterDevice() ? null : place.path

@@ -5,6 +5,7 @@ import type { Capabilities, Place } from './place.ts'
 import { s3Place } from './s3/s3-place.ts'
 import { archiveSource } from './source.ts'
 import { parsePlace } from './spec.ts'
+import { sshPlace } from './ssh-place.ts'
 import { archiveTarget } from './target.ts'
 
 /** Throws USAGE if the text has no meaning. Nothing is opened before it is asked for. */
@@ -16,7 +17,7 @@ export function openPlace(spec: string): Place {
     case 's3':
       return s3Place(place)
     case 'ssh':
-      return inOrder(spec, { noReplace: true, durable: true, serverCopy: false })
+      return sshPlace(place)
     default:
       return inOrder(spec, { noReplace: false, durable: false, serverCopy: false })
   }

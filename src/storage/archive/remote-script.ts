@@ -15,7 +15,8 @@ import { LOCAL_FILESYSTEMS } from '../local-filesystems.ts'
 /** Characters of a nonce. It also ends the archive on its way: see WRITE. */
 export const NONCE_LENGTH = 32
 
-const READ_WORDS = [
+/** Reads the nonce and the path, and can answer. */
+export const READ_WORDS = [
   'LC_ALL=C; export LC_ALL; umask 077; set -f;',
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
   'name() { IFS= read -r word; word=$(printf %b. "$word"); word=${word%.}; };',

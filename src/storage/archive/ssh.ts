@@ -1,7 +1,6 @@
 /** Runs our script on another machine by the system's ssh, with its configuration, keys and agent, and reads the script's answers. */
 
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { VmapipeError } from '../../core/errors.ts'
 import { Command } from './command.ts'
@@ -52,6 +51,18 @@ export async function whyNotBegun(command: Command, { host }: SshPlace): Promise
   return new VmapipeError('FAILED', failure.message, { hint, cause: failure })
 }
 
+/** Resolves when there is something to read, or never will be. */
+export function moved(stream: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    const events = ['readable', 'end', 'close', 'error']
+    const done = () => {
+      for (const event of events) stream.off(event, done)
+      resolve()
+    }
+    for (const event of events) stream.on(event, done)
+  })
+}
+
 async function nextAnswer(stdout: Readable, nonce: string): Promise<string | null> {
   const start = Buffer.from(`${nonce} `)
   let seen: Buffer = Buffer.alloc(0)
@@ -59,7 +70,7 @@ async function nextAnswer(stdout: Readable, nonce: string): Promise<string | nul
     const chunk = stdout.read() as Buffer | null
     if (chunk === null) {
       if (stdout.readableEnded || stdout.destroyed) return null
-      await Promise.race([once(stdout, 'readable'), once(stdout, 'end'), once(stdout, 'close')])
+      await moved(stdout)
       continue
     }
     seen = Buffer.concat([seen, chunk])

@@ -21,7 +21,9 @@ before(async () => {
 archivePlace('a file', { noReplace: true, ranges: true, list: true, rename: true }, () => ({
   at: (name) => join(folder, name),
 }))
-archivePlace('another host', { noReplace: true }, () => ({ at: (name) => `ssh://${SSH_HOST}${join(ssh, name)}` }))
+archivePlace('another host', { noReplace: true, ranges: true, list: true, rename: true }, () => ({
+  at: (name) => `ssh://${SSH_HOST}${join(ssh, name)}`,
+}))
 archivePlace('a command', {}, () => ({
   at: (name) => `exec:cat > '${join(folder, `by-command-${name}`)}'`,
   from: (name) => `exec:cat '${join(folder, `by-command-${name}`)}'`,

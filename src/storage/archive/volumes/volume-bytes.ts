@@ -4,6 +4,8 @@ import type { Counters } from '../../../core/counters.ts'
 import type { ArchiveBytes } from '../archive-bytes.ts'
 import { ArchiveFile } from '../archive-file.ts'
 import { isS3, parseS3 } from '../s3/s3-url.ts'
+import { parsePlace } from '../spec.ts'
+import { SshBytes } from '../ssh-bytes.ts'
 import { findVolumes } from './volume-set.ts'
 
 interface OpenOptions {
@@ -14,12 +16,14 @@ interface OpenOptions {
   warn?: (message: string) => void
 }
 
-/** Opens the archive at `path`, which may be the first of several volumes, or s3://bucket/key. `counters` count the bytes read. */
+/** Opens the archive at `path`, which may be the first of several volumes, s3://bucket/key or ssh://host/path. `counters` count the bytes read. */
 export async function openArchiveBytes(
   path: string,
   { counters, ...options }: OpenOptions = {},
 ): Promise<ArchiveBytes> {
   if (isS3(path)) return (await import('../s3/s3-bytes.ts')).S3Bytes.open(parseS3(path), { counters, ...options })
+  const place = parsePlace(path)
+  if (place.kind === 'ssh') return SshBytes.open(place, { counters, ...options })
   const volumes = await findVolumes(path)
   if (volumes === null) return ArchiveFile.open(path, counters)
   const files: ArchiveFile[] = []
