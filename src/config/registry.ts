@@ -4,6 +4,7 @@ import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
 import { guestSource } from '../live/guest/guest-source.ts'
 import { census } from '../stages/census.ts'
+import { changeFilter } from '../stages/change-filter.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { clusterWriter } from '../stages/cluster-writer.ts'
 import { compressor } from '../stages/compressor.ts'
@@ -35,6 +36,7 @@ const ALL = [
   guestSource,
   writeInterceptor,
   zeroElider,
+  changeFilter,
   vmaFramer,
   compressor,
   encryptor,

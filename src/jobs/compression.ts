@@ -46,7 +46,7 @@ export function parseCompression(text: string): Compression {
 /** Chooses by the suffix of a path or an ssh:// URL. A pipe (`-`, `exec:`) gets no compression. Throws USAGE for an unknown suffix. */
 export function compressionOf(target: string): Compression {
   if (target === '-' || target.startsWith('exec:')) return { method: 'none' }
-  const inner = target.replace(/\.age$/, '')
+  const inner = target.replace(/\.age$/, '').replace(/\.vmi(?=$|\.[a-z0-9]+$)/, '.vma')
   const suffix = Object.keys(SUFFIXES).find((ending) => inner.endsWith(ending))
   if (suffix !== undefined) return { method: SUFFIXES[suffix] }
   throw new VmapipeError('USAGE', `the name '${target}' does not tell the compression`, {

@@ -11,12 +11,18 @@ import type { Budget, Slab } from '../core/budget.ts'
 import type { ClusterRange } from '../core/cluster-set.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, roundUp } from '../core/geometry.ts'
-import { type ClusterItem, type DriveInfo, Manifest, Run } from '../core/items.ts'
+import { type ArchiveRecord, type ClusterItem, type DriveInfo, Manifest, Run } from '../core/items.ts'
 import { defineStage, type SourceBody, type StageContext, z } from '../core/stage.ts'
 import { refuseNames } from '../formats/vma/names.ts'
 import type { DriveReader } from '../storage/drive.ts'
 import { openDriveReader } from '../storage/open.ts'
-import { type ChangedClusters, changedOf, changedParts, unchangedBytes } from './cluster-source/changed.ts'
+import {
+  type ChangedClusters,
+  changedOf,
+  changedParts,
+  unchangedBytes,
+  wholeReasons,
+} from './cluster-source/changed.ts'
 import { type ClusterClaims, claimsOf, UNCLAIMED } from './cluster-source/claims.ts'
 import { configFiles, namedConfigs, readConfigs } from './cluster-source/config-files.ts'
 import { type ScanPart, scanParts } from './cluster-source/scan-parts.ts'
@@ -47,6 +53,7 @@ const options = z.strictObject({
     .describe(
       'in code: by drive, the clusters that may have changed since the parent; others are not read, and left out',
     ),
+  guest: z.string().min(1).optional().describe('which guest the drives are of, for the record of the archive'),
   uuid: z.guid().optional().describe('uuid of the archive; a new one by default'),
   ctime: z.int().min(0).optional().describe('time of the archive in seconds since the epoch; now by default'),
 })
@@ -130,7 +137,7 @@ class ClusterSource implements SourceBody<ClusterItem> {
     const manifest = this.#manifest
     if (manifest !== null) {
       this.#manifest = null
-      return manifest
+      return new Manifest({ ...manifest, record: this.#record() })
     }
     while (this.#ready.length === 0) {
       await this.#readAhead()
@@ -146,6 +153,15 @@ class ClusterSource implements SourceBody<ClusterItem> {
     // A search for holes that has begun keeps its disk open.
     await this.#plan?.return?.()
     for (const { reader } of this.#drives) await reader.close()
+  }
+
+  /** Made when the scan begins: only then it is known what may have changed on the drives of a guest. */
+  #record(): ArchiveRecord | null {
+    const { guest = null } = this.#options
+    const whole = wholeReasons(this.#drives)
+    const hasReasons = Object.keys(whole).length > 0
+    if (guest === null && !hasReasons) return null
+    return { parent: null, guest, full: null, ...(hasReasons && { whole }) }
   }
 
   async #openDrive(name: string, source: string | DriveReader): Promise<void> {

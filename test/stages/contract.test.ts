@@ -7,6 +7,7 @@ import { stages } from '../../src/config/registry.ts'
 import { CLUSTER_SIZE } from '../../src/core/geometry.ts'
 import { Chunk, type Item, Run } from '../../src/core/items.ts'
 import { bytesThrough, manifestOf, through } from '../support/flow.ts'
+import { memoryParent } from '../support/parents.ts'
 import { type ContractCase, stageContract } from './contract.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'vmapipe-test-'))
@@ -57,6 +58,11 @@ const cases: Record<string, ContractCase> = {
   'write-interceptor': { stage: () => make('write-interceptor', { guest: idleGuest }), input: clusters },
   'drive-filter': { stage: () => make('drive-filter'), input: clusters },
   'zero-elider': { stage: () => make('zero-elider'), input: clusters },
+  'change-filter': {
+    stage: async () =>
+      make('change-filter', { since: 'parent', against: await memoryParent({ 'drive-scsi0': extent }) }),
+    input: clusters,
+  },
   'vma-framer': { stage: () => make('vma-framer'), input: clusters, empty: 'STAGE' },
   compressor: { stage: () => make('compressor'), input: chunks },
   sink: { stage: () => make('sink', { to: fresh('archive') }), input: chunks },

@@ -51,6 +51,7 @@ export const guestOptions = z
       .describe(
         'with qmp: leave a dirty bitmap in QEMU, so that the next backup reads only what was written since; one with change-filter always does',
       ),
+    guest: text.optional().describe('which guest this is, for the record of the archive'),
     uuid: z.guid().optional().describe('uuid of the archive; a new one by default'),
     ctime: z
       .int()

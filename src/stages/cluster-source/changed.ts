@@ -15,6 +15,18 @@ export type ChangedClusters = Pick<ClusterSet, 'size' | 'count' | 'has' | 'runEn
 export interface ChangedReader extends DriveReader {
   /** Called once, when the scan begins, which is after the point in time. Null: everything is read. */
   changed(): ChangedClusters | null
+  /** Why all of it is read, if `changed` is null and an incremental backup was wanted; for the archive's record. */
+  whole?(): string | null
+}
+
+/** Why drives are read as a whole, by name. */
+export function wholeReasons(drives: readonly { name: string; reader: DriveReader }[]): Record<string, string> {
+  const reasons: Record<string, string> = {}
+  for (const { name, reader } of drives) {
+    const reason = 'changed' in reader ? (reader as ChangedReader).whole?.() : null
+    if (reason) reasons[name] = reason
+  }
+  return reasons
 }
 
 export function changedOf(reader: DriveReader): ChangedClusters | null {
