@@ -13,6 +13,7 @@
 
 export type { Archive } from './access/archive.ts'
 export type { ImageReader } from './access/image-reader.ts'
+export { chainSource } from './chain/chain-source.ts'
 export { Keyring, type KeyringOptions } from './codecs/age/keyring.ts'
 export { bindStage, stages } from './config/registry.ts'
 export type { Arena } from './core/arena.ts'

@@ -10,6 +10,7 @@ export const LONG: Record<string, string> = {
   storage: 'mounts filesystems, and starts sshd and qemu-nbd',
   pipelines: 'runs every config as a process, some with a guest',
   access: 'whole archives are made first',
+  chain: 'whole chains of archives are made first',
   system: 'waits for processes to end',
   support: 'boots a guest',
   'stages/decompressor.test.ts': 'archives of many programs, cut and damaged in many places',

@@ -23,8 +23,9 @@ export class FramedStream implements ArchiveBytes {
   readonly #first: number
   /** The most bytes of content that are loaded in advance. */
   readonly #window: number
+  readonly #end: () => Promise<void>
 
-  constructor(file: ArchiveBytes, table: FrameTable, { inputs, cache, first, window }: ReadingMemory) {
+  constructor(file: ArchiveBytes, table: FrameTable, { inputs, cache, first, window, close }: ReadingMemory) {
     const { bytes, contentBytes } = table.largest
     this.#file = file
     this.#table = table
@@ -35,6 +36,7 @@ export class FramedStream implements ArchiveBytes {
     this.#cache = cache
     this.#first = first
     this.#window = window
+    this.#end = close
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
@@ -86,7 +88,7 @@ export class FramedStream implements ArchiveBytes {
   }
 
   async close(): Promise<void> {
-    await this.#cache.close()
+    await this.#end()
     await this.#file.close()
   }
 

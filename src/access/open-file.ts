@@ -3,7 +3,7 @@
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import type { Counters } from '../core/counters.ts'
-import { asVmapipeError } from '../core/errors.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
@@ -101,13 +101,22 @@ async function openBytes(
 ): Promise<OpenFile> {
   const header = await readHeader(bytes)
   const { manifest } = header
+  const own = await ownIndex(bytes, header, { signal, warn })
+  if (own === null && manifest.record?.parent) throw withoutIndex()
   const index =
-    (await ownIndex(bytes, header, { signal, warn })) ??
+    own ??
     (sidecar && (await sidecarIndex(sidecar, bytes, header, { signal, warn }))) ??
     (await walkedIndex(bytes, header, { signal, warn }))
   const headers = new ExtentHeaders(bytes, index, manifest)
   const data = frames ? new FramedExtents(frames, index) : new PlainExtents(bytes, index, headers, memory)
   return { manifest, bytes, parts: { index, headers, data, place: null }, close: () => data.close() }
+}
+
+/** A cluster that is missing in an incremental archive is that of the parent. So it must be certain which ones are missing. */
+function withoutIndex(): VmapipeError {
+  return new VmapipeError('DAMAGED', 'the index of this incremental archive is missing or damaged', {
+    hint: 'without it nobody knows which clusters it has; its parent can still be restored',
+  })
 }
 
 /** Finds the frames. Returns a reason instead if the archive can only be read from front to back. */

@@ -25,6 +25,7 @@ export class PlainExtents implements ExtentData {
   readonly #cache: PieceCache
   /** The key of the first extent in the cache. */
   readonly #first: number
+  readonly #end: () => Promise<void>
   /** 1 for extents whose data was checked and is right. */
   readonly #checked: Uint8Array
 
@@ -34,6 +35,7 @@ export class PlainExtents implements ExtentData {
     this.#headers = headers
     this.#cache = memory.cache
     this.#first = memory.first
+    this.#end = memory.close
     this.#checked = new Uint8Array(index.extents)
     this.window = Math.min(WINDOW, Math.floor(memory.window / MAX_EXTENT_SIZE))
   }
@@ -53,7 +55,7 @@ export class PlainExtents implements ExtentData {
   }
 
   async close(): Promise<void> {
-    await this.#cache.close()
+    await this.#end()
     await this.#bytes.close()
   }
 

@@ -26,6 +26,8 @@ export interface ReadingMemory {
   first: number
   /** Bytes that the archive may load in advance. */
   window: number
+  /** Ends the memory, unless other archives use it. Pieces that are being loaded are waited for. */
+  close(): Promise<void>
 }
 
 /** The number of frames that may be decoded at once; 0 if there is not enough memory. */
@@ -45,13 +47,13 @@ export function memoryForFrames(table: FrameTable, budget: Budget, threads: numb
     })
   const inputs = budget.carve(bytes * atOnce, 'reading compressed frames')
   const cache = new PieceCache(budget.carve(budget.capacity, 'the content of frames'), atOnce)
-  return { inputs, cache, first: 0, window: cache.capacity / 2 }
+  return { inputs, cache, first: 0, window: cache.capacity / 2, close: () => cache.close() }
 }
 
 /** Takes the whole budget for the extents of one archive that is not compressed. */
 export function memoryForExtents(budget: Budget, threads: number): ReadingMemory {
   const cache = new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
-  return { inputs: budget, cache, first: 0, window: cache.capacity / 2 }
+  return { inputs: budget, cache, first: 0, window: cache.capacity / 2, close: () => cache.close() }
 }
 
 /** The memory of a chain. */
@@ -75,6 +77,12 @@ export class ChainMemory {
   /** The share of one more archive. */
   next(): ReadingMemory {
     const first = KEYS * this.#archives++
-    return { inputs: this.#inputs, cache: this.#cache, first, window: this.#cache.capacity / 2 / AHEAD }
+    const window = this.#cache.capacity / 2 / AHEAD
+    return { inputs: this.#inputs, cache: this.#cache, first, window, close: async () => {} }
+  }
+
+  /** Ends the memory. Call it before the archives are closed. */
+  close(): Promise<void> {
+    return this.#cache.close()
   }
 }

@@ -90,6 +90,15 @@ export function pairs(example: string, { emptyValue = false } = {}) {
   }
 }
 
+/** Adds the flag of commands that read the last archive of a chain. */
+export function parentsFlag(command: Command): Command {
+  return command.option(
+    '--parents <place>',
+    'a folder or an archive where parents of an incremental archive are looked for first; any number of times',
+    collect,
+  )
+}
+
 export function collect(text: string, before: string[] = []): string[] {
   return [...before, text]
 }

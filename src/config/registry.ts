@@ -1,5 +1,6 @@
 /** Lists the stages of vmapipe, by their names in a pipeline config. */
 
+import { chainSource } from '../chain/chain-source.ts'
 import { VmapipeError } from '../core/errors.ts'
 import type { BoundStage, StageFactory } from '../core/stage.ts'
 import { guestSource } from '../live/guest/guest-source.ts'
@@ -42,6 +43,7 @@ const ALL = [
   encryptor,
   sink,
   source,
+  chainSource,
   decryptor,
   decompressor,
   vmaDeframer,

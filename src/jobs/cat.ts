@@ -5,7 +5,7 @@ import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { watchProgress } from '../core/meter.ts'
-import { bytes, checkOptions, placeOrStream, type Shape, text } from '../core/options.ts'
+import { bytes, checkOptions, names, placeOrStream, type Shape, text } from '../core/options.ts'
 import type { RunOptions } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET, runShape } from '../core/run-options.ts'
 import { z } from '../core/stage.ts'
@@ -25,6 +25,8 @@ export interface CatOptions extends RunOptions {
   offset?: number
   /** The number of bytes; all that follow by default. */
   length?: number
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
+  parents?: string[]
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
   /** What opens the archive if it is encrypted. */
@@ -38,6 +40,7 @@ const shape = {
   to: placeOrStream,
   offset: bytes,
   length: bytes,
+  parents: names,
   spool: text,
   keys: z.instanceof(Keyring),
 } satisfies Shape<CatOptions>
@@ -52,7 +55,7 @@ const shape = {
 export async function cat(given: CatOptions): Promise<number> {
   checkOptions('cat', { shape, required: ['from', 'drive'] }, given)
   const { from, drive, to = '-', offset = 0, length, ...options } = given
-  const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal, threads, spool, keys, warn } = options
+  const { buffer = DEFAULT_BUDGET, counters = new Counters(), signal, threads, spool, parents, keys, warn } = options
   const target = archiveTarget(to, options)
   await target.open()
   const endWatch = options.onProgress && watchProgress(counters, options.onProgress)
@@ -60,6 +63,7 @@ export async function cat(given: CatOptions): Promise<number> {
     const archive = await openArchive(from, {
       threads,
       spool,
+      parents,
       keys,
       signal,
       warn,

@@ -28,6 +28,8 @@ export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' 
   drives?: string[]
   /** The folder for what guests write. It is made if it does not exist. Without it the exports are read-only. */
   overlay?: string
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
+  parents?: string[]
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
   /** What opens the archive if it is encrypted. */
@@ -47,6 +49,7 @@ const shape = {
   control: text,
   drives: names,
   overlay: text,
+  parents: names,
   spool: text,
   keys: z.instanceof(Keyring),
   buffer: atLeastOne,
@@ -64,8 +67,9 @@ const shape = {
  */
 export async function exportArchive(options: ExportOptions): Promise<ArchiveExport> {
   checkOptions('exportArchive', { shape, required: ['from'] }, options)
-  const { from, drives, spool, keys, buffer = DEFAULT_BUDGET, signal, warn } = options
-  const archive = await openArchive(from, { budget: new Budget(buffer), only: drives, spool, keys, signal, warn })
+  const { from, drives, parents, spool, keys, buffer = DEFAULT_BUDGET, signal, warn } = options
+  const how = { parents, spool, keys, signal, warn }
+  const archive = await openArchive(from, { budget: new Budget(buffer), only: drives, ...how })
   const disks = new Map<string, Disk>()
   try {
     const chosen = chooseDrives(archive.manifest, drives)

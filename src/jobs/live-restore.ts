@@ -9,7 +9,17 @@ import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, typableName, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo } from '../core/items.ts'
-import { abortSignal, address, atLeastOne, callback, checkOptions, flag, type Shape, text } from '../core/options.ts'
+import {
+  abortSignal,
+  address,
+  atLeastOne,
+  callback,
+  checkOptions,
+  flag,
+  names,
+  type Shape,
+  text,
+} from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import { z } from '../core/stage.ts'
 import type { ServiceStatus } from '../live/control/controlled-service.ts'
@@ -33,6 +43,8 @@ export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'lis
   force?: boolean
   /** Permissions of images and config files, such as `0640`. By default only their owner may read and write them. */
   mode?: string
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
+  parents?: string[]
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
   /** What opens the archive if it is encrypted. */
@@ -57,6 +69,7 @@ const shape = {
   control: text,
   force: flag,
   mode: text,
+  parents: names,
   spool: text,
   keys: z.instanceof(Keyring),
   buffer: atLeastOne,
@@ -106,10 +119,10 @@ export class LiveRestore {
   /** Opens the archive and the images, or continues a restore that was stopped. If it fails, nothing is left open. Errors: USAGE, FAILED, DAMAGED, INCOMPLETE, ABORTED. */
   static async open(options: LiveRestoreOptions): Promise<LiveRestore> {
     checkOptions('LiveRestore', { shape, required: ['from', 'into'] }, options)
-    const { from, into, force, mode, buffer = DEFAULT_BUDGET, threads, spool, keys, signal, warn } = options
+    const { from, into, force, mode, buffer = DEFAULT_BUDGET, threads, parents, spool, keys, signal, warn } = options
     const budget = new Budget(buffer)
     const memory = budget.carve(FILL_BYTES, 'restoring the rest')
-    const archive = await openArchive(from, { budget, threads, spool, keys, signal, warn })
+    const archive = await openArchive(from, { budget, threads, parents, spool, keys, signal, warn })
     try {
       const folder = await RestoreFolder.open(into, archive.manifest, {
         force,

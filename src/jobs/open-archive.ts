@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { type Archive, archiveOf } from '../access/archive.ts'
 import { openFile } from '../access/open-file.ts'
+import { openChain } from '../chain/open-chain.ts'
 import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { Counters } from '../core/counters.ts'
@@ -11,7 +12,6 @@ import { abortSignal, atLeastOne, callback, checkOptions, names, type Shape, tex
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import { z } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
-import { refuseIncremental } from '../formats/vma/header.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { spoolArchive } from './spool.ts'
 
@@ -30,6 +30,8 @@ export interface OpenArchiveOptions {
    * that can be found. The default is the folder for temporary files. A warning says the size first.
    */
   spool?: string
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
+  parents?: readonly string[]
   /** Names of the wanted drives, which saves work if the archive is unpacked; all drives by default. */
   only?: readonly string[]
   /** Counts what is read of the archive. */
@@ -44,6 +46,7 @@ const shape = {
   signal: abortSignal,
   warn: callback,
   spool: text,
+  parents: names,
   only: names,
   counters: z.instanceof(Counters),
   keys: z.instanceof(Keyring),
@@ -64,12 +67,14 @@ export async function openArchive(from: string | ReadableLike, options: OpenArch
   const { budget = new Budget(DEFAULT_BUDGET), threads = availableParallelism(), warn = () => {} } = options
   const { keys = new Keyring() } = options
   const settled = { ...options, budget, threads, warn, keys }
+  const { capacity } = budget
   options.signal?.throwIfAborted()
   const path = await pathOf(from)
   const file = path === null ? 'the archive can only be read once' : await openFile(path, settled)
   if (typeof file !== 'string') {
-    refuseIncremental(file.manifest)
-    return archiveOf(file)
+    if (!file.manifest.isIncremental) return archiveOf(file)
+    await file.close()
+    return (await openChain(path!, { ...settled, budget: new Budget(capacity) })).archive
   }
   const spool = { folder: options.spool ?? tmpdir(), why: file, again: path !== null }
   // The attempt without unpacking carved its parts off the budget and uses them no more, so a new budget is used.

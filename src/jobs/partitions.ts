@@ -3,7 +3,7 @@
 import { Keyring } from '../codecs/age/keyring.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { roundUp } from '../core/geometry.ts'
-import { abortSignal, callback, checkOptions, type Shape, text } from '../core/options.ts'
+import { abortSignal, callback, checkOptions, names, type Shape, text } from '../core/options.ts'
 import { z } from '../core/stage.ts'
 import {
   decodeGptEntries,
@@ -51,6 +51,8 @@ export interface PartitionsOptions {
   from: string
   /** The name of the drive in the archive. */
   drive: string
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
+  parents?: string[]
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
   /** What opens the archive if it is encrypted. */
@@ -64,6 +66,7 @@ export interface PartitionsOptions {
 const shape = {
   from: text,
   drive: text,
+  parents: names,
   spool: text,
   keys: z.instanceof(Keyring),
   signal: abortSignal,

@@ -1,5 +1,7 @@
 /** Rewrites an archive: with the clusters of its drives in order, with another compression, with fewer drives, or with checksums. */
 
+import { randomUUID } from 'node:crypto'
+import { chainSource } from '../chain/chain-source.ts'
 import { bindStage } from '../config/registry.ts'
 import { Budget } from '../core/budget.ts'
 import { Census } from '../core/census.ts'
@@ -11,7 +13,10 @@ import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { uuidText } from '../formats/vma/header.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
 import { driveFilter, filtered } from '../stages/drive-filter.ts'
+import { fileName } from '../storage/archive/spec.ts'
+import { chainOf, mayHaveParents } from './chain.ts'
 import { type JobResult, limit, runJob } from './job.ts'
+import { readManifest } from './manifest.ts'
 import { openArchive } from './open-archive.ts'
 import { boundStages } from './plan.ts'
 import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
@@ -21,6 +26,8 @@ import { plannedWriting, type WritingOptions, writingShape } from './write-archi
 export interface RepackOptions extends ReadingOptions, WritingOptions {
   /** Leaves the clusters in the order of the archive. It then needs no index, and is never unpacked first. */
   keepOrder?: boolean
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
+  parents?: string[]
   /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
   /** Names of the drives to keep, or to leave out. By default all drives are kept. */
@@ -33,6 +40,7 @@ const shape = {
   ...readingShape,
   ...writingShape,
   keepOrder: flag,
+  parents: names,
   spool: text,
   keep: names,
   leaveOut: names,
@@ -48,6 +56,7 @@ export async function repack(options: RepackOptions): Promise<JobResult> {
   checkOptions('repack', { shape, required: ['from', 'to'] }, options)
   const census = new Census()
   if (options.keepOrder) return runJob([...passing(options), ...writing(options, census)], census, options)
+  if (await isLastOfChain(options)) return repackChain(options, census)
   // Half of the memory is for reading, the other half for writing.
   const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
   const { from, keep, leaveOut, threads, signal, warn, spool, keys } = options
@@ -68,6 +77,38 @@ export async function repack(options: RepackOptions): Promise<JobResult> {
   } finally {
     await archive.close()
   }
+}
+
+async function isLastOfChain({ from, keys, signal }: RepackOptions): Promise<boolean> {
+  if (!(await mayHaveParents(from))) return false
+  return (await readManifest({ from, keys, ...(signal && { signal }) })).isIncremental
+}
+
+/** Makes a full archive of a chain, with a new uuid by default: children of the last archive are not children of the new one. */
+async function repackChain(options: RepackOptions, census: Census): Promise<JobResult> {
+  const { keep, leaveOut, uuid = randomUUID() } = options
+  const from = options.from as string
+  const chain = await chainOf(from, options)
+  try {
+    const manifest = filtered(chain.manifest, { keep, leaveOut })
+    refuseDoubles(manifest)
+    const record = { parent: null, guest: manifest.record?.guest ?? null, full: madeOf(from, chain.members.length) }
+    const { ctime } = identity(manifest, options)
+    const made = new Manifest({ ...manifest, uuid: Buffer.from(uuid.replaceAll('-', ''), 'hex'), ctime, record })
+    const source = chainSource({ from, chain, manifest: made, order: 'drive' })
+    const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
+    return await runJob([source, ...limit(options.bwlimit), ...writing(options, census)], census, {
+      ...options,
+      buffer,
+    })
+  } finally {
+    await chain.close()
+  }
+}
+
+/** What the record of the new archive says. */
+function madeOf(from: string, archives: number): string {
+  return `made of ${fileName(from).slice(0, 200)} and the ${archives - 1} archives before it`
 }
 
 /** Throws DAMAGED if two drives have the same name: drives are opened by name. */

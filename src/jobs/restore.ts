@@ -1,15 +1,19 @@
 /** Restores drives and config files from a VMA archive. */
 
+import { chainSource } from '../chain/chain-source.ts'
 import { bindStage } from '../config/registry.ts'
 import { Census } from '../core/census.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { Findings } from '../core/findings.ts'
 import { checkOptions, flag, names, type Shape, text } from '../core/options.ts'
-import { z } from '../core/stage.ts'
+import { DEFAULT_BUDGET } from '../core/run-options.ts'
+import { type BoundStage, z } from '../core/stage.ts'
+import { IncrementalAlone } from '../formats/vma/header.ts'
 import type { UnsoundDrive } from '../stages/cluster-writer.ts'
 import { archiveReport, DamagedArchive } from './archive-report.ts'
+import { chainOf, mayHaveParents } from './chain.ts'
 import { refuseIfCut } from './cut-archive.ts'
-import { type JobResult, runJob } from './job.ts'
+import { type JobOptions, type JobResult, limit, runJob } from './job.ts'
 import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 import { restoreNotes } from './restore-notes.ts'
 
@@ -27,6 +31,10 @@ export interface RestoreOptions extends ReadingOptions {
   mode?: string
   /** Gives damaged drives their final names too. Otherwise their names end with `.damaged`. */
   salvage?: boolean
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
+  parents?: string[]
+  /** The folder for archives of a chain that must be unpacked first. */
+  spool?: string
 }
 
 const shape = {
@@ -37,6 +45,8 @@ const shape = {
   force: flag,
   mode: text,
   salvage: flag,
+  parents: names,
+  spool: text,
 } satisfies Shape<RestoreOptions>
 
 /**
@@ -50,7 +60,7 @@ const shape = {
  */
 export async function restore(given: RestoreOptions): Promise<JobResult> {
   checkOptions('restore', { shape, required: ['from'] }, given)
-  const { into, drives, zeroed, force, mode, salvage, ...options } = given
+  const { into, drives, zeroed, force, mode, salvage, parents, spool, ...options } = given
   if ((into === undefined) === (drives === undefined)) {
     throw new VmapipeError('USAGE', 'restore needs a folder, or targets of drives, and not both', {
       hint: 'such as vm/, or --drive drive-scsi0=disk.raw',
@@ -64,6 +74,33 @@ export async function restore(given: RestoreOptions): Promise<JobResult> {
     ...(salvage && { salvage }),
   }
   if (!salvage) await refuseIfCut(options)
+  const writing = { ...where, ...how }
+  try {
+    return await restoreFrom((findings) => reading(options, findings), writing, options)
+  } catch (error) {
+    // Nothing was written yet: the writer refuses an archive without its parents when its header comes.
+    if (!(error instanceof IncrementalAlone) || !(await mayHaveParents(options.from))) throw error
+    return await restoreChain(options.from as string, writing, { ...options, parents, spool })
+  }
+}
+
+/** Restores the last archive of a chain. Half of the memory is for reading the archives. */
+async function restoreChain(from: string, writing: object, options: RestoreOptions): Promise<JobResult> {
+  const chain = await chainOf(from, options)
+  const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
+  try {
+    const stages = (findings: Findings) => [chainSource({ from, chain, findings }), ...limit(options.bwlimit)]
+    return await restoreFrom(stages, writing, { ...options, buffer })
+  } finally {
+    await chain.close()
+  }
+}
+
+async function restoreFrom(
+  clusters: (findings: Findings) => BoundStage[],
+  writing: object,
+  options: JobOptions,
+): Promise<JobResult> {
   const census = new Census()
   const findings = new Findings()
   const unsound: UnsoundDrive[] = []
@@ -71,10 +108,10 @@ export async function restore(given: RestoreOptions): Promise<JobResult> {
   const failures: VmapipeError[] = []
   const onFailed = (failure: VmapipeError) => failures.push(failure)
   const stages = [
-    ...reading(options, findings),
+    ...clusters(findings),
     census.stage,
     bindStage('zero-expander', {}),
-    bindStage('cluster-writer', { ...where, ...how, findings, onUnsound, onFailed }),
+    bindStage('cluster-writer', { ...writing, findings, onUnsound, onFailed }),
   ]
   const result = await runJob(stages, census, options)
   const report = archiveReport(findings, result.manifest, result.drives)

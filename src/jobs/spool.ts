@@ -3,10 +3,7 @@
  * have no names, so that nothing is left of them whatever ends the process.
  */
 
-import { randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
-import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { type FileHandle, statfs } from 'node:fs/promises'
 import { type Archive, OpenArchive } from '../access/archive.ts'
 import { SharedDrive } from '../access/image-reader.ts'
 import type { Keyring } from '../codecs/age/keyring.ts'
@@ -18,6 +15,7 @@ import { runOptionsOf } from '../core/run-options.ts'
 import { formatBytes } from '../core/size.ts'
 import { defineStage, z } from '../core/stage.ts'
 import type { ReadableLike } from '../core/stream-kinds.ts'
+import { refuseIncremental } from '../formats/vma/header.ts'
 import { driveNamed } from '../formats/vma/names.ts'
 import { decompressor } from '../stages/decompressor.ts'
 import { decryptor } from '../stages/decryptor.ts'
@@ -25,6 +23,7 @@ import { source } from '../stages/source.ts'
 import { vmaDeframer } from '../stages/vma-deframer.ts'
 import { zeroExpander } from '../stages/zero-expander.ts'
 import { makeFolder } from '../storage/folder.ts'
+import { namelessFile } from '../storage/nameless-file.ts'
 import { RawReader } from '../storage/raw-drive.ts'
 import { writeAll } from '../system/write-all.ts'
 
@@ -161,6 +160,7 @@ class Spool {
   }
 
   async #begin(manifest: Manifest): Promise<void> {
+    refuseIncremental(manifest)
     const drives = wantedOf(manifest, this.#wish.only)
     await this.#announce(drives)
     this.manifest = manifest
@@ -196,20 +196,4 @@ const ANOTHER_FOLDER =
 async function freeIn(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder)
   return bavail * bsize
-}
-
-/** Linux: a file that never has a name (open(2), O_TMPFILE). */
-const TMPFILE = 0o20000000 | constants.O_DIRECTORY
-
-/** Opens a file without a name, which only its owner can read. It is gone however the process ends. */
-async function namelessFile(folder: string): Promise<FileHandle> {
-  if (process.platform === 'linux') {
-    const file = await open(folder, TMPFILE | constants.O_RDWR, 0o600).catch(() => null)
-    if (file !== null) return file
-  }
-  // For filesystems without O_TMPFILE, such as NFS.
-  const path = join(folder, `.vmapipe-spool-${randomUUID()}`)
-  const file = await open(path, 'wx+', 0o600)
-  await unlink(path)
-  return file
 }

@@ -57,7 +57,7 @@ export async function archiveOf(images: readonly Buffer[], making: Making = {}):
   return Buffer.concat(chunks.flatMap(({ buffers }) => buffers))
 }
 
-function runOf(image: Buffer, drive: number, cluster: number): Run {
+export function runOf(image: Buffer, drive: number, cluster: number): Run {
   const blocks: Buffer[] = []
   let mask = 0
   for (let block = 0; block < BLOCKS_PER_CLUSTER; block++) {
@@ -70,7 +70,7 @@ function runOf(image: Buffer, drive: number, cluster: number): Run {
   return mask === 0 ? new Run(drive, cluster, 1, []) : new Run(drive, cluster, 1, blocks, Uint16Array.of(mask))
 }
 
-function shuffle<T>(items: T[], random: () => number): void {
+export function shuffle<T>(items: T[], random: () => number): void {
   for (let at = items.length - 1; at > 0; at--) {
     const other = Math.floor(random() * (at + 1))
     ;[items[at], items[other]] = [items[other], items[at]]

@@ -2,13 +2,14 @@ import { isatty } from 'node:tty'
 import { type Command, InvalidArgumentError } from 'commander'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { parseBytes } from '../../core/size.ts'
-import { examples, type RunFlags, running } from '../flags.ts'
+import { examples, parentsFlag, type RunFlags, running } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runJob } from '../run-job.ts'
 
 interface Flags extends RunFlags, KeyFlags {
   offset?: number
   length?: number
+  parents?: string[]
   spool?: string
 }
 
@@ -29,6 +30,7 @@ export function catCommand(program: Command): void {
     .option('--length <size>', 'how much to write', bytes)
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .action(run)
+  parentsFlag(command)
   examples(
     keyFlags(running(command)),
     'vmapipe cat vm.vma.zst drive-scsi0 | sha256sum',
@@ -42,7 +44,7 @@ export function catCommand(program: Command): void {
 const NOBODY_READS = new Set(['EPIPE', 'ECONNRESET', 'ECANCELED', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE'])
 
 async function run(archive: string, drive: string, flags: Flags): Promise<void> {
-  const { offset, length, spool, identity, passphraseFd, ...rest } = flags
+  const { offset, length, parents, spool, identity, passphraseFd, ...rest } = flags
   if (isatty(1))
     throw new VmapipeError('USAGE', 'standard output is a terminal, and a disk image is not text', {
       hint: 'redirect standard output into a file or a pipe',
@@ -52,7 +54,7 @@ async function run(archive: string, drive: string, flags: Flags): Promise<void> 
   const { cat } = await import('../../jobs/cat.ts')
   try {
     await runJob('cat', rest, (options) =>
-      cat({ ...options, ...part, from: archive, drive, keys, ...(spool && { spool }) }),
+      cat({ ...options, ...part, from: archive, drive, keys, parents, ...(spool && { spool }) }),
     )
   } catch (error) {
     // The reader has enough, as after `| head`.

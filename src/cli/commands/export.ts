@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { bufferFlag, collect, common, examples } from '../flags.ts'
+import { bufferFlag, collect, common, examples, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { checkServing, type ServingFlags, serveUntilStopped, servingFlags, speaker } from '../serving.ts'
 import { noteLine } from '../text.ts'
@@ -7,6 +7,7 @@ import { noteLine } from '../text.ts'
 interface Flags extends ServingFlags, KeyFlags {
   drive?: string[]
   overlay?: string
+  parents?: string[]
   spool?: string
   buffer?: number
 }
@@ -26,7 +27,7 @@ export function exportCommand(program: Command): void {
     .option('-d, --drive <name>', 'this drive alone; any number of times', collect)
     .option('--overlay <dir>', 'make the exports writable; what guests write goes into files in this folder')
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
-  keyFlags(servingFlags(command)).action(run)
+  keyFlags(parentsFlag(servingFlags(command))).action(run)
   examples(
     common(bufferFlag(command, 'memory for reading the archive')),
     'vmapipe export vm.vma.zst --socket /run/vm1.nbd',
@@ -37,7 +38,7 @@ export function exportCommand(program: Command): void {
 
 async function run(
   archive: string,
-  { drive, overlay, spool, buffer, identity, passphraseFd, ...flags }: Flags,
+  { drive, overlay, parents, spool, buffer, identity, passphraseFd, ...flags }: Flags,
 ): Promise<void> {
   checkServing(flags)
   const { socket, listen, control } = flags
@@ -46,6 +47,19 @@ async function run(
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
   const make = (signal: AbortSignal) =>
-    exportArchive({ from: archive, drives: drive, overlay, spool, keys, buffer, socket, listen, control, signal, warn })
+    exportArchive({
+      from: archive,
+      drives: drive,
+      overlay,
+      parents,
+      spool,
+      keys,
+      buffer,
+      socket,
+      listen,
+      control,
+      signal,
+      warn,
+    })
   await serveUntilStopped(make, flags, say)
 }

@@ -2,13 +2,14 @@ import type { Command } from 'commander'
 import { printable, typableName } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
 import type { PartitionTable } from '../../jobs/partitions.ts'
-import { type CommonFlags, common, examples } from '../flags.ts'
+import { type CommonFlags, common, examples, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { interruptible } from '../signals.ts'
 import { columns, noteLine, print, shellWords, styled } from '../text.ts'
 
 interface Flags extends CommonFlags, KeyFlags {
   json?: boolean
+  parents?: string[]
   spool?: string
 }
 
@@ -25,6 +26,7 @@ export function partitionsCommand(program: Command): void {
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .option('--json', 'as JSON, offsets and lengths in bytes')
     .action(run)
+  parentsFlag(command)
   examples(
     keyFlags(common(command)),
     'vmapipe partitions vm.vma.zst drive-scsi0',
@@ -32,14 +34,20 @@ export function partitionsCommand(program: Command): void {
   )
 }
 
-async function run(archive: string, drive: string, { json, spool, ...flags }: Flags): Promise<void> {
+async function run(archive: string, drive: string, { json, parents, spool, ...flags }: Flags): Promise<void> {
   const keys = await keyringOf(flags)
   const { readPartitions } = await import('../../jobs/partitions.ts')
   const { signal, dispose } = interruptible()
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
-  const table = await readPartitions({ from: archive, drive, keys, signal, warn, ...(spool && { spool }) }).finally(
-    dispose,
-  )
+  const table = await readPartitions({
+    from: archive,
+    drive,
+    keys,
+    parents,
+    signal,
+    warn,
+    ...(spool && { spool }),
+  }).finally(dispose)
   for (const problem of table.problems) warn(`${drive}: ${problem}`)
   print(...(json ? [JSON.stringify(table, null, 2)] : tableLines(table, { archive, drive, spool })))
 }

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import { collect, examples, type JobFlags, limited } from '../flags.ts'
+import { collect, examples, type JobFlags, limited, parentsFlag } from '../flags.ts'
 import { encryptionOf, type KeyFlags, keyFlags, keyringOf, type RecipientFlags, recipientFlags } from '../keys.ts'
 import { type ObjectFlags, objectFlags, objectOf } from '../object-flags.ts'
 import { runJob } from '../run-job.ts'
@@ -13,6 +13,7 @@ interface Flags extends JobFlags, KeyFlags, RecipientFlags, ObjectFlags {
   uuid?: string
   ctime?: number
   keepOrder?: boolean
+  parents?: string[]
   spool?: string
   force?: boolean
   checksums: boolean
@@ -28,7 +29,9 @@ export function repackCommand(program: Command): void {
         'index, in any compression. A change in one place of a drive then moves nothing in other places, so a store that ' +
         'finds duplicates finds the rest, best in an archive that is not compressed.\n\n' +
         'ARCHIVE is a path, - for standard input, ssh://user@host/path, s3://bucket/name or exec:COMMAND. An archive that can only be read ' +
-        'from front to back is first unpacked into sparse temporary files, except with --keep-order.',
+        'from front to back is first unpacked into sparse temporary files, except with --keep-order.\n\n' +
+        'Of an incremental archive and its parents, which are found beside it, a full archive is made, with a uuid of its ' +
+        'own. With --keep-order it stays incremental.',
     )
     .argument('<archive>', 'the archive to read')
     .requiredOption('-o, --output <target>', 'the new archive')
@@ -46,8 +49,10 @@ export function repackCommand(program: Command): void {
     .option('--no-checksums', 'leave out the checksums of the data')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .action(run)
+  parentsFlag(command)
   examples(
     recipientFlags(keyFlags(objectFlags(limited(command, 'the archive')))),
+    'vmapipe repack night7.vmi.zst -o week.vma.zst',
     'vmapipe repack vm.vma.lzo --spool /var/tmp -o vm.vma.zst',
     'vmapipe repack vm.vma.zst --without drive-scsi1 --compress zstd:19 -o small.vma.zst',
     'vmapipe repack vm.vma.zst --uuid 00000000-0000-4000-8000-000000000000 --ctime 0 -o - | restic backup --stdin',

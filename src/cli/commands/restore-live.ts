@@ -11,6 +11,7 @@ import { noteLine } from '../text.ts'
 
 export interface LiveFlags extends ServingFlags {
   live?: boolean
+  parents?: string[]
   spool?: string
 }
 
@@ -54,12 +55,27 @@ export async function runLive(
     throw new VmapipeError('USAGE', `--live restores all drives into a folder${without}`)
   }
   checkServing(flags)
-  const { socket, listen, control, force, mode, buffer, bwlimit, threads, spool } = flags
+  const { socket, listen, control, force, mode, buffer, bwlimit, threads, parents, spool } = flags
   const keys = await keyringOf(flags)
   const { LiveRestore } = await import('../../jobs/live-restore.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
-  const common = { from, into, socket, listen, control, force, mode, buffer, bwlimit, threads, spool, keys, warn }
+  const common = {
+    from,
+    into,
+    socket,
+    listen,
+    control,
+    force,
+    mode,
+    buffer,
+    bwlimit,
+    threads,
+    parents,
+    spool,
+    keys,
+    warn,
+  }
   let restore = null as LiveRestore | null
   const make = async (signal: AbortSignal) => {
     restore = await LiveRestore.open({ ...common, signal })

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { driveRecord, examples, type JobFlags, limited, pairs } from '../flags.ts'
+import { driveRecord, examples, type JobFlags, limited, pairs, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runJob } from '../run-job.ts'
 import { restoreSummary } from '../summary.ts'
@@ -20,6 +20,7 @@ export function restoreCommand(program: Command): void {
     .description(
       'Writes the drives and config files of an archive into a folder, as `vma extract` names them ' +
         '(disk-NAME.raw), or only the drives given with -d, to their targets.\n\n' +
+        'The parents of an incremental archive are found beside it, whatever their names are, or at --parents.\n\n' +
         'ARCHIVE is a path, - for standard input, ssh://user@host/path, s3://bucket/name or exec:COMMAND; zstd, LZ4, gzip, lzop, bzip2 and xz ' +
         'are recognised.\n\n' +
         'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.\n\n' +
@@ -39,7 +40,7 @@ export function restoreCommand(program: Command): void {
     .option('-f, --force', 'overwrite files that exist')
     .option('--mode <mode>', 'permissions of images and config files, such as 0640; 0600 by default')
     .option('--salvage', 'restore what can be read of a damaged or cut archive, and list the rest')
-  liveFlags(command).action(run)
+  liveFlags(parentsFlag(command)).action(run)
   examples(
     keyFlags(limited(command, 'the archive')),
     'vmapipe restore vm.vma.zst vm/',
@@ -51,7 +52,7 @@ export function restoreCommand(program: Command): void {
 }
 
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
-  const { drive, zeroed, force, mode, salvage, bwlimit, identity, passphraseFd, ...rest } = flags
+  const { drive, zeroed, force, mode, salvage, parents, bwlimit, identity, passphraseFd, ...rest } = flags
   if (wantsLive(flags))
     return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage'])
   const drives = driveRecord(drive)
@@ -60,7 +61,8 @@ async function run(archive: string, dir: string | undefined, flags: Flags): Prom
   await runJob(
     'restore',
     rest,
-    (options) => restore({ ...options, from: archive, into: dir, drives, zeroed, force, mode, salvage, bwlimit, keys }),
+    (options) =>
+      restore({ ...options, from: archive, into: dir, drives, zeroed, force, mode, salvage, parents, bwlimit, keys }),
     restoreSummary,
   )
 }

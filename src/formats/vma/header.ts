@@ -170,11 +170,18 @@ function damaged(message: string, offset: number): VmapipeError {
   return new VmapipeError('DAMAGED', message, { offset })
 }
 
-/** Throws DAMAGED for an incremental archive: on its own it does not have all clusters, and what is missing must not read as zeroes. */
+/** The error for an incremental archive without its parents. */
+export class IncrementalAlone extends VmapipeError {
+  constructor(uuid: Uint8Array) {
+    const message = `the archive is incremental: it has only what changed since its parent, ${uuidText(uuid)}`
+    const hint = 'name it as a file beside its parents; in a config, read it with chain-source'
+    super('DAMAGED', message, { offset: 4, hint })
+  }
+}
+
+/** Throws if the archive is incremental, for readers that would take absent clusters for lost ones. */
 export function refuseIncremental({ record }: Manifest): void {
-  if (record === null || record.parent === null) return
-  const { uuid } = record.parent
-  throw damaged(`the archive is incremental: it has only what changed since its parent, ${uuidText(uuid)}`, 4)
+  if (record !== null && record.parent !== null) throw new IncrementalAlone(record.parent.uuid)
 }
 
 /** "01234567-89ab-4cde-8f01-23456789abcd" for the 16 bytes of a header (RFC 9562, section 4). */
