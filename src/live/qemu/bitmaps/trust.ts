@@ -54,10 +54,7 @@ export function trustIn(drive: Drive, seal: string, parent: BitmapParent, found:
   if (obstacle !== null) return { reason: obstacle }
   const here = found.filter((bitmap) => bitmap.node === node)
   const ours = here.filter((bitmap) => isSince(bitmap.name) && keyOf(bitmap.name)!.uuid === parent.uuid)
-  if (ours.length === 0) {
-    const elsewhere = found.some((bitmap) => keyOf(bitmap.name)?.uuid === parent.uuid)
-    return { reason: elsewhere ? MOVED : MISSING }
-  }
+  if (ours.length === 0) return { reason: MISSING }
   const [since] = ours.filter((bitmap) => keyOf(bitmap.name)!.seal === seal)
   if (since === undefined) return { reason: MOVED }
   const end = here.find((bitmap) => bitmap.name === endName(keyOf(since.name)!))
@@ -66,8 +63,8 @@ export function trustIn(drive: Drive, seal: string, parent: BitmapParent, found:
 }
 
 const MISSING =
-  'QEMU has no bitmap of the time since the parent: none was made, or it ended with its QEMU, in a migration, or by the removal of its image'
-const MOVED = 'the bitmap of the time since the parent is of another image, or of another drive or backing chain'
+  'QEMU has no bitmap that begins at the parent: none was made, somebody removed it, it ended with its QEMU or in a migration, or the drive has another image now'
+const MOVED = 'the bitmap that begins at the parent is of another image, or of another drive or backing chain'
 
 /** Why this pair of bitmaps cannot be trusted. */
 export function faultOf(since: DirtyBitmap | undefined, end: DirtyBitmap | undefined): string | null {
