@@ -1,6 +1,6 @@
 /** Collects numbers in several arrays: one array that grows would take twice its memory each time. */
 
-type Numbers = Uint32Array | Uint8Array
+type Numbers = Uint32Array | Uint16Array | Uint8Array | Float64Array
 
 const PIECE = 1 << 16
 

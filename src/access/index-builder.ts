@@ -9,11 +9,12 @@ import { EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
 import { type DriveTotal, type IndexEntry, readTable } from '../formats/vma/table.ts'
 import { ClusterIndex, type DriveRuns, MAX_EXTENTS, placeOf, withGaps } from './cluster-index.ts'
 import { GrowingNumbers } from './growing-numbers.ts'
+import { HashPlacesBuilder } from './hash-places.ts'
 
 /** The most memory of an index: enough for a drive of 64 TiB in order, or of 1 TiB in no order at all. */
 export const INDEX_LIMIT = 256 << 20
-const EXTENT_BYTES = 11
-const RUN_BYTES = 12
+const EXTENT_BYTES = 13
+const RUN_BYTES = 13
 /** Entries that are read before other events may run. */
 const AT_ONCE = 1024
 
@@ -38,8 +39,7 @@ export async function buildIndex(
   { table, extents, headerSize }: TableOf,
   { signal, ...options }: BuildOptions = {},
 ): Promise<ClusterIndex> {
-  if (extents > MAX_EXTENTS || extents * EXTENT_BYTES > INDEX_LIMIT) throw tooLarge()
-  const builder = new IndexBuilder(manifest, extents, headerSize)
+  const builder = new IndexBuilder(manifest, headerSize)
   const entries = readTable(table, extents)
   let next = entries.next()
   const turns = new Turns()
@@ -57,31 +57,36 @@ interface Collected {
   firsts: GrowingNumbers<Uint32Array>
   counts: GrowingNumbers<Uint8Array>
   places: GrowingNumbers<Uint32Array>
+  before: GrowingNumbers<Uint8Array>
   clusters: number
   total: number
 }
 
 class IndexBuilder {
-  readonly #offsets: Float64Array
-  readonly #counts: Uint8Array
+  readonly #offsets = new GrowingNumbers(Float64Array)
+  readonly #counts = new GrowingNumbers(Uint8Array)
+  readonly #hashes = new HashPlacesBuilder()
   readonly #drives = new Map<number, Collected>()
-  #extent = 0
+  /** Where the next extent begins. */
+  #end: number
   #runs = 0
   #blocks = 0
 
-  constructor({ drives }: Manifest, extents: number, start: number) {
-    this.#offsets = new Float64Array(extents + 1)
-    this.#counts = new Uint8Array(extents)
-    this.#offsets[0] = start
+  constructor({ drives }: Manifest, start: number) {
+    this.#end = start
     for (const { id, size } of drives) {
       const [firsts, places] = [new GrowingNumbers(Uint32Array), new GrowingNumbers(Uint32Array)]
-      const counts = new GrowingNumbers(Uint8Array)
-      this.#drives.set(id, { firsts, counts, places, clusters: clusterCount(size), total: 0 })
+      const [counts, before] = [new GrowingNumbers(Uint8Array), new GrowingNumbers(Uint8Array)]
+      this.#drives.set(id, { firsts, counts, places, before, clusters: clusterCount(size), total: 0 })
     }
   }
 
   add({ blocks, runs }: IndexEntry): void {
-    const extent = this.#extent++
+    if (blocks === 0 && runs.length === 0) {
+      this.#record()
+      return
+    }
+    const extent = this.#begin()
     let stored = 0
     let clusters = 0
     for (const run of runs) {
@@ -93,6 +98,7 @@ class IndexBuilder {
       drive.firsts.push(run.first)
       drive.counts.push(run.count)
       drive.places.push(placeOf(extent, run.stored))
+      drive.before.push(stored)
       clusters += run.count
       if (run.stored) stored += run.count
     }
@@ -101,17 +107,35 @@ class IndexBuilder {
     if (blocks < stored || blocks > stored * BLOCKS_PER_CLUSTER)
       throw wrong(`has ${blocks} blocks for ${stored} clusters in an extent`)
     this.#blocks += blocks
-    this.#counts[extent] = clusters
-    this.#offsets[extent + 1] = this.#offsets[extent] + EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE
+    this.#counts.push(clusters)
+    this.#hashes.extent(stored)
+    this.#end += EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE
+  }
+
+  /** Adds an extent without clusters: a hash record. Those that follow each other are one extent. */
+  #record(): void {
+    if (this.#hashes.record(this.#counts.length)) {
+      this.#begin()
+      this.#counts.push(0)
+    }
+    this.#end += EXTENT_HEADER_SIZE
+  }
+
+  /** Begins an extent, and returns its number. */
+  #begin(): number {
+    const extent = this.#offsets.length
+    if (extent >= MAX_EXTENTS || extent * EXTENT_BYTES > INDEX_LIMIT) throw tooLarge()
+    this.#offsets.push(this.#end)
+    return extent
   }
 
   finish(totals: DriveTotal[], { end, gaps = false }: BuildOptions): ClusterIndex {
-    if (end !== undefined && this.#offsets[this.#extent] !== end)
-      throw wrong(`makes its extents end at byte ${this.#offsets[this.#extent]}, not ${end}`)
+    if (end !== undefined && this.#end !== end) throw wrong(`makes its extents end at byte ${this.#end}, not ${end}`)
     this.#checkTotals(totals)
     const drives = new Map<number, DriveRuns>()
     for (const [id, collected] of this.#drives) drives.set(id, runsOf(id, collected, gaps))
-    return new ClusterIndex(this.#offsets, this.#counts, drives)
+    this.#offsets.push(this.#end)
+    return new ClusterIndex(this.#offsets.take(), this.#counts.take(), drives, this.#hashes.finish())
   }
 
   #checkTotals(totals: DriveTotal[]): void {
@@ -124,13 +148,13 @@ class IndexBuilder {
 }
 
 /** The runs of a drive in the order of its clusters. Throws DAMAGED unless every cluster is there once. */
-function runsOf(id: number, { firsts, counts, places, clusters, total }: Collected, gaps: boolean): DriveRuns {
+function runsOf(id: number, { firsts, counts, places, before, clusters, total }: Collected, gaps: boolean): DriveRuns {
   const unordered = firsts.take()
   const order = orderOf(unordered)
   // The arrays are sorted one by one, and each unsorted one is freed at once: this is when an index takes the most memory.
   const sorted = <T extends Uint32Array | Uint8Array>(numbers: T): T =>
     order === null ? numbers : (numbers.map((_, at) => numbers[order[at]]) as T)
-  const runs = { firsts: sorted(unordered), places: sorted(places.take()), clusters }
+  const runs = { firsts: sorted(unordered), places: sorted(places.take()), before: sorted(before.take()), clusters }
   const lengths = sorted(counts.take())
   let end = 0
   for (let at = 0; at < lengths.length; at++) {
