@@ -36,6 +36,16 @@ export function makeSparseImage(path: string, size: number, data: number): void 
   })
 }
 
+/** An image of `size` bytes with `data` bytes of data, in clusters of 64 KiB that are spread evenly. */
+export function makeSpreadImage(path: string, size: number, data: number): void {
+  const content = new Content(3)
+  const pieces = data / CHUNK
+  const distance = Math.floor(size / pieces / CHUNK) * CHUNK
+  writeImage(path, size, (write) => {
+    for (let piece = 0; piece < pieces; piece++) write(content.next(CHUNK), distance * piece)
+  })
+}
+
 function writeImage(path: string, size: number, fill: (write: (bytes: Buffer, at: number) => void) => void): void {
   const fd = openSync(path, 'wx')
   try {

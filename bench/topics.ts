@@ -16,6 +16,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   frames: () => import('./frames.ts'),
   pipelines: () => import('./pipelines.ts'),
   sparse: () => import('./sparse.ts'),
+  scale: () => import('./scale.ts'),
   'random-access': () => import('./random-access.ts'),
   boot: () => import('./boot.ts'),
   'nbd-server': () => import('./nbd-server.ts'),
