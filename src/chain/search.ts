@@ -8,6 +8,7 @@ import { type FileHandle, open, opendir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { openPlace } from '../storage/archive/open-place.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { parseVolumeName } from '../storage/archive/volumes/names.ts'
 import { mayBeArchive, uuidOfBeginning } from './beginning.ts'
@@ -65,41 +66,55 @@ export class ParentSearch {
   }
 }
 
-async function* look({ beside, places, keys, signal }: SearchOptions): AsyncGenerator<Found> {
+async function* look({ beside: last, places, keys, signal }: SearchOptions): AsyncGenerator<Found> {
   const seen = new Set<string>()
-  for (const place of [...places, ...folderOf(beside)]) {
-    for await (const path of filesAt(place)) {
+  for (const archives of [...places.map(archivesAt), beside(last)]) {
+    for await (const place of archives) {
       signal?.throwIfAborted()
-      if (seen.has(path)) continue
-      seen.add(path)
-      const uuid = await uuidOf(path, keys)
-      if (uuid !== null) yield { place: path, uuid }
+      if (seen.has(place)) continue
+      seen.add(place)
+      const uuid = await uuidOf(place, keys, signal)
+      if (uuid !== null) yield { place, uuid }
     }
   }
 }
 
-/** The folder of a file; none for an archive that is no file. */
-function folderOf(place: string): string[] {
+/** The places with names beside the archive that may be archives, if its place can list them. */
+async function* beside(place: string): AsyncGenerator<string> {
   const parsed = parsePlace(place)
-  return parsed.kind === 'file' ? [dirname(parsed.path)] : []
+  if (parsed.kind === 'file') return yield* filesIn(dirname(parsed.path))
+  const { list } = openPlace(place)
+  if (list === undefined) return
+  const folder = place.slice(0, place.lastIndexOf('/') + 1)
+  const names: string[] = []
+  let entries = 0
+  for await (const { name } of list()) {
+    if (++entries > MOST_ENTRIES) break
+    // Looking into a file of another machine takes a round trip or more, so names decide there.
+    if (LIKELY.test(name) && isFirst(name)) names.push(name)
+  }
+  // A name of an object is taken as it is written; in a name for ssh, % begins an escape.
+  for (const name of names.sort().reverse()) yield `${folder}${parsed.kind === 'ssh' ? encodeURIComponent(name) : name}`
 }
 
-/** The files at a place that the user names: the file itself, or those of a folder. */
-async function* filesAt(place: string): AsyncGenerator<string> {
-  const path = place.endsWith('/') ? place : pathOf(place)
-  const stats = await stat(path).catch((error) => {
-    throw asVmapipeError(error, { file: path })
+/** The archives at a place that the user names: the archive itself, or those of a folder. */
+async function* archivesAt(place: string): AsyncGenerator<string> {
+  const isFolder = place.endsWith('/')
+  const parsed = parsePlace(isFolder ? `${place}x` : place)
+  if (parsed.kind === 'stdio' || parsed.kind === 'exec')
+    throw new VmapipeError('USAGE', `parents cannot be looked for at '${place}'`, {
+      hint: 'name a folder or an archive: a path, ssh://host/folder/ or s3://bucket/prefix/',
+    })
+  if (parsed.kind !== 'file') {
+    if (isFolder) yield* beside(`${place}x`)
+    else yield place
+    return
+  }
+  const stats = await stat(place).catch((error) => {
+    throw asVmapipeError(error, { file: place })
   })
-  if (!stats.isDirectory()) yield path
-  else yield* filesIn(path)
-}
-
-function pathOf(place: string): string {
-  const parsed = parsePlace(place)
-  if (parsed.kind === 'file') return parsed.path
-  throw new VmapipeError('USAGE', `parents cannot be looked for at '${place}'`, {
-    hint: 'name a folder or an archive: a path',
-  })
+  if (!stats.isDirectory()) yield place
+  else yield* filesIn(place)
 }
 
 /** The files of a folder, those with names of archives first, the last name first: a parent is often the one before. */
@@ -114,32 +129,66 @@ async function* filesIn(folder: string): AsyncGenerator<string> {
     if (++entries > MOST_ENTRIES) break
     const { name } = entry
     // A link may lead to a file; whether it does is known when it is opened.
-    if (!(entry.isFile() || entry.isSymbolicLink()) || name.startsWith('.')) continue
-    if (name.endsWith('.idx') || (parseVolumeName(name)?.number ?? 0) > 0) continue
+    if (!(entry.isFile() || entry.isSymbolicLink()) || name.startsWith('.') || !isFirst(name)) continue
     if (LIKELY.test(name)) likely.push(name)
     else if (others.length < MOST_OTHERS) others.push(name)
   }
   for (const name of [...likely.sort().reverse(), ...others]) yield join(folder, name)
 }
 
-/** The uuid of the archive in this file; null for anything else, and for what cannot be read. */
-async function uuidOf(path: string, keys: Keyring | undefined): Promise<string | null> {
-  let file: FileHandle | null = null
+/** Whether an archive may begin in a file of this name: it is no index, and no later volume. */
+function isFirst(name: string): boolean {
+  return !name.endsWith('.idx') && (parseVolumeName(name)?.number ?? 0) === 0
+}
+
+/** The uuid of the archive at a place; null for anything else, and for what cannot be read. */
+async function uuidOf(
+  place: string,
+  keys: Keyring | undefined,
+  signal: AbortSignal | undefined,
+): Promise<string | null> {
+  let bytes: Beginning | null = null
   try {
-    // O_NONBLOCK: opening a FIFO does not wait for its writer.
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
-    const { size, ...stats } = await file.stat().then((found) => ({ size: found.size, isFile: found.isFile() }))
-    if (!stats.isFile) return null
-    const start = await beginning(file, BEGINNING)
+    bytes = await openBeginning(place, signal)
+    if (bytes === null) return null
+    const start = await bytes.read(BEGINNING)
     if (!mayBeArchive(start)) return null
     const uuid = await uuidOfBeginning(start, keys)
-    if (uuid !== null || size <= BEGINNING) return uuid
-    return await uuidOfBeginning(await beginning(file, LONG_BEGINNING), keys)
+    if (uuid !== null || start.length < BEGINNING) return uuid
+    return await uuidOfBeginning(await bytes.read(LONG_BEGINNING), keys)
   } catch {
+    signal?.throwIfAborted()
     return null
   } finally {
-    await file?.close()
+    await bytes?.close()
   }
+}
+
+/** A file whose first bytes can be read. */
+interface Beginning {
+  read(length: number): Promise<Buffer>
+  close(): Promise<void>
+}
+
+/** Null if that is no file. */
+async function openBeginning(place: string, signal: AbortSignal | undefined): Promise<Beginning | null> {
+  const parsed = parsePlace(place)
+  if (parsed.kind !== 'file') {
+    const bytes = await openPlace(place).ranges?.(signal ? { signal } : {})
+    if (bytes === undefined) return null
+    const read = async (length: number) => {
+      const start = Buffer.alloc(Math.min(length, bytes.size))
+      await bytes.read(start, 0)
+      return start
+    }
+    return { read, close: () => bytes.close() }
+  }
+  // O_NONBLOCK: opening a FIFO does not wait for its writer.
+  const file = await open(parsed.path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+  const close = () => file.close()
+  if ((await file.stat()).isFile()) return { read: (length) => beginning(file, length), close }
+  await close()
+  return null
 }
 
 async function beginning(file: FileHandle, length: number): Promise<Buffer> {

@@ -23,6 +23,7 @@ interface ChainJobOptions {
 export async function mayHaveParents(from: unknown): Promise<boolean> {
   if (typeof from !== 'string') return false
   const place = parsePlace(from)
+  if (place.kind === 'ssh' || place.kind === 's3') return true
   return place.kind === 'file' && ((await stat(place.path).catch(() => null))?.isFile() ?? false)
 }
 

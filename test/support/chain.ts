@@ -64,6 +64,19 @@ async function incremental(
   return Buffer.concat(chunks.flatMap(({ buffers }) => buffers))
 }
 
+/** Writes an archive of one small drive without any change, which says that it has this parent. Its end does not depend on the parent. */
+export async function forgeChild(
+  path: string,
+  uuid: Buffer,
+  parent: { uuid: Uint8Array; end: Uint8Array },
+): Promise<void> {
+  const drives = [{ id: 1, name: 'drive-scsi0', size: CLUSTER_SIZE }]
+  const record = { parent: { ...parent, ctime: 0 }, guest: null, full: null }
+  const manifest = new Manifest({ uuid, ctime: 0, configs: [], drives, record })
+  const chunks = await bytesThrough('clusters', [manifest], [vmaFramer({})])
+  writeFileSync(path, Buffer.concat(chunks.flatMap(({ buffers }) => buffers)))
+}
+
 /** The clusters that the image has and the one before has not: also those past its end. */
 function changed(image: Buffer, before: Buffer | undefined, id: number): Run[] {
   const runs: Run[] = []
