@@ -284,7 +284,7 @@ async function* interleave(drives: OpenDrive[]): AsyncGenerator<Planned> {
 
 /** The parts of a drive. What may have changed is known only when the scan begins, after the point in time of a guest. */
 async function* partsOf({ reader, given, size, onUnchanged }: OpenDrive, most?: number): AsyncGenerator<ScanPart> {
-  const changed = given ?? changedOf(reader)
+  const changed = given ?? (await changedOf(reader))
   if (changed === null) return yield* scanParts(reader, most)
   onUnchanged(unchangedBytes(changed, size))
   yield* changedParts(reader, changed, most)

@@ -26,7 +26,7 @@ import { socketOwner } from '../qemu/socket-owner.ts'
 import { attachmentFor } from './attachment-for.ts'
 import type { GuestOptions } from './options.ts'
 import type { GuestParts } from './parts.ts'
-import { trackingWish, withReasons } from './tracking.ts'
+import { trackingWish } from './tracking.ts'
 
 const LOOK_MS = 1000
 
@@ -124,6 +124,7 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
     connection,
     attachment: underClaim(attachment, claim),
     onPointInTime,
+    reasons: tracking?.reasons,
     ...way,
   })
   await server.offer(backup.targets)
@@ -137,7 +138,7 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
   let failure: VmapipeError | null = null
   try {
     const signals = [backup.signal, ...(run.signal === undefined ? [] : [run.signal])]
-    done = { result: await run.run(stagesOf(backup, { ...job, uuid, tracking }, configs), AbortSignal.any(signals)) }
+    done = { result: await run.run(stagesOf(backup, { ...job, uuid }, configs), AbortSignal.any(signals)) }
     listener?.end?.(backup.status)
   } catch (error) {
     failure = asVmapipeError(error)
@@ -158,17 +159,16 @@ interface Stages {
   options: GuestOptions
   parts: GuestParts
   uuid: string
-  tracking: BitmapTracking | null
 }
 
-function stagesOf(backup: PushBackup, { options, parts, uuid, tracking }: Stages, configs: Configs): BoundStage[] {
+function stagesOf(backup: PushBackup, { options, parts, uuid }: Stages, configs: Configs): BoundStage[] {
   const { ctime } = options
   const identity = { uuid, ...(ctime !== undefined && { ctime }) }
   return [
     clusterSource({ drives: backup.readers, configs, ...identity }),
     ...parts.between,
     writeInterceptor({ guest: backup.guest }),
-    ...(tracking === null ? parts.rest : withReasons(parts.rest, tracking.reasons)),
+    ...parts.rest,
   ]
 }
 

@@ -2,22 +2,14 @@
 
 import { dirname, resolve } from 'node:path'
 import type { BoundStage } from '../../core/stage.ts'
+import type { Parent } from '../../stages/change-filter/parent.ts'
+import { CHANGE_FILTER } from '../../stages/change-filter.ts'
 import type { TrackingWish } from '../qemu/bitmaps/tracking.ts'
 import type { BitmapParent } from '../qemu/bitmaps/trust.ts'
 import type { GuestOptions } from './options.ts'
 
-/** The stage that drops unchanged clusters. */
-const CHANGE_FILTER = 'change-filter'
-
-/** What is asked of its parent. */
-interface Parent {
-  record: { uuid: Uint8Array }
-  drive(name: string): { clusters: number } | null
-}
-
 interface FilterOptions {
   against?: Parent | string
-  whole?: Readonly<Record<string, string>>
 }
 
 /** Null: no bitmap is used or made. `names`: of the drives. `uuid`: of the archive; null if the user has given it. */
@@ -31,11 +23,6 @@ export function trackingWish(
   const { against } = (filter?.options ?? {}) as FilterOptions
   const parent = against === undefined || typeof against === 'string' ? null : parentOf(against, names)
   return { target: targetOf(rest), uuid, parent }
-}
-
-/** The stages, in which the one that drops unchanged clusters knows why drives were read as a whole. */
-export function withReasons(rest: readonly BoundStage[], whole: Readonly<Record<string, string>>): BoundStage[] {
-  return rest.map((stage) => (isFilter(stage) ? { ...stage, options: { ...(stage.options as object), whole } } : stage))
 }
 
 function isFilter({ definition }: BoundStage): boolean {

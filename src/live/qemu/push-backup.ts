@@ -40,6 +40,8 @@ interface PushBackupOptions {
   attachment: Attachment
   /** The guest's memory, if it is archived too; `attachment` starts it. */
   ram?: RamSnapshot | null
+  /** Why drives are read as a whole although only changed clusters were wanted, by name. */
+  reasons?: Readonly<Record<string, string>>
   /** Milliseconds that a push waits at most. */
   maxStall: number
   /** In words, if QEMU allows less than was asked for. */
@@ -192,6 +194,7 @@ export class PushBackup implements PushHost {
   #puller(index: number) {
     return {
       pull: async () => (await this.#start())?.[index] ?? null,
+      whole: () => this.#options.reasons?.[this.#options.drives[index].name] ?? null,
       changed: () => (this.#changed[index] instanceof ClusterSet ? this.#changed[index] : null),
       explain: (error: unknown) => explainPull(error, this.#options.connection),
       fail: (error: unknown) => this.fail(error),
@@ -218,14 +221,19 @@ export class PushBackup implements PushHost {
       await attachment.insert(connection.qmp, { failed, done: () => this.#pushedAll() })
       this.#figures.since = Date.now() / 1000
       this.#changed = (await attachment.changed?.(connection.qmp)) ?? []
-      for (const [index, changed] of this.#changed.entries()) {
-        if (changed !== null) this.#figures.leaveOut(this.targets[index].expect(changed))
-      }
+      for (const [index, changed] of this.#changed.entries()) if (changed !== null) this.#leaveOut(index, changed)
       this.#options.onPointInTime?.(this.#figures.since)
       return await attachment.pull()
     } catch (error) {
       throw asVmapipeError(await explainPull(error, connection))
     }
+  }
+
+  #leaveOut(index: number, changed: ClusterSet | number): void {
+    const unchanged = this.targets[index].expect(changed)
+    this.#figures.leaveOut(unchanged)
+    // The scan counts for itself what it leaves out.
+    if (typeof changed === 'number') this.#context!.counters.add('total', -unchanged * CLUSTER_SIZE)
   }
 
   /** QEMU does not check what has become of its pushes, so whether all clusters have come is checked here. */

@@ -3,6 +3,7 @@
 import type { ClusterSet } from '../../core/cluster-set.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
+import type { ChangedReader } from '../../stages/cluster-source/changed.ts'
 import type { ClaimedReader, ClusterClaims } from '../../stages/cluster-source/claims.ts'
 import { nbdExtents } from '../../storage/disks/nbd-disk.ts'
 import type { DriveExtent } from '../../storage/drive.ts'
@@ -11,6 +12,8 @@ import type { PushTarget } from './push-target.ts'
 interface SnapshotHost {
   /** Resolves with the connection to the point in time, once there is one; null if all is pushed. */
   pull(): Promise<NbdClient | null>
+  /** Why all of it is read, if only the clusters that have changed were wanted. */
+  whole(): string | null
   /** After `pull`: the clusters that can be read; null if all can. */
   changed(): ClusterSet | null
   /** Explains the error of a read. */
@@ -18,7 +21,7 @@ interface SnapshotHost {
   fail(error: unknown): void
 }
 
-export class SnapshotReader implements ClaimedReader {
+export class SnapshotReader implements ClaimedReader, ChangedReader {
   readonly size: number
   readonly claims: ClusterClaims
   readonly #host: SnapshotHost
@@ -36,6 +39,16 @@ export class SnapshotReader implements ClaimedReader {
         return kept
       },
     }
+  }
+
+  /** The point in time is made now, if it is not there yet. */
+  async changed(): Promise<ClusterSet | null> {
+    this.#client = await this.#host.pull()
+    return this.#host.changed()
+  }
+
+  whole(): string | null {
+    return this.#host.whole()
   }
 
   async *map(offset: number, length: number): AsyncGenerator<DriveExtent> {

@@ -14,7 +14,7 @@ export type ChangedClusters = Pick<ClusterSet, 'size' | 'count' | 'has' | 'runEn
 /** A drive that says by itself what may have changed. */
 export interface ChangedReader extends DriveReader {
   /** Called once, when the scan begins, which is after the point in time. Null: everything is read. */
-  changed(): ChangedClusters | null
+  changed(): ChangedClusters | null | Promise<ChangedClusters | null>
   /** Why all of it is read, if `changed` is null and an incremental backup was wanted; for the archive's record. */
   whole?(): string | null
 }
@@ -29,7 +29,7 @@ export function wholeReasons(drives: readonly { name: string; reader: DriveReade
   return reasons
 }
 
-export function changedOf(reader: DriveReader): ChangedClusters | null {
+export async function changedOf(reader: DriveReader): Promise<ChangedClusters | null> {
   return 'changed' in reader ? (reader as ChangedReader).changed() : null
 }
 

@@ -184,10 +184,12 @@ function against(since: Backup, made: Backup) {
   const drive = () => ({ clusters: clusterCount(SIZE) })
   return defineStage({
     ...{ name: 'change-filter', summary: 'for a test', input: 'clusters', output: 'clusters', options: any },
-    create({ whole }: any) {
-      Object.assign(made.reasons, whole)
-      return { transform: (item: any, push: (item: any) => void) => push(item) }
-    },
+    create: () => ({
+      transform(item: any, push: (item: any) => void) {
+        if (item instanceof Manifest) Object.assign(made.reasons, item.record?.whole)
+        push(item)
+      },
+    }),
   })({ against: { record: { uuid: since.uuid }, drive } })
 }
 
