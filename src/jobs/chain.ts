@@ -8,7 +8,7 @@ import { Budget } from '../core/budget.ts'
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 
-interface ChainJobOptions {
+export interface ChainJobOptions {
   /** Memory of the job, of which half is for reading the archives. */
   buffer?: number
   threads?: number

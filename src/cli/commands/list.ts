@@ -1,15 +1,17 @@
 import type { Command } from 'commander'
+import type { Keyring } from '../../codecs/age/keyring.ts'
 import { asVmapipeError, printable } from '../../core/errors.ts'
-import type { DriveInfo, Manifest } from '../../core/items.ts'
+import type { ArchiveRecord, DriveInfo, Manifest } from '../../core/items.ts'
 import { uuidText } from '../../formats/vma/header.ts'
 import type { SealedArchive } from '../../jobs/encryption.ts'
-import { type CommonFlags, common, examples } from '../flags.ts'
+import { type CommonFlags, common, examples, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { interruptible } from '../signals.ts'
-import { print } from '../text.ts'
+import { noteLine, print } from '../text.ts'
 
 interface Flags extends CommonFlags, KeyFlags {
   json?: boolean
+  parents?: string[]
   uploads?: boolean
   abortUploads?: boolean
 }
@@ -20,6 +22,8 @@ export function listCommand(program: Command): void {
     .summary('print what is in an archive')
     .description(
       'Prints what is in an archive, as `vma list` does. Only its header is read.\n\n' +
+        'Of an incremental archive it also prints the chain of its parents, down to a full archive, and what each of them ' +
+        'adds.\n\n' +
         'Of s3://bucket/ or s3://bucket/folder/ it prints the names, sizes and times of the archives there.',
     )
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, s3://bucket/name, exec:COMMAND')
@@ -27,6 +31,7 @@ export function listCommand(program: Command): void {
     .option('--uploads', 's3://bucket/: uploads that are not finished: they are under way, or their run was killed')
     .option('--abort-uploads', 's3://bucket/: abort them all; runs that write there now fail')
     .action(run)
+  parentsFlag(command)
   examples(
     keyFlags(common(command)),
     'vmapipe list vm.vma.zst',
@@ -35,7 +40,7 @@ export function listCommand(program: Command): void {
   )
 }
 
-async function run(archive: string, { json, uploads, abortUploads, ...flags }: Flags): Promise<void> {
+async function run(archive: string, { json, uploads, abortUploads, parents, ...flags }: Flags): Promise<void> {
   if (archive.startsWith('s3:') || uploads || abortUploads) {
     const { isOfBucket, listBucket } = await import('./list-bucket.ts')
     const { signal, dispose } = interruptible()
@@ -53,7 +58,31 @@ async function run(archive: string, { json, uploads, abortUploads, ...flags }: F
     const { text, ...sealed } = manifest
     return print(json ? JSON.stringify({ encrypted: sealed }, null, 2) : `ENCRYPTED: size: ${sealed.size} ${text}`)
   }
-  print(...(json ? [JSON.stringify(asJson(manifest), null, 2)] : listLines(manifest)))
+  const lines = listLines(manifest)
+  if (!manifest.isIncremental) return print(...(json ? [JSON.stringify(asJson(manifest), null, 2)] : lines))
+  if (!json) print(...lines, parentLine(manifest))
+  const chain = await chainOf(archive, { parents, keys })
+  if (json) return print(JSON.stringify({ ...asJson(manifest), chain: chain.json }, null, 2))
+  print(...chain.lines)
+}
+
+/** The chain of an incremental archive, without its lines if its parents cannot be looked for. */
+async function chainOf(archive: string, options: { parents?: string[]; keys?: Keyring }) {
+  const { describeChain } = await import('../../jobs/describe-chain.ts')
+  const { chainJson, chainLines } = await import('../chain-lines.ts')
+  const { signal, dispose } = interruptible()
+  const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
+  const archives = await describeChain(archive, { ...options, signal, warn }).finally(dispose)
+  return { lines: archives === null ? [] : chainLines(archives), json: archives && chainJson(archives) }
+}
+
+function parentJson({ parent }: ArchiveRecord): object | null {
+  return parent && { uuid: uuidText(parent.uuid), ctime: parent.ctime }
+}
+
+function parentLine({ record }: Manifest): string {
+  const { uuid, ctime } = record!.parent!
+  return `PARENT: ${uuidText(uuid)} ${timeText(ctime)}`
 }
 
 /** What is known of an archive whose key nobody has given. Throws `error` for any other. */
@@ -87,7 +116,7 @@ function timeText(seconds: number): string {
   return `${weekday} ${month} ${String(Number(day)).padStart(2)} ${time} ${year}`
 }
 
-function asJson({ uuid, ctime, configs, drives }: Manifest): object {
+function asJson({ uuid, ctime, configs, drives, record, isIncremental }: Manifest): object {
   const date = new Date(ctime * 1000)
   return {
     uuid: uuidText(uuid),
@@ -95,5 +124,11 @@ function asJson({ uuid, ctime, configs, drives }: Manifest): object {
     time: Number.isNaN(date.getTime()) ? null : date.toISOString(),
     configs: configs.map(({ name, data }) => ({ name, size: data.byteLength })),
     drives: drives.map(({ id, name, size }) => ({ id, name, size })),
+    ...(record !== null && {
+      incremental: isIncremental,
+      guest: record.guest,
+      full: record.full,
+      parent: parentJson(record),
+    }),
   }
 }

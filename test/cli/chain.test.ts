@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, renameSync } from 'node:fs'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import { patchyImage } from '../access/made-archive.ts'
+import { makeChain, states } from '../support/chain.ts'
+import { tmpDir } from '../support/tmp.ts'
+import { vmapipe } from './cli.ts'
+
+const C = 65536
+const STATES = states(patchyImage(20 * C, 3), patchyImage(9 * C, 4)).slice(0, 3)
+
+suite('a chain on the command line', { timeout: 120_000 }, () => {
+  test('list shows it as a tree, and what each archive adds', async (t) => {
+    const dir = tmpDir(t)
+    const paths = await makeChain(dir, STATES, { method: 'zstd' })
+    const { stdout, code } = await vmapipe(['list', paths[2]])
+    const text = stdout.toString()
+    assert.equal(code, 0)
+    const lines = text.trimEnd().split('\n')
+    const at = lines.indexOf('CHAIN:')
+    assert.ok(at > 0, text)
+    assert.match(lines[at - 1], /^PARENT: [0-9a-f-]{36} \w{3} Nov 15 22:13:20 2023$/)
+    assert.match(lines[at + 1], /^full\.vma +2023-11-14T22:13:20\.000Z +full, [\d.]+ \w+ +drive-scsi0: \d+ clusters/)
+    assert.match(lines[at + 2], /^└ night1\.vmi +2023-11-15T22:13:20\.000Z +adds [\d.]+ \w+ +drive-scsi0: \d+ clusters/)
+    assert.match(lines[at + 3], /^ {2}└ night2\.vmi +2023-11-16T22:13:20\.000Z +adds /)
+    const json = JSON.parse(String((await vmapipe(['list', '--json', paths[2]])).stdout))
+    assert.equal(json.incremental, true)
+    assert.deepEqual(
+      json.chain.map(({ place, full }: { place: string; full: boolean }) => [place, full]),
+      [
+        [paths[0], true],
+        [paths[1], false],
+        [paths[2], false],
+      ],
+    )
+    assert.equal(json.chain[0].uuid.length, 36)
+    assert.ok(json.chain[1].drives.some(({ data }: { data: number }) => data > 0))
+  })
+
+  test('a parent that is missing is one line and exit code 3, and --parents finds it', async (t) => {
+    const dir = tmpDir(t)
+    const [full, one] = await makeChain(dir, STATES.slice(0, 2), { method: 'zstd' })
+    mkdirSync(join(dir, 'old'))
+    renameSync(full, join(dir, 'old', 'full'))
+    for (const command of [
+      ['cat', one, 'drive-scsi0'],
+      ['partitions', one, 'drive-scsi0'],
+      ['repack', one, '-o', join(dir, 'week.vma')],
+    ]) {
+      const { code, stderr, stdout } = await vmapipe(command)
+      assert.equal(code, 3, `${command}: ${stderr}`)
+      assert.equal(stdout.length, 0)
+      assert.match(stderr, /the parent of '.*night1\.vmi' was not found/)
+      assert.equal(stderr.trimEnd().split('\n').length, 1, stderr)
+      const found = await vmapipe([...command, '--parents', join(dir, 'old')])
+      assert.equal(found.code, 0, found.stderr)
+    }
+  })
+})
