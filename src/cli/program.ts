@@ -23,6 +23,7 @@ const COMMANDS: Record<string, () => Promise<Define>> = {
   partitions: async () => (await import('./commands/partitions.ts')).partitionsCommand,
   export: async () => (await import('./commands/export.ts')).exportCommand,
   repack: async () => (await import('./commands/repack.ts')).repackCommand,
+  copy: async () => (await import('./commands/copy.ts')).copyCommand,
   serve: async () => (await import('./commands/serve.ts')).serveCommand,
   abort: async () => (await import('./commands/abort.ts')).abortCommand,
   detach: async () => (await import('./commands/detach.ts')).detachCommand,

@@ -54,6 +54,13 @@ export interface WritingOptions {
   index?: boolean
 }
 
+export const encryptionShape = z.strictObject({
+  recipients: names.optional(),
+  recipientsFiles: names.optional(),
+  passphrase: flag.optional(),
+  passphraseFd: z.int().min(0).optional(),
+})
+
 export const writingShape = {
   to: placeOrStream,
   compress: z.union([
@@ -61,12 +68,7 @@ export const writingShape = {
     z.strictObject({ method: z.enum(METHODS), level: z.int().optional(), frame: atLeastOne.optional() }),
   ]),
   also: z.array(z.strictObject({ to: text, required: flag.optional() })),
-  encrypt: z.strictObject({
-    recipients: names.optional(),
-    recipientsFiles: names.optional(),
-    passphrase: flag.optional(),
-    passphraseFd: z.int().min(0).optional(),
-  }),
+  encrypt: encryptionShape,
   object: objectShape,
   force: flag,
   uuid: z.guid(),
@@ -152,7 +154,8 @@ function branchName(to: string | WritableLike): string {
   return to.length <= LONGEST_NAME ? to : `…${to.slice(1 - LONGEST_NAME)}`
 }
 
-function plannedEncryptor({ encrypt, to }: WritingOptions): PlannedStage[] {
+/** The stage that encrypts, if anything is encrypted. Throws USAGE if the name says otherwise. */
+export function plannedEncryptor({ encrypt, to }: Pick<WritingOptions, 'encrypt' | 'to'>): PlannedStage[] {
   const isNamed = typeof to === 'string' && hasName(to)
   if (isNamed && to.endsWith('.age') !== (encrypt !== undefined)) {
     const [message, hint] =

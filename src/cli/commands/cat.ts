@@ -20,8 +20,8 @@ export function catCommand(program: Command): void {
     .description(
       'Writes a drive of an archive as a raw image to standard output, in order, holes as zeroes. Of a part of the drive, ' +
         'little more is read than that part.\n\n' +
-        'ARCHIVE is a path. An archive that can only be read from front to back (- for standard input, ' +
-        'ssh://user@host/path, exec:COMMAND, a compressed archive of another tool) is first unpacked into a sparse ' +
+        'ARCHIVE is a path, ssh://user@host/path or s3://bucket/name. An archive that can only be read from front to back (- for ' +
+        'standard input, exec:COMMAND, a compressed archive of another tool) is first unpacked into a sparse ' +
         'temporary file. A message says how large it may be, and it is refused if there is no room.',
     )
     .argument('<archive>', 'the archive to read')
