@@ -3,6 +3,7 @@
 import type { Keyring } from '../codecs/age/keyring.ts'
 import type { BoundStage } from '../core/stage.ts'
 import { likelyName } from '../jobs/names.ts'
+import type { BackupResult } from '../jobs/run-backup.ts'
 import type { RunFlags } from './flags.ts'
 import { runJob } from './run-job.ts'
 import { backupSummary } from './summary.ts'
@@ -20,12 +21,17 @@ export async function runBackupCommand(
   stages: readonly BoundStage[],
   flags: RunFlags,
   verify: ReadBack | null,
+  keys?: Keyring,
 ): Promise<void> {
-  if (verify === null) return run(title, stages, flags)
+  if (verify === null) {
+    await run(title, stages, flags, keys)
+    return
+  }
   const { readBack, refuseUnlessReadable } = await import('../jobs/read-back.ts')
   for (const archive of verify.archives) await refuseUnlessReadable(archive)
-  await run(title, stages, flags)
-  for (const archive of verify.archives) {
+  const { places } = await run(title, stages, flags, keys)
+  // An incremental backup may have to become a full one, and its archive then has another name.
+  for (const archive of places.slice(0, verify.archives.length)) {
     await runJob(
       'verify',
       { ...flags, stats: false },
@@ -37,9 +43,14 @@ export async function runBackupCommand(
   }
 }
 
-async function run(title: string, stages: readonly BoundStage[], flags: RunFlags): Promise<void> {
+async function run(
+  title: string,
+  stages: readonly BoundStage[],
+  flags: RunFlags,
+  keys?: Keyring,
+): Promise<BackupResult> {
   const { runBackup } = await import('../jobs/run-backup.ts')
-  await runJob(
+  return runJob(
     title,
     flags,
     (options, onGuest) => {
@@ -47,7 +58,7 @@ async function run(title: string, stages: readonly BoundStage[], flags: RunFlags
         const likely = likelyName(name)
         if (likely) options.warn?.(`drive ${name}: Proxmox will not find it under this name, it looks for ${likely}`)
       }
-      return runBackup(stages, { ...options, onGuest })
+      return runBackup(stages, { ...options, onGuest, keys })
     },
     backupSummary,
   )

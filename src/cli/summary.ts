@@ -8,13 +8,14 @@ import { count, formatDuration } from './text.ts'
 
 /** `guest` is the state of the guest of a live backup, if the disk server is still there. */
 export function backupSummary(
-  { drives, guest, conclusions }: JobResult & { guest?: GuestStatus | null },
+  { drives, guest, conclusions, manifest }: JobResult & { guest?: GuestStatus | null },
   whole: Snapshot,
 ): string[] {
   const size = drives.reduce((sum, drive) => sum + drive.size, 0)
+  const what = manifest.isIncremental ? changes(drives) : zeros(drives, size)
   return [
     `backed up ${formatBytes(size)} of ${count(drives.length, 'drive')} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
-    `${zeros(drives, size)}archive of ${formatBytes(whole.written)}${ratio(size, whole.written)}`,
+    `${what}archive of ${formatBytes(whole.written)}${ratio(size, whole.written)}`,
     ...(guest ? [guestLine(guest)] : []),
     ...conclusions,
   ]
@@ -44,6 +45,12 @@ export function runSummary(whole: Snapshot): string[] {
 
 function rates({ readRate, writeRate }: Snapshot): string {
   return `read: ${formatRate(readRate)}, write: ${formatRate(writeRate)}`
+}
+
+/** What an incremental archive stores. */
+function changes(drives: JobResult['drives']): string {
+  const stored = drives.reduce((sum, drive) => sum + drive.stored, 0)
+  return `${formatBytes(stored)} of data changed since the parent, `
 }
 
 function zeros(drives: JobResult['drives'], size: number): string {

@@ -10,7 +10,7 @@ import type { GuestStatus } from '../live/guest-figures.ts'
 import { type JobOptions, jobShape } from './job.ts'
 import { boundStages, type PlannedStage, plannedLimit } from './plan.ts'
 import { type BackupResult, runBackup } from './run-backup.ts'
-import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
+import { plannedSince, plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
 /** Which guest is backed up, and where to. */
 export interface BackupGuestOptions extends JobOptions, WritingOptions {
@@ -84,7 +84,8 @@ export async function backupGuest(options: BackupGuestOptions): Promise<BackupRe
 
 export function plannedGuestBackup(options: BackupGuestOptions): PlannedStage[] {
   const { drives, exclude, configs = {}, bwlimit, maxStall, guestBuffer } = options
-  const { qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, track, socketDir, uuid, ctime } = options
+  const { qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, track, socketDir } = options
+  const { guest: named, uuid, ctime } = options
   if (withRam) refuseWithRam(options)
   const guest = {
     ...{ qmp, libvirt, connect, attach, drives, exclude: exclude?.length ? exclude : undefined },
@@ -96,6 +97,7 @@ export function plannedGuestBackup(options: BackupGuestOptions): PlannedStage[] 
       'with-ram': withRam || undefined,
       track: track || undefined,
       'socket-dir': socketDir,
+      guest: named,
       uuid,
       ctime,
     },
@@ -106,6 +108,7 @@ export function plannedGuestBackup(options: BackupGuestOptions): PlannedStage[] 
     ...plannedLimit(bwlimit),
     ['write-interceptor', interceptor],
     ['zero-elider'],
+    ...plannedSince(options),
     ...plannedWriting(options),
   ]
 }

@@ -5,10 +5,10 @@ import { checkOptions, flag, type Shape, text } from '../core/options.ts'
 import { z } from '../core/stage.ts'
 import { isDriveReader } from '../stages/cluster-source.ts'
 import type { DriveReader } from '../storage/drive.ts'
-import { type JobOptions, type JobResult, jobShape } from './job.ts'
+import { type JobOptions, jobShape } from './job.ts'
 import { boundStages, type PlannedStage, plannedLimit } from './plan.ts'
-import { runBackup } from './run-backup.ts'
-import { plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
+import { type BackupResult, runBackup } from './run-backup.ts'
+import { plannedSince, plannedWriting, type WritingOptions, writingShape } from './write-archive.ts'
 
 /** What is backed up, and where to. */
 export interface BackupOptions extends JobOptions, WritingOptions {
@@ -30,18 +30,18 @@ const shape = {
 
 /**
  * Writes drives that nobody writes to, and config files, into one archive.
- * Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED.
+ * Resolves when the archive is complete and durable. Errors: USAGE, FAILED, ABORTED; with `since` also those of reading the parent.
  *
  *     const { drives, seconds } = await backup({ drives: { 'drive-scsi0': 'disk.raw' }, to: 'vm.vma.zst' })
  *     console.log(drives[0]?.stored, 'bytes of data in', seconds, 'seconds')
  */
-export async function backup(options: BackupOptions): Promise<JobResult> {
+export async function backup(options: BackupOptions): Promise<BackupResult> {
   checkOptions('backup', { shape, required: ['to'] }, options)
   return runBackup(boundStages(plannedBackup(options)), options)
 }
 
 export function plannedBackup(options: BackupOptions): PlannedStage[] {
-  const { drives = {}, configs = {}, bwlimit, uuid, ctime, forceShare } = options
+  const { drives = {}, configs = {}, bwlimit, uuid, ctime, forceShare, guest } = options
   if (Object.keys(drives).length + Object.keys(configs).length === 0) {
     throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
   }
@@ -49,10 +49,11 @@ export function plannedBackup(options: BackupOptions): PlannedStage[] {
   return [
     [
       'cluster-source',
-      { drives, configs: none ? undefined : configs, uuid, ctime, forceShare: forceShare || undefined },
+      { drives, configs: none ? undefined : configs, guest, uuid, ctime, forceShare: forceShare || undefined },
     ],
     ...plannedLimit(bwlimit),
     ['zero-elider'],
+    ...plannedSince(options),
     ...plannedWriting(options),
   ]
 }

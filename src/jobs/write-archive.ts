@@ -10,6 +10,7 @@ import { isS3, parseS3 } from '../storage/archive/s3/s3-url.ts'
 import { hasName } from '../storage/archive/spec.ts'
 import { type Compression, compressionOf, METHODS, parseCompression } from './compression.ts'
 import type { PlannedBranch, PlannedStage } from './plan.ts'
+import { isFolder, refuseOtherKind } from './since/naming.ts'
 
 /** Who can read an encrypted archive. */
 export interface Encryption {
@@ -42,6 +43,13 @@ export interface WritingOptions {
   encrypt?: Encryption
   /** What an object of a store (`s3://`) gets besides its bytes. */
   object?: ObjectOptions
+  /**
+   * Stores only what has changed since this parent: a place of an archive, or `auto`, the newest archive of the guest in the target's
+   * folder. The name of the archive then ends in .vmi, .vmi.zst and so on, or is a folder: it ends with /.
+   */
+  since?: string
+  /** Which guest this is, so that `since: 'auto'` finds its archives. By default a name made of the places of the drives. */
+  guest?: string
   /** Replaces an archive that exists. */
   force?: boolean
   /** Of the archive; a new one by default. */
@@ -70,12 +78,26 @@ export const writingShape = {
   also: z.array(z.strictObject({ to: text, required: flag.optional() })),
   encrypt: encryptionShape,
   object: objectShape,
+  since: text,
+  guest: text,
   force: flag,
   uuid: z.guid(),
   ctime: z.int().min(0),
   checksums: flag,
   index: flag,
 } satisfies Shape<WritingOptions>
+
+/** The stage that drops what is unchanged, if the archive is to be incremental. Throws USAGE for names that say otherwise. */
+export function plannedSince({ since, guest, to, also = [], checksums, index }: WritingOptions): PlannedStage[] {
+  for (const place of [to, ...also.map((other) => other.to)]) refuseOtherKind(place, since)
+  if (since === undefined) return []
+  if (checksums === false || index === false) {
+    throw new VmapipeError('USAGE', 'an incremental archive must have checksums and an index', {
+      hint: 'leave out --no-checksums and --no-index, or --since',
+    })
+  }
+  return [['change-filter', { since, guest }]]
+}
 
 /** The stages that write clusters into an archive. */
 export function plannedWriting(options: WritingOptions): PlannedStage[] {
@@ -180,6 +202,10 @@ function plannedCompressor({ index = true, ...options }: WritingOptions): Planne
 
 /** The compression that the user wants, or else the one that the archive's name tells. */
 function compressionFor({ compress, to }: Pick<WritingOptions, 'compress' | 'to'>): Compression {
-  const byName = () => (typeof to === 'string' ? compressionOf(to) : ({ method: 'none' } as const))
+  const byName = () => {
+    if (typeof to !== 'string') return { method: 'none' } as const
+    // An archive in a folder gets a name of its own.
+    return isFolder(to) ? ({ method: 'zstd' } as const) : compressionOf(to)
+  }
   return typeof compress === 'string' ? parseCompression(compress) : (compress ?? byName())
 }

@@ -24,6 +24,8 @@ interface BackupFlags extends JobFlags, QemuFlags, RecipientFlags, ObjectFlags {
   output: string[]
   also?: string[]
   compress?: string
+  since?: string
+  guest?: string
   force?: boolean
   forceShare?: boolean
   checksums: boolean
@@ -69,6 +71,14 @@ export function backupCommand(program: Command): void {
       '--compress <method>',
       'zstd[:LEVEL], lz4, gzip[:LEVEL], each with ,frame=128KiB for fast random reads, or none; by default the name of TARGET decides',
     )
+    .option(
+      '--since <parent>',
+      "store only what has changed since this archive, or since the newest one of the guest in the target's folder (auto); TARGET ends in .vmi instead of .vma, or is a folder/",
+    )
+    .option(
+      '--guest <name>',
+      'which guest this is, for --since auto; by default a name made of the places of the drives',
+    )
     .option('-f, --force', 'replace an archive that exists')
     .option(
       '--force-share',
@@ -88,6 +98,8 @@ export function backupCommand(program: Command): void {
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
     'vmapipe backup --qmp /run/vm1.qmp -o vm1.vma.zst',
     'vmapipe backup -d drive-scsi0=disk.raw -o /mnt/nas/vm.vma.zst --verify',
+    'vmapipe backup -d drive-scsi0=disk.raw --since auto -o /mnt/nas/vm1/',
+    'vmapipe backup -d drive-scsi0=disk.raw --since sunday.vma.zst -o monday.vmi.zst',
     "vmapipe backup -d drive-scsi0=/dev/vg/vm-100 --compress zstd:9 -o - | ssh nas 'cat > vm.vma.zst'",
   )
 }
@@ -123,13 +135,15 @@ async function run({ printPipeline, verify, identity, ...flags }: Flags): Promis
     process.stdout.write(pipelineText({ name: 'backup', ...limits, verify, stages: plan }))
     return
   }
+  const keys = await keyringOf({ identity })
   const { boundStages } = await import('../../jobs/plan.ts')
   const { runBackupCommand } = await import('../run-backup.ts')
   await runBackupCommand(
     'backup',
     boundStages(plan),
     { ...limits, progress, quiet, verbose, stats },
-    verify ? { archives: output, keys: await keyringOf({ identity }) } : null,
+    verify ? { archives: output, keys } : null,
+    keys,
   )
 }
 
@@ -145,7 +159,20 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
     })
   }
   if (!isOfQemu(flags)) refuseQemuFlags(flags)
-  const { drive = [], config, output, also = [], compress, force, bwlimit, maxStall, checksums, index } = flags
+  const {
+    drive = [],
+    config,
+    output,
+    also = [],
+    compress,
+    since,
+    guest,
+    force,
+    bwlimit,
+    maxStall,
+    checksums,
+    index,
+  } = flags
   const configs = configRecord(config)
   const [to, ...required] = output
   const more = [...required.map((place) => ({ to: place })), ...also.map((place) => ({ to: place, required: false }))]
@@ -154,6 +181,8 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
     also: more,
     object: objectOf(flags),
     compress,
+    since,
+    guest,
     encrypt: encryptionOf(flags),
     force,
     checksums,

@@ -1,0 +1,73 @@
+/** Finds the newest archive of a guest in a folder, by the records of the archives there. Their names do not matter. */
+
+import { opendir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Keyring } from '../../codecs/age/keyring.ts'
+import { asVmapipeError, printable, VmapipeError } from '../../core/errors.ts'
+import { parseVolumeName } from '../../storage/archive/volumes/names.ts'
+import { quickManifest } from '../quick-manifest.ts'
+
+/** Names of archives of ours, also compressed, encrypted or in volumes. */
+const LIKELY = /\.vm[ai](\.|$)/
+/** The most entries of a folder that are looked at. */
+const MOST_ENTRIES = 100_000
+
+interface Options {
+  keys?: Keyring | undefined
+  signal?: AbortSignal | undefined
+}
+
+export interface Newest {
+  /** The place of the archive; null if there is none of this guest. */
+  place: string | null
+  /** The number of archives that were looked at. */
+  looked: number
+  /** The number of archives whose header cannot be read. */
+  unreadable: number
+}
+
+/** Looks at the headers of all archives in the folder. Errors: FAILED if the folder cannot be read. */
+export async function newestOf(guest: string, folder: string, { keys, signal }: Options): Promise<Newest> {
+  let newest = null as { place: string; ctime: number; written: number } | null
+  let [looked, unreadable] = [0, 0]
+  for (const name of await archivesIn(folder)) {
+    signal?.throwIfAborted()
+    const place = join(folder, name)
+    try {
+      looked++
+      const { record, ctime } = await quickManifest({
+        from: place,
+        signal: signal ?? new AbortController().signal,
+        ...(keys && { keys }),
+      })
+      if (record?.guest !== guest || ctime < (newest?.ctime ?? 0)) continue
+      // Of two archives of one second, that which was written later.
+      const written = (await stat(place)).mtimeMs
+      if (newest === null || ctime > newest.ctime || written > newest.written) newest = { place, ctime, written }
+    } catch {
+      // An archive that is damaged, or encrypted for others, may be that of another guest.
+      unreadable++
+    }
+  }
+  return { place: newest?.place ?? null, looked, unreadable }
+}
+
+/** The names of archives in the folder, in order, so that of two of one time always the same one is taken. */
+async function archivesIn(folder: string): Promise<string[]> {
+  const names: string[] = []
+  let entries = 0
+  try {
+    for await (const { name } of await opendir(folder)) {
+      if (++entries > MOST_ENTRIES)
+        throw new VmapipeError('FAILED', `'${printable(folder)}' has more than ${MOST_ENTRIES} entries`, {
+          hint: 'name the parent: --since ARCHIVE',
+        })
+      const isLater = (parseVolumeName(name)?.number ?? 0) > 0
+      if (LIKELY.test(name) && !name.startsWith('.') && !name.endsWith('.idx') && !isLater) names.push(name)
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw asVmapipeError(error, { file: folder })
+  }
+  return names.sort().reverse()
+}

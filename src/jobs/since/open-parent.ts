@@ -1,0 +1,70 @@
+/** Opens the parent of an incremental backup: an archive, its own parents, and the hashes of all their clusters. */
+
+import { availableParallelism } from 'node:os'
+import { endOf } from '../../access/end-checksum.ts'
+import { type ChainMember, openChain } from '../../chain/open-chain.ts'
+import { fetched, type TemporaryFile } from '../../chain/temporary.ts'
+import { Keyring } from '../../codecs/age/keyring.ts'
+import { Budget } from '../../core/budget.ts'
+import { VmapipeError } from '../../core/errors.ts'
+import { clusterCount } from '../../core/geometry.ts'
+import type { ParentRecord } from '../../core/items.ts'
+import { parsePlace } from '../../storage/archive/spec.ts'
+import { ChainParent, type OpenParent } from './chain-parent.ts'
+
+interface Options {
+  keys?: Keyring | undefined
+  signal?: AbortSignal | undefined
+  warn?: ((message: string) => void) | undefined
+  threads?: number | undefined
+}
+
+/** Memory for the parent's hashes, and for its data if it has none. It is not that of the backup, which flows beside it. */
+const MEMORY = 32 << 20
+
+/**
+ * Opens the archive at this place as a parent. Only headers, indexes and later hashes are read. Errors: USAGE, FAILED, DAMAGED,
+ * INCOMPLETE, ABORTED.
+ */
+export async function openParent(place: string, options: Options): Promise<OpenParent> {
+  const { keys = new Keyring(), signal, warn = () => {}, threads = availableParallelism() } = options
+  const { kind } = parsePlace(place)
+  const isPipe = kind === 'stdio' || kind === 'exec'
+  const copy: TemporaryFile | null = isPipe
+    ? await fetched(place, { keys, threads, signal, warn, buffer: MEMORY })
+    : null
+  try {
+    const budget = new Budget(MEMORY)
+    const common = { budget, threads, warn, keys, ...(signal && { signal }) }
+    const chain = await openChain(copy?.path ?? place, common)
+    const close = async () => {
+      await chain.close()
+      await copy?.close()
+    }
+    try {
+      refuseIfCut(chain.members.at(-1)!)
+      const { uuid, ctime } = chain.manifest
+      const record: ParentRecord = { uuid, ctime, end: await endOf(chain.members[0].file) }
+      return await ChainParent.of(chain, { record, warn, close })
+    } catch (error) {
+      await chain.close()
+      throw error
+    }
+  } catch (error) {
+    await copy?.close()
+    throw error
+  }
+}
+
+/** Throws INCOMPLETE if the full archive of a chain was cut: its clusters are not all there. */
+function refuseIfCut({ manifest, file, place }: ChainMember): void {
+  for (const { id, name, size } of manifest.drives) {
+    for (const { state } of file.parts.index.states(id, 0, clusterCount(size))) {
+      if (state !== 'absent') continue
+      throw new VmapipeError('INCOMPLETE', 'the archive was cut, and does not have all clusters', {
+        file: place,
+        drive: name,
+      })
+    }
+  }
+}
