@@ -15,6 +15,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   restore: () => import('./restore.ts'),
   frames: () => import('./frames.ts'),
   pipelines: () => import('./pipelines.ts'),
+  encryption: () => import('./encryption.ts'),
   sparse: () => import('./sparse.ts'),
   scale: () => import('./scale.ts'),
   'random-access': () => import('./random-access.ts'),

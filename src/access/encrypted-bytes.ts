@@ -6,6 +6,7 @@
 import { LRUCache } from 'lru-cache'
 import { headerOf, type Keyring } from '../codecs/age/keyring.ts'
 import { PayloadWorkers } from '../codecs/age/payload-workers.ts'
+import { Bell } from '../core/bell.ts'
 import { CHUNK, notAuthentic, openChunk, type PayloadShape, payloadShape, SEALED, TAG } from '../formats/age/payload.ts'
 import type { ArchiveBytes, StreamRange } from '../storage/archive/archive-bytes.ts'
 
@@ -16,6 +17,8 @@ const AT_ONCE = 4
 /** Chunks that go to a thread together. */
 const BATCH = 16
 const WORKERS = 2
+/** Batches that are read or opened at a time: the memory of the others is not needed yet. */
+const IN_FLIGHT = 4
 
 /** The content of `file`, if it is encrypted; otherwise the file itself. Errors: USAGE without the right key, DAMAGED, INCOMPLETE. */
 export async function decrypted(file: ArchiveBytes, keys: Keyring): Promise<ArchiveBytes> {
@@ -40,6 +43,10 @@ class EncryptedBytes implements ArchiveBytes {
   readonly #payload: Payload
   readonly #kept = new LRUCache<number, Buffer>({ max: KEPT })
   #workers: PayloadWorkers | null = null
+  /** The memory of batches, while none uses it. */
+  readonly #idle: ArrayBuffer[] = []
+  #inFlight = 0
+  readonly #bell = new Bell()
 
   constructor(file: ArchiveBytes, payload: Payload) {
     this.#file = file
@@ -99,16 +106,23 @@ class EncryptedBytes implements ArchiveBytes {
   async #batch(first: number, count: number, buffer: Uint8Array, offset: number): Promise<void> {
     const { key, shape } = this.#payload
     const sealedBytes = this.#sealedBytes(first, count)
-    const bytes = Buffer.allocUnsafeSlow(sealedBytes)
-    await this.#file.read(bytes, this.#placeOf(first))
-    this.#workers ??= new PayloadWorkers(key, { seal: false, limit: WORKERS })
-    const isLast = first + count === shape.chunks
-    const job = { memory: bytes.buffer as ArrayBuffer, from: 0, sealedBytes, first, isLast }
-    const { memory, failed } = await this.#workers.run(job)
-    if (failed >= 0) throw notAuthentic(this.#placeOf(failed))
-    for (let at = 0; at < count; at++) {
-      const end = Math.min((at + 1) * SEALED, sealedBytes) - TAG
-      copy(new Uint8Array(memory, at * SEALED, end - at * SEALED), first + at, buffer, offset)
+    while (this.#inFlight === IN_FLIGHT) await this.#bell.next()
+    this.#inFlight++
+    try {
+      const taken = this.#idle.pop() ?? new ArrayBuffer(BATCH * SEALED)
+      await this.#file.read(new Uint8Array(taken, 0, sealedBytes), this.#placeOf(first))
+      this.#workers ??= new PayloadWorkers(key, { seal: false, limit: WORKERS })
+      const isLast = first + count === shape.chunks
+      const { memory, failed } = await this.#workers.run({ memory: taken, from: 0, sealedBytes, first, isLast })
+      this.#idle.push(memory)
+      if (failed >= 0) throw notAuthentic(this.#placeOf(failed))
+      for (let at = 0; at < count; at++) {
+        const end = Math.min((at + 1) * SEALED, sealedBytes) - TAG
+        copy(new Uint8Array(memory, at * SEALED, end - at * SEALED), first + at, buffer, offset)
+      }
+    } finally {
+      this.#inFlight--
+      this.#bell.ring()
     }
   }
 
