@@ -47,6 +47,8 @@ export interface BackupOptions {
   fails?: boolean
   /** Is run after the point in time, while clusters are read. */
   meanwhile?: () => Promise<void>
+  /** Is run when all clusters are there; the archive is published then. */
+  publish?: (made: Backup) => void
   uuid?: string
 }
 
@@ -143,24 +145,10 @@ export class TrackedMachine {
     return backup
   }
 
-  async run({ since = null, mode = 'guarded', target = 'a', fails, meanwhile, uuid }: BackupOptions): Promise<Backup> {
-    const made: Backup = {
-      uuid: Buffer.alloc(16),
-      clusters: [new Map(), new Map()],
-      drives: [],
-      parent: since,
-      reasons: {},
-    }
-    const to = join(this.dir, target, 'vm.vmi')
+  async run(options: BackupOptions): Promise<Backup> {
     const began = this.truth.map((drive) => Buffer.from(drive))
-    await definePipeline([
-      guestSource({ qmp: this.qmp, mode, track: true, ...(uuid !== undefined && { uuid }) }),
-      writeInterceptor(),
-      ...(since === null ? [] : [against(since, made)]),
-      collector(made, { to, fails, meanwhile }),
-    ]).run()
+    const made = await backUp({ ...options, qmp: this.qmp, dir: this.dir })
     made.drives.push(...began)
-    if (since === null) made.parent = null
     return made
   }
 
@@ -168,6 +156,21 @@ export class TrackedMachine {
     for (const [index, drive] of backup.drives.entries())
       assert.ok(contentOf(backup, index).equals(drive), `${DRIVES[index]} is that of the point in time`)
   }
+}
+
+/** Makes an archive of a machine. */
+export async function backUp(options: BackupOptions & { qmp: string; dir: string }): Promise<Backup> {
+  const { qmp, dir, since = null, mode = 'guarded', target = 'a', uuid } = options
+  const clusters = [new Map(), new Map()]
+  const made: Backup = { uuid: Buffer.alloc(16), clusters, drives: [], parent: since, reasons: {} }
+  const to = join(dir, target, 'vm.vmi')
+  await definePipeline([
+    guestSource({ qmp, mode, track: true, ...(uuid !== undefined && { uuid }) }),
+    writeInterceptor(),
+    ...(since === null ? [] : [against(since, made)]),
+    collector(made, { ...options, to }),
+  ]).run()
+  return made
 }
 
 /** What the chain of an archive gives. */
@@ -193,10 +196,7 @@ function against(since: Backup, made: Backup) {
   })({ against: { record: { uuid: since.uuid }, drive } })
 }
 
-function collector(
-  made: Backup,
-  { to, fails, meanwhile }: { to: string; fails?: boolean; meanwhile?: () => Promise<void> },
-) {
+function collector(made: Backup, { to, fails, meanwhile, publish }: BackupOptions & { to: string }) {
   let begun = false
   return defineStage({
     ...{ name: 'collector', summary: 'for a test', input: 'clusters', output: 'nothing', options: any },
@@ -214,6 +214,7 @@ function collector(
       },
       async close() {
         if (fails) throw new Error('the archive cannot be written')
+        publish?.(made)
       },
     }),
   } as any)({})
