@@ -8,6 +8,17 @@ import { type ClusterRange, ClusterSet } from '../core/cluster-set.ts'
 import { clusterCount } from '../core/geometry.ts'
 import { Gate } from './gate.ts'
 
+/** Clusters of a drive. */
+export interface Clusters {
+  /** The number of clusters that the drive has. */
+  readonly size: number
+  /** The number of clusters in the set. */
+  readonly count: number
+  has(cluster: number): boolean
+  /** The end of the clusters from `from` on that are all in the set, or all not; at most `to`. */
+  runEnd(from: number, to: number): number
+}
+
 /** Clusters of a write that was given to the disk. Its gate opens when the disk has done it. */
 export interface UnfinishedWrite {
   readonly first: number
@@ -19,10 +30,17 @@ export class ClusterStates {
   readonly #settled: ClusterSet
   readonly #busy = new Map<number, Gate>()
   #over = false
+  /** The clusters that are wanted; all unless given. */
+  #wanted: Clusters | null = null
 
   /** `size` of the drive in bytes. */
   constructor(size: number) {
     this.#settled = new ClusterSet(clusterCount(size))
+  }
+
+  /** Only these clusters are wanted. All others are as if they were settled. */
+  limitTo(wanted: Clusters): void {
+    this.#wanted = wanted
   }
 
   /** Keeps the clusters of these writes busy until all of them are done, and resolves then. */
@@ -36,7 +54,13 @@ export class ClusterStates {
   }
 
   areSettled(first: number, last: number): boolean {
-    return this.#settled.hasRange(first, last - first + 1)
+    if (this.#wanted === null) return this.#settled.hasRange(first, last - first + 1)
+    for (let cluster = first; cluster <= last; ) {
+      const end = this.#wanted.runEnd(cluster, last + 1)
+      if (this.#wanted.has(cluster) && !this.#settled.hasRange(cluster, end - cluster)) return false
+      cluster = end
+    }
+    return true
   }
 
   /** How many of these clusters are free. */
@@ -90,7 +114,7 @@ export class ClusterStates {
   }
 
   #isFree(cluster: number): boolean {
-    return !this.#settled.has(cluster) && !this.#busy.has(cluster)
+    return !this.#settled.has(cluster) && !this.#busy.has(cluster) && this.#wanted?.has(cluster) !== false
   }
 
   #release(first: number, count: number): void {

@@ -10,7 +10,7 @@ import { EMPTY_RUN_BYTES, Run } from '../core/items.ts'
 import type { ClaimedReader, ClusterClaims } from '../stages/cluster-source/claims.ts'
 import type { Disk, Done, ReadOptions } from '../storage/disk.ts'
 import type { DriveExtent } from '../storage/drive.ts'
-import { ClusterStates, type UnfinishedWrite } from './cluster-states.ts'
+import { type Clusters, ClusterStates, type UnfinishedWrite } from './cluster-states.ts'
 import type { GuestFigures } from './guest-figures.ts'
 import type { Wait } from './waiting.ts'
 
@@ -41,6 +41,8 @@ export class DriveCopy implements ClusterClaims {
   #before: Promise<void> = Promise.resolve()
   #isAtPoint = false
   #over = false
+  /** The clusters that are archived; null for all. */
+  #wanted: Clusters | null = null
   /** A backup waits no longer for a disk's server that is away than a guest may wait for the backup. The guest waits on. */
   #reading: ReadOptions
 
@@ -60,6 +62,12 @@ export class DriveCopy implements ClusterClaims {
     })
   }
 
+  /** At the point in time: only these clusters are archived. Writes to others do not wait. */
+  limitTo(wanted: Clusters): void {
+    this.#wanted = wanted
+    this.#clusters.limitTo(wanted)
+  }
+
   /** Whether the old data of all these clusters is in memory, or the backup has ended and does not need it. */
   has(first: number, last: number): boolean {
     return this.#over || this.#clusters.areSettled(first, last)
@@ -68,10 +76,11 @@ export class DriveCopy implements ClusterClaims {
   // The scan
 
   /** The drive as the scan reads it: from the point in time on, cluster by cluster as it can claim them. */
-  get reader(): ClaimedReader {
+  get reader(): ClaimedReader & { changed(): Clusters | null } {
     return {
       size: this.#disk.size,
       claims: this,
+      changed: () => this.#wanted,
       map: (offset, length) => this.#survey(offset, length),
       read: async (buffer, offset) => {
         await this.#disk.read(buffer, offset, this.#reading)

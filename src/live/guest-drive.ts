@@ -1,7 +1,8 @@
 /**
  * A guest's drive: the disk below, and during a backup the copy of old data before every write to it. No read waits for a copy here;
  * in the NBD server a read may wait behind writes that are held (protocol/nbd/server/window.ts). Without a backup a write costs a
- * comparison and an entry in a set.
+ * comparison and an entry in a set. If changes are tracked, a write also waits until its regions are marked (tracking/), which most
+ * are.
  */
 
 import { CLUSTER_SIZE } from '../core/geometry.ts'
@@ -13,6 +14,8 @@ import type { UnfinishedWrite } from './cluster-states.ts'
 import type { DriveCopy } from './drive-copy.ts'
 import { Gate } from './gate.ts'
 import { Patience } from './patience.ts'
+import { isHarmless } from './tracking/harmless.ts'
+import { type ChangeTracker, type NextGeneration, type TrackedSince, untracked } from './tracking/change-tracker.ts'
 import type { Wait } from './waiting.ts'
 
 interface Known {
@@ -41,17 +44,26 @@ interface Begun extends Known {
  */
 export const CHANGE_BYTES = 64 << 20
 
+const NOT_TRACKED = 'the service does not track changes: it was started without --track'
+
 export class GuestDrive implements Disk, ServedDisk {
   /** Only if the disk below has it. */
   readonly prefetch?: Disk['prefetch']
   /** The disk below, which a backup reads directly. */
   readonly disk: Disk
   readonly #modifications = new Set<Modification>()
+  /** Null if changes are not tracked. */
+  readonly #tracker: ChangeTracker | null
+  /** Why not. */
+  readonly #untracked: string
   #copy: DriveCopy | null = null
   #requests = 0
 
-  constructor(disk: Disk) {
+  /** `tracker`: or why changes are not tracked. */
+  constructor(disk: Disk, tracker: ChangeTracker | string = NOT_TRACKED) {
     this.disk = disk
+    this.#tracker = typeof tracker === 'string' ? null : tracker
+    this.#untracked = typeof tracker === 'string' ? tracker : ''
     this.prefetch = disk.prefetch?.bind(disk)
   }
 
@@ -74,6 +86,19 @@ export class GuestDrive implements Disk, ServedDisk {
 
   get readOnly(): boolean {
     return this.disk.readOnly
+  }
+
+  get tracked(): TrackedSince {
+    return this.#tracker?.tracked ?? { archives: [], reason: this.#untracked }
+  }
+
+  get isTracked(): boolean {
+    return this.#tracker !== null
+  }
+
+  /** Prepares to track what changes from the point in time of the archive `uuid` on. `since`: of the archive that it is compared with. */
+  async nextGeneration(uuid: string, since: string | null): Promise<NextGeneration> {
+    return this.#tracker?.prepare(uuid, since) ?? untracked(this.#untracked)
   }
 
   /**
@@ -123,33 +148,62 @@ export class GuestDrive implements Disk, ServedDisk {
   }
 
   zero(offset: number, length: number, options: ZeroOptions & Known = {}): Done {
-    if (length <= CHANGE_BYTES)
-      return this.#modify(offset, length, () => this.disk.zero(offset, length, options), options.since)
+    const act = () => this.disk.zero(offset, length, options)
+    if (length <= CHANGE_BYTES) return this.#modify(offset, length, this.#durably(act, options.fua), options.since)
     return this.#zeroInPieces(offset, length, options)
   }
 
   trim(offset: number, length: number, options?: WriteOptions & Known): Done {
     if (this.#copy === null && length <= CHANGE_BYTES)
-      return this.#modify(offset, length, () => this.disk.trim(offset, length, options))
+      return this.#modify(
+        offset,
+        length,
+        this.#durably(() => this.disk.trim(offset, length, options), options?.fua),
+      )
     return this.#trimInPieces(offset, length, options)
   }
 
   flush(): Done {
-    return this.disk.flush()
+    return this.#watched(() => this.disk.flush())
   }
 
   map(offset: number, length: number): AsyncIterable<DriveExtent> {
     return this.disk.map(offset, length)
   }
 
-  close(): Promise<void> {
-    return this.disk.close()
+  /** Everything was flushed before. */
+  async close(): Promise<void> {
+    await this.#tracker?.close(async () => (await this.disk.identity?.()) ?? null)
+    await this.disk.close()
+  }
+
+  #durably(act: () => Done, fua = false): () => Done {
+    return fua ? () => this.#watched(act, isHarmless) : act
+  }
+
+  /** If a change cannot be made durable, earlier ones may be lost with it, unless the error is a harmless one. */
+  #watched(act: () => Done, isHarmless: (error: unknown) => boolean = () => false): Done {
+    if (this.#tracker === null) return act()
+    const failed = (error: unknown) => {
+      if (!isHarmless(error)) this.#tracker!.flushFailed(error)
+      throw error
+    }
+    try {
+      return act()?.catch(failed)
+    } catch (error) {
+      return failed(error)
+    }
+  }
+
+  #isCovered(first: number, last: number): boolean {
+    return this.#tracker === null || this.#tracker.covers(first, last)
   }
 
   #write(buffers: readonly Uint8Array[], offset: number, options?: WriteOptions & Known, whole?: Modification): Done {
     let length = 0
     for (const { byteLength } of buffers) length += byteLength
-    return this.#modify(offset, length, () => this.disk.write(buffers, offset, options), options?.since, whole)
+    const act = () => this.disk.write(buffers, offset, options)
+    return this.#modify(offset, length, this.#durably(act, options?.fua), options?.since, whole)
   }
 
   /** The copy that a change has to wait for, as a piece of `whole` if it is one. */
@@ -162,6 +216,7 @@ export class GuestDrive implements Disk, ServedDisk {
     if (length === 0) return act()
     const { first, last } = clustersOf({ offset, length })
     const copy = this.#copyFor(whole)
+    if (!this.#isCovered(first, last)) return this.#copyFirst([{ offset, length }], act, { since, whole })
     if (copy === null || copy.has(first, last)) return this.#act(first, last, act)
     const wait = copy.waits(since)
     if (copy.isLong(first, last) || copy.secure(first, last) !== undefined)
@@ -181,7 +236,14 @@ export class GuestDrive implements Disk, ServedDisk {
         // When the backup that it waited for has ended, another one may have begun. Nothing is awaited between the last check and
         // the act, so no point in time comes in between.
         let copy = this.#copyFor(begun.whole)
-        while (copy?.has(first, last) === false) {
+        while (copy?.has(first, last) === false || !this.#isCovered(first, last)) {
+          if (copy?.has(first, last) !== false) {
+            // The mark is no wait for the backup.
+            wait?.pause()
+            await this.#tracker!.cover(first, last)
+            copy = this.#copyFor(begun.whole)
+            continue
+          }
           if (copy !== owner) {
             wait?.end()
             wait = copy.waits(owner === null ? begun.since : undefined)
@@ -207,7 +269,7 @@ export class GuestDrive implements Disk, ServedDisk {
       return this.disk.zero(piece.offset, piece.length, { ...options, fast })
     }
     await this.#copyFirst([...piecesOf(offset, length, CHANGE_BYTES)], act, { since })
-    if (fua) await this.disk.flush()
+    if (fua) await this.flush()
   }
 
   /**
@@ -230,7 +292,7 @@ export class GuestDrive implements Disk, ServedDisk {
           from = done + 1
         }
       }
-      if (fua) await this.disk.flush()
+      if (fua) await this.flush()
     } finally {
       patience.end()
     }

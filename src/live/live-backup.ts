@@ -21,11 +21,13 @@ import { sink } from '../stages/sink.ts'
 import { vmaFramer } from '../stages/vma-framer.ts'
 import { type Guest, writeInterceptor } from '../stages/write-interceptor.ts'
 import { zeroElider } from '../stages/zero-elider.ts'
+import type { UnfinishedWrite } from './cluster-states.ts'
 import { courtesy } from './courtesy.ts'
 import { type CopyHost, DriveCopy } from './drive-copy.ts'
 import type { GuestDrive } from './guest-drive.ts'
 import { GuestFigures, type GuestStatus } from './guest-figures.ts'
 import { Progress } from './progress.ts'
+import type { NextGeneration } from './tracking/change-tracker.ts'
 
 export const DEFAULT_MAX_STALL = 10_000
 
@@ -49,6 +51,8 @@ export interface LiveBackupOptions {
   /** Takes the archive; or a stage that takes the clusters as they are. */
   to: Writable | BoundStage
   uuid?: string
+  /** Of the parent of an incremental archive: clusters that have not changed since are left out, if it is known which these are. */
+  since?: string
   /** Bytes of old data that may wait in memory. */
   buffer?: number
   /** Memory that the buffer is taken from, as far as it reaches. */
@@ -64,8 +68,14 @@ export interface LiveBackupOptions {
   signal?: AbortSignal
 }
 
-/** With the uuid of the archive. */
-export type LiveBackupStatus = GuestStatus & { uuid: string }
+/** Which clusters of a drive a backup with a parent reads: those that may have changed, or all and why. */
+export type ChangesUsed = { changed: number } | { all: string }
+
+/** With the uuid of the archive, and by drive what is read of it if there is a parent. */
+export type LiveBackupStatus = GuestStatus & {
+  uuid: string
+  parent?: { uuid: string; drives: Record<string, ChangesUsed> }
+}
 
 export class LiveBackup implements CopyHost {
   readonly maxStall: number
@@ -79,6 +89,8 @@ export class LiveBackup implements CopyHost {
   )
   readonly #controller = new AbortController()
   readonly #copies: { drive: GuestDrive; copy: DriveCopy }[]
+  #next: NextGeneration[] = []
+  readonly #used: Record<string, ChangesUsed> = {}
   #budget: Budget | null = null
   #emit: (run: Run) => void = () => {}
 
@@ -99,6 +111,16 @@ export class LiveBackup implements CopyHost {
 
   /** Resolves when the archive is complete. Fails as any pipeline does; the guest goes on in every case. */
   async run(): Promise<void> {
+    this.#next = await this.#nextGenerations()
+    try {
+      await this.#run()
+      this.#seal()
+    } finally {
+      for (const next of this.#next) next.abandon()
+    }
+  }
+
+  async #run(): Promise<void> {
     const {
       drives,
       bwlimit,
@@ -128,7 +150,12 @@ export class LiveBackup implements CopyHost {
   }
 
   get status(): LiveBackupStatus {
-    return { uuid: this.#uuid, ...this.figures.status }
+    const { since } = this.#options
+    return {
+      uuid: this.#uuid,
+      ...(since !== undefined && this.figures.since > 0 && { parent: { uuid: since, drives: this.#used } }),
+      ...this.figures.status,
+    }
   }
 
   /** The guest as the write interceptor sees it. */
@@ -149,9 +176,48 @@ export class LiveBackup implements CopyHost {
     this.figures.since = Date.now() / 1000
     // The point in time. Nothing can come in between, because nothing here waits.
     const before = this.#copies.map(({ drive, copy }) => drive.intercept(copy))
-    for (const [index, { copy }] of this.#copies.entries()) copy.waitFor(before[index])
+    for (const [index, { copy }] of this.#copies.entries()) {
+      this.#limit(index, before[index])
+      copy.waitFor(before[index])
+    }
     this.figures.waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
     this.#progress.watch(this.#maxHang, (milliseconds) => this.#hangs(milliseconds))
+  }
+
+  /** What changes from now on is tracked anew. What has changed until now is archived, if that is known and wanted. */
+  #limit(index: number, before: readonly UnfinishedWrite[]): void {
+    const changes = this.#next[index]?.begin()
+    if (changes === undefined || this.#options.since === undefined) return
+    const name = Object.keys(this.#options.drives)[index]
+    if ('unknown' in changes) {
+      this.#used[name] = { all: changes.unknown }
+      return
+    }
+    const { clusters } = changes
+    for (const { first, last } of before) clusters.include(first, last)
+    const { count, size } = clusters
+    this.#used[name] = { changed: count }
+    this.figures.leaveOut(size - count)
+    this.#copies[index].copy.limitTo(clusters)
+  }
+
+  #nextGenerations(): Promise<NextGeneration[]> {
+    const { drives, since = null } = this.#options
+    const all = Object.values(drives)
+    if (since === null && !all.some(({ isTracked }) => isTracked)) return Promise.resolve([])
+    return Promise.all(all.map((drive) => drive.nextGeneration(this.#uuid, since)))
+  }
+
+  /** Makes what is in the archive durable on the drives too: after a power failure they are compared with it. */
+  #seal(): void {
+    for (const [index, { drive }] of this.#copies.entries()) {
+      if (!drive.isTracked) continue
+      const flushed = async () => drive.flush()
+      flushed().then(
+        () => this.#next[index].seal(),
+        () => {},
+      )
+    }
   }
 
   /** With a limit of the scan each piece takes longer: twice the time of one piece is allowed at least. */

@@ -15,12 +15,14 @@ import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.
 import type { Disk } from '../storage/disk.ts'
 import { refuseOneDiskTwice } from '../storage/guard/same-disk.ts'
 import { openDisk } from '../storage/open-disk.ts'
+import { parseDriveSpec } from '../storage/spec.ts'
 import { BackupMemory } from './backup-memory.ts'
 import type { BackupOutcome, BackupRequest, ControlledService, ServiceStatus } from './control/controlled-service.ts'
 import { ControlServer } from './control/server.ts'
 import { GuestDrive } from './guest-drive.ts'
 import { LiveBackup, type LiveBackupOptions } from './live-backup.ts'
 import { rehearse } from './rehearsal.ts'
+import { openTracker, openTrackingFolder, type TrackingOptions } from './tracking/tracking.ts'
 
 export interface ServiceOptions {
   /** A SOURCE or an open disk, by name. The names are those of the NBD exports and of the drives in archives. */
@@ -38,6 +40,8 @@ export interface ServiceOptions {
   warn?: (message: string) => void
   /** Memory of backups, if the caller owns it. */
   memory?: BackupMemory
+  /** Where and how it tracks what guests write, so that the next backup reads only that; not unless given. */
+  track?: Pick<TrackingOptions, 'folder' | 'soleWriter'>
   /** Whether to rehearse backups (rehearsal.ts), so that the first writes during the first backup are fast; true unless given. */
   rehearsed?: boolean
 }
@@ -72,8 +76,12 @@ export class Service implements ControlledService {
     try {
       const specs = Object.entries(drives).filter((entry): entry is [string, string] => typeof entry[1] === 'string')
       await refuseOneDiskTwice(specs)
+      const track = this.#options.track && { ...this.#options.track, warn: this.#options.warn }
+      if (track !== undefined) await openTrackingFolder(track)
       for (const [name, spec] of Object.entries(drives)) {
-        const drive = new GuestDrive(await openNamed(name, spec))
+        const disk = await openNamed(name, spec)
+        const isShared = typeof spec === 'string' && parseDriveSpec(spec).kind === 'nbd'
+        const drive = new GuestDrive(disk, track && (await openTracker({ name, disk, isShared }, track)))
         this.#drives.set(name, drive)
         if (drive.upstream) drive.upstream.onEvent = (event) => this.#tell(name, event)
       }
@@ -110,8 +118,8 @@ export class Service implements ControlledService {
     return {
       pid: process.pid,
       started: this.#started,
-      drives: [...this.#drives].map(([name, { size, readOnly, upstream }]) => ({
-        ...{ name, size, readOnly },
+      drives: [...this.#drives].map(([name, { size, readOnly, upstream, tracked }]) => ({
+        ...{ name, size, readOnly, tracked },
         ...(upstream && { upstream: upstream.status }),
       })),
       nbd: this.#nbd!.stats,

@@ -32,6 +32,16 @@ export interface ReadOptions {
   patience?: number | undefined
 }
 
+/** The file that a disk is, and its times. Numbers as text, because they do not fit into those of JSON. */
+export interface DiskIdentity {
+  device: string
+  inode: string
+  size: string
+  /** Last modification and last change, in nanoseconds since the epoch. */
+  mtime: string
+  ctime: string
+}
+
 /**
  * An error has the system's name for its kind (ENOSPC, EIO, EPERM, ENOTSUP, …) in its own `code` or in that of a `cause`. A server
  * passes it on to its client. Errors are thrown, or they reject the promise.
@@ -59,6 +69,8 @@ export interface Disk {
   survey?(offset: number, length: number): AsyncIterable<DriveExtent>
   /** Whether all of the range is known to read as zeroes. Only on disks that can tell it faster than `map`. */
   isHole?(offset: number, length: number): boolean | Promise<boolean>
+  /** Only if every write by anybody sets the times: of a file on a local filesystem. */
+  identity?(): Promise<DiskIdentity | null>
   /** Tells that the range will be read soon. A disk over another disk passes this on. */
   prefetch?: ((offset: number, length: number) => Done) | undefined
   /** Waits for calls in flight and releases everything. Does not flush. May be called more than once. */

@@ -6,6 +6,7 @@ import type { UpstreamStatus } from '../../protocol/nbd/lasting-connection.ts'
 import type { ServerStats } from '../../protocol/nbd/server/stats.ts'
 import type { SharedPlace } from '../../system/shared-memory.ts'
 import type { BackupMemory } from '../backup-memory.ts'
+import type { TrackedSince } from '../tracking/change-tracker.ts'
 import type { LiveBackupOptions, LiveBackupStatus } from '../live-backup.ts'
 
 export interface ControlledService {
@@ -34,8 +35,11 @@ export interface ServiceStatus {
   pid: number
   /** Seconds since the epoch. */
   started: number
-  /** `upstream`: of the server that a drive is on, such as another NBD server or the qemu-nbd of an image. */
-  drives: { name: string; size: number; readOnly: boolean; upstream?: UpstreamStatus }[]
+  /**
+   * `tracked`: the archives since which it is known what the guest has changed, or why none. A service that is older does not say it.
+   * `upstream`: of the server that a drive is on, such as another NBD server or the qemu-nbd of an image.
+   */
+  drives: { name: string; size: number; readOnly: boolean; tracked?: TrackedSince; upstream?: UpstreamStatus }[]
   nbd: ServerStats
   /** Where another process finds the shared memory that backups use; null if it is not shared. */
   memory: SharedPlace | null

@@ -11,12 +11,12 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { totalLength } from '../../core/items.ts'
 import { EAGAIN, syscalls } from '../../system/syscalls.ts'
 import { writeAll } from '../../system/write-all.ts'
-import type { Disk, Done, WriteOptions, ZeroOptions } from '../disk.ts'
+import type { Disk, DiskIdentity, Done, WriteOptions, ZeroOptions } from '../disk.ts'
 import { checkBounds, type DriveExtent } from '../drive.ts'
 import { openUnused } from '../guard/block-device.ts'
 import { lockImage } from '../guard/image-lock.ts'
 import { extentsByStep, fileExtents } from '../holes.ts'
-import { isRemote } from '../local-filesystems.ts'
+import { isLocal, isRemote } from '../local-filesystems.ts'
 import { openRaw, sizeOf } from '../raw-file.ts'
 import { discardRange, zeroRange } from '../zeroing.ts'
 import { FlushGate } from './flush-gate.ts'
@@ -39,6 +39,8 @@ interface RawImage {
   atRest?: boolean
   /** Every call may take as long as a network does. */
   isRemote?: boolean
+  /** All who write to it do so through this kernel. */
+  isLocal?: boolean
   /** The same file opened with O_DSYNC: a write is durable when it is done. Null if it cannot be opened so. */
   durable?: FileHandle | null
   /** What closes the disk, if that is more than closing the file. Called when nothing is in flight. */
@@ -100,6 +102,14 @@ export class RawDisk implements Disk {
   flush(): Done {
     this.#check(0, 0)
     return this.#run(undefined, () => this.#gate.flush())
+  }
+
+  async identity(): Promise<DiskIdentity | null> {
+    const { file, isDevice = false, isLocal = false } = this.#image
+    if (isDevice || !isLocal) return null
+    const { dev, ino, size, mtimeNs, ctimeNs } = await file.stat({ bigint: true })
+    const [device, inode, bytes, mtime, ctime] = [dev, ino, size, mtimeNs, ctimeNs].map(String)
+    return { device, inode, size: bytes, mtime, ctime }
   }
 
   prefetch(offset: number, length: number): Done {
@@ -254,7 +264,8 @@ export async function openRawDisk(path: string, { readOnly = false }: RawDiskOpt
     const size = sizeOf(path, file, stats)
     const durable = readOnly ? null : await openDurable(file)
     const { type } = await statfs(path)
-    return new RawDisk({ path, file, durable, size, isDevice: !stats.isFile(), isRemote: isRemote(type), readOnly })
+    const place = { isDevice: !stats.isFile(), isRemote: isRemote(type), isLocal: isLocal(type) }
+    return new RawDisk({ path, file, durable, size, ...place, readOnly })
   } catch (error) {
     await file.close()
     throw error
