@@ -2,12 +2,12 @@
 
 import { LONGEST_WAIT, SHORTEST_WAIT } from '../core/duration.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { address, atLeastOne, callback, checkOptions, type Shape, text } from '../core/options.ts'
+import { address, atLeastOne, callback, checkOptions, flag, type Shape, text } from '../core/options.ts'
 import { parseBytes } from '../core/size.ts'
 import { z } from '../core/stage.ts'
 import type { ServiceStatus } from '../live/control/controlled-service.ts'
 import { DiskFailures } from '../live/disk-failures.ts'
-import { Service } from '../live/service.ts'
+import { Service, type ServiceOptions } from '../live/service.ts'
 import type { Disk } from '../storage/disk.ts'
 
 /** The drives of a guest, and where it connects. */
@@ -20,6 +20,13 @@ export interface ServeOptions {
   listen?: { host: string; port: number }
   /** Path of the control socket (mode 0600), which speaks HTTP; without it nobody can back the guest up. */
   control?: string
+  /**
+   * Tracks durably what guests write, so that an incremental backup reads only that: in this folder, or with `true` in CONTROL.track
+   * beside the control socket.
+   */
+  track?: string | true
+  /** With `track`: nothing else ever writes to drives of which nothing could tell, such as block devices and those of NBD servers. */
+  soleWriter?: boolean
   /** Bytes of old data that may wait in memory during a backup; 64 MiB unless given. */
   buffer?: number
   /** Milliseconds that a request of the guest waits for a backup at most; 10000 unless given. */
@@ -39,6 +46,8 @@ const shape = {
   socket: text,
   listen: address,
   control: text,
+  track: z.union([text, z.literal(true)]),
+  soleWriter: flag,
   buffer: atLeastOne,
   maxStall: milliseconds,
   maxHang: milliseconds,
@@ -72,8 +81,9 @@ export class DiskServer {
       throw new VmapipeError('USAGE', 'nothing says where guests connect', { hint: 'give socket, listen, or both' })
     }
     this.#failures = new DiskFailures(warn)
+    const track = trackOf(options)
     const nbd = { onDiskError: this.#failures.note.bind(this.#failures) }
-    this.#service = new Service({ drives, socket, listen, control, defaults: defaultsOf(options), nbd, warn })
+    this.#service = new Service({ drives, socket, listen, control, track, defaults: defaultsOf(options), nbd, warn })
   }
 
   /** Resolves when guests can connect. If it fails, nothing is left open. */
@@ -104,6 +114,18 @@ export class DiskServer {
       this.#failures.end()
     }
   }
+}
+
+function trackOf({ track, soleWriter, control }: ServeOptions): ServiceOptions['track'] {
+  if (track === undefined) {
+    if (soleWriter) throw new VmapipeError('USAGE', 'a sole writer matters only if changes are tracked', { hint: 'add track' })
+    return undefined
+  }
+  if (track !== true) return { folder: track, soleWriter }
+  if (control !== undefined) return { folder: `${control}.track`, soleWriter }
+  throw new VmapipeError('USAGE', 'without a control socket nothing says where changes are tracked', {
+    hint: 'name the folder, or the control socket',
+  })
 }
 
 /** What a backup has unless it asks for something else. */

@@ -10,7 +10,7 @@ import { EMPTY_RUN_BYTES, Run } from '../core/items.ts'
 import type { ClaimedReader, ClusterClaims } from '../stages/cluster-source/claims.ts'
 import type { Disk, Done, ReadOptions } from '../storage/disk.ts'
 import type { DriveExtent } from '../storage/drive.ts'
-import { type Clusters, ClusterStates, type UnfinishedWrite } from './cluster-states.ts'
+import { ClusterStates, type Clusters, type UnfinishedWrite } from './cluster-states.ts'
 import type { GuestFigures } from './guest-figures.ts'
 import type { Wait } from './waiting.ts'
 

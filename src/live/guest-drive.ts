@@ -14,8 +14,8 @@ import type { UnfinishedWrite } from './cluster-states.ts'
 import type { DriveCopy } from './drive-copy.ts'
 import { Gate } from './gate.ts'
 import { Patience } from './patience.ts'
-import { isHarmless } from './tracking/harmless.ts'
 import { type ChangeTracker, type NextGeneration, type TrackedSince, untracked } from './tracking/change-tracker.ts'
+import { isHarmless } from './tracking/harmless.ts'
 import type { Wait } from './waiting.ts'
 
 interface Known {

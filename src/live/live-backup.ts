@@ -53,6 +53,8 @@ export interface LiveBackupOptions {
   uuid?: string
   /** Of the parent of an incremental archive: clusters that have not changed since are left out, if it is known which these are. */
   since?: string
+  /** Names of drives of which nothing is left out. */
+  whole?: readonly string[]
   /** Bytes of old data that may wait in memory. */
   buffer?: number
   /** Memory that the buffer is taken from, as far as it reaches. */
@@ -190,7 +192,7 @@ export class LiveBackup implements CopyHost {
     if (changes === undefined || this.#options.since === undefined) return
     const name = Object.keys(this.#options.drives)[index]
     if ('unknown' in changes) {
-      this.#used[name] = { all: changes.unknown }
+      this.#used[name] = { all: changes.unknown || 'the parent does not have it in this size' }
       return
     }
     const { clusters } = changes
@@ -202,10 +204,14 @@ export class LiveBackup implements CopyHost {
   }
 
   #nextGenerations(): Promise<NextGeneration[]> {
-    const { drives, since = null } = this.#options
+    const { drives, since = null, whole = [] } = this.#options
     const all = Object.values(drives)
     if (since === null && !all.some(({ isTracked }) => isTracked)) return Promise.resolve([])
-    return Promise.all(all.map((drive) => drive.nextGeneration(this.#uuid, since)))
+    return Promise.all(
+      Object.entries(drives).map(([name, drive]) =>
+        drive.nextGeneration(this.#uuid, whole.includes(name) ? null : since),
+      ),
+    )
   }
 
   /** Makes what is in the archive durable on the drives too: after a power failure they are compared with it. */

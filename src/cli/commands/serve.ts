@@ -8,6 +8,8 @@ interface Flags extends ServingFlags {
   buffer?: number
   maxStall?: number
   maxHang?: number
+  track?: string | true
+  soleWriter?: boolean
   bwlimit?: number
 }
 
@@ -35,6 +37,15 @@ export function serveCommand(program: Command): void {
       'a backup ends if its target takes nothing for this long, also if the guest is idle; 10m by default',
       milliseconds,
     )
+    .option(
+      '--track [folder]',
+      'track durably what the guest writes, so that backup --since reads only that; in CONTROL.track by default. ' +
+        'The folder must survive a restart of the system if tracking is to',
+    )
+    .option(
+      '--sole-writer',
+      'with --track: nothing else ever writes to the block devices and the drives of NBD servers, which cannot tell it: believe what was tracked',
+    )
     .action(run)
   examples(
     common(
@@ -42,17 +53,20 @@ export function serveCommand(program: Command): void {
     ),
     'vmapipe serve -d drive-scsi0=disk.raw --socket /run/vm1.nbd --control /run/vm1.ctl',
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
+    'vmapipe serve -d drive-scsi0=disk.raw --socket /run/vm1.nbd --control /run/vm1.ctl --track /var/lib/vm1.track',
+    'vmapipe backup --attach /run/vm1.ctl --since auto -o vm1-tuesday.vmi.zst',
     'vmapipe abort --attach /run/vm1.ctl',
     'curl --unix-socket /run/vm1.ctl http://vm1/backup > vm1.vma',
   )
 }
 
-async function run({ drive, buffer, maxStall, maxHang, bwlimit, ...flags }: Flags): Promise<void> {
+async function run({ drive, buffer, maxStall, maxHang, track, soleWriter, bwlimit, ...flags }: Flags): Promise<void> {
   const drives = driveRecord(drive) ?? {}
   checkServing(flags)
   const { socket, listen, control } = flags
   const { DiskServer } = await import('../../jobs/serve.ts')
   const warn = (message: string) => void process.stderr.write(`${noteLine('warning', message)}\n`)
-  const server = new DiskServer({ drives, socket, listen, control, buffer, maxStall, maxHang, bwlimit, warn })
+  const limits = { buffer, maxStall, maxHang, bwlimit }
+  const server = new DiskServer({ drives, socket, listen, control, track, soleWriter, ...limits, warn })
   await serveUntilStopped(() => server, flags, speaker(flags))
 }

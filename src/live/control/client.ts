@@ -17,6 +17,10 @@ export interface BackupWish {
   maxStall?: number
   bwlimit?: number
   uuid?: string
+  /** Uuid of the parent: what has not changed since is left out. */
+  since?: string
+  /** Names of drives of which nothing is left out. */
+  whole?: string[]
 }
 
 /** The largest answer in bytes. */
@@ -133,6 +137,8 @@ function targetOf(wish: BackupWish): string {
   if (wish.maxStall !== undefined) query.set('max-stall', String(wish.maxStall))
   if (wish.bwlimit !== undefined) query.set('bwlimit', String(wish.bwlimit))
   if (wish.uuid !== undefined) query.set('uuid', wish.uuid)
+  if (wish.since !== undefined) query.set('since', wish.since)
+  for (const drive of wish.whole ?? []) query.append('whole', drive)
   return `/backup?${query}`
 }
 

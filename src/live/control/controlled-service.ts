@@ -6,8 +6,8 @@ import type { UpstreamStatus } from '../../protocol/nbd/lasting-connection.ts'
 import type { ServerStats } from '../../protocol/nbd/server/stats.ts'
 import type { SharedPlace } from '../../system/shared-memory.ts'
 import type { BackupMemory } from '../backup-memory.ts'
-import type { TrackedSince } from '../tracking/change-tracker.ts'
 import type { LiveBackupOptions, LiveBackupStatus } from '../live-backup.ts'
+import type { TrackedSince } from '../tracking/change-tracker.ts'
 
 export interface ControlledService {
   readonly status: ServiceStatus

@@ -7,6 +7,9 @@
  *   max-hang=MS      how long the reader of the archive may take nothing
  *   bwlimit=RATE     what is scanned a second
  *   uuid=UUID        of the archive
+ *   since=UUID       of the parent: leaves out what is known not to have changed since. Only for `vmapipe backup --attach`, which knows
+ *                    the parent; the status says what of each drive is read
+ *   whole=NAME       with since: leaves out nothing of this drive; any number of times
  *   checksums=no     an archive with neither checksums nor an index
  *
  * and in its body, if it has one, JSON: {"configs": {"NAME": "base64 of the content"}}.
@@ -31,6 +34,8 @@ const query = z.strictObject({
   'max-hang': milliseconds,
   bwlimit: byteRate().optional(),
   uuid: z.uuid().optional(),
+  since: z.guid().optional(),
+  whole: z.array(z.string()).optional(),
   checksums: z
     .enum(['yes', 'no'])
     .transform((word) => word === 'yes')
@@ -43,7 +48,7 @@ const body = z.strictObject({ configs: z.record(z.string().min(1), z.base64()).d
 export async function readRequest(url: string, parts: AsyncIterable<Buffer>): Promise<BackupRequest> {
   const { searchParams } = new URL(url, 'http://control')
   const given: Record<string, unknown> = Object.fromEntries(searchParams)
-  if (searchParams.has('drive')) given.drive = searchParams.getAll('drive')
+  for (const key of ['drive', 'whole']) if (searchParams.has(key)) given[key] = searchParams.getAll(key)
   const { drive, 'max-stall': maxStall, 'max-hang': maxHang, ...rest } = checked(query, given, 'the query')
   const { configs } = checked(body, await parsed(parts), 'the body')
   const decoded = Object.entries(configs).map(([name, data]) => [name, new Uint8Array(Buffer.from(data, 'base64'))])

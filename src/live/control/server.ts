@@ -104,6 +104,11 @@ export class ControlServer {
     }
     // A request that is too long gets an answer: the connection stays open.
     const wanted = await readRequest(request.url ?? '', request.iterator({ destroyOnReturn: false }))
+    if (wanted.since !== undefined)
+      throw new VmapipeError(
+        'USAGE',
+        'an incremental archive is made by vmapipe backup --attach … --since, which knows the parent',
+      )
     this.#service.checkBackup(wanted)
     response.writeHead(200, { 'Content-Type': 'application/octet-stream', Trailer: OUTCOME })
     response.addTrailers({ [OUTCOME]: COMPLETE })

@@ -15,8 +15,10 @@ import { confirmation, feedSource } from '../control/handover/feed-source.ts'
 import { Watch } from '../control/watch.ts'
 import { type LiveBackupStatus, PIECE_CLUSTERS } from '../live-backup.ts'
 import { tellPointInTime } from '../point-in-time.ts'
+import { type Comparison, comparisonWith, withReasons } from './comparison.ts'
 import type { GuestOptions } from './options.ts'
 import type { GuestParts } from './parts.ts'
+import { parentIn } from './tracking.ts'
 
 /** Counts how far the drives are archived, which the length of the stream does not tell. */
 const counted = defineStage({
@@ -44,15 +46,19 @@ export async function runAttached<Result>(
   const client = new ControlClient(control)
   listener.name?.(`guest at ${control}`)
   const archive = new AbortController()
+  const drives = await chosen(client, options, signal)
+  const parent = parentIn(rest)
+  const comparison = parent && (await comparisonWith(client, parent, drives, signal))
   const wish = {
     uuid,
-    drives: await chosen(client, options, signal),
+    drives,
+    ...comparison?.wish,
     configs: await contents(options.configs, signal),
     buffer: interceptor.buffer,
     maxStall: interceptor['max-stall'],
     bwlimit: rate,
   }
-  const stages = await ask(client, wish, rest, either(archive.signal, signal))
+  const stages = await ask(client, wish, rest, { signal: either(archive.signal, signal), comparison })
   const told = once((since: number) => tellPointInTime(inform, since))
   const watch = new Watch(client, uuid, (status) => {
     told(status.since)
@@ -102,11 +108,12 @@ async function ask(
   client: ControlClient,
   wish: BackupWish,
   rest: readonly BoundStage[],
-  signal: AbortSignal,
+  { signal, comparison }: { signal: AbortSignal; comparison: Comparison | null },
 ): Promise<BoundStage[]> {
   // An extent in a slow sink holds memory that a write of the guest may need.
-  const patient = rest.map(withSmallExtents)
+  let patient = rest.map(withSmallExtents)
   const feed = await client.backup(wish, signal)
+  if (comparison !== null) patient = withReasons(patient, await comparison.reasons(wish.uuid!, signal))
   // Nothing may be finished before the service says that its memory was whole.
   return [feedSource({ feed }), counted(), ...patient.slice(0, -1), confirmation({ feed }), ...patient.slice(-1)]
 }

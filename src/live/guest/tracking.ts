@@ -1,4 +1,4 @@
-/** Whether a backup of a guest of QEMU uses dirty bitmaps, for which target, and against which parent. */
+/** What a backup of a guest has to know of the stage that drops unchanged clusters: the parent, and whether and for which target QEMU keeps bitmaps. */
 
 import { dirname, resolve } from 'node:path'
 import type { BoundStage } from '../../core/stage.ts'
@@ -18,11 +18,15 @@ export function trackingWish(
   rest: readonly BoundStage[],
   { names, uuid }: { names: readonly string[]; uuid: string | null },
 ): TrackingWish | null {
-  const filter = rest.find(isFilter)
-  if (filter === undefined && track !== true) return null
-  const { against } = (filter?.options ?? {}) as FilterOptions
-  const parent = against === undefined || typeof against === 'string' ? null : parentOf(against, names)
-  return { target: targetOf(rest), uuid, parent }
+  if (!rest.some(isFilter) && track !== true) return null
+  const parent = parentIn(rest)
+  return { target: targetOf(rest), uuid, parent: parent && parentOf(parent, names) }
+}
+
+/** The parent that clusters are compared with; null if the archive becomes a full one. */
+export function parentIn(rest: readonly BoundStage[]): Parent | null {
+  const { against } = (rest.find(isFilter)?.options ?? {}) as FilterOptions
+  return against === undefined || typeof against === 'string' ? null : against
 }
 
 function isFilter({ definition }: BoundStage): boolean {

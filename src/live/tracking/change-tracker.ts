@@ -128,6 +128,7 @@ export class ChangeTracker {
   /** Prepares the generation of the archive `uuid`. `since`: what has changed since this one will be asked. Never fails. */
   async prepare(uuid: string, since: string | null): Promise<NextGeneration> {
     await this.#release
+    const [name, parent] = [canonical(uuid), since && canonical(since)]
     const failed = (error: unknown) => {
       const reason = `changes cannot be tracked: ${asVmapipeError(error).message}`
       this.lose(reason)
@@ -136,11 +137,11 @@ export class ChangeTracker {
     }
     const stale = new AbortController()
     const added = await within(
-      this.#queued(() => this.#add(uuid, stale.signal)),
+      this.#queued(() => this.#add(name, stale.signal)),
       () => stale.abort(),
     ).catch(failed)
     if (added === null) return untracked(this.#head.lost)
-    const older = await within(this.#older(since, added)).catch(failed)
+    const older = await within(this.#older(parent, added)).catch(failed)
     if (older === null) return untracked(this.#head.lost)
     return {
       begin: () => this.#begin(added, older),
@@ -263,6 +264,11 @@ export class ChangeTracker {
     this.#queue = done.catch(() => {})
     return done
   }
+}
+
+/** As it is in the file, however it was written. */
+function canonical(uuid: string): string {
+  return uuid.toLowerCase().replaceAll('-', '')
 }
 
 /** The generation of a drive that is not tracked. */

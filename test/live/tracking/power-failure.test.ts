@@ -59,7 +59,9 @@ interface Archive {
   numbers: number[]
 }
 
-test(`after a power failure or a kill nothing that changed is missed (seed ${seed})`, { timeout: 60_000 }, async (t) => {
+test(`after a power failure or a kill nothing that changed is missed (seed ${seed})`, {
+  timeout: 60_000,
+}, async (t) => {
   const random = seeded(seed)
   const below: Random = (n) => Math.floor(random() * n)
   let numbers: number[] = Array(REGIONS).fill(0)

@@ -34,7 +34,8 @@ export class LossyStore implements TrackStore {
     if (position + length > this.bytes.length)
       this.bytes = Buffer.concat([this.bytes, Buffer.alloc(position + length - this.bytes.length)])
     this.bytes.set(buffer.subarray(offset, offset + length), position)
-    for (let sector = Math.floor(position / SECTOR); sector * SECTOR < position + length; sector++) this.#dirty.add(sector)
+    for (let sector = Math.floor(position / SECTOR); sector * SECTOR < position + length; sector++)
+      this.#dirty.add(sector)
     return { bytesWritten: length }
   }
 
