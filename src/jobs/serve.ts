@@ -118,7 +118,8 @@ export class DiskServer {
 
 function trackOf({ track, soleWriter, control }: ServeOptions): ServiceOptions['track'] {
   if (track === undefined) {
-    if (soleWriter) throw new VmapipeError('USAGE', 'a sole writer matters only if changes are tracked', { hint: 'add track' })
+    if (soleWriter)
+      throw new VmapipeError('USAGE', 'a sole writer matters only if changes are tracked', { hint: 'add track' })
     return undefined
   }
   if (track !== true) return { folder: track, soleWriter }

@@ -142,7 +142,11 @@ describe('a tracked drive', () => {
 
 describe('what makes the record of changes worthless', () => {
   const cases: [name: string, reason: RegExp, spoil: (guest: Guest) => void | Promise<void>][] = [
-    ['the image was written to meanwhile', /was changed while no service had it/, ({ disk }) => overwrite(disk, 3 * MiB)],
+    [
+      'the image was written to meanwhile',
+      /was changed while no service had it/,
+      ({ disk }) => overwrite(disk, 3 * MiB),
+    ],
     [
       'the image was replaced',
       /was replaced by another file/,
@@ -151,7 +155,13 @@ describe('what makes the record of changes worthless', () => {
         renameSync(`${disk}.copy`, disk)
       },
     ],
-    ['the image was resized and back', /was changed/, ({ disk }) => [SIZE + 512, SIZE].forEach((size) => truncateSync(disk, size))],
+    [
+      'the image was resized and back',
+      /was changed/,
+      ({ disk }) => {
+        for (const size of [SIZE + 512, SIZE]) truncateSync(disk, size)
+      },
+    ],
     ['its file is damaged', /cannot be used/, (guest) => flip(record(guest), 20480 + 300)],
     ['its head is damaged', /cannot be used/, (guest) => flip(record(guest), 40)],
     ['its file is empty', /nothing was tracked before/, (guest) => truncateSync(record(guest), 0)],

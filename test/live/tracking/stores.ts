@@ -12,6 +12,8 @@ export class LossyStore implements TrackStore {
   readonly #below: (below: number) => number
   /** Fails every call with this error. */
   broken: Error | null = null
+  /** Fails the next call with this error. */
+  breaksOnce: Error | null = null
   /** No call ever returns. */
   hangs = false
   syncs = 0
@@ -69,6 +71,8 @@ export class LossyStore implements TrackStore {
   async #turns(most: number): Promise<void> {
     if (this.hangs) await new Promise(() => {})
     for (let turns = this.#below(most); turns > 0; turns--) await turn()
-    if (this.broken !== null) throw this.broken
+    const error = this.breaksOnce ?? this.broken
+    this.breaksOnce = null
+    if (error !== null) throw error
   }
 }
