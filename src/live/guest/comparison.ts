@@ -2,10 +2,10 @@
 
 import { VmapipeError } from '../../core/errors.ts'
 import { clusterCount } from '../../core/geometry.ts'
-import type { BackupWish, ControlClient } from '../control/client.ts'
-import { type BoundStage } from '../../core/stage.ts'
+import type { BoundStage } from '../../core/stage.ts'
 import type { Parent } from '../../stages/change-filter/parent.ts'
 import { CHANGE_FILTER } from '../../stages/change-filter.ts'
+import type { BackupWish, ControlClient } from '../control/client.ts'
 
 export interface Comparison {
   wish: Pick<BackupWish, 'since' | 'whole'>
