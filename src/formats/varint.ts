@@ -31,7 +31,9 @@ export class VarintWriter {
 
   #grow(by: number): void {
     if (this.#length + by <= this.#bytes.length) return
-    const larger = Buffer.alloc(Math.max(this.#bytes.length * 2, this.#length + by))
+    // A large one has megabytes: twice of them would be wasted memory.
+    const factor = this.#bytes.length < 1 << 20 ? 2 : 1.25
+    const larger = Buffer.alloc(Math.max(Math.ceil(this.#bytes.length * factor), this.#length + by))
     larger.set(this.bytes)
     this.#bytes = larger
   }

@@ -246,9 +246,11 @@ class Deframer {
   }
 
   /** `hashes` are null if they are not those of what was archived. */
-  #account({ slots, offset }: Extent, hashes: Uint8Array | null): void {
+  #account(extent: Extent, hashes: Uint8Array | null): void {
+    const { slots, blocks, offset } = extent
     const { drives } = this.#findings
     this.#atEnd((trailer) => {
+      if (blocks === 0) return this.#accountHole(extent, trailer)
       if (this.#hasHashes) {
         const masks = masksOf(slots)
         const all = hashes ?? new Uint8Array(slots.length * HASH_BYTES)
@@ -257,6 +259,14 @@ class Deframer {
       for (const { drive, cluster, mask } of slots) if (drives.has(drive)) trailer.add(drive, cluster, mask)
       trailer.endExtent(offset)
     })
+  }
+
+  /** The same for an extent without data. A large disk has a million of them. */
+  #accountHole({ slots, offset }: Extent, trailer: TrailerCheck): void {
+    if (this.#hasHashes) trailer.addHashes(new Uint8Array(0), true, offset)
+    for (const run of slotRuns(slots))
+      if (this.#findings.drives.has(run[0].drive)) trailer.addZeroes(run[0].drive, run[0].cluster, run.length)
+    trailer.endExtent(offset)
   }
 
   /** Passes the slots on as one run. If the drive cannot have the whole run, it passes them on one by one. */
@@ -279,6 +289,7 @@ class Deframer {
     const [{ drive: id, cluster: first }] = run
     const drive = this.#findings.drives.get(id)!
     if (isCheckable(extent)) drive.checked += run.length
+    if (run.every(({ mask }) => mask === 0)) return new Run(id, first, run.length, [])
     const { masks, kept, past } = keptBlocks(run, drive)
     const { buffers, leases } = this.#queue.take(kept)
     this.#queue.skip(past)

@@ -48,6 +48,12 @@ export class TrailerCheck {
     this.#table.add(drive, cluster, mask)
   }
 
+  /** Adds slots of clusters without data. */
+  addZeroes(drive: number, first: number, count: number): void {
+    if (this.#forgiving) return
+    this.#table.addZeroes(drive, first, count)
+  }
+
   /**
    * Adds the hashes of the stored clusters of the extent at byte `offset`. Called for the first extent, it says that the archive has
    * hash records. `known` is false if the data is not what was hashed.
