@@ -2,6 +2,7 @@
 
 import { VmapipeError } from '../../../core/errors.ts'
 
+/** What an object has besides its bytes. */
 export interface ObjectOptions {
   /** Nobody can remove or replace the object before this time (Object Lock, COMPLIANCE), such as `2027-06-01` or `2027-06-01T12:00:00Z`. */
   retainUntil?: string
@@ -9,6 +10,7 @@ export interface ObjectOptions {
   storageClass?: string
   /** `AES256`, `aws:kms`, or `aws:kms:KEY`. */
   sse?: string
+  /** Up to ten names with a value each. */
   tags?: Readonly<Record<string, string>>
 }
 
