@@ -16,7 +16,6 @@ import {
   LZ4_HEADER_LIMIT,
   LZ4_TRAILER_SIZE,
   type Lz4FrameHeader,
-  OUR_BLOCK_SIZE,
   readLz4Header,
 } from '../formats/lz4/frame.ts'
 import { xxh32 } from '../formats/lz4/xxh32.ts'
@@ -25,6 +24,7 @@ import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { wholeContent } from './content-memory.ts'
 import { decodeBlock, free, type Lz4Block } from './lz4/block.ts'
 import { PREFIX } from './lz4/codec.ts'
+import { liblz4 } from './lz4/liblz4.ts'
 import { damagedFrame } from './zlib-stream.ts'
 import { zstdFrames } from './zstd/frames.ts'
 
@@ -123,11 +123,13 @@ async function decodeGzip(member: Buffer, content: Buffer): Promise<number> {
 /** Blocks that are in libuv's thread pool at once. */
 const AT_ONCE = 16
 
-/** Decodes a frame of independent blocks of at most 64 KiB, as we write them. */
+/** Decodes a frame of small independent blocks, as we write them. */
 async function decodeLz4(frame: Buffer, content: Buffer, offset: number): Promise<number> {
   const header = readLz4Header(frame, offset)
   if (header === null) throw damaged('LZ4', 'is cut short', offset)
   if (!isOurLz4(header)) throw damaged('LZ4', 'is not of the kind that its map is for', offset)
+  const native = liblz4()
+  if (native !== null) return native.decode(frame, content)
   const blocks = lz4Blocks(frame, header, offset)
   let filled = 0
   for (let first = 0; first < blocks.length; first += AT_ONCE) {
@@ -153,7 +155,7 @@ function lz4Blocks(frame: Buffer, header: Lz4FrameHeader, offset: number): Lz4Bl
     const size = decodeLz4BlockSize(frame.subarray(at, at + LZ4_BLOCK_SIZE_FIELD), header, offset + at)
     if (size === null && at === end) return blocks
     if (size === null || size.length === 0 || at + PREFIX + size.length > end) break
-    frame.writeUInt32LE(OUR_BLOCK_SIZE, at)
+    frame.writeUInt32LE(header.blockSize, at)
     const next = at + PREFIX + size.length
     blocks.push({ bytes: frame.subarray(at, next), stored: size.stored, offset: offset + at })
     at = next

@@ -1,6 +1,6 @@
 /**
- * Decodes one LZ4 frame, block by block. Small independent blocks, such as ours, are decoded in libuv's thread pool, several batches
- * at once. Large and linked blocks are decoded one after the other in this thread, because lz4-napi frees large outputs of the pool
+ * Decodes one LZ4 frame, block by block. A small frame is decoded as a whole if liblz4 is there. Otherwise small independent blocks, such as
+ * ours, are decoded in libuv's thread pool, several batches at once. Large and linked blocks are decoded one after the other in this thread, because lz4-napi frees large outputs of the pool
  * much too late.
  */
 
@@ -9,33 +9,29 @@ import type { Budget, Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Chunk } from '../../core/items.ts'
 import { LZ4_HEADER_LIMIT, type Lz4FrameHeader, OUR_BLOCK_SIZE, readLz4Header } from '../../formats/lz4/frame.ts'
-import { newXxh32, type Xxh32 } from '../../formats/lz4/xxh32.ts'
 import { fitted } from '../content-memory.ts'
 import { type DecoderContext, STREAM_PIECE } from '../decoder-context.ts'
-import type { PullInput } from '../pull-input.ts'
-import { Content } from '../recovery.ts'
 import { decodeBlock, decodeBlockSync, free, type Lz4Block, readBlock, readInteger } from './block.ts'
 import { PREFIX } from './codec.ts'
+import { ContentCheck } from './content-check.ts'
 import { Gatherer } from './gatherer.ts'
+import { decodeWholeLz4 } from './whole-decoder.ts'
 
 export async function decodeLz4Frame(context: DecoderContext): Promise<void> {
   const { input, order, recovery } = context
   const offset = input.position
-  const header = await readHeader(input, offset)
+  const start = Buffer.from(await input.peek(LZ4_HEADER_LIMIT))
+  const header = readLz4Header(start, offset)
+  if (header === null) throw input.endsWithin('an LZ4 frame')
+  await input.skip(header.length)
   recovery.sawFrame(header.contentChecksum || header.blockChecksums)
   const check = new ContentCheck(header, offset, context)
   const batches = header.independent && header.blockSize <= OUR_BLOCK_SIZE
+  if (await decodeWholeLz4(context, header, start.subarray(0, header.length), check)) return
   if (batches) await decodeBatches(context, header, check)
   else await decodeLarge(context, header, check)
   const checksum = header.contentChecksum ? await readInteger(input) : undefined
   order.afterwards(() => check.finish(checksum))
-}
-
-async function readHeader(input: PullInput, offset: number): Promise<Lz4FrameHeader> {
-  const header = readLz4Header(await input.peek(LZ4_HEADER_LIMIT), offset)
-  if (header === null) throw input.endsWithin('an LZ4 frame')
-  await input.skip(header.length)
-  return header
 }
 
 async function decodeLarge(context: DecoderContext, header: Lz4FrameHeader, check: ContentCheck): Promise<void> {
@@ -47,15 +43,14 @@ async function decodeLarge(context: DecoderContext, header: Lz4FrameHeader, chec
   }
 }
 
-const BATCH = STREAM_PIECE / OUR_BLOCK_SIZE
-
 async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, check: ContentCheck): Promise<void> {
   const { order, inputs, outputs, recovery } = context
+  const batch = STREAM_PIECE / header.blockSize
   for (let more = true; more; ) {
-    const slab = await inputs.take(BATCH * (PREFIX + OUR_BLOCK_SIZE))
+    const slab = await inputs.take(batch * (PREFIX + header.blockSize))
     try {
       const blocks = await readBatch(context, header, slab.buffer)
-      more = blocks.length === BATCH
+      more = blocks.length === batch
       const content = await outputs.take(roomOf(blocks, header))
       slab.retain()
       const work = () =>
@@ -70,17 +65,18 @@ async function decodeBatches(context: DecoderContext, header: Lz4FrameHeader, ch
 }
 
 /** The most bytes of content of these blocks. It is not more than needed: an extent may be in very many frames and holds all their memory. */
-function roomOf(blocks: Lz4Block[], { contentSize = Number.POSITIVE_INFINITY }: Lz4FrameHeader): number {
-  return Math.max(1, Math.min(blocks.length * OUR_BLOCK_SIZE, contentSize))
+function roomOf(blocks: Lz4Block[], { blockSize, contentSize = Number.POSITIVE_INFINITY }: Lz4FrameHeader): number {
+  return Math.max(1, Math.min(blocks.length * blockSize, contentSize))
 }
 
 /**
- * Reads the next blocks of the frame, BATCH of them unless it ends. A wrong length is noticed at the block behind it: if that is no
+ * Reads the next blocks of the frame, 1 MiB of content at most. A wrong length is noticed at the block behind it: if that is no
  * block, the last one is put back into the input (unless it had a checksum, and so the right length).
  */
 async function readBatch({ input }: DecoderContext, header: Lz4FrameHeader, slab: Buffer): Promise<Lz4Block[]> {
   const blocks: Lz4Block[] = []
-  for (let at = 0; blocks.length < BATCH; at += PREFIX + OUR_BLOCK_SIZE) {
+  const { blockSize } = header
+  for (let at = 0; blocks.length < STREAM_PIECE / blockSize; at += PREFIX + blockSize) {
     const block = await readBlock(input, header, slab.subarray(at)).catch((error) => {
       const last = blocks.at(-1)
       if (last !== undefined && !header.blockChecksums) input.giveBack(Buffer.from(last.bytes.subarray(PREFIX)))
@@ -158,43 +154,5 @@ class History {
     this.#bytes.copyWithin(0, this.#length - kept, this.#length)
     tail.copy(this.#bytes, kept)
     this.#length = kept + tail.length
-  }
-}
-
-/** Checks "Content Size" and "Content Checksum" against the content. */
-class ContentCheck {
-  readonly #declared: number | undefined
-  readonly #hash: Xxh32 | null
-  readonly #offset: number
-  readonly #content: Content
-  #total = 0
-  /** Of a part of the content, or of it all. */
-  #damage: VmapipeError | null = null
-
-  constructor({ contentSize, contentChecksum }: Lz4FrameHeader, offset: number, context: DecoderContext) {
-    this.#declared = contentSize
-    this.#hash = contentChecksum ? newXxh32() : null
-    this.#offset = offset
-    this.#content = new Content(context.order)
-  }
-
-  add({ buffers, byteLength, gap }: Chunk): void {
-    this.#damage ??= gap?.error ?? null
-    this.#total += byteLength
-    for (const bytes of buffers) this.#hash?.update(bytes)
-  }
-
-  /** Null if the content agrees. Otherwise the gap that must follow the content. */
-  finish(checksum: number | undefined): Chunk | null {
-    const problem = this.#damage === null ? this.#problem(checksum) : null
-    this.#damage ??= problem
-    return this.#damage && this.#content.gap(this.#damage, false)
-  }
-
-  #problem(checksum: number | undefined): VmapipeError | null {
-    const damaged = (what: string) => new VmapipeError('DAMAGED', `an LZ4 frame ${what}`, { offset: this.#offset })
-    if (this.#declared !== undefined && this.#total !== this.#declared)
-      return damaged(`declares ${this.#declared} bytes and holds ${this.#total}`)
-    return this.#hash !== null && this.#hash.digest() !== checksum ? damaged('does not match its checksum') : null
   }
 }

@@ -112,21 +112,23 @@ export function decodeLz4BlockSize(
   throw new VmapipeError('DAMAGED', `an LZ4 block claims to be ${length} bytes long`, { offset })
 }
 
-/** The most bytes of content in a block that we write (64 KiB). Our blocks are independent. */
-export const OUR_BLOCK_SIZE = 64 << 10
-const OUR_BD = 4 << 4
+/** The most bytes of content in a block that we write (256 KiB). Our blocks are independent. */
+export const OUR_BLOCK_SIZE = 256 << 10
+/** Bytes of content in a block of `encodeLz4Header` (64 KiB). */
+export const SMALL_BLOCK_SIZE = 64 << 10
+const SMALL_BD = 4 << 4
 
 /** Whether the frame is of the kind that we write: its content is found without decoding, and its small blocks are decoded at once. */
 export function isOurLz4({ independent, blockSize, blockChecksums, contentChecksum }: Lz4FrameHeader): boolean {
   return independent && blockSize <= OUR_BLOCK_SIZE && !blockChecksums && contentChecksum
 }
 
-/** The header of a frame that we write: independent blocks, with content size and content checksum. */
+/** The header of a frame of independent blocks of 64 KiB, with content size and content checksum. */
 export function encodeLz4Header(contentSize: number): Buffer {
   const header = Buffer.allocUnsafeSlow(15)
   header.writeUInt32LE(LZ4_MAGIC, 0)
   header[4] = FLG.version1 | FLG.independent | FLG.contentSize | FLG.checksum
-  header[5] = OUR_BD
+  header[5] = SMALL_BD
   header.writeBigUInt64LE(BigInt(contentSize), 6)
   header[14] = (xxh32(header.subarray(4, 14)) >>> 8) & 0xff
   return header
