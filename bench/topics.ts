@@ -14,6 +14,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   verify: () => import('./verify.ts'),
   restore: () => import('./restore.ts'),
   frames: () => import('./frames.ts'),
+  incremental: () => import('./incremental.ts'),
   pipelines: () => import('./pipelines.ts'),
   encryption: () => import('./encryption.ts'),
   sparse: () => import('./sparse.ts'),

@@ -98,6 +98,19 @@ export const record = z.discriminatedUnion('type', [
         .optional()
         .describe('what is backed up, in the first note of a backup'),
       pointInTime: z.number().optional().describe('of a live backup, in seconds since the epoch'),
+      since: z
+        .looseObject({ place: z.string(), uuid: z.string(), ctime: z.number() })
+        .nullable()
+        .optional()
+        .describe('of a backup with --since: the parent, or null if the archive becomes a full one'),
+      full: z
+        .string()
+        .nullable()
+        .optional()
+        .describe('of a backup with --since: why the archive is a full one, or null'),
+      whole: z.string().optional().describe('of an incremental backup: why all of this drive is compared'),
+      drive: z.string().optional().describe('the drive that this is about'),
+      to: z.string().optional().describe('the name that the archive gets, if it is not the one that was asked for'),
     })
     .describe('something to read'),
   z
