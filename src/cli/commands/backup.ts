@@ -84,7 +84,7 @@ export function backupCommand(program: Command): void {
       '--force-share',
       'read images that a guest or another program has open for writing: what is read may be torn',
     )
-    .option('--no-checksums', 'leave out the checksums of the data')
+    .option('--no-checksums', 'leave out the checksums of the data and the hashes of clusters')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .option('--verify', 'read the archive back when it is complete and check it; of a damaged one the exit code is 3')
     .option('--print-pipeline', 'print a config that does the same by `vmapipe run`, and do nothing else')

@@ -46,7 +46,7 @@ export function repackCommand(program: Command): void {
     .option('--keep-order', 'keep the order of the clusters')
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .option('-f, --force', 'replace an archive that exists')
-    .option('--no-checksums', 'leave out the checksums of the data')
+    .option('--no-checksums', 'leave out the checksums of the data and the hashes of clusters')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
     .action(run)
   parentsFlag(command)
