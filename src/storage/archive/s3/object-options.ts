@@ -14,12 +14,15 @@ export interface ObjectOptions {
   tags?: Readonly<Record<string, string>>
 }
 
+/** The header with the time until which nobody can remove an object. */
+export const RETAIN_UNTIL = 'x-amz-object-lock-retain-until-date'
+
 /** The headers for these options. Throws USAGE for those that make no sense. */
 export function objectHeaders({ retainUntil, storageClass, sse, tags = {} }: ObjectOptions): Record<string, string> {
   const headers: Record<string, string> = {}
   if (retainUntil !== undefined) {
     headers['x-amz-object-lock-mode'] = 'COMPLIANCE'
-    headers['x-amz-object-lock-retain-until-date'] = timeOf(retainUntil)
+    headers[RETAIN_UNTIL] = timeOf(retainUntil)
   }
   if (storageClass !== undefined) headers['x-amz-storage-class'] = word(storageClass, 'the storage class')
   if (sse !== undefined) {

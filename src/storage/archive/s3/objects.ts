@@ -1,8 +1,10 @@
 /** What can be asked of a store about its objects, and about uploads that were never finished. */
 
+import { createHash } from 'node:crypto'
 import { VmapipeError } from '../../../core/errors.ts'
 import type { S3Client } from './client.ts'
 import type { Answer } from './exchange.ts'
+import { RETAIN_UNTIL } from './object-options.ts'
 import { S3Error } from './s3-error.ts'
 import { childOf, parseXml, textOf, type XmlElement } from './xml.ts'
 
@@ -99,6 +101,21 @@ export async function abortUpload(
   } catch (error) {
     if (!(error instanceof S3Error && error.status === 404)) throw error
   }
+}
+
+/** Locks the object until this time (ISO 8601), unless the store says that it has done so. Throws if it is not locked then. */
+export async function lockObject(client: S3Client, key: string, until: string): Promise<void> {
+  const { headers } = await client.ask({ method: 'HEAD', key })
+  if (Math.abs(Date.parse(String(headers[RETAIN_UNTIL])) - Date.parse(until)) < 2000) return
+  const body = Buffer.from(`<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>${until}</RetainUntilDate></Retention>`)
+  const md5 = createHash('md5').update(body).digest('base64')
+  await client.ask({ method: 'PUT', key, query: { retention: '' }, headers: { 'content-md5': md5 }, body: [body] })
+  const { body: answer } = await client.ask({ method: 'GET', key, query: { retention: '' } })
+  const found = parseXml(answer.toString())
+  if (found?.name !== 'Retention' || textOf(found, 'Mode') !== 'COMPLIANCE')
+    throw new VmapipeError('FAILED', 'the store does not lock objects', {
+      hint: 'was the bucket made for Object Lock?',
+    })
 }
 
 /** The document that the store answered, whose root must have this name. */

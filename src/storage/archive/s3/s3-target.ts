@@ -10,8 +10,8 @@ import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
 import { formatBytes } from '../../../core/size.ts'
 import type { ArchiveTarget, TargetOptions } from '../endpoint.ts'
 import { S3Client } from './client.ts'
-import { objectHeaders } from './object-options.ts'
-import { abortUpload, documentOf, listUploads, MARK, needed, statObject } from './objects.ts'
+import { objectHeaders, RETAIN_UNTIL } from './object-options.ts'
+import { abortUpload, documentOf, listUploads, lockObject, MARK, needed, statObject } from './objects.ts'
 import { MOST_PARTS, type PartMemory, partMemory } from './part-size.ts'
 import { S3Error } from './s3-error.ts'
 import { type S3Place, s3Name } from './s3-url.ts'
@@ -65,8 +65,7 @@ export class S3Target implements ArchiveTarget {
     await this.#refuseIfThere()
     await this.#nameLeftUploads()
     this.#memory = partMemory({ budget, expected: expected?.() ?? 0, warn: this.#warn })
-    const headers = { ...this.#headers, [MARK]: this.#mark, 'content-type': 'application/octet-stream' }
-    const answer = await this.#ask({ method: 'POST', key, query: { uploads: '' }, headers })
+    const answer = await this.#ask({ method: 'POST', key, query: { uploads: '' }, headers: this.#objectHeaders })
     this.#upload = needed(documentOf(answer, 'InitiateMultipartUploadResult'), 'UploadId')
   }
 
@@ -88,18 +87,19 @@ export class S3Target implements ArchiveTarget {
     if (this.#failure !== null) throw this.#failure
   }
 
-  /** All parts are in the store when it resolves. */
+  /** All parts are in the store when it resolves, but for one that is the whole archive. */
   async settle(): Promise<void> {
-    if (this.#filling !== null) this.#sendPart()
+    if (this.#filling !== null && this.#etags.length > 0) this.#sendPart()
     await Promise.all(this.#inFlight)
     if (this.#failure !== null) throw this.#failure
   }
 
   async finish(): Promise<void> {
     await this.settle()
-    if (this.#etags.length === 0) await this.#putEmpty()
+    if (this.#etags.length === 0) await this.#putWhole()
     else await this.#complete()
     this.#upload = null
+    await this.#lock()
     await this.abort()
   }
 
@@ -120,6 +120,10 @@ export class S3Target implements ArchiveTarget {
       })
     }
     this.#client?.close()
+  }
+
+  get #objectHeaders(): Record<string, string> {
+    return { ...this.#headers, [MARK]: this.#mark, 'content-type': 'application/octet-stream' }
   }
 
   #ask(request: Parameters<S3Client['ask']>[0]) {
@@ -218,11 +222,27 @@ export class S3Target implements ArchiveTarget {
     )
   }
 
-  /** An upload has at least one part, and a part has at least one byte. */
-  async #putEmpty(): Promise<void> {
+  /** An archive of one part needs no upload of parts, and more stores check then that nothing is replaced. */
+  async #putWhole(): Promise<void> {
     await abortUpload(this.#client!, { key: this.#place.key, id: this.#upload! })
-    const md5 = createHash('md5').digest('base64')
-    await this.#publish({ method: 'PUT', headers: { ...this.#headers, [MARK]: this.#mark, 'content-md5': md5 } })
+    const part = this.#filling
+    const body = part === null ? [] : [part.slab.buffer.subarray(0, part.filled)]
+    const md5 = (part?.md5 ?? createHash('md5')).digest('base64')
+    await this.#publish({ method: 'PUT', headers: { ...this.#objectHeaders, 'content-md5': md5 }, body })
+  }
+
+  /** Makes sure that the store has locked the object if the user wants that: some ignore it when the upload begins. */
+  async #lock(): Promise<void> {
+    const { retainUntil } = this.#options.object ?? {}
+    if (retainUntil === undefined) return
+    try {
+      await lockObject(this.#client!, this.#place.key, this.#headers[RETAIN_UNTIL])
+    } catch (error) {
+      const failure = asVmapipeError(error)
+      throw new VmapipeError('FAILED', `${this.#name} is complete, but it is not locked: ${failure.message}`, {
+        hint: failure.hint ?? 'was the bucket made for Object Lock?',
+      })
+    }
   }
 
   async #publish(
