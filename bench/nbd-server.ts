@@ -148,11 +148,13 @@ function table(servers: string[], figures: Figures): Table {
 }
 
 function goal(load: Load, figures: Figures): Goal {
+  const least = load.bs === '4k' && load.depth === 16 ? 1.3 : 1
   const ratio = pairRatio(figures.get(key(OURS, load))!, figures.get(key(THEIRS, load))!)
   return {
     job: `${load.name}, no backup running`,
-    goal: `at least 0.8 times ${THEIRS}`,
+    goal: `at least ${least.toFixed(1)} times ${THEIRS}`,
     measured: `${ratio.toFixed(2)} times`,
-    met: ratio >= 0.8,
+    met: ratio >= least,
+    value: 1 / ratio,
   }
 }

@@ -103,9 +103,10 @@ function goals(samples: Sample[]): Goal[] {
   return [
     {
       job: 'p99 of writes while a sink of 50 MB/s is too slow, until the buffer is full',
-      goal: 'under 3 times what it is without a backup',
+      goal: 'at most 2.5 times what it is without a backup',
       measured: `${median(ratios).toFixed(2)} times (${spread(ratios)})`,
-      met: median(ratios) < 3,
+      met: median(ratios) <= 2.5,
+      value: median(ratios),
       why: 'fio, the sink, the scan and the server want two processors: one that wakes up while both are taken waits until the system takes one away from somebody, some milliseconds.',
     },
     {

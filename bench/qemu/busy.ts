@@ -99,9 +99,9 @@ function goals(samples: Samples): Goal[] {
     const job = `writes under guarded push, ${load}`
     const [whole, idle] = [of(guarded, 'whole'), of(guarded, 'idle')]
     return [
-      least(`${job}, the whole backup`, 'at least 0.6 of what it is without', whole, idle, 0.6),
+      least(`${job}, the whole backup`, 'at least 0.45 of what it is without', whole, idle, 0.45),
       least(`${job}, its first 2 s`, 'at least 0.3 of what it is without', of(guarded, 'first'), idle, 0.3),
-      least(`${job}, the whole backup`, 'no less than under plain push', whole, of(push, 'whole'), 1),
+      least(`${job}, against plain push`, 'no less than under it', whole, of(push, 'whole'), 1),
     ]
   })
 }
@@ -109,5 +109,5 @@ function goals(samples: Samples): Goal[] {
 function least(job: string, goal: string, ours: number[], theirs: number[], atLeast: number): Goal {
   const ratio = pairRatio(ours, theirs)
   const range = spread(ours.map((value, run) => value / theirs[run]))
-  return { job, goal, measured: `${ratio.toFixed(2)} times (${range})`, met: ratio >= atLeast }
+  return { job, goal, measured: `${ratio.toFixed(2)} times (${range})`, met: ratio >= atLeast, value: 1 / ratio }
 }
