@@ -1,11 +1,15 @@
 /** Asks a disk server to leave out what has not changed since the parent, and learns which drives it reads as a whole, and why. */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { VmapipeError } from '../../core/errors.ts'
 import { clusterCount } from '../../core/geometry.ts'
 import type { BoundStage } from '../../core/stage.ts'
 import type { Parent } from '../../stages/change-filter/parent.ts'
 import { CHANGE_FILTER } from '../../stages/change-filter.ts'
 import type { BackupWish, ControlClient } from '../control/client.ts'
+
+/** Milliseconds between two looks whether the point in time has come. */
+const LOOK_MS = 20
 
 export interface Comparison {
   wish: Pick<BackupWish, 'since' | 'whole'>
@@ -46,12 +50,20 @@ async function reasonsOf(
   { uuid, since }: { uuid: string; since: string },
   signal: AbortSignal,
 ): Promise<Record<string, string>> {
-  const { backup, last } = await client.status(signal)
-  const status = [backup, last?.status].find((status) => status?.uuid === uuid)
-  if (status?.parent?.uuid !== since)
-    throw new VmapipeError('FAILED', 'the service does not say which parent it compares the drives with')
-  const entries = Object.entries(status.parent.drives)
-  return Object.fromEntries(entries.flatMap(([name, used]) => ('all' in used ? [[name, used.all]] : [])))
+  for (;;) {
+    const { backup, last } = await client.status(signal)
+    const status = [backup, last?.status].find((status) => status?.uuid === uuid)
+    // Given up before its point in time: whoever reads it gets the error.
+    if (!status || (status.parent === undefined && backup === null)) return {}
+    if (status.parent === undefined) {
+      await sleep(LOOK_MS, undefined, { signal })
+      continue
+    }
+    if (status.parent.uuid !== since)
+      throw new VmapipeError('FAILED', 'the service compares the drives with another parent')
+    const entries = Object.entries(status.parent.drives)
+    return Object.fromEntries(entries.flatMap(([name, used]) => ('all' in used ? [[name, used.all]] : [])))
+  }
 }
 
 /** In the usual groups of hexadecimal digits. */
