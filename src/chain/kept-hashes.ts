@@ -34,7 +34,7 @@ interface KeptHashesOptions {
   warn: (message: string) => void
 }
 
-interface OpenHashes extends HashReader {
+export interface OpenHashes extends HashReader {
   close(): Promise<void>
 }
 

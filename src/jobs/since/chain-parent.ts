@@ -1,16 +1,13 @@
 /** Tells what each cluster was in the parent of an incremental backup: in the newest archive of its chain that has the cluster. */
 
-import { ArchiveHashes } from '../../access/archive-hashes.ts'
-import type { ImageReader } from '../../access/image-reader.ts'
+import type { OpenHashes } from '../../chain/kept-hashes.ts'
 import type { Chain } from '../../chain/open-chain.ts'
-import { Counters } from '../../core/counters.ts'
 import { asVmapipeError } from '../../core/errors.ts'
-import { BLOCK_SIZE, CLUSTER_SIZE, clusterCount, roundUp } from '../../core/geometry.ts'
-import { type ParentRecord, Run } from '../../core/items.ts'
-import { type ClusterHasher, clusterHasher, HASH_BYTES } from '../../formats/vma/cluster-hash.ts'
+import { clusterCount } from '../../core/geometry.ts'
+import type { ParentRecord } from '../../core/items.ts'
+import { HASH_BYTES } from '../../formats/vma/cluster-hash.ts'
 import { driveNamed } from '../../formats/vma/names.ts'
 import type { Parent, ParentDrive, StateRange } from '../../stages/change-filter/parent.ts'
-import { elide } from '../../stages/zero-elider.ts'
 
 /** A parent that is open. */
 export interface OpenParent extends Parent {
@@ -19,14 +16,15 @@ export interface OpenParent extends Parent {
 
 interface ChainParentOptions {
   record: ParentRecord
+  /** Those of each archive of the chain. */
+  hashes: readonly OpenHashes[]
   warn: (message: string) => void
   close: () => Promise<void>
 }
 
 /** One archive of the chain, as far as it has a drive. */
 interface Level {
-  /** Null if the archive has no hashes. */
-  hashes: ArchiveHashes | null
+  hashes: OpenHashes
   states(first: number, count: number): Iterable<{ first: number; count: number; state: 'stored' | 'zero' | 'absent' }>
   id: number
   clusters: number
@@ -41,29 +39,15 @@ export class ChainParent implements OpenParent {
   readonly record: ParentRecord
   readonly close: () => Promise<void>
   readonly #chain: Chain
-  readonly #hashes: readonly (ArchiveHashes | null)[]
-  readonly #hasher: ClusterHasher
+  readonly #hashes: readonly OpenHashes[]
   readonly #warn: (message: string) => void
 
-  private constructor(
-    chain: Chain,
-    hashes: readonly (ArchiveHashes | null)[],
-    hasher: ClusterHasher,
-    { record, warn, close }: ChainParentOptions,
-  ) {
+  constructor(chain: Chain, { record, hashes, warn, close }: ChainParentOptions) {
     this.record = record
     this.close = close
     this.#chain = chain
     this.#hashes = hashes
-    this.#hasher = hasher
     this.#warn = warn
-  }
-
-  static async of(chain: Chain, options: ChainParentOptions): Promise<ChainParent> {
-    const hashes = await Promise.all(chain.members.map(({ file }) => ArchiveHashes.of(file)))
-    const without = chain.members.find((_, at) => hashes[at] === null)
-    if (without !== undefined) options.warn(`'${without.place}' has no hashes of its clusters: its data is read`)
-    return new ChainParent(chain, hashes, await clusterHasher(), options)
   }
 
   readonly drive = (name: string): ParentDrive | null => {
@@ -78,8 +62,7 @@ export class ChainParent implements OpenParent {
       const states = (first: number, count: number) => index.states(id, first, first + count)
       levels.push({ hashes: this.#hashes[depth], states, id, clusters: clusterCount(size) })
     }
-    const reader = levels.some(({ hashes }) => hashes === null) ? this.#chain.archive.drive(info.name) : null
-    return new ChainDrive(levels, reader, this.#hasher, this.#warn)
+    return new ChainDrive(levels, this.#warn)
   }
 }
 
@@ -89,21 +72,11 @@ const NO_HASH = 0xff
 class ChainDrive implements ParentDrive {
   readonly clusters: number
   readonly #levels: readonly Level[]
-  /** Reads the data of archives without hashes. */
-  readonly #reader: ImageReader | null
-  readonly #hasher: ClusterHasher
   readonly #warn: (message: string) => void
   #hasWarned = false
 
-  constructor(
-    levels: readonly Level[],
-    reader: ImageReader | null,
-    hasher: ClusterHasher,
-    warn: (message: string) => void,
-  ) {
+  constructor(levels: readonly Level[], warn: (message: string) => void) {
     this.#levels = levels
-    this.#reader = reader
-    this.#hasher = hasher
     this.#warn = warn
     this.clusters = levels[0].clusters
   }
@@ -126,7 +99,7 @@ class ChainDrive implements ParentDrive {
       if (range.state !== 'stored') continue
       const from = (range.first - first) * HASH_BYTES
       try {
-        all.set(await this.#read(range), from)
+        all.set(await range.level!.hashes.read(range.level!.id, range.first, range.count), from)
       } catch (error) {
         const { code, line } = asVmapipeError(error)
         if (code !== 'DAMAGED' && code !== 'INCOMPLETE') throw error
@@ -136,21 +109,6 @@ class ChainDrive implements ParentDrive {
       }
     }
     return all
-  }
-
-  async #read({ level, first, count }: LevelRange): Promise<Uint8Array> {
-    const { hashes, id } = level!
-    return hashes === null ? this.#hashed(first, count) : hashes.read(id, first, count)
-  }
-
-  /** Hashes the data of clusters, as a backup of them would. */
-  async #hashed(first: number, count: number): Promise<Uint8Array> {
-    const { size } = this.#reader!
-    const length = Math.min(count * CLUSTER_SIZE, size - first * CLUSTER_SIZE)
-    const bytes = Buffer.alloc(roundUp(length, BLOCK_SIZE))
-    await this.#reader!.read(bytes.subarray(0, length), first * CLUSTER_SIZE)
-    const { masks, blocks, isZero } = elide(new Run(1, first, count, [bytes]), new Counters())
-    return isZero ? new Uint8Array(count * HASH_BYTES) : this.#hasher.hashes(masks!, blocks)
   }
 
   /** The clusters by the archives that have them. A stack of its own instead of recursion: a chain may have very many archives. */

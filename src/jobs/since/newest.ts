@@ -63,7 +63,7 @@ async function archivesIn(folder: string): Promise<string[]> {
           hint: 'name the parent: --since ARCHIVE',
         })
       const isLater = (parseVolumeName(name)?.number ?? 0) > 0
-      if (LIKELY.test(name) && !name.startsWith('.') && !name.endsWith('.idx') && !isLater) names.push(name)
+      if (LIKELY.test(name) && !name.startsWith('.') && !/\.(idx|hashes)$/.test(name) && !isLater) names.push(name)
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []

@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import { endOf } from '../../access/end-checksum.ts'
+import { hashesOf, type OpenHashes } from '../../chain/kept-hashes.ts'
 import { type ChainMember, openChain } from '../../chain/open-chain.ts'
 import { fetched, type TemporaryFile } from '../../chain/temporary.ts'
 import { Keyring } from '../../codecs/age/keyring.ts'
@@ -37,7 +38,9 @@ export async function openParent(place: string, options: Options): Promise<OpenP
     const budget = new Budget(MEMORY)
     const common = { budget, threads, warn, keys, ...(signal && { signal }) }
     const chain = await openChain(copy?.path ?? place, common)
+    const hashes: OpenHashes[] = []
     const close = async () => {
+      for (const opened of hashes) await opened.close()
       await chain.close()
       await copy?.close()
     }
@@ -45,8 +48,10 @@ export async function openParent(place: string, options: Options): Promise<OpenP
       refuseIfCut(chain.members.at(-1)!)
       const { uuid, ctime } = chain.manifest
       const record: ParentRecord = { uuid, ctime, end: await endOf(chain.members[0].file) }
-      return await ChainParent.of(chain, { record, warn, close })
+      for (const member of chain.members) hashes.push(await hashesOrRefuse(member, { ...common, buffer: MEMORY }))
+      return new ChainParent(chain, { record, hashes, warn, close })
     } catch (error) {
+      for (const opened of hashes) await opened.close()
       await chain.close()
       throw error
     }
@@ -54,6 +59,16 @@ export async function openParent(place: string, options: Options): Promise<OpenP
     await copy?.close()
     throw error
   }
+}
+
+type HashOptions = Omit<Parameters<typeof hashesOf>[1], 'place'>
+
+async function hashesOrRefuse({ file, place }: ChainMember, options: HashOptions): Promise<OpenHashes> {
+  const hashes = await hashesOf(file, { ...options, place })
+  if (hashes !== null) return hashes
+  throw new VmapipeError('FAILED', 'the archive has no hashes of its clusters, and they cannot be made', {
+    file: place,
+  })
 }
 
 /** Throws INCOMPLETE if the full archive of a chain was cut: its clusters are not all there. */
