@@ -2,7 +2,7 @@
 
 import type { FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import type { Writable } from 'node:stream'
+import { Writable } from 'node:stream'
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import type { BoundStage } from '../core/stage.ts'
@@ -14,6 +14,7 @@ import { vmaDeframer } from '../stages/vma-deframer.ts'
 import { vmaFramer } from '../stages/vma-framer.ts'
 import { makeFolder } from '../storage/folder.ts'
 import { namelessFile } from '../storage/nameless-file.ts'
+import { writeAll } from '../system/write-all.ts'
 
 export interface TemporaryFile {
   path: string
@@ -60,10 +61,19 @@ async function written(
   const file: FileHandle = await namelessFile(folder)
   try {
     warn(`${what} into a temporary file in '${folder}' first`)
-    await definePipeline(stages(file.createWriteStream({ autoClose: false }))).run({ warn, signal, threads, buffer })
+    await definePipeline(stages(writerOf(file))).run({ warn, signal, threads, buffer })
     return { path: `/proc/self/fd/${file.fd}`, close: () => file.close() }
   } catch (error) {
     await file.close()
     throw error
   }
+}
+
+/** Writes to the file and leaves it open. A write stream of Node's would close it, whatever `autoClose` says. */
+function writerOf(file: FileHandle): Writable {
+  return new Writable({
+    write(chunk: Buffer, _, done) {
+      writeAll(file, [chunk], null).then(() => done(), done)
+    },
+  })
 }
