@@ -13,6 +13,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   backup: () => import('./backup.ts'),
   verify: () => import('./verify.ts'),
   restore: () => import('./restore.ts'),
+  chains: () => import('./incremental/chain.ts'),
   frames: () => import('./frames.ts'),
   incremental: () => import('./incremental.ts'),
   pipelines: () => import('./pipelines.ts'),
