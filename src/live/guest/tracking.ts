@@ -44,6 +44,9 @@ function parentOf({ record, drive }: Parent, names: readonly string[]): BitmapPa
 /** The folder that the archive goes to. Streams and commands have no place, and count as one target. */
 function targetOf(rest: readonly BoundStage[]): string {
   const last = rest.at(-1)!
+  // Of several places the first one counts.
+  const { branches } = last.options as { branches?: readonly { stages: readonly BoundStage[] }[] }
+  if (branches !== undefined && branches.length > 0) return targetOf(branches[0].stages)
   const place = last.definition.destination?.(last.options as never)?.place
   if (place === undefined) return '-'
   return /^[a-z][a-z0-9+.-]*:/i.test(place) ? place.slice(0, place.lastIndexOf('/') + 1) : dirname(resolve(place))
