@@ -24,6 +24,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   boot: () => import('./boot.ts'),
   'nbd-server': () => import('./nbd-server.ts'),
   live: () => import('./live.ts'),
+  tracking: () => import('./tracking.ts'),
   qemu: () => import('./qemu.ts'),
   dedup: () => import('./dedup.ts'),
   soak: () => import('./soak.ts'),

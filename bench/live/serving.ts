@@ -36,9 +36,18 @@ export class Serving {
     this.client = new ControlClient(control)
   }
 
-  static async start(image: string, folder: string): Promise<Serving> {
+  static async start(image: string, folder: string, flags: string[] = []): Promise<Serving> {
     const [socket, control] = [join(folder, 'vm.nbd'), join(folder, 'vm.ctl')]
-    const [program, ...args] = vmapipe('serve', '-d', `${DRIVE}=${image}`, '--socket', socket, '--control', control)
+    const [program, ...args] = vmapipe(
+      'serve',
+      '-d',
+      `${DRIVE}=${image}`,
+      '--socket',
+      socket,
+      '--control',
+      control,
+      ...flags,
+    )
     const child = spawnTied(program, [...args, '--ready-fd', '3'], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] })
     await new Promise((resolve, reject) => {
       ;(child.stdio[3] as Readable).once('data', resolve)

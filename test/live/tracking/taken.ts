@@ -47,7 +47,7 @@ export async function takeBackup(
         const name = names.get(item.drive)!
         clusters[name] = (clusters[name] ?? 0) + item.count
         const at = item.first * CLUSTER_SIZE
-        if (item.isZero) images[name].fill(0, at, at + item.count * CLUSTER_SIZE)
+        if (item.isZero) images[name].fill(0, at, Math.min(images[name].length, at + item.count * CLUSTER_SIZE))
         else Buffer.concat(item.blocks).copy(images[name], at)
       }
       return item
