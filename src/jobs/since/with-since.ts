@@ -45,7 +45,7 @@ export async function withSince<Result>(
     tell(choice, options)
     const against = parent ?? ('reason' in choice ? choice.reason : '')
     const bound = stages.map((stage) => (isFilter(stage) ? changed(stage, { against, guest }) : stage))
-    return await run(named(bound, { guest, isIncremental: parent !== null }, options))
+    return await run(withNames(bound, { guest, isIncremental: parent !== null }, options))
   } finally {
     await parent?.close()
   }
@@ -92,16 +92,24 @@ async function choose(
     return { place, parent: await openParent(place, options) }
   } catch (error) {
     options.signal?.throwIfAborted()
-    return { reason: `the newest archive of this guest cannot be the parent: ${unusable(place, error).message}` }
+    return { reason: `the newest archive of this guest cannot be the parent: ${named(place, asVmapipeError(error))}` }
   }
 }
 
 /** The error with what it means for the backup. */
 function unusable(place: string, error: unknown): VmapipeError {
-  const { code, message, where, hint, cause } = asVmapipeError(error)
-  const named = message.includes(`'${place}'`) ? message : `'${place}': ${message}`
+  const failure = asVmapipeError(error)
+  const { code, where, hint, cause } = failure
   const told = { ...where, hint: hint ?? 'name another parent, or leave out --since for a full archive' }
-  return new VmapipeError(code, `the parent cannot be used: ${named}`, { ...told, cause: cause ?? error })
+  return new VmapipeError(code, `the parent cannot be used: ${named(place, failure)}`, {
+    ...told,
+    cause: cause ?? error,
+  })
+}
+
+/** The message, which names the archive. */
+function named(place: string, { message }: VmapipeError): string {
+  return message.includes(`'${place}'`) ? message : `'${place}': ${message}`
 }
 
 /** The folder of a target on this host, where `auto` looks. Throws USAGE for any other target. */
@@ -129,7 +137,7 @@ function tell(choice: Choice, { inform }: SinceOptions): void {
 }
 
 /** The stages with names of archives that say which kind they are. A folder gets an archive with a name of its own. */
-function named(
+function withNames(
   stages: readonly BoundStage[],
   { guest, isIncremental }: { guest: string; isIncremental: boolean },
   { inform }: SinceOptions,
