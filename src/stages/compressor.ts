@@ -114,7 +114,11 @@ class Compressor implements TransformBody<Chunk, Chunk> {
       if (this.#filled > 0 && !fits) await this.#dispatch(push)
       this.#lookedUp = chunk.lookedUp
       this.#hashes = chunk.hashes
-      for (const bytes of chunk.buffers) await this.#append(bytes, push)
+      for (const bytes of chunk.buffers) {
+        // A chunk may have very many buffers. Most of them fit into the frame, and need no promise.
+        if (this.#frame === null || this.#filled + bytes.byteLength > this.#frameSize) await this.#append(bytes, push)
+        else this.#copy(this.#frame, bytes)
+      }
     } finally {
       chunk.release()
     }
@@ -138,10 +142,14 @@ class Compressor implements TransformBody<Chunk, Chunk> {
       if (this.#filled === this.#frameSize) await this.#dispatch(push)
       this.#frame ??= await this.#inputs.take(this.#frameSize)
       const part = bytes.subarray(from, from + this.#frameSize - this.#filled)
-      this.#frame.buffer.set(part, this.#filled)
-      this.#filled += part.byteLength
+      this.#copy(this.#frame, part)
       from += part.byteLength
     }
+  }
+
+  #copy(frame: Slab, bytes: Uint8Array): void {
+    frame.buffer.set(bytes, this.#filled)
+    this.#filled += bytes.byteLength
   }
 
   async #dispatch(push: Push<Chunk>): Promise<void> {

@@ -24,7 +24,10 @@ export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
   recovery.sawFrame(header.checksum)
   const frame = new FrameReader(input, header)
   const small = header.contentSize !== undefined && header.contentSize <= maxContent
-  const slab = await inputs.take(small ? collectSize(maxContent) : collectSize(STREAM_PIECE))
+  // Frames of one size take memory of one size, which is used again; small ones take little, so that many are decoded at once.
+  const slab = await inputs.take(
+    collectSize(small ? roomFor(Math.max(LEAST_COLLECTED, header.contentSize ?? 0), maxContent) : STREAM_PIECE),
+  )
   try {
     const filled = await frame.fill(slab.buffer)
     const most = header.contentSize ?? frame.mostContent
@@ -42,6 +45,9 @@ async function readHeader(input: PullInput, offset: number): Promise<ZstdFrameHe
 }
 
 const MAGIC_SIZE = 4
+
+/** The least memory for a small frame (64 KiB). */
+const LEAST_COLLECTED = 64 << 10
 
 /** Reads a frame part by part: header, blocks, checksum. */
 class FrameReader {
