@@ -16,7 +16,7 @@ export class FramedStream implements ArchiveBytes {
   readonly #file: ArchiveBytes
   readonly #table: FrameTable
   readonly #inputs: Budget
-  readonly #inputSize: number
+  readonly #inputRoom: (bytes: number) => number
   readonly #contentSize: number
   readonly #cache: PieceCache
   /** The key of the first frame in the cache. */
@@ -25,13 +25,12 @@ export class FramedStream implements ArchiveBytes {
   readonly #window: number
   readonly #end: () => Promise<void>
 
-  constructor(file: ArchiveBytes, table: FrameTable, { inputs, cache, first, window, close }: ReadingMemory) {
-    const { bytes, contentBytes } = table.largest
+  constructor(file: ArchiveBytes, table: FrameTable, { inputs, inputRoom, cache, first, window, close }: ReadingMemory) {
     this.#file = file
     this.#table = table
     this.size = table.contentBytes
-    this.#inputSize = bytes
-    this.#contentSize = contentBytes
+    this.#inputRoom = inputRoom
+    this.#contentSize = table.largest.contentBytes
     this.#inputs = inputs
     this.#cache = cache
     this.#first = first
@@ -103,7 +102,7 @@ export class FramedStream implements ArchiveBytes {
   #load(place: Place): Load {
     return async () => {
       const { start, bytes: length, contentBytes } = place
-      const input = await this.#inputs.take(this.#inputSize)
+      const input = await this.#inputs.take(this.#inputRoom(length))
       try {
         const bytes = input.buffer.subarray(0, length)
         await this.#file.read(bytes, start)

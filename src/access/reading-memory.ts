@@ -13,6 +13,7 @@ import { PieceCache } from './piece-cache.ts'
 const LEAST_FRAMES = 3
 /** A chain has room for so many compressed frames of 1 MiB and more at once; a budget below that has a third of itself. */
 const CHAIN_INPUTS = 8 << 20
+const LEAST_INPUT = 64 << 10
 /** Keys of the pieces of one archive in the cache: more than a file can have. */
 const KEYS = 2 ** 40
 /** The most archives of a chain that load in advance at the same time, for the share of the cache of each. */
@@ -21,6 +22,8 @@ const AHEAD = 4
 export interface ReadingMemory {
   /** Compressed frames that are being decoded. */
   inputs: Budget
+  /** The memory to take for a compressed frame of so many bytes: of few sizes, so that buffers are used again. */
+  inputRoom: (bytes: number) => number
   cache: PieceCache
   /** The key of the archive's first piece in the cache. */
   first: number
@@ -47,13 +50,13 @@ export function memoryForFrames(table: FrameTable, budget: Budget, threads: numb
     })
   const inputs = budget.carve(bytes * atOnce, 'reading compressed frames')
   const cache = new PieceCache(budget.carve(budget.capacity, 'the content of frames'), atOnce)
-  return { inputs, cache, first: 0, window: cache.capacity / 2, close: () => cache.close() }
+  return { inputs, inputRoom: () => bytes, cache, first: 0, window: cache.capacity / 2, close: () => cache.close() }
 }
 
 /** Takes the whole budget for the extents of one archive that is not compressed. */
 export function memoryForExtents(budget: Budget, threads: number): ReadingMemory {
   const cache = new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
-  return { inputs: budget, cache, first: 0, window: cache.capacity / 2, close: () => cache.close() }
+  return { inputs: budget, inputRoom: (bytes) => bytes, cache, first: 0, window: cache.capacity / 2, close: () => cache.close() }
 }
 
 /** The memory of a chain. */
@@ -78,7 +81,10 @@ export class ChainMemory {
   next(): ReadingMemory {
     const first = KEYS * this.#archives++
     const window = this.#cache.capacity / 2 / AHEAD
-    return { inputs: this.#inputs, cache: this.#cache, first, window, close: async () => {} }
+    const { capacity } = this.#inputs
+    // The largest frames of the archives differ, and those with headers and indexes are small.
+    const inputRoom = (bytes: number) => Math.min(capacity, Math.max(LEAST_INPUT, 2 ** Math.ceil(Math.log2(bytes))))
+    return { inputs: this.#inputs, inputRoom, cache: this.#cache, first, window, close: async () => {} }
   }
 
   /** Ends the memory. Call it before the archives are closed. */

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, renameSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { patchyImage } from '../access/made-archive.ts'
 import { makeChain, states } from '../support/chain.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { vmapipe } from './cli.ts'
+import { startCli, vmapipe } from './cli.ts'
 
 const C = 65536
 const STATES = states(patchyImage(20 * C, 3), patchyImage(9 * C, 4)).slice(0, 3)
@@ -36,6 +38,26 @@ suite('a chain on the command line', { timeout: 120_000 }, () => {
     )
     assert.equal(json.chain[0].uuid.length, 36)
     assert.ok(json.chain[1].drives.some(({ data }: { data: number }) => data > 0))
+  })
+
+  test('a repack that is killed leaves the chain as it was and no archive; the next one makes it', async (t) => {
+    const dir = tmpDir(t)
+    const large = states(patchyImage(600 * C, 3), patchyImage(9 * C, 4)).slice(0, 3)
+    const paths = await makeChain(dir, large, { method: 'zstd' })
+    const before = paths.map((path) => readFileSync(path))
+    const made = join(dir, 'week.vma')
+    const child = startCli(['repack', paths[2], '-o', made, '--bwlimit', '8MiB', '--quiet'])
+    const partial = () => readdirSync(dir).find((name) => name.includes('week.vma'))
+    while (partial() === undefined && child.exitCode === null) await setTimeout(20)
+    child.kill('SIGKILL')
+    await once(child, 'close')
+    assert.ok(!existsSync(made), 'only a whole archive has the name')
+    for (const [index, path] of paths.entries()) assert.ok(readFileSync(path).equals(before[index]))
+    const { code, stderr } = await vmapipe(['repack', paths[2], '-o', made, '--quiet'])
+    assert.equal(code, 0, stderr)
+    for (const path of paths) rmSync(path)
+    const { stdout } = await vmapipe(['cat', made, 'drive-scsi0'])
+    assert.ok(stdout.equals(large[2]['drive-scsi0']))
   })
 
   test('a parent that is missing is one line and exit code 3, and --parents finds it', async (t) => {

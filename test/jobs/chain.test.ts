@@ -2,10 +2,19 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
+import { zstdCompressSync } from 'node:zlib'
+import { chainSource } from '../../src/chain/chain-source.ts'
 import { VmapipeError } from '../../src/core/errors.ts'
+import { definePipeline } from '../../src/core/pipeline.ts'
 import { DamagedArchive } from '../../src/jobs/archive-report.ts'
+import { LiveRestore } from '../../src/jobs/live-restore.ts'
 import { repack } from '../../src/jobs/repack.ts'
 import { restore } from '../../src/jobs/restore.ts'
+import { clusterWriter } from '../../src/stages/cluster-writer.ts'
+import { decompressor } from '../../src/stages/decompressor.ts'
+import { source } from '../../src/stages/source.ts'
+import { vmaDeframer } from '../../src/stages/vma-deframer.ts'
+import { zeroExpander } from '../../src/stages/zero-expander.ts'
 import { patchyImage } from '../access/made-archive.ts'
 import { makeChain, type State, states } from '../support/chain.ts'
 import { tmpDir } from '../support/tmp.ts'
@@ -92,6 +101,45 @@ suite('a chain is restored', () => {
       names.includes('disk-drive-scsi0.raw.damaged') || names.includes('disk-drive-scsi1.raw.damaged'),
       String(names),
     )
+  })
+})
+
+suite('a chain is read in other ways', () => {
+  test('by a config, with chain-source', async (t) => {
+    const dir = tmpDir(t)
+    const paths = await makeChain(dir, STATES, { method: 'zstd' })
+    for (const order of ['archive', 'drive'] as const) {
+      const into = join(dir, order)
+      const stages = [chainSource({ from: paths[LAST], order }), zeroExpander({}), clusterWriter({ into })]
+      await definePipeline(stages).run()
+      assertRestored(into, STATES[LAST])
+    }
+    const alone = [source({ from: paths[LAST] }), decompressor({}), vmaDeframer({}), zeroExpander({})]
+    const run = definePipeline([...alone, clusterWriter({ into: join(dir, 'alone') })]).run()
+    await assert.rejects(run, /the archive is incremental: .*; in a config, read it with chain-source|incremental/)
+    assert.ok(!readdirSync(dir).includes('alone'))
+  })
+
+  test('by a restore that serves guests at once', async (t) => {
+    const dir = tmpDir(t)
+    const paths = await makeChain(dir, STATES, { method: 'zstd', shuffled: true })
+    const into = join(dir, 'vm')
+    const live = await LiveRestore.open({ from: paths[LAST], into, socket: join(dir, 's') })
+    await live.start()
+    await live.done
+    await live.stop()
+    assertRestored(into, STATES[LAST])
+  })
+
+  test('with a parent that can only be read from front to back, which is unpacked first', async (t) => {
+    const dir = tmpDir(t)
+    const [full, one] = await makeChain(dir, STATES.slice(0, 2))
+    // One frame without a map, as other programs make it.
+    writeFileSync(`${full}.zst`, zstdCompressSync(readFileSync(full)))
+    rmSync(full)
+    const warnings: string[] = []
+    await restore({ from: one, into: join(dir, 'vm'), buffer: 24 << 20, warn: (message) => warnings.push(message) })
+    assertRestored(join(dir, 'vm'), STATES[1])
   })
 })
 
