@@ -25,7 +25,11 @@ export class FramedStream implements ArchiveBytes {
   readonly #window: number
   readonly #end: () => Promise<void>
 
-  constructor(file: ArchiveBytes, table: FrameTable, { inputs, inputRoom, cache, first, window, close }: ReadingMemory) {
+  constructor(
+    file: ArchiveBytes,
+    table: FrameTable,
+    { inputs, inputRoom, cache, first, window, close }: ReadingMemory,
+  ) {
     this.#file = file
     this.#table = table
     this.size = table.contentBytes

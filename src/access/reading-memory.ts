@@ -56,7 +56,14 @@ export function memoryForFrames(table: FrameTable, budget: Budget, threads: numb
 /** Takes the whole budget for the extents of one archive that is not compressed. */
 export function memoryForExtents(budget: Budget, threads: number): ReadingMemory {
   const cache = new PieceCache(budget.carve(budget.capacity, 'reading the archive'), threads + 2)
-  return { inputs: budget, inputRoom: (bytes) => bytes, cache, first: 0, window: cache.capacity / 2, close: () => cache.close() }
+  return {
+    inputs: budget,
+    inputRoom: (bytes) => bytes,
+    cache,
+    first: 0,
+    window: cache.capacity / 2,
+    close: () => cache.close(),
+  }
 }
 
 /** The memory of a chain. */

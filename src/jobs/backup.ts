@@ -18,6 +18,8 @@ export interface BackupOptions extends JobOptions, WritingOptions {
   configs?: Record<string, string>
   /** Reads images also while a guest or another program has them open for writing; what is read may be torn. */
   forceShare?: boolean
+  /** Writes one drive after the other, so that a change in one drive moves nothing of another. By default the drives take turns. */
+  inOrder?: boolean
 }
 
 const shape = {
@@ -26,6 +28,7 @@ const shape = {
   drives: z.record(z.string(), z.union([text, z.custom<DriveReader>(isDriveReader)])),
   configs: z.record(z.string(), text),
   forceShare: flag,
+  inOrder: flag,
 } satisfies Shape<BackupOptions>
 
 /**
@@ -41,7 +44,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
 }
 
 export function plannedBackup(options: BackupOptions): PlannedStage[] {
-  const { drives = {}, configs = {}, bwlimit, uuid, ctime, forceShare, guest } = options
+  const { drives = {}, configs = {}, bwlimit, uuid, ctime, forceShare, inOrder, guest } = options
   if (Object.keys(drives).length + Object.keys(configs).length === 0) {
     throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
   }
@@ -49,7 +52,10 @@ export function plannedBackup(options: BackupOptions): PlannedStage[] {
   return [
     [
       'cluster-source',
-      { drives, configs: none ? undefined : configs, guest, uuid, ctime, forceShare: forceShare || undefined },
+      {
+        ...{ drives, configs: none ? undefined : configs, guest, uuid, ctime },
+        ...{ forceShare: forceShare || undefined, inTurn: inOrder ? false : undefined },
+      },
     ],
     ...plannedLimit(bwlimit),
     ['zero-elider'],

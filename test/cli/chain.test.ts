@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
+import type { Item } from '../../src/core/items.ts'
+import { definePipeline } from '../../src/core/pipeline.ts'
+import { source } from '../../src/stages/source.ts'
+import { vmaDeframer } from '../../src/stages/vma-deframer.ts'
 import { patchyImage } from '../access/made-archive.ts'
 import { makeChain, states } from '../support/chain.ts'
+import { collect } from '../support/flow.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { startCli, vmapipe } from './cli.ts'
 
@@ -80,3 +85,42 @@ suite('a chain on the command line', { timeout: 120_000 }, () => {
     }
   })
 })
+
+suite('backup --in-order', { timeout: 60_000 }, () => {
+  test('writes one drive after the other: a change in the first moves nothing of the second', async (t) => {
+    const dir = tmpDir(t)
+    const second = patchyImage(200 * C, 8)
+    for (const size of [100, 150]) {
+      writeFileSync(join(dir, 'a.raw'), patchyImage(size * C, 7))
+      writeFileSync(join(dir, 'b.raw'), second)
+      const to = join(dir, `${size}.vma`)
+      const drives = ['-d', `a=${join(dir, 'a.raw')}`, '-d', `b=${join(dir, 'b.raw')}`]
+      const { code, stderr } = await vmapipe(['backup', ...drives, '-o', to, '--in-order', '--quiet'])
+      assert.equal(code, 0, stderr)
+      const order = await clustersOf(to)
+      const from = order.indexOf('2:0')
+      assert.deepEqual(
+        order.slice(from),
+        Array.from({ length: 200 }, (_, cluster) => `2:${cluster}`),
+      )
+    }
+  })
+
+  test('of a running guest says what to do instead', async () => {
+    const { code, stderr } = await vmapipe(['backup', '--attach', '/nowhere', '-o', 'x.vma', '--in-order'])
+    assert.equal(code, 2)
+    assert.match(
+      stderr,
+      /clusters out of order: its writes come first; leave --in-order out, and rewrite the archive: vmapipe repack/,
+    )
+  })
+})
+
+/** The clusters of an archive in its order, as DRIVE:CLUSTER. */
+async function clustersOf(path: string): Promise<string[]> {
+  const seen: Item[] = []
+  await definePipeline([source({ from: path }), vmaDeframer({}), collect('clusters', seen)]).run()
+  return seen.flatMap((item) =>
+    item.kind === 'run' ? Array.from({ length: item.count }, (_, at) => `${item.drive}:${item.first + at}`) : [],
+  )
+}

@@ -28,6 +28,7 @@ interface BackupFlags extends JobFlags, QemuFlags, RecipientFlags, ObjectFlags {
   guest?: string
   force?: boolean
   forceShare?: boolean
+  inOrder?: boolean
   checksums: boolean
   index: boolean
 }
@@ -83,6 +84,10 @@ export function backupCommand(program: Command): void {
     .option(
       '--force-share',
       'read images that a guest or another program has open for writing: what is read may be torn',
+    )
+    .option(
+      '--in-order',
+      'write one drive after the other, for a store that finds duplicates; of a running guest, repack the archive instead',
     )
     .option('--no-checksums', 'leave out the checksums of the data and the hashes of clusters')
     .option('--no-index', 'leave out the index; with --no-checksums the archive is as the real tool would write it')
@@ -148,7 +153,13 @@ async function run({ printPipeline, verify, identity, ...flags }: Flags): Promis
 }
 
 /** Makes stages from the flags. Throws USAGE for flags that do not fit together. */
-async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): Promise<readonly PlannedStage[]> {
+async function planned({
+  attach,
+  forceShare,
+  inOrder,
+  exclude,
+  ...flags
+}: BackupFlags): Promise<readonly PlannedStage[]> {
   if (attach !== undefined && isOfQemu(flags)) {
     throw new VmapipeError('USAGE', '--attach and --qmp or --libvirt name two guests', { hint: 'give one of them' })
   }
@@ -156,6 +167,11 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
   if (forceShare && isOfGuest) {
     throw new VmapipeError('USAGE', "--force-share is for images, and these drives are a running guest's", {
       hint: 'leave it out: the backup of a running guest is never torn',
+    })
+  }
+  if (inOrder && isOfGuest) {
+    throw new VmapipeError('USAGE', 'the archive of a running guest has clusters out of order: its writes come first', {
+      hint: 'leave --in-order out, and rewrite the archive: vmapipe repack --compress none',
     })
   }
   if (!isOfQemu(flags)) refuseQemuFlags(flags)
@@ -207,7 +223,7 @@ async function planned({ attach, forceShare, exclude, ...flags }: BackupFlags): 
   if (bare !== undefined)
     throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${example(bare[0])}` })
   const { plannedBackup } = await import('../../jobs/backup.ts')
-  return plannedBackup({ ...writing, drives: driveRecord(drive), forceShare })
+  return plannedBackup({ ...writing, drives: driveRecord(drive), forceShare, inOrder })
 }
 
 function refuseOfGuest(flag: string): never {
