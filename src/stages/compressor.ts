@@ -26,8 +26,8 @@ const METHODS = {
 const LEVELS = { zstd: '-7 to -1 or 1 to 19', lz4: 'none', gzip: '1 to 9', none: 'none' }
 
 /**
- * 4 MiB and the headers of four extents of a live backup, which have 16 clusters each. A whole extent fits, so damage never costs more
- * than its extent. Archives are then hardly larger than in one frame, while frames of 1 MiB cost 5 % (bench/frames.ts).
+ * 4 MiB and the headers of four extents of a live backup, which have 16 clusters each. A full extent fits, so damage in a frame costs no more
+ * than such an extent. Archives are then hardly larger than in one frame, while frames of 1 MiB cost 5 % (bench/frames.ts).
  */
 const FRAME = (4 << 20) + 4096
 /** If memory is short, frames shrink to a quarter of that before a processor has no frame to compress. */
