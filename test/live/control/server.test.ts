@@ -113,7 +113,8 @@ describe('the control socket', () => {
     const serving = await serve(t, { a: disk }, ['--max-stall', '5s', '--buffer', '20MiB'])
     const idle = await serving.status()
     assert.equal(idle.pid, serving.child.pid)
-    assert.deepEqual(idle.drives, [{ name: 'a', size: 64 * MiB, readOnly: false }])
+    const tracked = { archives: [], reason: 'the service does not track changes: it was started without --track' }
+    assert.deepEqual(idle.drives, [{ name: 'a', size: 64 * MiB, readOnly: false, tracked }])
     assert.deepEqual([idle.backup, idle.last, idle.nbd.connections], [null, null, 0])
     const response = await serving.ask('GET', '/backup?bwlimit=4MiB/s')
     // Far from the scan, each into a cluster of its own: one read and two writes each.
