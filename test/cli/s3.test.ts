@@ -80,6 +80,23 @@ test('what is in a bucket is listed, up to a folder in it', options, async () =>
   assert.ok((await names('s3://vms')).includes('s3://vms/listed/a.vma'))
 })
 
+test(
+  'an incremental archive finds its parent in the bucket, by its name or as the newest of the guest',
+  options,
+  async () => {
+    await succeeds(...backup('s3://vms/chain/full.vma.zst', '--guest', 'vm1'))
+    const target = (name: string) => `s3://vms/chain/${name}.vmi.zst`
+    await succeeds(...backup(target('one'), '--guest', 'vm1', '--since', 's3://vms/chain/full.vma.zst'))
+    const { stderr, code } = await vmapipe(
+      backup(target('two'), '--guest', 'vm1', '--since', 'auto').filter((word) => word !== '-q'),
+    )
+    assert.equal(code, 0, stderr)
+    assert.match(stderr, /incremental since 's3:\/\/vms\/chain\/one\.vmi\.zst'/)
+    const { stdout } = await vmapipe(['cat', '-q', target('two'), 'drive-scsi0'])
+    assert.ok(stdout.equals(readFileSync(disk)))
+  },
+)
+
 test('an archive without an index gets one beside it in the bucket, which is used', options, async () => {
   await succeeds(...backup('s3://vms/plain.vma', '--no-index'))
   assert.match(await succeeds('index', '-q', 's3://vms/plain.vma'), /^$|s3:\/\/vms\/plain\.vma\.idx/)

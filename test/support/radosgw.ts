@@ -44,7 +44,11 @@ async function startOnce(t: { after(hook: () => void): void }): Promise<S3Store>
     execFileSync(which(program)!, args, { cwd: dir, stdio: ['ignore', 'ignore', 'pipe'], timeout: 100_000 })
   const start = (program: string, ...args: string[]) => {
     const log = openSync(join(dir, `${program}.out`), 'a')
-    const child = spawn(which(program)!, [...settings, ...args, '-f'], { cwd: dir, stdio: ['ignore', log, log] })
+    // It ends with this process, whatever ends it.
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', which(program)!, ...settings, ...args, '-f'], {
+      cwd: dir,
+      stdio: ['ignore', log, log],
+    })
     t.after(() => child.kill('SIGKILL'))
     return child
   }
@@ -93,6 +97,8 @@ mon_max_pg_per_osd = 1000
 mon_warn_on_pool_no_redundancy = false
 osd_crush_chooseleaf_type = 0
 osd_objectstore = memstore
+osd_class_update_on_start = false
+osd_crush_update_on_start = false
 memstore_device_bytes = 1073741824
 ms_bind_ipv6 = false
 ms_bind_msgr2 = false

@@ -62,7 +62,10 @@ export async function startSwift(
 }
 
 function run(program: string, args: string[]): { child: ChildProcess; said: () => string } {
-  const child = spawn(which(program)!, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  // They end with this process, whatever ends it.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', which(program)!, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let text = ''
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (data) => {

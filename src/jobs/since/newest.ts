@@ -1,9 +1,11 @@
-/** Finds the newest archive of a guest in a folder, by the records of the archives there. Their names do not matter. */
+/** Finds the newest archive of a guest in a folder or bucket, by the records of the archives there. Their names do not matter. */
 
 import { opendir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Keyring } from '../../codecs/age/keyring.ts'
 import { asVmapipeError, printable, VmapipeError } from '../../core/errors.ts'
+import { openPlace } from '../../storage/archive/open-place.ts'
+import { isS3 } from '../../storage/archive/s3/s3-url.ts'
 import { parseVolumeName } from '../../storage/archive/volumes/names.ts'
 import { quickManifest } from '../quick-manifest.ts'
 
@@ -32,7 +34,7 @@ export async function newestOf(guest: string, folder: string, { keys, signal }: 
   let [looked, unreadable] = [0, 0]
   for (const name of await archivesIn(folder)) {
     signal?.throwIfAborted()
-    const place = join(folder, name)
+    const place = isS3(folder) ? folder + name : join(folder, name)
     try {
       looked++
       const { record, ctime } = await quickManifest({
@@ -42,7 +44,7 @@ export async function newestOf(guest: string, folder: string, { keys, signal }: 
       })
       if (record?.guest !== guest || ctime < (newest?.ctime ?? 0)) continue
       // Of two archives of one second, that which was written later.
-      const written = (await stat(place)).mtimeMs
+      const written = await writtenAt(place)
       if (newest === null || ctime > newest.ctime || written > newest.written) newest = { place, ctime, written }
     } catch {
       // An archive that is damaged, or encrypted for others, may be that of another guest.
@@ -52,12 +54,22 @@ export async function newestOf(guest: string, folder: string, { keys, signal }: 
   return { place: newest?.place ?? null, looked, unreadable }
 }
 
+async function writtenAt(place: string): Promise<number> {
+  if (!isS3(place)) return (await stat(place)).mtimeMs
+  return Date.parse((await openPlace(place).stat!())?.modified ?? '')
+}
+
+/** The entries of a folder, or of a bucket with the beginning of names. */
+function entriesOf(folder: string): AsyncIterable<{ name: string }> | Promise<AsyncIterable<{ name: string }>> {
+  return isS3(folder) ? openPlace(`${folder}any`).list!() : opendir(folder)
+}
+
 /** The names of archives in the folder, in order, so that of two of one time always the same one is taken. */
 async function archivesIn(folder: string): Promise<string[]> {
   const names: string[] = []
   let entries = 0
   try {
-    for await (const { name } of await opendir(folder)) {
+    for await (const { name } of await entriesOf(folder)) {
       if (++entries > MOST_ENTRIES)
         throw new VmapipeError('FAILED', `'${printable(folder)}' has more than ${MOST_ENTRIES} entries`, {
           hint: 'name the parent: --since ARCHIVE',

@@ -11,6 +11,7 @@ import type { BoundStage } from '../../core/stage.ts'
 import { uuidText } from '../../formats/vma/header.ts'
 import { CHANGE_FILTER } from '../../stages/change-filter.ts'
 import { sink } from '../../stages/sink.ts'
+import { s3Name } from '../../storage/archive/s3/s3-url.ts'
 import { hasName, parsePlace } from '../../storage/archive/spec.ts'
 import type { OpenParent } from './chain-parent.ts'
 import { guestNameOf } from './guest-name.ts'
@@ -112,14 +113,19 @@ function named(place: string, { message }: VmapipeError): string {
   return message.includes(`'${place}'`) ? message : `'${place}': ${message}`
 }
 
-/** The folder of a target on this host, where `auto` looks. Throws USAGE for any other target. */
+/** The folder of a target on this host, or the bucket of one in a store, where `auto` looks. Throws USAGE for any other target. */
 function folderOf(to: unknown): string {
   const place = typeof to === 'string' && !isFolder(to) ? parsePlace(to) : null
   if (typeof to === 'string' && isFolder(to)) return to
   if (place?.kind === 'file') return dirname(place.path)
-  throw new VmapipeError('USAGE', 'the newest archive is looked for in a folder of this host, and the target is none', {
-    hint: 'name the parent: --since ARCHIVE',
-  })
+  if (place?.kind === 's3') return s3Name({ ...place, key: place.key.slice(0, place.key.lastIndexOf('/') + 1) })
+  throw new VmapipeError(
+    'USAGE',
+    'the newest archive is looked for in a folder of this host or in a bucket, and the target is in none',
+    {
+      hint: 'name the parent: --since ARCHIVE',
+    },
+  )
 }
 
 function tell(choice: Choice, { inform }: SinceOptions): void {
