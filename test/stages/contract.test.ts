@@ -55,6 +55,14 @@ const cases: Record<string, ContractCase> = {
         ctime: 1,
       }),
   },
+  'chain-source': {
+    stage: async () => {
+      const full = fresh('full.vma')
+      const bytes = await bytesThrough('clusters', clusters(), [make('vma-framer')])
+      writeFileSync(full, Buffer.concat(bytes.flatMap(({ buffers }) => buffers)))
+      return make('chain-source', { from: full })
+    },
+  },
   'write-interceptor': { stage: () => make('write-interceptor', { guest: idleGuest }), input: clusters },
   'drive-filter': { stage: () => make('drive-filter'), input: clusters },
   'zero-elider': { stage: () => make('zero-elider'), input: clusters },
