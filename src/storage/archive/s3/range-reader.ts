@@ -132,7 +132,8 @@ export class RangeReader {
         )
       } catch (error) {
         if (signal.aborted) throw asVmapipeError(signal.reason)
-        if (filled === buffer.byteLength) return
+        // All bytes came before the connection broke.
+        if (filled === buffer.byteLength && !(error instanceof S3Error)) return
         if (filled - start >= PROGRESS) attempt = 0
         const failure = asVmapipeError(error, { offset: offset + filled })
         if (attempt >= this.#client.settings.attempts || !mayPass(failure)) throw explained(failure, this.name)
