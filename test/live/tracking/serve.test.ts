@@ -8,7 +8,9 @@ import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NbdClient } from '../../../src/protocol/nbd/client.ts'
 import { tmpDir } from '../../support/tmp.ts'
+import { needs } from '../../support/tools.ts'
 import { MiB, makeDisk } from '../images.ts'
+import { startFio } from '../programs.ts'
 import { type Serving, serve } from '../serving.ts'
 import { type Taken, takeBackup } from './taken.ts'
 
@@ -128,6 +130,34 @@ describe('a tracked drive', () => {
     await assert.rejects(cut)
     await guest.serving.ended()
     assert.deepEqual((await guest.next()).used, { a: { changed: 2 * REGION } })
+  })
+
+  test('is in an incremental archive as it was when fio began, which finds all that it wrote', {
+    ...needs('fio'),
+    timeout,
+  }, async (t) => {
+    const guest = await tracked(t)
+    const before = readFileSync(guest.disk)
+    const wish = { uuid: '44444444-4444-4444-8444-444444444444', since: PARENT, bwlimit: MiB / 2 }
+    const backup = takeBackup(guest.serving, wish, { a: guest.image })
+    while (((await guest.serving.status()).backup?.since ?? 0) === 0) await sleep(5)
+    const size = [
+      '--size=32M',
+      '--bsrange=512-96k',
+      '--blockalign=512',
+      '--iodepth=16',
+      '--rw=randwrite',
+      '--fsync=100',
+    ]
+    const args = [...size, '--verify=crc32c', '--verify_fatal=1', '--do_verify=1', '--randseed=1']
+    await startFio(t, guest.serving.uri('a'), { args }).done
+    const { images, used, clusters } = await backup
+    assert.deepEqual([used, clusters], [{ a: { changed: REGION } }, { a: REGION }])
+    assert.ok(images.a.equals(before))
+    await guest.serving.kill()
+    await guest.start()
+    guest.image = images.a
+    await guest.next('44444444-4444-4444-8444-444444444444')
   })
 
   test('does not lose older archives, however many backups there are', { timeout }, async (t) => {
