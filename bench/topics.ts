@@ -18,6 +18,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   incremental: () => import('./incremental.ts'),
   pipelines: () => import('./pipelines.ts'),
   encryption: () => import('./encryption.ts'),
+  s3: () => import('./s3.ts'),
   sparse: () => import('./sparse.ts'),
   scale: () => import('./scale.ts'),
   'random-access': () => import('./random-access.ts'),
