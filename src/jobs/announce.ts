@@ -44,7 +44,10 @@ function otherTarget(stages: readonly BoundStage[]): string {
   const { definition, options } = stages.at(-1)!
   if (definition.name === sink.definition.name) return 'a stream'
   const medium = definition.medium?.(options as never)
-  if (definition.name === tee.definition.name && medium !== undefined) return medium
+  if (definition.name === tee.definition.name) {
+    const { branches } = options as { branches: readonly { name: string }[] }
+    return branches.map(({ name }) => name).join(' and ')
+  }
   return medium === undefined ? definition.name : `${definition.name} (${medium})`
 }
 

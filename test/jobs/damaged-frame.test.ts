@@ -23,7 +23,8 @@ async function archive(t: Parameters<typeof tmpDir>[0], suffix: string, options 
   const disk = join(dir, 'disk.raw')
   const path = join(dir, `a.vma${suffix}`)
   writeFileSync(disk, CONTENT)
-  await backup({ drives: { 'drive-scsi0': disk }, to: path, ...options })
+  const compress = suffix === '' ? undefined : 'zstd,frame=1MiB'
+  await backup({ drives: { 'drive-scsi0': disk }, to: path, compress, ...options })
   return { path, bytes: readFileSync(path) }
 }
 

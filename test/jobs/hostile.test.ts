@@ -49,7 +49,12 @@ const CASES: Record<string, [Buffer | Forgery, RegExp, number | undefined]> = {
   'a blob buffer that wraps': [{ header: (bytes) => bytes.writeUInt32BE(0xfffffff0, 48) }, /outside the header/, 48],
   'a name outside the blob buffer': [{ header: (bytes) => bytes.writeUInt32BE(60000, 4128) }, /outside/, 12288 + 60000],
   'a drive beyond all sizes': [{ header: (bytes) => bytes.fill(0xff, 4136, 4144) }, /more than a drive can/, 4136],
-  'another version': [{ header: (bytes) => bytes.writeUInt32BE(2, 4) }, /version 2 is not known/, 4],
+  'another version': [{ header: (bytes) => bytes.writeUInt32BE(3, 4) }, /version 3 is not known/, 4],
+  'an incremental archive that names no parent': [
+    { header: (bytes) => bytes.writeUInt32BE(2, 4) },
+    /is incremental, but its record cannot be read/,
+    60,
+  ],
   'a flipped bit in the header': [flipped(5000), /checksum of the header/, 32],
   'a flipped bit in an extent header': [flipped(HEADER + 100), /checksum of the extent header/, HEADER],
   'bytes after the last extent': [

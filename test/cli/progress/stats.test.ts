@@ -89,7 +89,7 @@ describe('vmapipe --stats', { timeout: 180_000 }, () => {
     assert.ok(end?.type === 'end')
     assert.deepEqual(
       end.stages.map(({ name }) => name),
-      ['cluster-source', 'zero-elider', 'census', 'vma-framer', 'sink'],
+      ['cluster-source', 'zero-elider', 'record', 'census', 'vma-framer', 'sink'],
     )
     assert.equal(end.bottleneck?.stage, 'sink')
     assert.ok(
