@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { decrypted } from '../../src/access/encrypted-bytes.ts'
 import { Keyring } from '../../src/codecs/age/keyring.ts'
@@ -18,7 +18,9 @@ const dir = mkdtempSync(join(tmpdir(), 'vmapipe-test-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
 const keyFile = join(dir, 'key.txt')
 const keys = () => new Keyring({ identities: [keyFile] })
-let recipient: string
+const identity = await generateX25519Identity()
+const recipient = await identityToRecipient(identity)
+writeFileSync(keyFile, `${identity}\n`)
 const content = randomBytes(5_000_000)
 const path = join(dir, 'sealed.age')
 
@@ -27,12 +29,7 @@ const seal = async (bytes: Buffer) => {
   return Buffer.concat(chunks.flatMap(({ buffers }) => buffers))
 }
 
-before(async () => {
-  const identity = await generateX25519Identity()
-  recipient = await identityToRecipient(identity)
-  writeFileSync(keyFile, `${identity}\n`)
-  writeFileSync(path, await seal(content))
-})
+writeFileSync(path, await seal(content))
 
 describe('an encrypted archive in any order', { timeout: 60_000 }, () => {
   test('each range gives what is there', async () => {

@@ -3,7 +3,7 @@ import { createCipheriv } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { makeChain, written } from '../support/chain.ts'
@@ -18,20 +18,15 @@ after(() => {
 })
 const place = (name: string) => join(dir, name)
 const archive = place('vm.vma')
-let ssh = ''
-let recipient = ''
-
-before(async () => {
-  const identity = await generateX25519Identity()
-  recipient = await identityToRecipient(identity)
-  writeFileSync(place('key.txt'), identity)
-  writeFileSync(
-    place('disk.raw'),
-    createCipheriv('aes-256-ctr', Buffer.alloc(32), Buffer.alloc(16)).update(Buffer.alloc(24 << 20)),
-  )
-  assert.equal((await vmapipe(['backup', '-d', `a=${place('disk.raw')}`, '-o', archive])).code, 0)
-  ssh = (await startSshd({ after: (hook?: unknown) => void hooks.push(hook as () => void) })).home
-})
+const identity = await generateX25519Identity()
+const recipient = await identityToRecipient(identity)
+writeFileSync(place('key.txt'), identity)
+writeFileSync(
+  place('disk.raw'),
+  createCipheriv('aes-256-ctr', Buffer.alloc(32), Buffer.alloc(16)).update(Buffer.alloc(24 << 20)),
+)
+assert.equal((await vmapipe(['backup', '-d', `a=${place('disk.raw')}`, '-o', archive])).code, 0)
+const ssh = (await startSshd({ after: (hook?: unknown) => void hooks.push(hook as () => void) })).home
 
 const copy = (...args: string[]) => vmapipe(['copy', ...args])
 const same = (one: string, other: string) => readFileSync(one).equals(readFileSync(other))

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { needs } from '../support/tools.ts'
 import { type CliOptions, vmapipe } from './cli.ts'
@@ -22,15 +22,11 @@ const image = join(dir, 'disk.raw')
 const key = join(dir, 'key.txt')
 const archive = join(dir, 'vm.vma.zst.age')
 const disk = Buffer.concat([randomBytes(2 << 20), Buffer.alloc(3 << 20), Buffer.from('the end of it')])
-let recipient: string
-
-before(async () => {
-  const identity = await generateX25519Identity()
-  recipient = await identityToRecipient(identity)
-  writeFileSync(key, `${identity}\n`)
-  writeFileSync(image, disk)
-  await runCli(['backup', '-d', `a=${image}`, '-o', archive, '--recipient', recipient, '--identity', key, '--verify'])
-})
+const identity = await generateX25519Identity()
+const recipient = await identityToRecipient(identity)
+writeFileSync(key, `${identity}\n`)
+writeFileSync(image, disk)
+await runCli(['backup', '-d', `a=${image}`, '-o', archive, '--recipient', recipient, '--identity', key, '--verify'])
 
 describe('encrypted archives by commands', { timeout: 120_000 }, () => {
   test("Debian's age and zstd read one", needs('age', 'zstd'), () => {

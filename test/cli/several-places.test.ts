@@ -3,23 +3,18 @@ import { createCipheriv, createHash } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { Decrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { vmapipe } from './cli.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'vmapipe-test-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
 const image = join(dir, 'disk.raw')
-let identity: string
-let recipient: string
-
-before(async () => {
-  identity = await generateX25519Identity()
-  recipient = await identityToRecipient(identity)
-  writeFileSync(join(dir, 'key.txt'), identity)
-  const key = createHash('sha256').update('noise').digest()
-  writeFileSync(image, createCipheriv('aes-256-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(6 << 20)))
-})
+const identity = await generateX25519Identity()
+const recipient = await identityToRecipient(identity)
+writeFileSync(join(dir, 'key.txt'), identity)
+const noise = createHash('sha256').update('noise').digest()
+writeFileSync(image, createCipheriv('aes-256-ctr', noise, Buffer.alloc(16)).update(Buffer.alloc(6 << 20)))
 
 const place = (name: string) => join(dir, name)
 const backup = (...args: string[]) => vmapipe(['backup', '-d', `a=${image}`, ...args])

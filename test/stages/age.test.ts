@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import type { VmapipeError } from '../../src/core/errors.ts'
 import { Findings } from '../../src/core/findings.ts'
@@ -19,13 +19,9 @@ import { needs } from '../support/tools.ts'
 const dir = mkdtempSync(join(tmpdir(), 'vmapipe-test-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
 const keyFile = join(dir, 'key.txt')
-let recipient: string
-
-before(async () => {
-  const identity = await generateX25519Identity()
-  recipient = await identityToRecipient(identity)
-  writeFileSync(keyFile, `# a comment\n\n${identity}\n`)
-})
+const identity = await generateX25519Identity()
+const recipient = await identityToRecipient(identity)
+writeFileSync(keyFile, `# a comment\n\n${identity}\n`)
 
 const joined = (chunks: Chunk[]) => Buffer.concat(chunks.flatMap(({ buffers }) => buffers))
 const pieces = (bytes: Buffer, size = 300_000) => {
@@ -180,18 +176,13 @@ describe('encryption', { timeout: 120_000 }, () => {
   })
 })
 
+const CHUNKS = 40
+const content = randomBytes(CHUNKS * 65536 - 1000)
+const sealed = await encrypt(content)
+const start = sealed.indexOf('\n', sealed.indexOf('\n--- ') + 1) + 1 + PAYLOAD_NONCE
+
 describe('an encrypted archive that was tampered with', { timeout: 120_000 }, () => {
   const CHUNKS = 40
-  let sealed: Buffer
-  let start: number
-  let content: Buffer
-
-  before(async () => {
-    content = randomBytes(CHUNKS * 65536 - 1000)
-    sealed = await encrypt(content)
-    start = sealed.indexOf('\n', sealed.indexOf('\n--- ') + 1) + 1 + PAYLOAD_NONCE
-  })
-
   const chunk = (index: number) => sealed.subarray(start + index * SEALED, start + (index + 1) * SEALED)
   const flipped = (at: number) => {
     const changed = Buffer.from(sealed)

@@ -3,25 +3,21 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { Counters } from '../../../src/core/counters.ts'
 import { backup } from '../../../src/jobs/backup.ts'
 import { openArchive } from '../../../src/jobs/open-archive.ts'
 import { parsePlace, type SshPlace } from '../../../src/storage/archive/spec.ts'
 import { OnlyInOrder, SshBytes } from '../../../src/storage/archive/ssh-bytes.ts'
-import { SSH_HOST, type Sshd, startSshd } from '../../support/sshd.ts'
+import { SSH_HOST, startSshd } from '../../support/sshd.ts'
 
 const hooks: (() => void)[] = []
 after(() => {
   for (const hook of hooks.reverse()) hook()
 })
 
-let home = ''
-let sshd: Sshd
-before(async () => {
-  sshd = await startSshd({ after: (hook?: unknown) => void hooks.push(hook as () => void) })
-  home = sshd.home
-})
+const sshd = await startSshd({ after: (hook?: unknown) => void hooks.push(hook as () => void) })
+const { home } = sshd
 
 const place = (name: string) => parsePlace(`ssh://${SSH_HOST}${join(home, name)}`) as SshPlace
 const content = randomBytes(3_000_000)
