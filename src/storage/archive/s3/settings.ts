@@ -81,7 +81,9 @@ function credentialsOf(env: Environment, { name, values, files }: Profile): Cred
     throw new VmapipeError(
       'USAGE',
       `there are no credentials for S3: AWS_ACCESS_KEY_ID is not set, and profile '${name}' has no aws_access_key_id in ${files.join(' or ')}`,
-      { hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE' },
+      {
+        hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; or use a client that has others: exec:'aws s3 cp - s3://…'",
+      },
     )
   }
   return complete(`profile '${name}'`, {
