@@ -77,16 +77,20 @@ export async function copy(options: CopyOptions): Promise<CopiedArchive[]> {
 /** The places of the archive and its parents, the newest first. */
 async function membersOf({ from, ...options }: CopyOptions): Promise<string[]> {
   if (!hasName(from)) throw new VmapipeError('USAGE', `'${from}' has no name that it could have in a folder`)
-  if (!(await mayHaveParents(from)) || (options.keys === undefined && (await sealedArchive(from)) !== null))
-    return [from]
+  if (!(await mayHaveParents(from)) || !(await canBeRead({ from, keys: options.keys }))) return [from]
   const chain = await chainOf(from, options)
   await chain.close()
   return chain.members.map(({ place }) => place)
 }
 
+/** Whether the archive is not encrypted, or there is a key to try. */
+async function canBeRead({ from, keys }: Pick<CopyOptions, 'from' | 'keys'>): Promise<boolean> {
+  return keys !== undefined || !!process.env.VMAPIPE_IDENTITY_FILE || (await sealedArchive(from)) === null
+}
+
 async function copyOne(options: CopyOptions): Promise<CopiedArchive> {
   const { from, to, force, bwlimit, keys, warn = () => {}, counters = new Counters() } = options
-  const isChecked = keys !== undefined || !!process.env.VMAPIPE_IDENTITY_FILE || (await sealedArchive(from)) === null
+  const isChecked = await canBeRead(options)
   if (!force && (await isThere(options))) return { from, to, bytes: 0, wasThere: true, isChecked: false }
   if (!isChecked) warn(`'${from}' is encrypted and no key was given: what is in it is not checked`)
   const check: PlannedStage[] = [['decryptor', { keys }], ['decompressor'], ['vma-deframer'], ['verifier']]

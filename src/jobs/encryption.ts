@@ -5,6 +5,7 @@ import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { recipientsText } from '../formats/age/header.ts'
 import { PAYLOAD_NONCE, payloadShape } from '../formats/age/payload.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
+import { OnlyInOrder } from '../storage/archive/ssh-bytes.ts'
 import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
 
 /** An archive whose content is not known. */
@@ -26,14 +27,21 @@ export async function withWhatSizeTells(error: unknown, from: string): Promise<V
   return new VmapipeError('USAGE', message, { hint: failure.hint })
 }
 
+/** What can only be read once is not looked at before. */
+function nullIfOnlyInOrder(error: unknown): null {
+  if (error instanceof OnlyInOrder) return null
+  throw error
+}
+
 /**
- * What can be known of the archive at this path; null if it is not encrypted, or no file. Errors: INCOMPLETE if its size shows that
+ * What can be known of the archive at this place; null if it is not encrypted, or can only be read once. Errors: INCOMPLETE if its size shows that
  * it was cut, DAMAGED, FAILED.
  */
 export async function sealedArchive(from: string): Promise<SealedArchive | null> {
   const place = parsePlace(from)
-  if (place.kind !== 'file' && place.kind !== 's3') return null
-  const file = await openArchiveBytes(from)
+  if (place.kind === 'stdio' || place.kind === 'exec') return null
+  const file = await openArchiveBytes(from).catch(nullIfOnlyInOrder)
+  if (file === null) return null
   try {
     const found = await headerOf(file)
     if (found === null) return null

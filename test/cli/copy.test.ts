@@ -103,6 +103,12 @@ describe('copy', { timeout: 120_000 }, () => {
     assert.equal((await copy(archive, sealed, '--recipient', recipient)).code, 0)
     assert.match((await copy(sealed, place('blind.vma.age'))).stderr, /what is in it is not checked/)
     assert.ok(same(sealed, place('blind.vma.age')))
+    const far = `ssh://${SSH_HOST}${ssh}/sealed.vma.age`
+    assert.match((await copy(sealed, far)).stderr, /what is in it is not checked/)
+    const back = await copy(far, place('back.vma.age'))
+    assert.equal(back.code, 0, back.stderr)
+    assert.ok(same(sealed, place('back.vma.age')))
+    assert.match((await vmapipe(['list', far])).stdout.toString(), /^ENCRYPTED: size: \d+ for 1 recipient/)
     assert.equal((await copy(sealed, place('open.vma'), '--identity', place('key.txt'))).code, 0)
     assert.ok(same(archive, place('open.vma')))
     assert.equal((await copy(sealed, place('none.vma'))).code, 2)
