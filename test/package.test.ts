@@ -12,7 +12,7 @@ const MODULES = join(ROOT, 'node_modules')
 /** What somebody who installed the package would write. */
 const CONSUMER = `
 import {
-  backup, bindStage, definePipeline, defineStage, type JobResult, many, none, restore, sink, source, VmapipeError, verify,
+  backup, bindStage, definePipeline, defineStage, type OperationResult, many, none, restore, sink, source, VmapipeError, verify,
   vmaDeframer, z, abort, backupGuest, type BackupGuestOptions, detach, drives, type DiskServer, type GuestStatus, guestSource,
   indexArchive, serve, vmaFramer, writeInterceptor,
 } from 'vmapipe'
@@ -68,7 +68,7 @@ export const mistaken: BackupGuestOptions = { qmp: 'qmp', to: 'x', maxStall: '10
 
 const [disk = '', archive = '', into = ''] = process.argv.slice(2)
 console.log(definePipeline([source({ from: archive }), shout({ times: 2 })]).output)
-const made: JobResult = await backup({ drives: { 'drive-scsi0': disk }, to: archive })
+const made: OperationResult = await backup({ drives: { 'drive-scsi0': disk }, to: archive })
 await verify({ from: archive })
 await restore({ from: archive, into })
 console.log(made.manifest.drives[0]?.size)

@@ -4,7 +4,8 @@
 export const LONG: Record<string, string> = {
   faults: 'kills hundreds of processes, and fills disks',
   live: 'guests write and wait, and some boot',
-  jobs: 'whole archives are made, several with a QEMU',
+  operations: 'whole archives are made, several with a QEMU',
+  machine: 'guests are made of what was stored, and boot',
   fuzz: 'every property goes on for two seconds',
   cli: 'each test starts the command line as a process',
   storage: 'mounts filesystems, and starts sshd and qemu-nbd',

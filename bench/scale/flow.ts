@@ -3,7 +3,7 @@
  * Prints what it took, as JSON. Arguments: the size of all drives, the number of drives, the data in them, how many backups.
  */
 
-import { backup } from '../../src/jobs/backup.ts'
+import { backup } from '../../src/operations/backup.ts'
 import { MadeDrive, madeContent } from './made-drive.ts'
 
 const [size, count, data, times] = process.argv.slice(2).map(Number)

@@ -3,7 +3,7 @@
 import { basename } from 'node:path'
 import { printable } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
-import type { AddedArchive, AddedDrive } from '../jobs/describe-chain.ts'
+import type { AddedArchive, AddedDrive } from '../operations/describe-chain.ts'
 import { columns, count } from './text.ts'
 
 /** Archives that are each shown further to the right. A long chain goes on below the last of them. */

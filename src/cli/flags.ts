@@ -5,7 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LEAST_BUDGET } from '../core/budget.ts'
 import { LONGEST_WAIT, parseDuration, SHORTEST_WAIT } from '../core/duration.ts'
 import { formatBytes, parseBytes } from '../core/size.ts'
-import { namedOnce } from '../jobs/names.ts'
+import { namedOnce } from '../operations/names.ts'
 import { PROGRESS_MODES, type ProgressMode } from './progress/make-display.ts'
 
 export interface CommonFlags {

@@ -3,7 +3,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { VmapipeError } from '../core/errors.ts'
-import type { Encryption } from '../jobs/write-archive.ts'
+import type { Encryption } from '../operations/write-archive.ts'
 import { collect } from './flags.ts'
 
 /** What opens an encrypted archive. */

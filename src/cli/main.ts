@@ -2,11 +2,11 @@
 
 import { CommanderError } from 'commander'
 import { asVmapipeError, printable, type VmapipeError } from '../core/errors.ts'
-import { DamagedArchive } from '../jobs/archive-report.ts'
+import { DamagedArchive } from '../operations/archive-report.ts'
 import { endAtOnce } from './end-at-once.ts'
 import { makeProgram } from './program.ts'
 import { errorRecord } from './progress/json.ts'
-import { endLog } from './run-job.ts'
+import { endLog } from './run-operation.ts'
 import { endsAtOnce, watchSignals } from './signals.ts'
 import { styled } from './text.ts'
 

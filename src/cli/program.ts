@@ -1,5 +1,5 @@
 /**
- * Puts the commands together, with what they have in common. Only the command that is named is loaded, and its job only when it
+ * Puts the commands together, with what they have in common. Only the command that is named is loaded, and its operation only when it
  * runs, so that all starts at once, also help and usage errors.
  */
 

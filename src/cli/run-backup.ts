@@ -2,10 +2,10 @@
 
 import type { Keyring } from '../codecs/age/keyring.ts'
 import type { BoundStage } from '../core/stage.ts'
-import { likelyName } from '../jobs/names.ts'
-import type { BackupResult } from '../jobs/run-backup.ts'
+import { likelyName } from '../operations/names.ts'
+import type { BackupResult } from '../operations/run-backup.ts'
 import type { RunFlags } from './flags.ts'
-import { runJob } from './run-job.ts'
+import { runOperation } from './run-operation.ts'
 import { backupSummary } from './summary.ts'
 import { formatDuration } from './text.ts'
 
@@ -27,12 +27,12 @@ export async function runBackupCommand(
     await run(title, stages, flags, keys)
     return
   }
-  const { readBack, refuseUnlessReadable } = await import('../jobs/read-back.ts')
+  const { readBack, refuseUnlessReadable } = await import('../operations/read-back.ts')
   for (const archive of verify.archives) await refuseUnlessReadable(archive)
   const { places } = await run(title, stages, flags, keys)
   // An incremental backup may have to become a full one, and its archive then has another name.
   for (const archive of places.slice(0, verify.archives.length)) {
-    await runJob(
+    await runOperation(
       'verify',
       { ...flags, stats: false },
       (options) => readBack(archive, { ...options, keys: verify.keys }),
@@ -49,8 +49,8 @@ async function run(
   flags: RunFlags,
   keys?: Keyring,
 ): Promise<BackupResult> {
-  const { runBackup } = await import('../jobs/run-backup.ts')
-  return runJob(
+  const { runBackup } = await import('../operations/run-backup.ts')
+  return runOperation(
     title,
     flags,
     (options, onGuest) => {

@@ -2,13 +2,13 @@
 
 import type { Snapshot } from '../core/meter.ts'
 import { formatBytes, formatRate } from '../core/size.ts'
-import type { JobResult } from '../jobs/job.ts'
 import type { GuestStatus } from '../live/guest-figures.ts'
+import type { OperationResult } from '../operations/operation.ts'
 import { count, formatDuration } from './text.ts'
 
 /** `guest` is the state of the guest of a live backup, if the disk server is still there. */
 export function backupSummary(
-  { drives, guest, conclusions, manifest }: JobResult & { guest?: GuestStatus | null },
+  { drives, guest, conclusions, manifest }: OperationResult & { guest?: GuestStatus | null },
   whole: Snapshot,
 ): string[] {
   const size = drives.reduce((sum, drive) => sum + drive.size, 0)
@@ -21,7 +21,7 @@ export function backupSummary(
   ]
 }
 
-export function restoreSummary({ drives }: JobResult, whole: Snapshot): string[] {
+export function restoreSummary({ drives }: OperationResult, whole: Snapshot): string[] {
   const size = drives.reduce((sum, drive) => sum + drive.size, 0)
   return [
     `restored an archive of ${formatBytes(size)} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
@@ -29,7 +29,7 @@ export function restoreSummary({ drives }: JobResult, whole: Snapshot): string[]
   ]
 }
 
-export function repackSummary({ drives }: JobResult, whole: Snapshot): string[] {
+export function repackSummary({ drives }: OperationResult, whole: Snapshot): string[] {
   const size = drives.reduce((sum, drive) => sum + drive.size, 0)
   return [
     `repacked ${count(drives.length, 'drive')} of ${formatBytes(size)} in ${formatDuration(whole.elapsed)}, ${rates(whole)}`,
@@ -37,7 +37,7 @@ export function repackSummary({ drives }: JobResult, whole: Snapshot): string[] 
   ]
 }
 
-/** The summary of a pipeline that is not one of the jobs. */
+/** The summary of a pipeline that is not one of the operations. */
 export function runSummary(whole: Snapshot): string[] {
   const { read, written, elapsed } = whole
   return [`read ${formatBytes(read)}, wrote ${formatBytes(written)} in ${formatDuration(elapsed)}, ${rates(whole)}`]
@@ -48,12 +48,12 @@ function rates({ readRate, writeRate }: Snapshot): string {
 }
 
 /** What an incremental archive stores. */
-function changes(drives: JobResult['drives']): string {
+function changes(drives: OperationResult['drives']): string {
   const stored = drives.reduce((sum, drive) => sum + drive.stored, 0)
   return `${formatBytes(stored)} of data changed since the parent, `
 }
 
-function zeros(drives: JobResult['drives'], size: number): string {
+function zeros(drives: OperationResult['drives'], size: number): string {
   if (size === 0) return ''
   const stored = drives.reduce((sum, drive) => sum + drive.stored, 0)
   return `${percent(Math.max(0, size - stored), size)} zeros, `

@@ -3,8 +3,8 @@
 import { printable, type VmapipeError } from '../core/errors.ts'
 import type { Damage } from '../core/findings.ts'
 import { formatBytes } from '../core/size.ts'
-import type { ArchiveReport, DriveVerdict } from '../jobs/archive-report.ts'
-import { rangeLines } from '../jobs/restore-notes.ts'
+import type { ArchiveReport, DriveVerdict } from '../operations/archive-report.ts'
+import { rangeLines } from '../operations/restore-notes.ts'
 import { percent } from './summary.ts'
 import { columns, count } from './text.ts'
 

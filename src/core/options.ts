@@ -15,10 +15,14 @@ interface Checked<Options> {
 }
 
 /**
- * Throws USAGE for an unknown option of `job`, for one of the wrong type and for a required one that is missing. An option
+ * Throws USAGE for an unknown option of `operation`, for one of the wrong type and for a required one that is missing. An option
  * that is undefined counts as not given.
  */
-export function checkOptions<Options>(job: string, { shape, required = [] }: Checked<Options>, options: Options): void {
+export function checkOptions<Options>(
+  operation: string,
+  { shape, required = [] }: Checked<Options>,
+  options: Options,
+): void {
   const schemas: Record<string, z.ZodType> = { ...(shape as Record<string, z.ZodType>) }
   for (const name of Object.keys(schemas)) {
     if (!required.includes(name as keyof Options & string)) schemas[name] = schemas[name].optional()
@@ -28,7 +32,7 @@ export function checkOptions<Options>(job: string, { shape, required = [] }: Che
   const known = (path: readonly unknown[]) => (path.length === 0 ? Object.keys(schemas) : [])
   const [{ path, message, hint }] = problemsOf(checked.error, options, known)
   const where = path.length === 0 ? '' : `option ${path.join('.')}: `
-  throw new VmapipeError('USAGE', `${job}: ${where}${message}`, { hint })
+  throw new VmapipeError('USAGE', `${operation}: ${where}${message}`, { hint })
 }
 
 /** Schemas that several functions share. */

@@ -10,7 +10,7 @@ import type { RunStats } from './stats.ts'
 /** 64 MiB: enough to keep two processors and a disk busy at the same time. */
 export const DEFAULT_BUDGET = 64 << 20
 
-/** How a pipeline runs. Every job takes these options too. */
+/** How a pipeline runs. Every operation takes these options too. */
 export interface RunOptions {
   /** Bytes of memory that all stages together may hold; 64 MiB by default. */
   buffer?: number
@@ -29,7 +29,7 @@ export interface RunOptions {
   /** Called four times a second with the progress of the run. */
   onProgress?: (snapshot: Snapshot) => void
   /**
-   * Called four times a second, and once at the end, with what each stage did with its time. It is called by each pipeline of a job
+   * Called four times a second, and once at the end, with what each stage did with its time. It is called by each pipeline of an operation
    * that runs several. Times are taken only if this is given, which costs less than a microsecond for an item and stage.
    */
   onStats?: (stats: RunStats) => void
@@ -50,7 +50,7 @@ export const runShape = {
   stallSeconds: z.number().positive(),
 } satisfies Shape<RunOptions>
 
-/** The options of a run among those of a job. */
+/** The options of a run among those of an operation. */
 export function runOptionsOf(options: RunOptions): RunOptions {
   return Object.fromEntries(Object.entries(options).filter(([name]) => name in runShape))
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { backup } from '../../src/jobs/backup.ts'
-import { openArchive } from '../../src/jobs/open-archive.ts'
+import { backup } from '../../src/operations/backup.ts'
+import { openArchive } from '../../src/operations/open-archive.ts'
 import type { DriveReader } from '../../src/storage/drive.ts'
 import { readerContract, writeSparse } from '../storage/contract.ts'
 import { tmpDir } from '../support/tmp.ts'

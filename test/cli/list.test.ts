@@ -18,7 +18,7 @@ function manifest(fields: Partial<Manifest>): Manifest {
 
 describe('list', () => {
   test('prints what the real tool printed, for every kind of archive', { ...limits, ...needsGolden }, async () => {
-    const { readManifest } = await import('../../src/jobs/manifest.ts')
+    const { readManifest } = await import('../../src/operations/manifest.ts')
     for (const [name, { list }] of golden) {
       const lines = listLines(await readManifest({ from: goldenPath(name) }))
       assert.equal(lines.map((line) => `${line}\n`).join(''), list, name)

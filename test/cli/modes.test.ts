@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSyn
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { backup } from '../../src/jobs/backup.ts'
+import { backup } from '../../src/operations/backup.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { lacking, needs } from '../support/tools.ts'
 import { LAUNCHER, startCli, vmapipe } from './cli.ts'

@@ -7,7 +7,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, truncateSync, writeF
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { backup } from '../../src/jobs/backup.ts'
+import { backup } from '../../src/operations/backup.ts'
 import { serveBy } from '../live/serving.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { lacking, needs, which } from '../support/tools.ts'

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { backup } from '../../src/jobs/backup.ts'
+import { backup } from '../../src/operations/backup.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { LAUNCHER } from './cli.ts'
 

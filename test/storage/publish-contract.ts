@@ -70,7 +70,8 @@ async function makesImages(): Promise<void> {
 }
 
 async function clearsUp(): Promise<void> {
-  const holders = await Promise.all(['file', 'image'].map(startHolder))
+  // One after the other: an entry that is not locked yet, as it was made just now, is taken for one that was left.
+  const holders = [await startHolder('file'), await startHolder('image')]
   const warnings: string[] = []
   const run = async () => {
     const file = await PartialFile.create(join(folder, 'c'), { warn: (line) => warnings.push(line) })
@@ -93,7 +94,9 @@ async function clearsUp(): Promise<void> {
 
 async function startHolder(what: string) {
   const child = spawn(process.execPath, [import.meta.filename, folder, what], { stdio: ['ignore', 'pipe', 'inherit'] })
-  await once(child.stdout, 'data')
+  const held = once(child.stdout, 'data').then(() => true)
+  const isHeld = await Promise.race([held, once(child, 'exit').then(() => false)])
+  assert.ok(isHeld, `the run that holds a ${what} ended`)
   return child
 }
 

@@ -17,7 +17,7 @@ const SUITES = [
   'test/stages/zero.test.ts',
   'test/stages/sink.test.ts',
   'test/storage/nbd-drive.test.ts',
-  'test/jobs/partitions.test.ts',
+  'test/operations/partitions.test.ts',
 ]
 
 describe('without the compiled code of any package', { timeout: 180_000 }, () => {

@@ -21,7 +21,7 @@ export function abortCommand(program: Command): void {
 }
 
 async function run({ attach }: Flags): Promise<void> {
-  const { abort } = await import('../../jobs/abort.ts')
+  const { abort } = await import('../../operations/abort.ts')
   const { signal, dispose } = interruptible()
   try {
     if (!(await abort({ attach, signal }))) throw new VmapipeError('FAILED', 'no backup is running', { file: attach })

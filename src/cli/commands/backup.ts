@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
-import type { PlannedStage } from '../../jobs/plan.ts'
+import type { PlannedStage } from '../../operations/plan.ts'
 import { collect, configRecord, driveRecord, examples, type JobFlags, limited, milliseconds, pairs } from '../flags.ts'
 import {
   encryptionOf,
@@ -141,7 +141,7 @@ async function run({ printPipeline, verify, identity, ...flags }: Flags): Promis
     return
   }
   const keys = await keyringOf({ identity })
-  const { boundStages } = await import('../../jobs/plan.ts')
+  const { boundStages } = await import('../../operations/plan.ts')
   const { runBackupCommand } = await import('../run-backup.ts')
   await runBackupCommand(
     'backup',
@@ -209,7 +209,7 @@ async function planned({
   if (isOfGuest) {
     if (attach !== undefined) refuseSources(drive)
     const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir, track } = flags
-    const { plannedGuestBackup } = await import('../../jobs/backup-guest.ts')
+    const { plannedGuestBackup } = await import('../../operations/backup-guest.ts')
     return plannedGuestBackup({
       ...{ qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, socketDir, track, exclude, maxStall },
       ...writing,
@@ -222,7 +222,7 @@ async function planned({
   const bare = drive.find(([, source]) => source === '')
   if (bare !== undefined)
     throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${example(bare[0])}` })
-  const { plannedBackup } = await import('../../jobs/backup.ts')
+  const { plannedBackup } = await import('../../operations/backup.ts')
   return plannedBackup({ ...writing, drives: driveRecord(drive), forceShare, inOrder })
 }
 

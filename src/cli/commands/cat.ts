@@ -4,7 +4,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { parseBytes } from '../../core/size.ts'
 import { examples, parentsFlag, type RunFlags, running } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 
 interface Flags extends RunFlags, KeyFlags {
   offset?: number
@@ -51,9 +51,9 @@ async function run(archive: string, drive: string, flags: Flags): Promise<void> 
     })
   const part = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) }
   const keys = await keyringOf({ identity, passphraseFd })
-  const { cat } = await import('../../jobs/cat.ts')
+  const { cat } = await import('../../operations/cat.ts')
   try {
-    await runJob('cat', rest, (options) =>
+    await runOperation('cat', rest, (options) =>
       cat({ ...options, ...part, from: archive, drive, keys, parents, ...(spool && { spool }) }),
     )
   } catch (error) {

@@ -30,7 +30,7 @@ export function configCommand(program: Command): void {
 
 async function run(archive: string, { config, ...flags }: Flags): Promise<void> {
   const keys = await keyringOf(flags)
-  const { quickManifest } = await import('../../jobs/quick-manifest.ts')
+  const { quickManifest } = await import('../../operations/quick-manifest.ts')
   const { signal, dispose } = interruptible()
   const { configs } = await quickManifest({ from: archive, keys, signal }).finally(dispose)
   const { data } = pick(configs, config)

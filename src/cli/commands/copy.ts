@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { formatBytes } from '../../core/size.ts'
 import { examples, type JobFlags, limited, parentsFlag } from '../flags.ts'
 import { encryptionOf, type KeyFlags, keyFlags, keyringOf, type RecipientFlags, recipientFlags } from '../keys.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 import { count } from '../text.ts'
 
 interface Flags extends JobFlags, KeyFlags, RecipientFlags {
@@ -39,8 +39,8 @@ async function run(from: string, to: string, { bwlimit, identity, passphraseFd, 
   const { recipient, recipientsFile, ...rest } = flags
   const keys = await keyringOf({ identity, passphraseFd })
   const encrypt = encryptionOf({ recipient, recipientsFile })
-  const { copy } = await import('../../jobs/copy.ts')
-  await runJob(
+  const { copy } = await import('../../operations/copy.ts')
+  await runOperation(
     'copy',
     rest,
     (options) => copy({ ...options, from, to, keys, encrypt, force, parents, bwlimit }),

@@ -27,7 +27,7 @@ export function detachCommand(program: Command): void {
 }
 
 async function run({ qmp, libvirt, connect, bitmaps }: Flags): Promise<void> {
-  const { detach } = await import('../../jobs/detach.ts')
+  const { detach } = await import('../../operations/detach.ts')
   const { signal, dispose } = interruptible()
   const say = (line: string) => void process.stderr.write(`${line}\n`)
   const warn = (message: string) => say(noteLine('warning', message))

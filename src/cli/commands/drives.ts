@@ -35,7 +35,7 @@ export function drivesCommand(program: Command): void {
 }
 
 async function run({ json, qmp, libvirt, connect }: Flags): Promise<void> {
-  const { drives } = await import('../../jobs/drives.ts')
+  const { drives } = await import('../../operations/drives.ts')
   const { signal, dispose } = interruptible()
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
   try {

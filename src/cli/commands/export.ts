@@ -43,7 +43,7 @@ async function run(
   checkServing(flags)
   const { socket, listen, control } = flags
   const keys = await keyringOf({ identity, passphraseFd })
-  const { exportArchive } = await import('../../jobs/export.ts')
+  const { exportArchive } = await import('../../operations/export.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
   const make = (signal: AbortSignal) =>

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { formatBytes } from '../../core/size.ts'
 import { examples, type RunFlags, running } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 import { count, tell } from '../text.ts'
 
 interface Flags extends RunFlags, KeyFlags {
@@ -26,9 +26,9 @@ export function indexCommand(program: Command): void {
 }
 
 async function run(archive: string, { force, identity, passphraseFd, ...flags }: Flags): Promise<void> {
-  const { indexArchive } = await import('../../jobs/index-archive.ts')
+  const { indexArchive } = await import('../../operations/index-archive.ts')
   const keys = await keyringOf({ identity, passphraseFd })
-  const report = await runJob('index', flags, (options) =>
+  const report = await runOperation('index', flags, (options) =>
     indexArchive({ ...options, archive, keys, ...(force && { force }) }),
   )
   if (flags.quiet) return

@@ -26,7 +26,7 @@ export async function listBucket(
   { json, uploads, abortUploads }: BucketFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { bucketObjects, bucketUploads } = await import('../../jobs/bucket.ts')
+  const { bucketObjects, bucketUploads } = await import('../../operations/bucket.ts')
   const { bucket } = parseS3Prefix(from)
   const entries: object[] = []
   const show = (entry: object, line: string) => {

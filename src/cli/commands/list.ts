@@ -3,7 +3,7 @@ import type { Keyring } from '../../codecs/age/keyring.ts'
 import { asVmapipeError, printable } from '../../core/errors.ts'
 import type { ArchiveRecord, DriveInfo, Manifest } from '../../core/items.ts'
 import { uuidText } from '../../formats/vma/header.ts'
-import type { SealedArchive } from '../../jobs/encryption.ts'
+import type { SealedArchive } from '../../operations/encryption.ts'
 import { type CommonFlags, common, examples, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { interruptible } from '../signals.ts'
@@ -49,7 +49,7 @@ async function run(archive: string, { json, uploads, abortUploads, parents, ...f
     dispose()
   }
   const keys = await keyringOf(flags)
-  const { quickManifest } = await import('../../jobs/quick-manifest.ts')
+  const { quickManifest } = await import('../../operations/quick-manifest.ts')
   const { signal, dispose } = interruptible()
   const manifest = await quickManifest({ from: archive, keys, signal })
     .catch((error) => sealedInstead(error, archive, keys !== undefined))
@@ -68,7 +68,7 @@ async function run(archive: string, { json, uploads, abortUploads, parents, ...f
 
 /** The chain of an incremental archive, without its lines if its parents cannot be looked for. */
 async function chainOf(archive: string, options: { parents?: string[]; keys?: Keyring }) {
-  const { describeChain } = await import('../../jobs/describe-chain.ts')
+  const { describeChain } = await import('../../operations/describe-chain.ts')
   const { chainJson, chainLines } = await import('../chain-lines.ts')
   const { signal, dispose } = interruptible()
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
@@ -88,7 +88,7 @@ function parentLine({ record }: Manifest): string {
 /** What is known of an archive whose key nobody has given. Throws `error` for any other. */
 async function sealedInstead(error: unknown, archive: string, hasKey: boolean): Promise<SealedArchive> {
   if (hasKey || asVmapipeError(error).code !== 'USAGE') throw error
-  const { sealedArchive } = await import('../../jobs/encryption.ts')
+  const { sealedArchive } = await import('../../operations/encryption.ts')
   const sealed = await sealedArchive(archive)
   if (sealed === null) throw error
   return sealed

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { printable, typableName } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
-import type { PartitionTable } from '../../jobs/partitions.ts'
+import type { PartitionTable } from '../../operations/partitions.ts'
 import { type CommonFlags, common, examples, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { interruptible } from '../signals.ts'
@@ -36,7 +36,7 @@ export function partitionsCommand(program: Command): void {
 
 async function run(archive: string, drive: string, { json, parents, spool, ...flags }: Flags): Promise<void> {
   const keys = await keyringOf(flags)
-  const { readPartitions } = await import('../../jobs/partitions.ts')
+  const { readPartitions } = await import('../../operations/partitions.ts')
   const { signal, dispose } = interruptible()
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
   const table = await readPartitions({

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { collect, examples, type JobFlags, limited, parentsFlag } from '../flags.ts'
 import { encryptionOf, type KeyFlags, keyFlags, keyringOf, type RecipientFlags, recipientFlags } from '../keys.ts'
 import { type ObjectFlags, objectFlags, objectOf } from '../object-flags.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 import { repackSummary } from '../summary.ts'
 
 interface Flags extends JobFlags, KeyFlags, RecipientFlags, ObjectFlags {
@@ -81,8 +81,8 @@ async function run(
   const keys = await keyringOf({ identity, passphraseFd })
   const encrypt = encryptionOf({ recipient, recipientsFile })
   const object = objectOf({ retainUntil, storageClass, sse, tag })
-  const { repack } = await import('../../jobs/repack.ts')
-  await runJob(
+  const { repack } = await import('../../operations/repack.ts')
+  await runOperation(
     'repack',
     { buffer, threads, progress, quiet, verbose },
     (options) =>

@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { printable, VmapipeError } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
-import type { LiveRestore } from '../../jobs/live-restore.ts'
+import type { LiveRestore } from '../../operations/live-restore.ts'
 import type { JobFlags } from '../flags.ts'
 import { type KeyFlags, keyringOf } from '../keys.ts'
 import { checkServing, guestFlags, type Say, type ServingFlags, serveUntilStopped, speaker } from '../serving.ts'
@@ -57,7 +57,7 @@ export async function runLive(
   checkServing(flags)
   const { socket, listen, control, force, mode, buffer, bwlimit, threads, parents, spool } = flags
   const keys = await keyringOf(flags)
-  const { LiveRestore } = await import('../../jobs/live-restore.ts')
+  const { LiveRestore } = await import('../../operations/live-restore.ts')
   const say = speaker(flags)
   const warn = (message: string) => say(noteLine('warning', message))
   const common = {

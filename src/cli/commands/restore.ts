@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { driveRecord, examples, type JobFlags, limited, pairs, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 import { restoreSummary } from '../summary.ts'
 import { LIVE_HELP, type LiveFlags, liveFlags, runLive, wantsLive } from './restore-live.ts'
 
@@ -57,8 +57,8 @@ async function run(archive: string, dir: string | undefined, flags: Flags): Prom
     return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage'])
   const drives = driveRecord(drive)
   const keys = await keyringOf({ identity, passphraseFd })
-  const { restore } = await import('../../jobs/restore.ts')
-  await runJob(
+  const { restore } = await import('../../operations/restore.ts')
+  await runOperation(
     'restore',
     rest,
     (options) =>

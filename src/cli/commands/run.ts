@@ -4,7 +4,7 @@ import { printable, VmapipeError } from '../../core/errors.ts'
 import type { Pipeline } from '../../core/pipeline.ts'
 import { formatBytes } from '../../core/size.ts'
 import { examples, pairs, type RunFlags, running, statsFlag } from '../flags.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 import { runSummary } from '../summary.ts'
 import { count, print, tell } from '../text.ts'
 
@@ -62,13 +62,13 @@ async function draw(file: string, { pipeline, name, buffer, threads }: PipelineC
 async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flags: RunFlags): Promise<void> {
   const { name = 'run', buffer, threads } = config
   const limited = { ...flags, buffer: flags.buffer ?? buffer, threads: flags.threads ?? threads }
-  const { isBackup } = await import('../../jobs/run-backup.ts')
+  const { isBackup } = await import('../../operations/run-backup.ts')
   if (isBackup(pipeline.stages)) {
     const { runBackupCommand } = await import('../run-backup.ts')
     return runBackupCommand(name, pipeline.stages, limited, verify ? { archives: [await archiveOf(pipeline)] } : null)
   }
   if (verify) throw new VmapipeError('USAGE', 'this pipeline makes no archive of drives that could be verified')
-  await runJob(
+  await runOperation(
     name,
     limited,
     (options) =>
@@ -81,7 +81,7 @@ async function runPipeline({ pipeline, verify, ...config }: PipelineConfig, flag
 const READABLE = ['compressor', 'rate-limit', 'hash', 'progress', 'census']
 
 async function archiveOf({ stages }: Pipeline): Promise<string> {
-  const { placeOf } = await import('../../jobs/announce.ts')
+  const { placeOf } = await import('../../operations/announce.ts')
   const place = placeOf(stages)
   if (place === null) throw new VmapipeError('USAGE', 'only an archive that ends in one sink can be verified')
   const framer = stages.findIndex(({ definition }) => definition.name === 'vma-framer')

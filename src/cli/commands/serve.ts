@@ -64,7 +64,7 @@ async function run({ drive, buffer, maxStall, maxHang, track, soleWriter, bwlimi
   const drives = driveRecord(drive) ?? {}
   checkServing(flags)
   const { socket, listen, control } = flags
-  const { DiskServer } = await import('../../jobs/serve.ts')
+  const { DiskServer } = await import('../../operations/serve.ts')
   const warn = (message: string) => void process.stderr.write(`${noteLine('warning', message)}\n`)
   const limits = { buffer, maxStall, maxHang, bwlimit }
   const server = new DiskServer({ drives, socket, listen, control, track, soleWriter, ...limits, warn })

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { asVmapipeError, printable, type VmapipeError } from '../../core/errors.ts'
-import { type ArchiveReport, DamagedArchive } from '../../jobs/archive-report.ts'
-import type { VerifyResult } from '../../jobs/verify.ts'
-import type { ChainVerdict } from '../../jobs/verify-chain.ts'
+import { type ArchiveReport, DamagedArchive } from '../../operations/archive-report.ts'
+import type { VerifyResult } from '../../operations/verify.ts'
+import type { ChainVerdict } from '../../operations/verify-chain.ts'
 import { examples, type JobFlags, limited, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 import { count, formatDuration, tell } from '../text.ts'
 import { unreadableJson, verdictJson, verdictLines } from '../verdict.ts'
 
@@ -48,10 +48,10 @@ async function run(
   { bwlimit, json, chain, parents, identity, passphraseFd, ...flags }: Flags,
 ): Promise<void> {
   const keys = await keyringOf({ identity, passphraseFd })
-  const { withWhatSizeTells } = await import('../../jobs/encryption.ts')
-  const { verifyChain, verifyWithParents } = await import('../../jobs/verify-chain.ts')
+  const { withWhatSizeTells } = await import('../../operations/encryption.ts')
+  const { verifyChain, verifyWithParents } = await import('../../operations/verify-chain.ts')
   const verify = chain ? verifyChain : verifyWithParents
-  const checking = runJob('verify', flags, (options) =>
+  const checking = runOperation('verify', flags, (options) =>
     verify({ ...options, from: archive, bwlimit, keys, parents }).catch(async (error) => {
       throw keys === undefined ? await withWhatSizeTells(error, archive) : error
     }),

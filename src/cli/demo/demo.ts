@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import type { RunOptions } from '../../core/pipeline.ts'
 import { formatBytes, formatRate } from '../../core/size.ts'
-import { backup } from '../../jobs/backup.ts'
-import { restore } from '../../jobs/restore.ts'
-import { verify } from '../../jobs/verify.ts'
 import type { LiveBackupStatus } from '../../live/live-backup.ts'
+import { backup } from '../../operations/backup.ts'
+import { restore } from '../../operations/restore.ts'
+import { verify } from '../../operations/verify.ts'
 import type { RunFlags } from '../flags.ts'
-import { runJob } from '../run-job.ts'
+import { runOperation } from '../run-operation.ts'
 import { count, formatDuration, styled } from '../text.ts'
 import { compareDrive } from './compare.ts'
 import { CONFIG, DRIVES } from './drives.ts'
@@ -28,7 +28,7 @@ interface DemoStep<T> {
   title: string
   /** The command of the step. */
   command?: string[]
-  job(options: RunOptions): Promise<T>
+  operation(options: RunOptions): Promise<T>
   /** The result of the step. */
   lines(result: T, seconds: string): string[] | Promise<string[]>
 }
@@ -37,10 +37,10 @@ type Runner = <T>(step: DemoStep<T>) => Promise<T>
 
 /** Runs the demo. Throws if any result is wrong. */
 export async function runDemo(dir: string, flags: RunFlags, say: (...lines: string[]) => void): Promise<void> {
-  const run: Runner = async ({ title, command, job, lines }) => {
+  const run: Runner = async ({ title, command, operation, lines }) => {
     say(styled('bold', title), ...(command === undefined ? [] : [`  $ vmapipe ${command.join(' ')}`]))
     const started = performance.now()
-    const result = await runJob(title, flags, job)
+    const result = await runOperation(title, flags, operation)
     const seconds = formatDuration((performance.now() - started) / 1000)
     say(...(await lines(result, seconds)).map((line) => `  ${line}`.trimEnd()))
     return result
@@ -61,7 +61,7 @@ function begin(dir: string): DemoStep<LiveGuest> {
   return {
     title: 'A guest runs, and its disk is served',
     command: SERVE,
-    job: ({ signal }) => LiveGuest.start(dir, signal!),
+    operation: ({ signal }) => LiveGuest.start(dir, signal!),
     lines: () => [
       `${count(DRIVES.length, 'drive')} of ${SIZE}; ${PROGRAMS * DRIVES.length} programs write pages of 4 KiB all over them, until the end`,
     ],
@@ -72,7 +72,7 @@ function backUp(dir: string, live: LiveGuest): DemoStep<LiveBackupStatus> {
   return {
     title: `Backup while it writes, to a target that takes only ${formatRate(TARGET_RATE)}`,
     command: [...ATTACH, '-o', ARCHIVE],
-    job: (options) => live.backUp(join(dir, ARCHIVE), options),
+    operation: (options) => live.backUp(join(dir, ARCHIVE), options),
     async lines({ clusters, copies, buffer }, seconds) {
       const { size } = await stat(join(dir, ARCHIVE))
       return [
@@ -91,7 +91,7 @@ function verifyIt(dir: string): DemoStep<{ drives: { name: string; clusters: num
   return {
     title: 'Verify',
     command: ['verify', ARCHIVE],
-    job: (options) => verify({ ...options, from: join(dir, ARCHIVE) }),
+    operation: (options) => verify({ ...options, from: join(dir, ARCHIVE) }),
     lines: ({ drives }, seconds) => [
       `whole: ${drives.map(({ name, clusters }) => `${name} has all ${clusters} clusters`).join(', ')} (${seconds})`,
     ],
@@ -102,7 +102,7 @@ function restoreIt(dir: string): DemoStep<unknown> {
   return {
     title: 'Restore',
     command: ['restore', ARCHIVE, `${RESTORED}/`],
-    job: (options) => restore({ ...options, from: join(dir, ARCHIVE), into: join(dir, RESTORED) }),
+    operation: (options) => restore({ ...options, from: join(dir, ARCHIVE), into: join(dir, RESTORED) }),
     async lines(_, seconds) {
       const files = await Promise.all(DRIVES.map(({ name }) => stat(restored(dir, name))))
       const allocated = files.reduce((sum, { blocks }) => sum + blocks * 512, 0)
@@ -114,7 +114,7 @@ function restoreIt(dir: string): DemoStep<unknown> {
 function compare(dir: string, live: LiveGuest): DemoStep<void> {
   return {
     title: 'Compare, byte for byte',
-    async job({ signal }) {
+    async operation({ signal }) {
       await live.shutDown()
       const { journal, instant } = live
       for (const drive of DRIVES) {
@@ -142,7 +142,7 @@ function backUpAtRest(dir: string): DemoStep<{ size: number }> {
   return {
     title: 'The guest is off now: its drives at rest, as fast as it goes',
     command: ['backup', ...DRIVE_ARGUMENTS, '-c', CONFIG.name, '-o', AT_REST],
-    async job(options) {
+    async operation(options) {
       const configs = { [CONFIG.name]: join(dir, CONFIG.name) }
       await backup({ ...options, drives, configs, to: join(dir, AT_REST) })
       return stat(join(dir, AT_REST))

@@ -6,8 +6,8 @@
 import type { VmapipeError } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
 import type { RunStats } from '../../core/stats.ts'
-import { DamagedArchive } from '../../jobs/archive-report.ts'
 import type { GuestStatus } from '../../live/guest-figures.ts'
+import { DamagedArchive } from '../../operations/archive-report.ts'
 import { verdictJson } from '../verdict.ts'
 import type { Display, Level } from './display.ts'
 
@@ -17,13 +17,13 @@ export const RECORD_VERSION = 1
 const EVERY_SECONDS = 0.5
 
 export class JsonDisplay implements Display {
-  readonly #job: string
+  readonly #operation: string
   readonly #write: (line: string) => void
   #next = 0
   #stats: RunStats | null = null
 
-  constructor(job: string, write: (line: string) => void) {
-    this.#job = job
+  constructor(operation: string, write: (line: string) => void) {
+    this.#operation = operation
     this.#write = write
   }
 
@@ -65,7 +65,7 @@ export class JsonDisplay implements Display {
   }
 
   #put(type: string, fields: object): void {
-    this.#write(JSON.stringify({ version: RECORD_VERSION, type, job: this.#job, ...fields }))
+    this.#write(JSON.stringify({ version: RECORD_VERSION, type, operation: this.#operation, ...fields }))
   }
 }
 

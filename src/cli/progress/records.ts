@@ -8,7 +8,7 @@ const bytes = z.number().min(0)
 const rate = z.number().min(0).describe('bytes a second')
 
 const common = { version: z.literal(RECORD_VERSION) }
-const ofJob = { ...common, job: z.string().describe('the command, or the name of the pipeline') }
+const ofOperation = { ...common, operation: z.string().describe('the command, or the name of the pipeline') }
 
 const figures = {
   elapsed: z.number().min(0).describe('seconds since the run began'),
@@ -49,7 +49,7 @@ const bottleneck = z.looseObject({
   share: z.number().min(0).max(1).describe('its part of the time'),
 })
 
-/** Of the pipeline that ran last, if the job runs several. */
+/** Of the pipeline that ran last, if the operation runs several. */
 const stages = {
   stages: z.array(stage).describe('what each stage did with its time; empty before the first items flow'),
   bottleneck: bottleneck.nullable().describe('the stage that worked the largest part of the time'),
@@ -78,12 +78,14 @@ const codes = Object.keys(EXIT_CODES) as [string, ...string[]]
 /** Objects are loose: fields may be added within a version. */
 export const record = z.discriminatedUnion('type', [
   z
-    .looseObject({ ...ofJob, type: z.literal('progress'), ...figures, ...stages })
+    .looseObject({ ...ofOperation, type: z.literal('progress'), ...figures, ...stages })
     .describe('how far the run is, twice a second'),
-  z.looseObject({ ...ofJob, type: z.literal('guest'), guest }).describe('how the guest of a live backup is doing'),
+  z
+    .looseObject({ ...ofOperation, type: z.literal('guest'), guest })
+    .describe('how the guest of a live backup is doing'),
   z
     .looseObject({
-      ...ofJob,
+      ...ofOperation,
       type: z.literal('note'),
       level: z.enum(['info', 'warning']),
       text: z.string(),
@@ -114,7 +116,7 @@ export const record = z.discriminatedUnion('type', [
     })
     .describe('something to read'),
   z
-    .looseObject({ ...ofJob, type: z.literal('end'), ...figures, ...stages })
+    .looseObject({ ...ofOperation, type: z.literal('end'), ...figures, ...stages })
     .describe('the run has succeeded; rates are of the whole run'),
   z
     .looseObject({

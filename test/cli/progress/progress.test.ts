@@ -173,9 +173,9 @@ test('JSON lines fit their schema, and end with the whole run', () => {
     ['progress', 'note', 'guest', 'end', 'error'],
   )
   const text = 'a "quoted"\nline'
-  assert.deepEqual(records[1], { version: 1, type: 'note', job: 'backup', level: 'warning', text })
+  assert.deepEqual(records[1], { version: 1, type: 'note', operation: 'backup', level: 'warning', text })
   assert.equal((records[3] as { done: number }).done, 50 * MIB)
-  assert.ok(!record.safeParse({ version: 1, type: 'progress', job: 'x' }).success, 'the schema refuses something')
+  assert.ok(!record.safeParse({ version: 1, type: 'progress', operation: 'x' }).success, 'the schema refuses something')
 })
 
 test('durations are short and never say 60 seconds', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
-import { detach } from '../../../../src/jobs/detach.ts'
+import { detach } from '../../../../src/operations/detach.ts'
 import { needsQemu, QEMU_BUILDS } from '../../../support/qemu-builds.ts'
 import { seeded } from '../../../support/random.ts'
 import { type Backup, TrackedMachine } from './tracked-machine.ts'
