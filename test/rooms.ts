@@ -12,6 +12,7 @@ export const LONG: Record<string, string> = {
   pipelines: 'runs every config as a process, some with a guest',
   access: 'whole archives are made first',
   chain: 'whole chains of archives are made first',
+  jobs: 'guests are backed up as on a night, each by a process of its own',
   system: 'waits for processes to end',
   support: 'boots a guest',
   'stages/decompressor.test.ts': 'archives of many programs, cut and damaged in many places',

@@ -2,26 +2,36 @@ import { Argument, type Command } from 'commander'
 import { collect, common, examples } from '../flags.ts'
 import { print } from '../text.ts'
 
-const KINDS = ['pipeline', 'progress'] as const
+const KINDS = ['pipeline', 'progress', 'job'] as const
 
 export function schemaCommand(program: Command): void {
   const command = program
     .command('schema')
     .summary('print a JSON Schema')
     .description(
-      'Prints the JSON Schema of a pipeline config, for editors and checkers, or of a line of --progress json.\n\n' +
+      'Prints the JSON Schema of a pipeline config or a job file, for editors and checkers, or of a line of --progress json.\n\n' +
         'A config names the file in its first line: # yaml-language-server: $schema=./pipeline.schema.json',
     )
     .addArgument(new Argument('[what]', 'of what').choices(KINDS).default('pipeline'))
     .option('--use <module>', 'with the stages of this module or npm package; any number of times', collect)
     .action(run)
-  examples(common(command), 'vmapipe schema > pipeline.schema.json', 'vmapipe schema progress > progress.schema.json')
+  examples(
+    common(command),
+    'vmapipe schema > pipeline.schema.json',
+    'vmapipe schema progress > progress.schema.json',
+    'vmapipe schema job > job.schema.json',
+  )
 }
 
 async function run(what: (typeof KINDS)[number], { use = [] }: { use?: string[] }): Promise<void> {
   if (what === 'progress') {
     const { recordSchema } = await import('../progress/records.ts')
     print(JSON.stringify(recordSchema(), null, 2))
+    return
+  }
+  if (what === 'job') {
+    const { jobSchemaText } = await import('../../jobs/file/json-schema.ts')
+    print(jobSchemaText().trimEnd())
     return
   }
   const { schemaText } = await import('../../config/schema.ts')
