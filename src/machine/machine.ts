@@ -28,6 +28,7 @@ const disk = z.looseObject({
   serial: z.string().max(255).optional(),
   bootOrder: count.optional().describe('the disk with the lowest number boots first'),
   readOnly: z.boolean().optional(),
+  size: z.int().min(0).optional().describe('bytes'),
 })
 
 const network = z.looseObject({
@@ -47,8 +48,12 @@ export const machineSchema = z.looseObject({
   memory: z.int().min(1).optional().describe('bytes'),
   cpu: z
     .looseObject({
-      model: name.optional(),
+      model: name.optional().describe('as QEMU names it, such as "host" or "EPYC"'),
+      count: count
+        .optional()
+        .describe('processors that are there; sockets, dies, cores and threads say how many there may be'),
       sockets: count.optional(),
+      dies: count.optional().describe('dies of a socket; 1 unless given'),
       cores: count.optional(),
       threads: count.optional(),
     })
@@ -63,6 +68,7 @@ export const machineSchema = z.looseObject({
   tpm: z
     .looseObject({
       version: name,
+      model: name.optional().describe('such as "tpm-crb"'),
       state: name.optional().describe('config file or drive of the archive that has its state'),
     })
     .optional(),

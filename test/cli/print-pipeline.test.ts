@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
 import { footprintOf, namesIn } from '../../src/live/qemu/attachment/footprint.ts'
+import { machineSchema } from '../../src/machine/machine.ts'
 import { restore } from '../../src/operations/restore.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
 import { MiB, makeDisk } from '../live/images.ts'
@@ -117,8 +118,13 @@ test('a guest whose disk is served', limits, async (t) => {
     { 'write-interceptor': { 'max-stall': '2500ms', buffer: 32 << 20 } },
     'zero-elider',
   ])
-  assert.deepEqual(Object.keys(restored), ['disk-drive-scsi0.raw'])
+  assert.deepEqual(Object.keys(restored).sort(), ['disk-drive-scsi0.raw', 'guest.json'])
   assert.ok(restored['disk-drive-scsi0.raw'].equals(readFileSync(disk)))
+  assert.deepEqual(machineSchema.parse(JSON.parse(restored['guest.json'].toString())), {
+    version: 1,
+    from: 'serve',
+    disks: [{ drive: 'drive-scsi0', bus: 'other', size: 16 * MiB }],
+  })
   const { backup, last } = await status()
   assert.deepEqual([backup, last?.complete, last?.status.buffer.size], [null, true, 32 << 20])
 })
@@ -151,7 +157,7 @@ describe('a guest of QEMU', { ...limits, ...needs('qemu-system-x86_64') }, () =>
       'socket-dir': join(dir, 'sockets'),
     })
     assert.deepEqual(value.stages[2], { 'write-interceptor': { 'max-stall': '5s' } })
-    assert.deepEqual(Object.keys(restored).sort(), ['disk-drive-scsi0.raw', 'vm.json'])
+    assert.deepEqual(Object.keys(restored).sort(), ['disk-drive-scsi0.raw', 'guest.json'])
     assert.ok(restored['disk-drive-scsi0.raw'].equals(readFileSync(images[1])))
     assert.deepEqual(await left(), [])
   })
@@ -162,7 +168,7 @@ describe('a guest of QEMU', { ...limits, ...needs('qemu-system-x86_64') }, () =>
     const guest = ['--libvirt', 'vm1', '--connect', 'qemu:///session', '--exclude', 'drive-dev0', '--mode', 'push']
     const { value, restored } = await bothWays(t, dir, guest)
     assert.equal(value.stages[0]['guest-source'].connect, 'qemu:///session')
-    assert.deepEqual(Object.keys(restored).sort(), ['disk-drive-dev1.raw', 'vm.json'])
+    assert.deepEqual(Object.keys(restored).sort(), ['disk-drive-dev1.raw', 'guest.json'])
     assert.ok(restored['disk-drive-dev1.raw'].equals(readFileSync(images[1])))
     assert.ok(log().length > 0)
     assert.deepEqual(await left(), [])

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { footprintOf, namesIn } from '../../src/live/qemu/attachment/footprint.ts'
+import { machineSchema } from '../../src/machine/machine.ts'
 import { type BackupGuestOptions, backupGuest } from '../../src/operations/backup-guest.ts'
 import { restore } from '../../src/operations/restore.ts'
 import { QmpClient } from '../../src/protocol/qmp/client.ts'
@@ -98,17 +99,20 @@ for (const build of QEMU_BUILDS) {
       )
       assert.equal((await it.monitor.execute<any>('query-status')).running, false)
       await assertUntouched(it)
-      const { machine: type, drives } = JSON.parse(readFileSync(join(into, 'vm.json'), 'utf8'))
-      assert.match(type, /^pc/)
-      assert.equal(drives.length, 4)
+      const { type, disks } = machineSchema.parse(JSON.parse(readFileSync(join(into, 'guest.json'), 'utf8')))
+      assert.match(type!, /^pc/)
+      assert.deepEqual(
+        disks.map(({ drive, bus }) => [drive, bus]),
+        ['virtio', 'scsi', 'sata', 'nvme'].map((bus, index) => [`drive-dev${index}`, bus]),
+      )
     })
 
     test('of drives that are named, under the names that the user gives, with configs', { timeout }, async (t) => {
       const it = await machine(t, ['virtio-blk-pci', 'virtio-blk-pci'])
       const to = join(it.dir, 'x.vma.zst')
       const drives = { 'drive-scsi7': 'node1' }
-      const configs = { 'vm.json': join(it.dir, 'mine') }
-      writeFileSync(configs['vm.json'], 'mine')
+      const configs = { 'guest.json': join(it.dir, 'mine') }
+      writeFileSync(configs['guest.json'], 'mine')
       const { result } = await backUp(it, { to, drives, configs })
       assert.deepEqual(
         result.drives.map(({ name }) => name),
@@ -117,7 +121,10 @@ for (const build of QEMU_BUILDS) {
       const into = join(tmpDir(t), 'restored')
       await restore({ from: to, into })
       assert.ok(readFileSync(join(into, 'disk-drive-scsi7.raw')).equals(readFileSync(it.images[1])))
-      assert.ok(readFileSync(join(into, 'vm.json')).equals(readFileSync(configs['vm.json'])), "the user's file goes in")
+      assert.ok(
+        readFileSync(join(into, 'guest.json')).equals(readFileSync(configs['guest.json'])),
+        "the user's file goes in",
+      )
     })
 
     test('by plain push, of a device that cannot be switched, and says why', { timeout }, async (t) => {

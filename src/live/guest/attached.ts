@@ -18,6 +18,7 @@ import { tellPointInTime } from '../point-in-time.ts'
 import { type Comparison, comparisonWith, withReasons } from './comparison.ts'
 import type { GuestOptions } from './options.ts'
 import type { GuestParts } from './parts.ts'
+import { withServedMachine } from './served-machine.ts'
 import { parentIn } from './tracking.ts'
 
 /** Counts how far the drives are archived, which the length of the stream does not tell. */
@@ -49,11 +50,13 @@ export async function runAttached<Result>(
   const drives = await chosen(client, options, signal)
   const parent = parentIn(rest)
   const comparison = parent && (await comparisonWith(client, parent, drives, signal))
+  // A service that cannot tell refuses the backup too, and says why.
+  const status = await client.status(signal).catch(() => ({ drives: [] }))
   const wish = {
     uuid,
     drives,
     ...comparison?.wish,
-    configs: await contents(options.configs, signal),
+    configs: withServedMachine(await contents(options.configs, signal), status, drives, options),
     buffer: interceptor.buffer,
     maxStall: interceptor['max-stall'],
     bwlimit: rate,

@@ -17,7 +17,7 @@ import { BitmapTracking } from '../qemu/bitmaps/tracking.ts'
 import { QemuConnection } from '../qemu/connection.ts'
 import { chooseDrives, type DriveWish } from '../qemu/inventory/choose-drives.ts'
 import { discover, type QemuDrive } from '../qemu/inventory/discovery.ts'
-import { describeMachine, type MachineDescription, machineConfig } from '../qemu/inventory/machine.ts'
+import { describeMachine, machineConfig, type QemuMachine } from '../qemu/inventory/machine.ts'
 import type { MonitorPlace } from '../qemu/monitor.ts'
 import { PushBackup } from '../qemu/push-backup.ts'
 import { PushServer } from '../qemu/push-server.ts'
@@ -81,7 +81,7 @@ async function claimed<Result>(job: Job<Result>): Promise<Result> {
   if (options['with-ram'] && drives.some(({ name }) => name === RAM_NAME))
     throw new VmapipeError('USAGE', `a drive is called ${RAM_NAME}, as the memory of the guest is to be`)
   for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn(`${name} ${reason}: left out`)
-  const machine = await describeMachine(qmp, inventory.drives)
+  const machine = await describeMachine(qmp, drives)
   const configs = withMachine(machine, options)
   const names = [...drives.map(({ name }) => name), ...(options['with-ram'] ? [RAM_NAME] : [])]
   refuseNames({ drives: names, configs: Object.keys(configs) })
@@ -96,15 +96,15 @@ function wishes({ drives }: GuestOptions): DriveWish[] | undefined {
 }
 
 /** In the words of the log: "guest web01 (QEMU at /run/vm1.qmp)". */
-function guestName({ name }: MachineDescription, { qmp, libvirt }: MonitorPlace): string {
+function guestName({ name }: QemuMachine, { qmp, libvirt }: MonitorPlace): string {
   const place = qmp === undefined ? `libvirt domain ${libvirt}` : `QEMU at ${qmp}`
   return name === undefined || name === libvirt ? `guest of ${place}` : `guest ${name} (${place})`
 }
 
 /** What QMP tells of the machine goes in too, unless the user has a file of that name. */
-function withMachine(machine: MachineDescription, options: GuestOptions): Configs {
+function withMachine(machine: QemuMachine, options: GuestOptions): Configs {
   const { name, data } = machineConfig(machine)
-  return { [name]: new Uint8Array(data), ...(Object.fromEntries(namedConfigs(options.configs)) as Configs) }
+  return { [name]: data, ...(Object.fromEntries(namedConfigs(options.configs)) as Configs) }
 }
 
 async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], configs: Configs): Promise<Result> {

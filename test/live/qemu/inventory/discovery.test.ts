@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { discover, type Inventory } from '../../../../src/live/qemu/inventory/discovery.ts'
-import { describeMachine, type MachineDescription, machineConfig } from '../../../../src/live/qemu/inventory/machine.ts'
+import { describeMachine, machineConfig, type QemuMachine } from '../../../../src/live/qemu/inventory/machine.ts'
+import { machineSchema } from '../../../../src/machine/machine.ts'
 import { QmpClient } from '../../../../src/protocol/qmp/client.ts'
 import { startQemu, startStorageDaemon } from '../../../support/qemu.ts'
 import { tmpDir } from '../../../support/tmp.ts'
@@ -31,7 +32,7 @@ const reasons = ({ leftOut }: Inventory) => leftOut.map(({ name, reason }) => `$
 
 describe('a machine with -blockdev and ids', limits, () => {
   let inventory: Inventory
-  let description: MachineDescription
+  let description: QemuMachine
 
   before(async () => {
     const t = { after }
@@ -120,25 +121,36 @@ describe('a machine with -blockdev and ids', limits, () => {
   })
 
   test('is described for whoever restores it', () => {
+    assert.deepEqual(machineSchema.parse(description), description)
     assert.equal(description.name, 'vm1')
     assert.equal(description.uuid, '0bd1ab4e-3d38-4a7c-9b1e-d2f4a3f0a001')
-    assert.match(description.machine!, /^pc-q35-\d+\.\d+$/)
+    assert.match(description.type!, /^pc-q35-\d+\.\d+$/)
     assert.deepEqual([description.arch, description.status, description.kvm], ['x86_64', 'prelaunch', false])
-    assert.equal(description.cpu.count, 2)
-    assert.equal(description.memory.base, 64 << 20)
+    assert.deepEqual([description.cpu!.model, description.cpu!.count], ['qemu64', 2])
+    assert.equal(description.memory, 64 << 20)
+    assert.deepEqual(description.firmware, { kind: 'bios' })
     assert.deepEqual(description.iothreads, ['io1'])
     assert.deepEqual(
-      description.drives.find(({ id }) => id === 'scsi0'),
+      description.disks.map(({ drive, bus, unit }) => [drive, bus, unit]),
+      [
+        ['drive-nvme0', 'nvme', 0],
+        ['drive-ns1', 'nvme', 1],
+        ['drive-sata0', 'sata', 0],
+        ['drive-scsi0', 'scsi', 0],
+        ['drive-virtio0', 'virtio', 0],
+        ['drive-shared0', 'virtio', 1],
+        ['drive-usb0', 'usb', 0],
+      ],
+    )
+    assert.deepEqual(
+      description.disks.find(({ drive }) => drive === 'drive-scsi0'),
       {
-        name: 'drive-scsi0',
-        size: 3 << 20,
-        id: 'scsi0',
-        type: 'scsi-hd',
-        node: 'q0',
-        format: 'qcow2',
-        iothread: 'io1',
+        ...{ drive: 'drive-scsi0', bus: 'scsi', unit: 0, format: 'qcow2', controller: 'virtio-scsi-pci' },
+        ...{ size: 3 << 20, device: 'scsi-hd', iothread: 'io1' },
       },
     )
+    assert.equal(description.disks.find(({ drive }) => drive === 'drive-nvme0')!.serial, 'n0')
+    assert.deepEqual(description.networks, [{ model: 'virtio', mac: '52:54:00:12:34:56' }])
     const nic = description.devices.find(({ id }) => id === 'nic0')!
     assert.deepEqual([nic.type, nic.mac, nic.bus], ['virtio-net-pci', '52:54:00:12:34:56', 'pcie.0'])
     assert.match(nic.address!, /^[0-9a-f]{2}\.[0-7]$/)
@@ -147,7 +159,7 @@ describe('a machine with -blockdev and ids', limits, () => {
 
   test('is described in a file for the archive, without paths of the host', () => {
     const { name, data } = machineConfig(description)
-    assert.equal(name, 'vm.json')
+    assert.equal(name, 'guest.json')
     const text = Buffer.from(data).toString()
     assert.deepEqual(JSON.parse(text), JSON.parse(JSON.stringify(description)))
     assert.doesNotMatch(text, /over\.qcow2|\.raw/)
@@ -156,13 +168,14 @@ describe('a machine with -blockdev and ids', limits, () => {
 
 describe('a machine with -drive and without ids', limits, () => {
   let inventory: Inventory
+  let description: QemuMachine
 
   before(async () => {
     const t = { after }
     const names = ['virtio', 'proxmox', 'ide', 'anonymous', 'scsi', 'usb', 'code', 'vars', 'floppy', 'spare'] as const
     const path = rawImages(tmpDir(t), names)
     const args = [
-      ...['-machine', 'pc'],
+      ...['-machine', 'pc', '-nic', 'hubport,hubid=0,model=e1000,mac=52:54:00:AA:BB:CC'],
       ...['-drive', `if=virtio,file=${path.virtio},format=raw`],
       ...legacyDrive('drive-virtio3', path.proxmox, 'virtio-blk-pci,drive=drive-virtio3', ',iops=100'),
       ...['-drive', `if=ide,file=${path.ide},format=raw`, '-drive', 'if=ide,media=cdrom'],
@@ -176,7 +189,23 @@ describe('a machine with -drive and without ids', limits, () => {
       ...legacyDrive('disk-a', path.floppy, 'floppy,drive=disk-a'),
       ...['-drive', `if=none,id=spare,file=${path.spare},format=raw`],
     ]
-    inventory = await withMachine(t, args, discover)
+    await withMachine(t, args, async (client) => {
+      inventory = await discover(client)
+      description = await describeMachine(client, inventory.drives)
+    })
+  })
+
+  test('is described: its firmware with the drive of the variables, each disk on its bus, the card of -nic', () => {
+    assert.deepEqual(machineSchema.parse(description), description)
+    assert.deepEqual(description.firmware, { kind: 'uefi', secureBoot: false, variables: 'drive-efidisk0' })
+    assert.deepEqual(
+      description.disks.map(({ drive, bus }) => `${drive} ${bus}`).sort(),
+      ['drive-ide0-hd0 ide', 'drive-na virtio', 'drive-ns scsi', 'drive-stick usb'].concat([
+        'drive-virtio0 virtio',
+        'drive-virtio3 virtio',
+      ]),
+    )
+    assert.deepEqual(description.networks, [{ model: 'e1000', mac: '52:54:00:aa:bb:cc' }])
   })
 
   test('has its drives under the names that QEMU knows them by', () => {
