@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { waitDuration } from '../../core/duration-option.ts'
 import { byteRate, byteSize } from '../../core/size-option.ts'
 import { backupFields, placeFields } from './backup-options.ts'
-import { notifySchema } from './notify-fields.ts'
+import { notifySchema } from '../notify/schema.ts'
 import { duration, oneOrMore, rhythm, window, word } from './values.ts'
 
 /** The keys of an entry of `guests` that say where the guests come from. An entry has one of them. */
@@ -161,7 +161,7 @@ export const jobSchema = z.strictObject({
     .describe(
       'commands; a text is run by /bin/sh, a list without a shell; what they are about is in variables such as VMAPIPE_GUEST',
     ),
-  notify: z.array(notifySchema).optional(),
+  notify: notifySchema.optional(),
   metrics: word.optional().describe("the folder of the node exporter's textfile collector"),
   identity: z.array(word).optional().describe('files with secret keys, to read encrypted archives back'),
   unit: unit.optional().describe('for job install'),
