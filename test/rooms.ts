@@ -5,7 +5,6 @@ export const LONG: Record<string, string> = {
   faults: 'kills hundreds of processes, and fills disks',
   live: 'guests write and wait, and some boot',
   operations: 'whole archives are made, several with a QEMU',
-  jobs: 'servers are told of runs, and some answer late',
   machine: 'guests are made of what was stored, and boot',
   fuzz: 'every property goes on for two seconds',
   cli: 'each test starts the command line as a process',

@@ -3,8 +3,8 @@
 import * as z from 'zod'
 import { waitDuration } from '../../core/duration-option.ts'
 import { byteRate, byteSize } from '../../core/size-option.ts'
-import { backupFields, placeFields } from './backup-options.ts'
 import { notifySchema } from '../notify/schema.ts'
+import { backupFields, placeFields } from './backup-options.ts'
 import { duration, oneOrMore, rhythm, window, word } from './values.ts'
 
 /** The keys of an entry of `guests` that say where the guests come from. An entry has one of them. */

@@ -84,7 +84,12 @@ function inFolder(one: Notification, jobFile: string | undefined): Notification 
   if ('ping' in one) return { ...one, ping: url(one.ping), ...ca(one.ca) }
   if ('webhook' in one) {
     const token = one['token-file']
-    return { ...one, webhook: url(one.webhook), ...ca(one.ca), ...(token !== undefined && { 'token-file': whole(token) }) }
+    return {
+      ...one,
+      webhook: url(one.webhook),
+      ...ca(one.ca),
+      ...(token !== undefined && { 'token-file': whole(token) }),
+    }
   }
   if (one.smtp === undefined) return one
   const password = one.smtp['password-file']

@@ -45,7 +45,9 @@ const smtp = z.strictObject({
 
 const common = {
   on: on.optional(),
-  timeout: duration({ min: 0.1, max: 600, example: '30s' }).optional().describe('how long each attempt may take; 10s by default, 30s for mail'),
+  timeout: duration({ min: 0.1, max: 600, example: '30s' })
+    .optional()
+    .describe('how long each attempt may take; 10s by default, 30s for mail'),
 }
 
 const mail = z.strictObject({
