@@ -7,6 +7,7 @@ export const LONG: Record<string, string> = {
   operations: 'whole archives are made, several with a QEMU',
   machine: 'guests are made of what was stored, and boot',
   fuzz: 'every property goes on for two seconds',
+  catalog: 'whole archives are made first, and sixty nights go by',
   cli: 'each test starts the command line as a process',
   storage: 'mounts filesystems, and starts sshd and qemu-nbd',
   pipelines: 'runs every config as a process, some with a guest',

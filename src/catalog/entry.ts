@@ -28,14 +28,17 @@ export interface CatalogEntry extends Annotations {
   name: string
   /** Name of the guest by the archive's record; null if it has none. */
   guest: string | null
+  /** Empty if it cannot be read. */
   uuid: string
-  /** The point in time, in seconds since 1970. */
+  /** The point in time, in seconds since 1970; 0 if it is not known. */
   ctime: number
   kind: 'full' | 'incremental'
   /** The uuid of its parent, if it is incremental. */
   parent: string | null
   /** Bytes that it takes at the place, with all of its volumes. */
   size: number
+  /** When it was written there, as ISO 8601; null if the place does not say. */
+  written: string | null
   encrypted: boolean
   /** Why nothing more is known of it: it is damaged, or no key opens it. */
   unreadable?: string

@@ -8,6 +8,7 @@ import { type FileHandle, open, opendir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { mayBeginArchive, parseArchiveName } from '../storage/archive/names.ts'
 import { openPlace } from '../storage/archive/open-place.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { parseVolumeName } from '../storage/archive/volumes/names.ts'
@@ -20,8 +21,6 @@ const LONG_BEGINNING = (4 << 20) + BEGINNING
 /** The most entries of a folder that are looked at, and the most whose names are not those of archives. */
 const MOST_ENTRIES = 100_000
 const MOST_OTHERS = 1000
-/** Names of archives of ours, also compressed, encrypted or in volumes. */
-const LIKELY = /\.vm[ai](\.|$)/
 
 interface Found {
   place: string
@@ -91,7 +90,7 @@ async function* beside(place: string): AsyncGenerator<string> {
   for await (const { name } of list()) {
     if (++entries > MOST_ENTRIES) break
     // Looking into a file of another machine takes a round trip or more, so names decide there.
-    if (LIKELY.test(name) && isFirst(name)) names.push(name)
+    if (mayBeginArchive(name)) names.push(name)
   }
   // A name of an object is taken as it is written; in a name for ssh, % begins an escape.
   for (const name of names.sort().reverse()) yield `${folder}${parsed.kind === 'ssh' ? encodeURIComponent(name) : name}`
@@ -129,16 +128,16 @@ async function* filesIn(folder: string): AsyncGenerator<string> {
     if (++entries > MOST_ENTRIES) break
     const { name } = entry
     // A link may lead to a file; whether it does is known when it is opened.
-    if (!(entry.isFile() || entry.isSymbolicLink()) || name.startsWith('.') || !isFirst(name)) continue
-    if (LIKELY.test(name)) likely.push(name)
-    else if (others.length < MOST_OTHERS) others.push(name)
+    if (!(entry.isFile() || entry.isSymbolicLink()) || name.startsWith('.')) continue
+    if (mayBeginArchive(name)) likely.push(name)
+    else if (mayBeOther(name) && others.length < MOST_OTHERS) others.push(name)
   }
   for (const name of [...likely.sort().reverse(), ...others]) yield join(folder, name)
 }
 
-/** Whether an archive may begin in a file of this name: it is no index, and no later volume. */
-function isFirst(name: string): boolean {
-  return !name.endsWith('.idx') && (parseVolumeName(name)?.number ?? 0) === 0
+/** Whether an archive with a name of its own may begin in this file: it is no later volume, and nothing beside an archive. */
+function mayBeOther(name: string): boolean {
+  return parseArchiveName(name) === null && !name.endsWith('.idx') && (parseVolumeName(name)?.number ?? 0) === 0
 }
 
 /** The uuid of the archive at a place; null for anything else, and for what cannot be read. */

@@ -8,6 +8,7 @@ import { inPool, type Library, loadLibc } from './koffi.ts'
 import { native } from './native.ts'
 
 /** flock(2). */
+const LOCK_SH = 1
 const LOCK_EX = 2
 const LOCK_NB = 4
 
@@ -19,6 +20,8 @@ const RENAME_NOREPLACE = 1
 interface FileCalls {
   /** Takes an exclusive lock for this open file; -EAGAIN if another open file has one. */
   flock(fd: number): Promise<number>
+  /** Takes a lock that others may have too, but not together with an exclusive one; -EAGAIN if another open file has that. */
+  flockShared(fd: number): Promise<number>
   /** Renames without replacing: -EEXIST if the name is taken. -EINVAL if the filesystem cannot do that. */
   renameNew(from: string, to: string): Promise<number>
   /** Makes the whole filesystem of this open file durable. */
@@ -35,6 +38,7 @@ function load(): FileCalls {
   const syncfs = libc.func('int syncfs(int)')
   return {
     flock: (fd) => inPool(flock, [fd, LOCK_EX | LOCK_NB]),
+    flockShared: (fd) => inPool(flock, [fd, LOCK_SH | LOCK_NB]),
     renameNew: renameNewBy(libc),
     syncfs: (fd) => inPool(syncfs, [fd]),
   }

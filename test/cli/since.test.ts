@@ -117,7 +117,7 @@ test('names say which kind an archive is', limits, async (t) => {
       /'x\.vma\.lz4' says that the archive is a full one; name it 'x\.vmi\.lz4'/,
     ],
     [['--since', 'auto', '-o', 'x.vma'], /name it 'x\.vmi'; if it has to be a full one, it is named 'x\.vma'/],
-    [['--since', 'auto', '-o', '-'], /the newest archive is looked for in a folder of this host or in a bucket/],
+    [['--since', 'auto', '-o', '-'], /the newest archive is looked for in a folder, here or by ssh, or in a bucket/],
     [['--since', 'y.vma', '-o', 'x.vmi', '--no-index'], /must have checksums and an index/],
   ] as const) {
     const outcome = await backup(...args)

@@ -3,13 +3,14 @@
 import { availableParallelism } from 'node:os'
 import { endOf } from '../../access/end-checksum.ts'
 import { hashesOf, type OpenHashes } from '../../chain/kept-hashes.ts'
-import { type ChainMember, openChain } from '../../chain/open-chain.ts'
+import { type Chain, type ChainMember, openChain } from '../../chain/open-chain.ts'
 import { fetched, type TemporaryFile } from '../../chain/temporary.ts'
 import { Keyring } from '../../codecs/age/keyring.ts'
 import { Budget } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { clusterCount } from '../../core/geometry.ts'
 import type { ParentRecord } from '../../core/items.ts'
+import { lockForUse } from '../../storage/archive/reading-lock.ts'
 import { parsePlace } from '../../storage/archive/spec.ts'
 import { ChainParent, type OpenParent } from './chain-parent.ts'
 
@@ -39,7 +40,9 @@ export async function openParent(place: string, options: Options): Promise<OpenP
     const common = { budget, threads, warn, keys, ...(signal && { signal }) }
     const chain = await openChain(copy?.path ?? place, common)
     const hashes: OpenHashes[] = []
+    const unlock = copy === null ? await lockMembers(chain) : async () => {}
     const close = async () => {
+      await unlock()
       for (const opened of hashes) await opened.close()
       await chain.close()
       await copy?.close()
@@ -52,11 +55,29 @@ export async function openParent(place: string, options: Options): Promise<OpenP
       return new ChainParent(chain, { record, hashes, warn, close })
     } catch (error) {
       for (const opened of hashes) await opened.close()
+      await unlock()
       await chain.close()
       throw error
     }
   } catch (error) {
     await copy?.close()
+    throw error
+  }
+}
+
+/** Keeps the archives of the chain until the backup has its name: it is nothing without them. */
+async function lockMembers(chain: Chain): Promise<() => Promise<void>> {
+  const unlocks: (() => Promise<void>)[] = []
+  const unlock = async () => void (await Promise.all(unlocks.map((one) => one())))
+  try {
+    for (const { place } of chain.members) {
+      const parsed = parsePlace(place)
+      if (parsed.kind === 'file') unlocks.push(await lockForUse(parsed.path))
+    }
+    return unlock
+  } catch (error) {
+    await unlock()
+    await chain.close()
     throw error
   }
 }

@@ -113,15 +113,16 @@ function named(place: string, { message }: VmapipeError): string {
   return message.includes(`'${place}'`) ? message : `'${place}': ${message}`
 }
 
-/** The folder of a target on this host, or the bucket of one in a store, where `auto` looks. Throws USAGE for any other target. */
+/** The folder of a target, or the bucket of one in a store, where `auto` looks. Throws USAGE for any other target. */
 function folderOf(to: unknown): string {
   const place = typeof to === 'string' && !isFolder(to) ? parsePlace(to) : null
   if (typeof to === 'string' && isFolder(to)) return to
   if (place?.kind === 'file') return dirname(place.path)
   if (place?.kind === 's3') return s3Name({ ...place, key: place.key.slice(0, place.key.lastIndexOf('/') + 1) })
+  if (typeof to === 'string' && place?.kind === 'ssh') return to.slice(0, to.lastIndexOf('/') + 1)
   throw new VmapipeError(
     'USAGE',
-    'the newest archive is looked for in a folder of this host or in a bucket, and the target is in none',
+    'the newest archive is looked for in a folder, here or by ssh, or in a bucket, and the target is in none',
     {
       hint: 'name the parent: --since ARCHIVE',
     },

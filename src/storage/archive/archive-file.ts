@@ -7,6 +7,7 @@ import { noteReading } from '../being-read.ts'
 import { RawDisk } from '../disks/raw-disk.ts'
 import { openRaw, sizeOf } from '../raw-file.ts'
 import type { ArchiveBytes } from './archive-bytes.ts'
+import { lockIfLong } from './reading-lock.ts'
 
 export class ArchiveFile implements ArchiveBytes {
   readonly size: number
@@ -28,8 +29,10 @@ export class ArchiveFile implements ArchiveBytes {
     try {
       const size = sizeOf(path, file, stats)
       const release = noteReading(stats)
+      const unlock = stats.isFile() ? lockIfLong(path) : () => {}
       const close = async () => {
         release()
+        unlock()
         await file.close()
       }
       const disk = new RawDisk({ path, file, size, isDevice: !stats.isFile(), readOnly: true, atRest: true, close })

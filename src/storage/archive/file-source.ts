@@ -8,6 +8,7 @@ import { Chunk } from '../../core/items.ts'
 import { closeFd } from '../../system/pipe-fd.ts'
 import { noteReading } from '../being-read.ts'
 import { type ArchiveSource, pieceBytes, type SourceOptions } from './endpoint.ts'
+import { lockIfLong } from './reading-lock.ts'
 
 const LARGEST_PIECE = 4 << 20
 
@@ -36,6 +37,7 @@ export class FileSource implements ArchiveSource {
   #closed = false
   readonly #atEnd: (hook: () => void) => void
   #onClose = () => {}
+  #unlock = () => {}
 
   constructor(file: OpenFile, { budget, atEnd }: Pick<SourceOptions, 'budget' | 'atEnd'>) {
     this.#file = file
@@ -49,7 +51,10 @@ export class FileSource implements ArchiveSource {
   }
 
   async open(): Promise<void> {
-    this.#atEnd(noteReading(await promisify(fstat)(this.#file.fd)))
+    const { fd, owned, name } = this.#file
+    const stats = await promisify(fstat)(fd)
+    this.#atEnd(noteReading(stats))
+    if (owned && stats.isFile()) this.#unlock = lockIfLong(name)
   }
 
   async read(): Promise<Chunk | null> {
@@ -70,6 +75,7 @@ export class FileSource implements ArchiveSource {
     if (this.#closed) return
     this.#closed = true
     this.#onClose()
+    this.#unlock()
     for (const piece of await Promise.allSettled(this.#ahead.splice(0))) {
       if (piece.status === 'fulfilled') piece.value?.release()
     }

@@ -18,7 +18,7 @@ export interface Place {
   /** Looks at the archive there; null if there is none. */
   stat?(): Promise<PlaceEntry | null>
   /** What is in the same folder, or has the same prefix up to the last slash. */
-  list?(): AsyncIterable<PlaceEntry>
+  list?(options?: ListOptions): AsyncIterable<PlaceEntry>
   /** Removes the archive. It is no error if there is none. */
   remove?(): Promise<void>
   /** Gives the archive another name in the same folder. Throws FAILED if that name is taken. */
@@ -34,8 +34,14 @@ export interface Capabilities {
   readonly serverCopy: boolean
 }
 
+export interface ListOptions {
+  /** Also what is in the folders there, but not in folders of theirs. Names that begin with a dot may be left out. */
+  folders?: boolean
+  signal?: AbortSignal
+}
+
 export interface PlaceEntry {
-  /** Without the folder. */
+  /** Without the folder; with the name of the folder and a slash before it, if it is in a folder of that folder. */
   name: string
   size: number
   /** When it was written, as ISO 8601; null if that is not known. */

@@ -25,8 +25,11 @@ const LIST = [
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
   'd=${f%/*}/; if [ -d "$d" ]; then :; else fail nofolder; fi;',
   'if entries "$d" >/dev/null; then :; else fail nostat; fi;',
-  'set +f; entries "$d"*; say done',
+  'set +f; entries "$d"*;',
 ]
+
+/** The same for the folders there, one command for each: the names of all of them may be too long for one. */
+const LIST_FOLDERS = [...LIST, 'for g in "$d"*/; do entries "$g"*; done;']
 
 const STAT = [
   ...READ_WORDS,
@@ -53,7 +56,8 @@ const RENAME = [
 const command = (words: readonly string[]) => `exec sh -c '${words.join(' ')}'`
 
 export const rangesCommand = command(RANGES)
-export const listCommand = command(LIST)
+export const listCommand = command([...LIST, 'say done'])
+export const listFoldersCommand = command([...LIST_FOLDERS, 'say done'])
 export const statCommand = command(STAT)
 export const removeCommand = command(REMOVE)
 export const renameCommand = command(RENAME)

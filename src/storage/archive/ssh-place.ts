@@ -3,7 +3,7 @@
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Place, PlaceEntry } from './place.ts'
-import { listCommand, removeCommand, renameCommand, statCommand } from './remote-place-script.ts'
+import { listCommand, listFoldersCommand, removeCommand, renameCommand, statCommand } from './remote-place-script.ts'
 import { remoteName, type SshPlace } from './spec.ts'
 import { startSession, whyNotBegun } from './ssh.ts'
 import { SshBytes } from './ssh-bytes.ts'
@@ -23,7 +23,7 @@ export function sshPlace(place: SshPlace): Place {
       for await (const entry of entries(place, statCommand)) return entry
       return null
     },
-    list: () => entries(place, listCommand),
+    list: (options) => entries(place, options?.folders ? listFoldersCommand : listCommand, options?.signal),
     remove: async () => {
       for await (const _ of answers(place, removeCommand, []));
     },
@@ -34,14 +34,18 @@ export function sshPlace(place: SshPlace): Place {
   }
 }
 
-async function* entries(place: SshPlace, script: string): AsyncGenerator<PlaceEntry> {
+async function* entries(place: SshPlace, script: string, signal?: AbortSignal): AsyncGenerator<PlaceEntry> {
   let count = 0
+  const folder = place.path.toString().slice(0, place.path.toString().lastIndexOf('/') + 1)
   for await (const said of answers(place, script, [])) {
     const [, mode, size, time, path] = /^entry ([0-9a-f]{1,8}) ([0-9]{1,15}) ([0-9]{1,12}) (.*)$/.exec(said) ?? []
+    signal?.throwIfAborted()
     if (mode === undefined || (Number.parseInt(mode, 16) & 0xf000) !== 0x8000) continue
     if (++count > MOST_ENTRIES)
       throw new VmapipeError('FAILED', `the folder of ${remoteName(place)} has too many files`)
-    yield { name: posix.basename(path), size: Number(size), modified: new Date(Number(time) * 1000).toISOString() }
+    const inner = path.startsWith(folder) ? path.slice(folder.length) : ''
+    const name = inner.split('/').length === 2 ? inner : posix.basename(path)
+    yield { name, size: Number(size), modified: new Date(Number(time) * 1000).toISOString() }
   }
 }
 

@@ -16,6 +16,8 @@ export interface ObjectOptions {
 
 /** The header with the time until which nobody can remove an object. */
 export const RETAIN_UNTIL = 'x-amz-object-lock-retain-until-date'
+/** The header that says ON if nobody can remove an object until that is taken back. */
+export const LEGAL_HOLD = 'x-amz-object-lock-legal-hold'
 
 /** The headers for these options. Throws USAGE for those that make no sense. */
 export function objectHeaders({ retainUntil, storageClass, sse, tags = {} }: ObjectOptions): Record<string, string> {

@@ -2,10 +2,12 @@
 
 import { createHash } from 'node:crypto'
 import { VmapipeError } from '../../../core/errors.ts'
+import { RetainedArchive } from '../retained.ts'
 import type { S3Client } from './client.ts'
 import type { Answer } from './exchange.ts'
-import { RETAIN_UNTIL } from './object-options.ts'
+import { LEGAL_HOLD, RETAIN_UNTIL } from './object-options.ts'
 import { S3Error } from './s3-error.ts'
+import { s3Name } from './s3-url.ts'
 import { childOf, parseXml, textOf, type XmlElement } from './xml.ts'
 
 export interface ObjectInfo {
@@ -37,7 +39,20 @@ export async function statObject(client: S3Client, key: string, signal?: AbortSi
   }
 }
 
+/** Removes an object. Throws RetainedArchive for one that is locked. A store with versions would only hide that one, and go on to keep it. */
 export async function removeObject(client: S3Client, key: string): Promise<void> {
+  const headers = await client.ask({ method: 'HEAD', key }).then(
+    (answer) => answer.headers,
+    (error) => {
+      if (error instanceof S3Error && error.status === 404) return null
+      throw error
+    },
+  )
+  if (headers === null) return
+  const name = s3Name({ bucket: client.bucket, key })
+  const until = Date.parse(String(headers[RETAIN_UNTIL] ?? ''))
+  if (until > Date.now()) throw new RetainedArchive(name, `is locked until ${new Date(until).toISOString()}`)
+  if (headers[LEGAL_HOLD] === 'ON') throw new RetainedArchive(name, 'is under legal hold')
   await client.ask({ method: 'DELETE', key })
 }
 

@@ -1,7 +1,7 @@
 /** A bucket as a place where archives are. The client is loaded when it is needed. */
 
 import { posix } from 'node:path'
-import type { Place, PlaceEntry } from '../place.ts'
+import type { ListOptions, Place, PlaceEntry } from '../place.ts'
 import { archiveSource } from '../source.ts'
 import { archiveTarget } from '../target.ts'
 import type { S3Client } from './client.ts'
@@ -16,7 +16,7 @@ export function s3Place(place: S3Place): Place {
     source: (options) => archiveSource(spec, options),
     ranges: async (options) => (await import('./s3-bytes.ts')).S3Bytes.open(place, options),
     stat: () => look(bucket, key),
-    list: () => listPrefix(bucket, key.slice(0, key.lastIndexOf('/') + 1)),
+    list: (options) => listPrefix(bucket, key.slice(0, key.lastIndexOf('/') + 1), options),
     remove: () => remove(bucket, key),
   }
 }
@@ -31,12 +31,18 @@ async function look(bucket: string, key: string): Promise<PlaceEntry | null> {
   }
 }
 
-/** The objects with this prefix that are in no folder below it. */
-async function* listPrefix(bucket: string, prefix: string): AsyncGenerator<PlaceEntry> {
+/** The objects with this prefix that are in no folder below it, or in one of those that are there. */
+async function* listPrefix(
+  bucket: string,
+  prefix: string,
+  { folders = false, signal }: ListOptions = {},
+): AsyncGenerator<PlaceEntry> {
   const { client, objects } = await asking(bucket)
   try {
-    for await (const { key, size, modified } of objects.listObjects(client, prefix, { delimiter: '/' })) {
-      yield { name: key.slice(prefix.length), size, modified: isoOf(modified) }
+    const asked = { ...(!folders && { delimiter: '/' }), ...(signal && { signal }) }
+    for await (const { key, size, modified } of objects.listObjects(client, prefix, asked)) {
+      const name = key.slice(prefix.length)
+      if (name.split('/').length <= 2 && !name.endsWith('/')) yield { name, size, modified: isoOf(modified) }
     }
   } finally {
     client.close()
