@@ -13,6 +13,8 @@ import { VmapipeError } from '../core/errors.ts'
 export interface View {
   bytes: Buffer
   lease: Lease
+  /** Called when the piece leaves the cache. A reader may still hold it. */
+  dropped?(): void
 }
 
 /** Loads a piece into memory from `PieceCache.room`. */
@@ -48,13 +50,18 @@ export class PieceCache {
     this.#kept = new LRUCache({
       maxSize: Math.max(1, memory.capacity),
       sizeCalculation: ({ lease }) => Math.max(1, lease.bytes),
-      dispose: ({ lease }) => lease.release(),
+      dispose: leave,
     })
   }
 
   /** Bytes of memory for all pieces. */
   get capacity(): number {
     return this.#memory.capacity
+  }
+
+  /** Whether the piece is in memory or being loaded. */
+  has(key: number): boolean {
+    return this.#kept.has(key) || this.#loading.has(key)
   }
 
   /** The piece if it is in memory, or null. The caller releases it. */
@@ -122,7 +129,7 @@ export class PieceCache {
   #keep(key: number, view: View, waiters: number): void {
     view.lease.retain(waiters)
     if (this.#closed) {
-      view.lease.release()
+      leave(view)
       return
     }
     this.#kept.set(key, view)
@@ -153,6 +160,11 @@ export class PieceCache {
       else this.#begin(soon!.key, soon!.load, Promise.resolve())
     }
   }
+}
+
+function leave(view: View): void {
+  view.dropped?.()
+  view.lease.release()
 }
 
 function closedError(): VmapipeError {
