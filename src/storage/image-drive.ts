@@ -33,6 +33,18 @@ export async function openImageReader(
   return new NbdDisk(server.client, { readOnly: true, close })
 }
 
+/**
+ * Opens what a block node of QEMU reads: images with those below them, or a kind of network storage. `format` and `path` are those of
+ * the uppermost image, for messages. Nothing but what the node names is opened.
+ */
+export async function openNodeReader(
+  node: object,
+  { format, path, signal }: { format: ImageFormat | 'raw'; path: string; signal?: AbortSignal | undefined },
+): Promise<DriveReader> {
+  const server = await QemuNbd.start(format, path, { node, signal })
+  return new NbdDisk(server.client, { readOnly: true, close: () => server.close() })
+}
+
 interface ImageDiskOptions {
   readOnly?: boolean
   signal?: AbortSignal

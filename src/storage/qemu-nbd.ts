@@ -20,6 +20,11 @@ interface QemuNbdOptions {
   writable?: boolean
   /** Reads the image although another program has it open for writing. */
   forceShare?: boolean | undefined
+  /**
+   * The image and those below it, as QEMU's options of a block node. Then only these files are opened, whatever the image's header
+   * names. The image is only read.
+   */
+  node?: object | undefined
   /** If the server ends early, a new one is started, and requests wait for it. */
   lasting?: boolean
   signal?: AbortSignal | undefined
@@ -41,7 +46,7 @@ export class QemuNbd {
     this.#launcher = launcher
   }
 
-  static async start(format: ImageFormat, path: string, { lasting = false, ...options }: QemuNbdOptions = {}) {
+  static async start(format: ImageFormat | 'raw', path: string, { lasting = false, ...options }: QemuNbdOptions = {}) {
     const launcher = new Launcher(format, path, options)
     const open = (more: ConnectionOptions) => launcher.launch(more)
     const client = await (lasting ? NbdClient.lasting(open, options) : NbdClient.by(open, options))
@@ -66,11 +71,11 @@ export class QemuNbd {
 class Launcher {
   /** The server that was started last. */
   server: ServerProcess | null = null
-  readonly #format: ImageFormat
+  readonly #format: ImageFormat | 'raw'
   readonly #path: string
   readonly #options: QemuNbdOptions
 
-  constructor(format: ImageFormat, path: string, options: QemuNbdOptions) {
+  constructor(format: ImageFormat | 'raw', path: string, options: QemuNbdOptions) {
     this.#format = format
     this.#path = path
     this.#options = options
@@ -108,14 +113,19 @@ class Launcher {
 }
 
 /** Formats that QEMU opens for writing only if they were closed in order, or repaired. It repairs all others when it opens them. */
-const NEEDS_REPAIR: readonly ImageFormat[] = ['parallels']
+const NEEDS_REPAIR: readonly string[] = ['parallels']
 
 /** A path that is never taken for a protocol ("nbd:...") or a JSON description of an image. */
 export function fileName(path: string): string {
   return path.startsWith('/') ? path : `./${path}`
 }
 
-function imageOptions(format: ImageFormat, path: string, { writable, forceShare }: QemuNbdOptions): string[] {
+function imageOptions(
+  format: ImageFormat | 'raw',
+  path: string,
+  { writable, forceShare, node }: QemuNbdOptions,
+): string[] {
+  if (node !== undefined) return ['--read-only', '--', `json:${JSON.stringify(node)}`]
   const mode = writable ? '--discard=unmap' : '--read-only'
   const name = fileName(path)
   if (!forceShare) return [mode, `--format=${format}`, '--', name]

@@ -57,6 +57,9 @@ export const guestSource = defineStage({
   async around(given, run) {
     const parts = partsOf(run.stages, run.index)
     // Loaded only now: every pipeline knows this stage, and few have a guest.
+    const { libvirt } = given
+    if (libvirt !== undefined)
+      return (await import('../libvirt/run.ts')).runWithLibvirt({ ...given, libvirt }, parts, run)
     if (given.attach === undefined) return (await import('./qemu.ts')).runWithQemu(given, parts, run)
     return (await import('./attached.ts')).runAttached(given.attach, given, parts, run)
   },

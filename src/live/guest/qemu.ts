@@ -37,14 +37,19 @@ interface Job<Result> {
   connection: QemuConnection
   server: PushServer
   claim: Claim
+  describe?: Describe | undefined
 }
 
 type Configs = Record<string, string | Uint8Array<ArrayBuffer>>
+
+/** Makes config files that say more of the guest than QMP tells. */
+type Describe = (chosen: readonly QemuDrive[]) => Promise<Record<string, Uint8Array<ArrayBuffer>>>
 
 export async function runWithQemu<Result>(
   options: GuestOptions,
   parts: GuestParts,
   run: SurroundedRun<Result>,
+  describe?: Describe,
 ): Promise<Result> {
   const { signal, warn } = run
   const { qmp, libvirt, connect } = options
@@ -55,7 +60,7 @@ export async function runWithQemu<Result>(
     try {
       const claim = await Claim.take(connection.qmp, server.lifeSocket)
       try {
-        return await claimed({ options, parts, run, connection, server, claim })
+        return await claimed({ options, parts, run, connection, server, claim, describe })
       } finally {
         // As long as anything of ours may be in QEMU nobody else's turn begins. If QEMU cannot be reached any more,
         // the user has been told what is left there.
@@ -82,7 +87,7 @@ async function claimed<Result>(job: Job<Result>): Promise<Result> {
     throw new VmapipeError('USAGE', `a drive is called ${RAM_NAME}, as the memory of the guest is to be`)
   for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn(`${name} ${reason}: left out`)
   const machine = await describeMachine(qmp, drives)
-  const configs = withMachine(machine, options)
+  const configs = withMachine(machine, options, await job.describe?.(drives))
   const names = [...drives.map(({ name }) => name), ...(options['with-ram'] ? [RAM_NAME] : [])]
   refuseNames({ drives: names, configs: Object.keys(configs) })
   options.listener?.name?.(guestName(machine, options))
@@ -101,10 +106,10 @@ function guestName({ name }: QemuMachine, { qmp, libvirt }: MonitorPlace): strin
   return name === undefined || name === libvirt ? `guest of ${place}` : `guest ${name} (${place})`
 }
 
-/** What QMP tells of the machine goes in too, unless the user has a file of that name. */
-function withMachine(machine: QemuMachine, options: GuestOptions): Configs {
+/** What QMP tells of the machine goes in too, unless libvirt tells `more` in its place, or the user has a file of that name. */
+function withMachine(machine: QemuMachine, options: GuestOptions, more: Configs = {}): Configs {
   const { name, data } = machineConfig(machine)
-  return { [name]: data, ...(Object.fromEntries(namedConfigs(options.configs)) as Configs) }
+  return { [name]: data, ...more, ...(Object.fromEntries(namedConfigs(options.configs)) as Configs) }
 }
 
 async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], configs: Configs): Promise<Result> {

@@ -3,15 +3,14 @@
  * knows the drive.
  */
 
+import { driveNameOf } from '../../../machine/drive-name.ts'
+
 export interface Named {
   id: string | null
   backend: string
   node: string | null
   qomPath: string | null
 }
-
-const PREFIX = 'drive-'
-const LONGEST = 100
 
 /** The name for one drive by itself. */
 export function driveName({ id, backend, node, qomPath }: Named): string {
@@ -20,8 +19,7 @@ export function driveName({ id, backend, node, qomPath }: Named): string {
   // Names that QEMU made up begin with #, and are others at the next start.
   const chosenNode = node?.startsWith('#') ? null : node
   const known = id || backend || (flash && `p${flash}`) || chosenNode || 'disk'
-  const plain = known.replace(/[^A-Za-z0-9._-]/g, '_').slice(0, LONGEST)
-  return plain.startsWith(PREFIX) ? plain : PREFIX + plain
+  return driveNameOf(known)
 }
 
 /** Names for all drives, no two alike. Drives with an id come first, then `drive-disk`, `drive-disk-2`, … */
