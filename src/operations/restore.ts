@@ -37,7 +37,7 @@ export interface RestoreOptions extends ReadingOptions {
   spool?: string
 }
 
-const shape = {
+export const restoreShape = {
   ...readingShape,
   into: text,
   drives: z.record(z.string(), text),
@@ -59,7 +59,7 @@ const shape = {
  *     console.log(drives.map(({ name }) => `vm/disk-${name}.raw`))
  */
 export async function restore(given: RestoreOptions): Promise<OperationResult> {
-  checkOptions('restore', { shape, required: ['from'] }, given)
+  checkOptions('restore', { shape: restoreShape, required: ['from'] }, given)
   const { into, drives, zeroed, force, mode, salvage, parents, spool, ...options } = given
   if ((into === undefined) === (drives === undefined)) {
     throw new VmapipeError('USAGE', 'restore needs a folder, or targets of drives, and not both', {

@@ -17,6 +17,8 @@ export interface CliOptions {
   input?: Uint8Array
   env?: Record<string, string>
   signal?: AbortSignal
+  /** A command that runs it, such as nsenter with its arguments. */
+  inside?: readonly string[]
 }
 
 /** Loading the sources takes half the time of a small run; what was compiled once is kept. */
@@ -25,8 +27,9 @@ const NODE_COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/
 /** One that hangs is killed, so that it cannot outlive its test. */
 const LONGEST_MS = 50_000
 
-export function startCli(args: string[], { cwd, env = {} }: CliOptions = {}) {
-  return spawn(process.execPath, [LAUNCHER, ...args], {
+export function startCli(args: string[], { cwd, env = {}, inside = [] }: CliOptions = {}) {
+  const [program, ...words] = [...inside, process.execPath, LAUNCHER, ...args]
+  return spawn(program, words, {
     cwd,
     env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE, ...env },
     timeout: LONGEST_MS,

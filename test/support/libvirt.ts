@@ -5,7 +5,7 @@
 
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -39,6 +39,8 @@ export interface Libvirt {
   virsh(...args: string[]): Promise<string>
   /** What the daemon and QEMU had to say about a domain. */
   domainLog(domain: string): string
+  /** The beginning of a command line that runs a program where libvirt's own folders are, such as those of TPMs. */
+  inside: readonly string[]
 }
 
 /** Options for `test()`. */
@@ -82,5 +84,16 @@ export async function startLibvirt(t: { after(hook: () => Promise<void>): void }
     if (child.exitCode !== null || Date.now() > end) throw new Error(`libvirtd does not start: ${said}`)
   }
   const domainLog = (domain: string) => readFileSync(join(own('/var/log'), `libvirt/qemu/${domain}.log`), 'utf8')
-  return { uri, virsh, domainLog }
+  const inside = ['nsenter', `--target=${firstOf(child.pid!)}`, '--mount', '--pid', '--']
+  return { uri, virsh, domainLog, inside }
+}
+
+/** The first process of the namespaces that this unshare has made. */
+function firstOf(unshare: number): number {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    const stat = existsSync(`/proc/${name}/stat`) ? readFileSync(`/proc/${name}/stat`, 'utf8') : ''
+    if (Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === unshare) return Number(name)
+  }
+  throw new Error('libvirtd has no process')
 }

@@ -3,9 +3,10 @@ import { driveRecord, examples, type JobFlags, limited, pairs, parentsFlag } fro
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runOperation } from '../run-operation.ts'
 import { restoreSummary } from '../summary.ts'
+import { DOMAIN_HELP, type DomainFlags, domainFlags, runDomain, wantsDomain } from './restore-domain.ts'
 import { LIVE_HELP, type LiveFlags, liveFlags, runLive, wantsLive } from './restore-live.ts'
 
-interface Flags extends JobFlags, LiveFlags, KeyFlags {
+interface Flags extends JobFlags, LiveFlags, KeyFlags, DomainFlags {
   drive?: [string, string][]
   zeroed?: boolean
   force?: boolean
@@ -27,6 +28,7 @@ export function restoreCommand(program: Command): void {
         'If the archive is damaged, the whole drives are restored. The name of a drive that is not whole ends with ' +
         '.damaged. With --salvage it gets its final name, and the ranges of bytes that are damaged (kept as they were ' +
         'read) or missing (zeroes) are listed. The exit code is 3 in both cases.\n\n' +
+        `${DOMAIN_HELP}\n\n` +
         LIVE_HELP,
     )
     .argument('<archive>', 'the archive to read')
@@ -40,7 +42,7 @@ export function restoreCommand(program: Command): void {
     .option('-f, --force', 'overwrite files that exist')
     .option('--mode <mode>', 'permissions of images and config files, such as 0640; 0600 by default')
     .option('--salvage', 'restore what can be read of a damaged or cut archive, and list the rest')
-  liveFlags(parentsFlag(command)).action(run)
+  liveFlags(domainFlags(parentsFlag(command))).action(run)
   examples(
     keyFlags(limited(command, 'the archive')),
     'vmapipe restore vm.vma.zst vm/',
@@ -48,13 +50,16 @@ export function restoreCommand(program: Command): void {
     'ssh nas cat vm.vma.zst | vmapipe restore - vm/',
     'vmapipe restore damaged.vma.zst vm/ --salvage',
     'vmapipe restore vm.vma.zst vm/ --live --socket /run/vm1.nbd',
+    'vmapipe restore vm.vma.zst --define --pool default --start',
+    'vmapipe restore vm.vma.zst --libvirt vm1-copy --new-uuid --new-mac',
   )
 }
 
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
   const { drive, zeroed, force, mode, salvage, parents, bwlimit, identity, passphraseFd, ...rest } = flags
-  if (wantsLive(flags))
-    return runLive(archive, dir, flags, [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage'])
+  const others = [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage']
+  if (wantsDomain(flags)) return runDomain(archive, dir, flags, others)
+  if (wantsLive(flags)) return runLive(archive, dir, flags, others)
   const drives = driveRecord(drive)
   const keys = await keyringOf({ identity, passphraseFd })
   const { restore } = await import('../../operations/restore.ts')

@@ -1,6 +1,7 @@
 /** The drives of a guest of libvirt that is shut off, and the pipeline that reads them. */
 
 import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import type { BoundStage } from '../../core/stage.ts'
 import { refuseNames } from '../../formats/vma/names.ts'
@@ -12,6 +13,9 @@ import type { DriveReader } from '../../storage/drive.ts'
 import type { GuestOptions } from '../guest/options.ts'
 import type { GuestParts } from '../guest/parts.ts'
 import { openDomainDisk, openLocal } from './open-disk.ts'
+
+/** Where the libvirt of the system has the variables of UEFI by default. */
+const VARIABLES = '/var/lib/libvirt/qemu/nvram'
 
 interface ShutOffDrives {
   /** By the name of the drive in the archive. */
@@ -116,10 +120,11 @@ function isBackedUp(
 }
 
 /** The variables of UEFI; null if there are none yet: libvirt makes them at the first start. */
-async function openVariables({ nvram }: Domain, opening: Opening): Promise<DriveReader | null> {
-  if (nvram === undefined) return null
+async function openVariables({ nvram, name, isUefi }: Domain, opening: Opening): Promise<DriveReader | null> {
+  if (!isUefi) return null
   const type = attribute(nvram, 'type') ?? 'file'
-  const path = content(nvram)
+  // libvirt does not note the place in the definition if it has chosen the firmware.
+  const path = nvram === undefined ? join(VARIABLES, `${name}_VARS.fd`) : content(nvram)
   if (type !== 'file' || path === undefined) {
     opening.warn(`the variables of UEFI are left out: their place is of the kind '${type}'`)
     return null

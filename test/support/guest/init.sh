@@ -18,13 +18,14 @@ while read -r module; do
   insmod "/modules/$module.ko" || fail "module $module"
 done </modules/order
 
-role=idle trim=0 expected=0 root=vda
+role=idle trim=0 expected=0 root=vda skip=
 for word in $(cat /proc/cmdline); do
   case $word in
   vmapipe.role=*) role=${word#*=} ;;
   vmapipe.trim=*) trim=${word#*=} ;;
   vmapipe.disks=*) expected=${word#*=} ;;
   vmapipe.root=*) root=${word#*=} ;;
+  vmapipe.skip=*) skip=${word#*=} ;;
   esac
 done
 
@@ -34,6 +35,7 @@ done
 find_disks() {
   set --
   for device in /dev/vd? /dev/sd?; do
+    [ "$device" = "/dev/$skip" ] && continue
     [ -b "$device" ] && set -- "$@" "${device#/dev/}"
   done
   disks=$*

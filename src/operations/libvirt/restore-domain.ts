@@ -1,0 +1,215 @@
+/** Restores a guest of libvirt whole: images, variables of UEFI, the TPM's state, and the domain that has them. */
+
+import { writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { checkOptions, flag, type Shape, text } from '../../core/options.ts'
+import { z } from '../../core/stage.ts'
+import { VARIABLES_DRIVE } from '../../machine/libvirt/domain.ts'
+import { type ImagePlace, rewriteDomain } from '../../machine/libvirt/rewrite.ts'
+import { xmlText } from '../../machine/libvirt/xml.ts'
+import { Virsh } from '../../protocol/libvirt/virsh.ts'
+import { makeDurableFolder } from '../../storage/folder.ts'
+import { IMAGE_FORMATS } from '../../storage/spec.ts'
+import type { OperationResult } from '../operation.ts'
+import { quickManifest } from '../quick-manifest.ts'
+import { type RestoreOptions, restore, restoreShape } from '../restore.ts'
+import { definitionNames, offered, poolFolder, replaced } from './host.ts'
+import { type GuestIdentity, type PreparedDomain, prepareDomain } from './prepare.ts'
+import { freePath, type Placed, Staging } from './staging.ts'
+import { placeTpmState } from './tpm.ts'
+
+/** Which archive is restored, and what the domain is to be. */
+export interface RestoreDomainOptions
+  extends Omit<RestoreOptions, 'from' | 'into' | 'drives' | 'zeroed' | 'salvage'>,
+    GuestIdentity {
+  /** A path, or another archive that can be read several times. */
+  from: string
+  /** URI of the libvirt; virsh's own choice by default. */
+  connect?: string
+  /** The pool for the images; `default` unless this or a folder is named. */
+  pool?: string
+  /** The folder for the images. */
+  into?: string
+  /** Format of all images; by default the one that each had. */
+  format?: string
+  /** Gives the network devices new MAC addresses. */
+  newMac?: boolean
+  /** Starts the guest. */
+  start?: boolean
+}
+
+const { into, drives: _drives, zeroed: _zeroed, salvage: _salvage, from: _from, ...common } = restoreShape
+
+const shape = {
+  ...common,
+  from: text,
+  into,
+  connect: text,
+  pool: text,
+  format: z.enum(['raw', ...IMAGE_FORMATS]),
+  name: text,
+  newUuid: z.union([flag, text]),
+  newMac: flag,
+  start: flag,
+} satisfies Shape<RestoreDomainOptions>
+
+/** What a restore of a domain ends with. */
+export interface RestoreDomainResult extends OperationResult {
+  domain: { name: string; uuid: string; files: string[]; started: boolean }
+}
+
+/**
+ * Restores the guest of an archive and defines it in libvirt. The XML of the archive is reduced to what is harmless: `warn` is told what
+ * is left out. When this resolves, all is in place; if it rejects, libvirt has no such domain, and no file of it is left, unless only
+ * the start has failed. Errors: those of `restore`.
+ */
+export async function restoreDomain(options: RestoreDomainOptions): Promise<RestoreDomainResult> {
+  checkOptions('restoreDomain', { shape, required: ['from'] }, options)
+  const { from, connect, pool, into, format, name, newUuid, newMac, start, ...rest } = options
+  const { signal, force = false, warn = () => {}, inform = () => {} } = rest
+  const tell = (message: string) => warn(message)
+  const virsh = new Virsh(connect, signal)
+  const manifest = await manifestOf(from, options)
+  const prepared = prepareDomain(manifest, { name, newUuid }, tell)
+  const host = await offered(virsh, prepared.domain, tell)
+  tellEmulator(prepared, host.emulator, tell)
+  const folder = await folderFor(virsh, { pool, into })
+  const { uuid, fileName, disks, hasVariables } = prepared
+  const staging = await Staging.open(folder, fileName, (of, path) => definitionNames(virsh, of, path))
+  try {
+    const old = await replaced(virsh, { name: prepared.name, uuid }, force)
+    const kept = old === null ? [] : await filesOf(virsh, uuid)
+    const images = await Promise.all(
+      disks.map(async ({ target, drive, format: had }) => {
+        const of = format ?? had
+        const suffix = of === 'raw' ? 'img' : of
+        return {
+          target,
+          drive,
+          format: of,
+          file: `${target}.${suffix}`,
+          path: await freePath(join(folder, `${fileName}-${target}.${suffix}`)),
+        }
+      }),
+    )
+    const variables = hasVariables
+      ? { file: 'variables.fd', path: await freePath(join(folder, `${fileName}_VARS.fd`)) }
+      : null
+    const targets = images.map(({ drive, format, file }) => [drive, `${format}:${staging.file(file)}`])
+    if (variables !== null) targets.push([VARIABLES_DRIVE, `raw:${staging.file(variables.file)}`])
+    const result = await restore({ ...rest, from, force: true, drives: Object.fromEntries(targets) })
+    const places = new Map<string, ImagePlace>(images.map(({ target, path, format }) => [target, { path, format }]))
+    rewriteDomain(
+      prepared.domain,
+      {
+        name: prepared.name,
+        uuid,
+        newMac: newMac ?? false,
+        images: places,
+        nvram: variables?.path,
+        loaders: host.loaders,
+      },
+      tell,
+    )
+    const files: Placed[] = [...images, ...(variables === null ? [] : [variables])].map(({ file, path }) => ({
+      file,
+      path,
+    }))
+    await define(virsh.untilTheEnd, prepared, { staging, files, warn: tell })
+    for (const file of kept) inform(`the former image '${file}' is kept`)
+    if (pool !== undefined || into === undefined)
+      await virsh.run('pool-refresh', `--pool=${pool ?? DEFAULT_POOL}`).catch(() => {})
+    inform(`the domain ${prepared.name} (${uuid}) is defined`)
+    if (start) await started(virsh, prepared)
+    return {
+      ...result,
+      domain: { name: prepared.name, uuid, files: files.map(({ path }) => path), started: start ?? false },
+    }
+  } finally {
+    await staging.remove()
+  }
+}
+
+const DEFAULT_POOL = 'default'
+
+interface Definition {
+  staging: Staging
+  files: readonly Placed[]
+  warn(message: string): void
+}
+
+/** Gives the files their names and defines the domain: both, or neither. A signal does not stop it in between. */
+export async function define(
+  virsh: Virsh,
+  prepared: PreparedDomain,
+  { staging, files, warn }: Definition,
+): Promise<void> {
+  const { domain, uuid, tpmState } = prepared
+  const xml = staging.file('domain.xml')
+  await writeFile(xml, xmlText(domain.document), { mode: 0o600 })
+  let state: Awaited<ReturnType<typeof placeTpmState>> = null
+  try {
+    await staging.place(uuid, files)
+    if (tpmState !== null) state = await placeTpmState(tpmState, { version: domain.tpm!.version, uuid }, warn)
+    await virsh.run('define', `--file=${xml}`)
+  } catch (error) {
+    const failure = asVmapipeError(error)
+    for (const undo of [() => staging.takeBack(), () => state?.takeBack()])
+      await Promise.resolve(undo()).catch((left) => failure.suppressed.push(left))
+    throw failure
+  }
+}
+
+async function started(virsh: Virsh, { name, uuid }: PreparedDomain): Promise<void> {
+  await virsh.run('start', `--domain=${uuid}`).catch((error) => {
+    const { message, code, hint } = asVmapipeError(error)
+    throw new VmapipeError(
+      code,
+      `the domain '${name}' is defined, and all of it is in place, but it does not start: ${message}`,
+      { hint, cause: error },
+    )
+  })
+}
+
+/** The archive is read twice: first what it has. */
+export function manifestOf(from: string, { signal, keys }: Pick<RestoreOptions, 'signal' | 'keys'>) {
+  if (from === '-' || from.startsWith('exec:'))
+    throw new VmapipeError(
+      'USAGE',
+      'a guest is restored from an archive that can be read twice, and this is a stream',
+      {
+        hint: 'name a file, ssh://user@host/path or s3://bucket/name',
+      },
+    )
+  return quickManifest({ from, signal: signal ?? new AbortController().signal, ...(keys && { keys }) })
+}
+
+export async function folderFor(
+  virsh: Virsh,
+  { pool, into }: { pool?: string | undefined; into?: string | undefined },
+): Promise<string> {
+  if (pool !== undefined && into !== undefined)
+    throw new VmapipeError('USAGE', 'a folder and a pool are two places for the images', { hint: 'name one of them' })
+  if (into === undefined) return poolFolder(virsh, pool ?? DEFAULT_POOL)
+  const folder = resolve(into)
+  // QEMU's user must be able to enter it.
+  await makeDurableFolder(folder, 0o711)
+  return folder
+}
+
+/** Another program would run the guest, so the user is told. */
+export function tellEmulator(
+  { emulator }: PreparedDomain,
+  ours: string | undefined,
+  warn: (message: string) => void,
+): void {
+  if (emulator !== undefined && ours !== undefined && emulator !== ours)
+    warn(`the emulator '${emulator}' is left out: libvirt has '${ours}' for this guest`)
+}
+
+/** The images that the domain has had until now. */
+async function filesOf(virsh: Virsh, uuid: string): Promise<string[]> {
+  const lines = (await virsh.run('domblklist', `--domain=${uuid}`, '--inactive')).split('\n')
+  return lines.flatMap((line) => /^\s*\S+\s+(\/.*?)\s*$/.exec(line)?.[1] ?? [])
+}
