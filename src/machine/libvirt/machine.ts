@@ -102,6 +102,7 @@ function cpuOf(root: Element): Machine['cpu'] {
   const vcpus = count(content(find(root, 'vcpu'))) ?? 1
   return given({
     model: short(model),
+    count: vcpus,
     sockets: count(attribute(topology, 'sockets')) ?? (topology ? undefined : 1),
     cores: count(attribute(topology, 'cores')) ?? (topology ? undefined : vcpus),
     threads: count(attribute(topology, 'threads')) ?? (topology ? undefined : 1),

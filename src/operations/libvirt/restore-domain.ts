@@ -118,8 +118,6 @@ export async function restoreDomain(options: RestoreDomainOptions): Promise<Rest
     }))
     await define(virsh.untilTheEnd, prepared, { staging, files, warn: tell })
     for (const file of kept) inform(`the former image '${file}' is kept`)
-    if (pool !== undefined || into === undefined)
-      await virsh.run('pool-refresh', `--pool=${pool ?? DEFAULT_POOL}`).catch(() => {})
     inform(`the domain ${prepared.name} (${uuid}) is defined`)
     if (start) await started(virsh, prepared)
     return {
@@ -128,6 +126,8 @@ export async function restoreDomain(options: RestoreDomainOptions): Promise<Rest
     }
   } finally {
     await staging.remove()
+    if (into === undefined)
+      await virsh.untilTheEnd.run('pool-refresh', `--pool=${pool ?? DEFAULT_POOL}`).catch(() => {})
   }
 }
 
