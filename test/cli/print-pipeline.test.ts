@@ -168,7 +168,7 @@ describe('a guest of QEMU', { ...limits, ...needs('qemu-system-x86_64') }, () =>
     const guest = ['--libvirt', 'vm1', '--connect', 'qemu:///session', '--exclude', 'drive-dev0', '--mode', 'push']
     const { value, restored } = await bothWays(t, dir, guest)
     assert.equal(value.stages[0]['guest-source'].connect, 'qemu:///session')
-    assert.deepEqual(Object.keys(restored).sort(), ['disk-drive-dev1.raw', 'guest.json'])
+    assert.deepEqual(Object.keys(restored).sort(), ['disk-drive-dev1.raw', 'domain.xml', 'guest.json'])
     assert.ok(restored['disk-drive-dev1.raw'].equals(readFileSync(images[1])))
     assert.ok(log().length > 0)
     assert.deepEqual(await left(), [])

@@ -1,6 +1,6 @@
 /**
  * A virsh that a test makes up, on the PATH: it reads commands as the real one does (words, quotes, `;`, `echo`), shows a
- * prompt and repeats each line. What `qemu-monitor-command` does is the test's.
+ * prompt and repeats each line. What `qemu-monitor-command` does is the test's. There is one domain, vm1, which runs.
  */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -34,7 +34,11 @@ function parse(line) {
 }
 
 async function main() {
-  if (process.argv[2] === 'domuuid') return console.log('00000000-0000-4000-8000-000000000000')
+  const uuid = '00000000-0000-4000-8000-000000000000'
+  const verb = process.argv.slice(2).find((word) => !word.startsWith('-'))
+  if (verb === 'domuuid') return console.log(uuid)
+  if (verb === 'dumpxml') return console.log("<domain type='qemu'><name>vm1</name><devices/></domain>")
+  if (verb === 'list') return console.log(uuid + ' vm1')
   note('start ' + process.argv.slice(2).join(' '))
   say('virsh # ')
   for await (const line of require('node:readline').createInterface({ input: process.stdin })) {
