@@ -27,6 +27,8 @@ export interface CatalogOptions {
   onProgress?: ((read: number, all: number) => void) | undefined
   /** Reads all headers again, as if there were no index. */
   fresh?: boolean | undefined
+  /** Leaves out the folders in the place. */
+  shallow?: boolean | undefined
 }
 
 /** What is at a place. */
@@ -55,9 +57,12 @@ export async function readCatalog(place: string, options: CatalogOptions = {}): 
 
 /** The same with the files of each archive, for those who remove them. */
 export async function openCatalog(place: string, options: CatalogOptions = {}): Promise<Catalog> {
-  const { signal, warn = () => {}, fresh = false } = options
+  const { signal, warn = () => {}, fresh = false, shallow = false } = options
   const folder = await openArchiveFolder(place)
-  const [listed, index] = await Promise.all([listedFiles(folder, signal), CatalogIndex.open(folder.identity)])
+  const [listed, index] = await Promise.all([
+    listedFiles(folder, shallow, signal),
+    CatalogIndex.open(shallow ? `${folder.identity} alone` : folder.identity),
+  ])
   const groups = groupFiles(listed)
   const files = new Map<string, ArchiveFiles>()
   const leftOvers = groups.filter(({ first }) => first === null)
@@ -76,10 +81,14 @@ export async function openCatalog(place: string, options: CatalogOptions = {}): 
   return { folder, entries: entries.sort(byGuestAndTime), files, leftOvers }
 }
 
-async function listedFiles(folder: ArchiveFolder, signal: AbortSignal | undefined): Promise<PlaceEntry[]> {
+async function listedFiles(
+  folder: ArchiveFolder,
+  shallow: boolean,
+  signal: AbortSignal | undefined,
+): Promise<PlaceEntry[]> {
   const entries: PlaceEntry[] = []
   try {
-    for await (const entry of folder.list({ folders: true, ...(signal && { signal }) })) entries.push(entry)
+    for await (const entry of folder.list({ folders: !shallow, ...(signal && { signal }) })) entries.push(entry)
   } catch (error) {
     throw asVmapipeError(error, { file: folder.spec })
   }

@@ -74,7 +74,7 @@ suite('the catalog of a place', { timeout }, () => {
       since: undefined,
       guest: undefined,
       encrypt: { recipients: [await identityToRecipient(identity)] },
-    } as object)
+    })
     settle(place)
     const [sealed] = await readCatalog(place)
     assert.deepEqual([sealed.name, sealed.encrypted, sealed.uuid], ['x.vma.age', true, ''])

@@ -2,10 +2,12 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CLUSTER_SIZE } from '../../src/core/geometry.ts'
 import { type BackupOptions, backup } from '../../src/operations/backup.ts'
 import { tmpDir } from '../support/tmp.ts'
 
+type Changed = { [Name in keyof BackupOptions]?: BackupOptions[Name] | undefined }
 type Test = { after(hook: () => void): void }
 
 /** A guest with a disk of its own, and a folder for its archives in a place. */
@@ -31,8 +33,10 @@ export class SmallGuest {
     writeFileSync(this.disk, image)
   }
 
-  backup(to: string, options: Partial<BackupOptions> = {}): Promise<unknown> {
-    return backup({ drives: { 'drive-scsi0': this.disk }, since: 'auto', guest: this.name, to, ...options })
+  backup(to: string, options: Changed = {}): Promise<unknown> {
+    const all = { drives: { 'drive-scsi0': this.disk }, since: 'auto', guest: this.name, to, ...options }
+    // An option that is undefined counts as not given.
+    return backup(all as BackupOptions)
   }
 }
 
@@ -47,4 +51,11 @@ export function makePlace(t: Test): { place: string; disks: string } {
     else process.env.XDG_CACHE_HOME = before
   })
   return { place: join(dir, 'place'), disks: join(dir, 'disks') }
+}
+
+/** Waits until the condition holds. */
+export async function until(condition: () => boolean | Promise<boolean>, what: string, seconds = 60): Promise<void> {
+  for (const end = Date.now() + seconds * 1000; !(await condition()); await sleep(50)) {
+    if (Date.now() > end) throw new Error(`waited ${seconds} s for ${what}`)
+  }
 }
