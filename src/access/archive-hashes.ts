@@ -2,15 +2,13 @@
 
 import { LRUCache } from 'lru-cache'
 import { VmapipeError } from '../core/errors.ts'
-import type { Manifest } from '../core/items.ts'
 import { HASH_BYTES } from '../formats/vma/cluster-hash.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
 import { hasHashes } from '../formats/vma/extent-check.ts'
 import { recordsOf } from '../formats/vma/hash-records.ts'
 import { HASHES, RECORD_BYTES } from '../formats/vma/records.ts'
-import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import type { StateRange } from './cluster-index.ts'
-import type { ArchiveParts } from './layers.ts'
+import type { OpenFile } from './open-file.ts'
 
 /** Records of a group that are read at once (32 KiB). Their bytes are whole hashes: 1624 of them. */
 const PAGE_RECORDS = 64
@@ -19,13 +17,6 @@ const PAGE_HASHES = (PAGE_RECORDS * RECORD_BYTES) / HASH_BYTES
 const GROUP_PAGES = 16
 /** Pages that are kept (6.2 MiB). A live backup archives clusters in no order, so several groups are read in turn. */
 const KEPT = 256
-
-/** What is needed of an archive. */
-interface HashedArchive {
-  manifest: Pick<Manifest, 'uuid'>
-  bytes: Pick<ArchiveBytes, 'read'>
-  parts: Pick<ArchiveParts, 'index' | 'headers'>
-}
 
 /**
  * The hashes and states of the clusters of one archive, without its parents:
@@ -38,17 +29,17 @@ interface HashedArchive {
  * advance. Memory is flat: about 7 MiB besides the archive's index. The archive must stay open. Errors: DAMAGED.
  */
 export class ArchiveHashes {
-  readonly #file: HashedArchive
+  readonly #file: OpenFile
   readonly #pages = new LRUCache<number, Promise<Uint8Array>>({ max: KEPT })
   /** The page that was read last. */
   #last = -1
 
-  private constructor(file: HashedArchive) {
+  private constructor(file: OpenFile) {
     this.#file = file
   }
 
   /** The hashes of this archive; null if it has none. */
-  static async of(file: HashedArchive): Promise<ArchiveHashes | null> {
+  static async of(file: OpenFile): Promise<ArchiveHashes | null> {
     const { index, headers } = file.parts
     if (!index.hasHashes) return null
     // Only archives whose checksums are made of hashes have hash records that a reader checks.

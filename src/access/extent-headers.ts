@@ -15,7 +15,7 @@ const KEPT_RAW = 16384
 const AT_ONCE = 128
 
 export class ExtentHeaders {
-  readonly #bytes: Pick<ArchiveBytes, 'read'>
+  readonly #bytes: ArchiveBytes
   readonly #index: ClusterIndex
   readonly #uuid: Uint8Array
   readonly #drives: ReadonlySet<number>
@@ -25,7 +25,7 @@ export class ExtentHeaders {
   readonly #raw = new LRUCache<number, Buffer>({ max: KEPT_RAW })
   readonly #checking = new Map<number, Promise<void>>()
 
-  constructor(bytes: Pick<ArchiveBytes, 'read'>, index: ClusterIndex, { uuid, drives }: Manifest) {
+  constructor(bytes: ArchiveBytes, index: ClusterIndex, { uuid, drives }: Manifest) {
     this.#bytes = bytes
     this.#index = index
     this.#uuid = uuid

@@ -1,7 +1,6 @@
 /** Reads extents of a compressed archive. Its frames have checksums of their own. */
 
 import type { ExtentHeader } from '../formats/vma/extent.ts'
-import type { CheckedClusters } from './checked-clusters.ts'
 import type { ClusterIndex } from './cluster-index.ts'
 import type { ExtentData } from './extent-data.ts'
 import type { FramedStream } from './framed-stream.ts'
@@ -12,21 +11,16 @@ export class FramedExtents implements ExtentData {
   readonly #frames: FramedStream
   readonly #index: ClusterIndex
 
-  readonly #clusters: CheckedClusters
-
-  constructor(frames: FramedStream, index: ClusterIndex, clusters: CheckedClusters) {
+  constructor(frames: FramedStream, index: ClusterIndex) {
     this.#frames = frames
     this.#index = index
-    this.#clusters = clusters
   }
 
   /** The place of the header is certain, because it was read. The place of the data is right if the map is right about all frames between. */
-  async view(extent: number, header: ExtentHeader, at: number, length: number): Promise<View> {
+  async view(extent: number, _header: ExtentHeader, at: number, length: number): Promise<View> {
     const offset = this.#index.offsets[extent]
     await this.#frames.agree(offset, offset + at)
-    const view = this.#frames.peek(offset + at, length)
-    if (view !== null) return view
-    return (await this.#clusters.view(offset, header, at, length)) ?? this.#frames.view(offset + at, length)
+    return this.#frames.view(offset + at, length)
   }
 
   ahead(extents: readonly number[]): void {

@@ -2,25 +2,14 @@
 
 import { roomFor } from '../codecs/content-memory.ts'
 import { declaredContent, decodeFrame } from '../codecs/whole-frame.ts'
-import { libzstd } from '../codecs/zstd/libzstd.ts'
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { Turns } from '../core/turns.ts'
 import type { ArchiveBytes, StreamRange } from '../storage/archive/archive-bytes.ts'
 import { checkBounds } from '../storage/drive.ts'
-import { BegunFrame } from './begun-frame.ts'
 import type { FrameTable, Place } from './frame-table.ts'
 import type { Load, PieceCache, View } from './piece-cache.ts'
 import type { ReadingMemory } from './reading-memory.ts'
-
-/** A smaller frame (1 MiB) is decoded as a whole: half of that takes no longer than to hash a cluster and to switch to another thread again. */
-const LEAST_BEGUN = 1 << 20
-/** A frame is decoded as a whole if more than so much of it is wanted. */
-const MOST_BEGUN = 0.75
-/** Added to the key of a frame in the cache: what was begun of it is another piece. */
-const BEGUN = 2 ** 39
-/** So many frames that were begun must fit into memory at once. */
-const LEAST_FRAMES = 3
 
 export class FramedStream implements ArchiveBytes {
   readonly size: number
@@ -29,8 +18,6 @@ export class FramedStream implements ArchiveBytes {
   readonly #inputs: Budget
   readonly #inputRoom: (bytes: number) => number
   readonly #contentSize: number
-  /** Bytes of memory for a frame that is begun; 0 if frames are decoded as wholes. */
-  readonly #begunRoom: number
   readonly #cache: PieceCache
   /** The key of the first frame in the cache. */
   readonly #first: number
@@ -47,9 +34,7 @@ export class FramedStream implements ArchiveBytes {
     this.#table = table
     this.size = table.contentBytes
     this.#inputRoom = inputRoom
-    const { bytes, contentBytes } = table.largest
-    this.#contentSize = contentBytes
-    this.#begunRoom = (bytes + contentBytes) * LEAST_FRAMES <= cache.capacity ? bytes + contentBytes : 0
+    this.#contentSize = table.largest.contentBytes
     this.#inputs = inputs
     this.#cache = cache
     this.#first = first
@@ -66,15 +51,6 @@ export class FramedStream implements ArchiveBytes {
     }
   }
 
-  /** The same as `view` if the frame is in memory; else null. */
-  peek(offset: number, length: number): View | null {
-    const place = this.#table.peek(offset)
-    const view = place && this.#cache.peek(this.#first + place.frame)
-    if (!view) return null
-    const from = offset - place.content
-    return { bytes: view.bytes.subarray(from, from + length), lease: view.lease }
-  }
-
   /** The bytes from `offset` that are in one frame, at most `length`. */
   async view(offset: number, length: number): Promise<View> {
     checkBounds(this.size, offset, length)
@@ -82,36 +58,6 @@ export class FramedStream implements ArchiveBytes {
     const { bytes, lease } = await this.#cache.get(this.#first + place.frame, this.#load(place))
     const from = offset - place.content
     return { bytes: bytes.subarray(from, from + length), lease }
-  }
-
-  /**
-   * Bytes `offset` to `end` (not included) of the stream out of a frame that is decoded only as far as this, and where its content
-   * begins. The frame's checksum is not checked. Null if the frame is better decoded as a whole, or if decoding fails. The caller releases
-   * the frame.
-   */
-  async begun(offset: number, end: number): Promise<{ frame: BegunFrame; content: number } | null> {
-    const place = this.#table.peek(offset) ?? (await this.#table.at(offset))
-    const { frame: number, content, contentBytes, bytes } = place
-    const wanted = end - content
-    if (contentBytes < LEAST_BEGUN || bytes + contentBytes > this.#begunRoom) return null
-    if (wanted > contentBytes * MOST_BEGUN || this.#cache.has(this.#first + number)) return null
-    const frame = (await this.#cache.get(this.#first + BEGUN + number, () => this.#begin(place))) as BegunFrame
-    try {
-      await frame.upTo(wanted)
-      return { frame, content }
-    } catch {
-      frame.lease.release()
-      return null
-    }
-  }
-
-  /** As `read`, but of frames that are decoded only as far as this. For bytes that have a checksum of their own. */
-  async readUnchecked(buffer: Uint8Array, offset: number): Promise<void> {
-    const begun = await this.begun(offset, offset + buffer.byteLength)
-    if (begun === null) return this.read(buffer, offset)
-    const { frame, content } = begun
-    buffer.set(frame.bytes.subarray(offset - content, offset - content + buffer.byteLength))
-    frame.lease.release()
   }
 
   /**
@@ -155,16 +101,6 @@ export class FramedStream implements ArchiveBytes {
     if (declared === undefined) (await this.#cache.get(this.#first + frame, this.#load(place))).lease.release()
     else if (declared !== contentBytes) throw contradicts(start, declared, contentBytes)
     this.#table.agree(place)
-  }
-
-  async #begin(place: Place): Promise<BegunFrame> {
-    const slab = await this.#cache.room(this.#begunRoom, (memory) => memory.take(this.#begunRoom))
-    try {
-      return new BegunFrame(this.#file, place, libzstd()!, slab)
-    } catch (error) {
-      slab.release()
-      throw error
-    }
   }
 
   #load(place: Place): Load {

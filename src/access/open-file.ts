@@ -9,9 +9,7 @@ import { formatBytes } from '../core/size.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { OnlyInOrder } from '../storage/archive/ssh-bytes.ts'
 import { openArchiveBytes } from '../storage/archive/volumes/volume-bytes.ts'
-import { ArchiveHashes } from './archive-hashes.ts'
 import { readHeader } from './archive-header.ts'
-import { CheckedClusters } from './checked-clusters.ts'
 import { decrypted } from './encrypted-bytes.ts'
 import { ExtentHeaders } from './extent-headers.ts'
 import type { FrameTable } from './frame-table.ts'
@@ -109,13 +107,8 @@ async function openBytes(
     own ??
     (sidecar && (await sidecarIndex(sidecar, bytes, header, { signal, warn }))) ??
     (await walkedIndex(bytes, header, { signal, warn }))
-  // Extent headers and hash records have checksums of their own.
-  const checked = frames ? { read: frames.readUnchecked.bind(frames) } : bytes
-  const headers = new ExtentHeaders(checked, index, manifest)
-  const hashes = () => ArchiveHashes.of({ manifest, bytes: checked, parts: { index, headers } })
-  const data = frames
-    ? new FramedExtents(frames, index, new CheckedClusters(frames, hashes))
-    : new PlainExtents(bytes, index, headers, memory)
+  const headers = new ExtentHeaders(bytes, index, manifest)
+  const data = frames ? new FramedExtents(frames, index) : new PlainExtents(bytes, index, headers, memory)
   return { manifest, bytes, parts: { index, headers, data, place: null }, close: () => data.close() }
 }
 

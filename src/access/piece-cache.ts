@@ -13,8 +13,6 @@ import { VmapipeError } from '../core/errors.ts'
 export interface View {
   bytes: Buffer
   lease: Lease
-  /** Called when the piece leaves the cache. A reader may still hold it. */
-  dropped?(): void
 }
 
 /** Loads a piece into memory from `PieceCache.room`. */
@@ -50,18 +48,13 @@ export class PieceCache {
     this.#kept = new LRUCache({
       maxSize: Math.max(1, memory.capacity),
       sizeCalculation: ({ lease }) => Math.max(1, lease.bytes),
-      dispose: leave,
+      dispose: ({ lease }) => lease.release(),
     })
   }
 
   /** Bytes of memory for all pieces. */
   get capacity(): number {
     return this.#memory.capacity
-  }
-
-  /** Whether the piece is in memory or being loaded. */
-  has(key: number): boolean {
-    return this.#kept.has(key) || this.#loading.has(key)
   }
 
   /** The piece if it is in memory, or null. The caller releases it. */
@@ -129,7 +122,7 @@ export class PieceCache {
   #keep(key: number, view: View, waiters: number): void {
     view.lease.retain(waiters)
     if (this.#closed) {
-      leave(view)
+      view.lease.release()
       return
     }
     this.#kept.set(key, view)
@@ -160,11 +153,6 @@ export class PieceCache {
       else this.#begin(soon!.key, soon!.load, Promise.resolve())
     }
   }
-}
-
-function leave(view: View): void {
-  view.dropped?.()
-  view.lease.release()
 }
 
 function closedError(): VmapipeError {

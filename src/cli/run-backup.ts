@@ -27,17 +27,23 @@ export async function runBackupCommand(
     await run(title, stages, flags, keys)
     return
   }
-  const { readBack, refuseUnlessReadable } = await import('../operations/read-back.ts')
+  const { refuseUnlessReadable } = await import('../operations/read-back.ts')
   for (const archive of verify.archives) await refuseUnlessReadable(archive)
   const { places } = await run(title, stages, flags, keys)
   // An incremental backup may have to become a full one, and its archive then has another name.
-  for (const archive of places.slice(0, verify.archives.length)) {
+  await readBackAll(places.slice(0, verify.archives.length), flags, verify.keys)
+}
+
+/** Reads complete archives back, and says that they are whole. */
+export async function readBackAll(archives: readonly string[], flags: RunFlags, keys?: Keyring): Promise<void> {
+  const { readBack } = await import('../operations/read-back.ts')
+  for (const archive of archives) {
     await runOperation(
       'verify',
       { ...flags, stats: false },
-      (options) => readBack(archive, { ...options, keys: verify.keys }),
+      (options) => readBack(archive, { ...options, keys }),
       (_, { elapsed }) => [
-        `${verify.archives.length === 1 ? 'the archive' : archive} was read back in ${formatDuration(elapsed)}: it is whole`,
+        `${archives.length === 1 ? 'the archive' : archive} was read back in ${formatDuration(elapsed)}: it is whole`,
       ],
     )
   }

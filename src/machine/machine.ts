@@ -72,6 +72,7 @@ export const machineSchema = z.looseObject({
       state: name.optional().describe('config file or drive of the archive that has its state'),
     })
     .optional(),
+  agent: z.boolean().optional().describe('whether a guest agent is expected in it'),
   disks: z.array(disk).max(255),
   networks: z.array(network).max(255).optional(),
 })

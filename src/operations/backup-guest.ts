@@ -16,6 +16,8 @@ import { plannedSince, plannedWriting, type WritingOptions, writingShape } from 
 export interface BackupGuestOptions extends OperationOptions, WritingOptions {
   /** QMP socket of the guest's QEMU. One of `qmp`, `libvirt` and `attach` names the guest. */
   qmp?: string
+  /** With `qmp`: other programs use this socket too. It is let go between commands, and asked every few seconds. */
+  sharedMonitor?: boolean
   /** The guest by its name in libvirt, through virsh. */
   libvirt?: string
   /** URI of that libvirt; virsh's own choice by default. */
@@ -52,6 +54,7 @@ const shape = {
   ...operationShape,
   ...writingShape,
   qmp: text,
+  sharedMonitor: flag,
   libvirt: text,
   connect: text,
   attach: text,
@@ -82,13 +85,27 @@ export async function backupGuest(options: BackupGuestOptions): Promise<BackupRe
   return runBackup(boundStages(plannedGuestBackup(options)), { ...options, onGuest })
 }
 
-export function plannedGuestBackup(options: BackupGuestOptions): PlannedStage[] {
-  const { drives, exclude, configs = {}, bwlimit, maxStall, guestBuffer } = options
-  const { qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, track, socketDir } = options
+/** What other operations add to the backup of a guest. */
+interface More {
+  /** Config files that are made by the operation, by their name in the archive, or where they are. */
+  contents?: Record<string, string | Uint8Array>
+  /** Images that are read as they are, by their name in the archive. */
+  beside?: Record<string, string>
+}
+
+export function plannedGuestBackup(
+  options: BackupGuestOptions,
+  { contents = {}, beside = {} }: More = {},
+): PlannedStage[] {
+  const { drives, exclude, bwlimit, maxStall, guestBuffer } = options
+  const configs = { ...contents, ...options.configs }
+  const { qmp, sharedMonitor, libvirt, connect, attach, mode, agent, fsfreeze, withRam, track, socketDir } = options
   const { guest: named, uuid, ctime } = options
   if (withRam) refuseWithRam(options)
   const guest = {
     ...{ qmp, libvirt, connect, attach, drives, exclude: exclude?.length ? exclude : undefined },
+    'shared-monitor': sharedMonitor || undefined,
+    beside: Object.keys(beside).length === 0 ? undefined : beside,
     configs: Object.keys(configs).length === 0 ? undefined : configs,
     ...{
       mode,

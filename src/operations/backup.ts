@@ -43,8 +43,13 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   return runBackup(boundStages(plannedBackup(options)), options)
 }
 
-export function plannedBackup(options: BackupOptions): PlannedStage[] {
-  const { drives = {}, configs = {}, bwlimit, uuid, ctime, forceShare, inOrder, guest } = options
+/** `contents`: config files that are made by the operation, by their name in the archive, or where they are. */
+export function plannedBackup(
+  options: BackupOptions,
+  contents: Record<string, string | Uint8Array> = {},
+): PlannedStage[] {
+  const configs = { ...contents, ...options.configs }
+  const { drives = {}, bwlimit, uuid, ctime, forceShare, inOrder, guest } = options
   if (Object.keys(drives).length + Object.keys(configs).length === 0) {
     throw new VmapipeError('USAGE', 'nothing to back up', { hint: 'name at least one drive or config file' })
   }

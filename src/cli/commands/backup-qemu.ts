@@ -6,6 +6,7 @@ import { FSFREEZE_MODES, MODES } from '../../live/guest/modes.ts'
 
 export interface QemuFlags {
   qmp?: string
+  sharedMonitor?: boolean
   libvirt?: string
   connect?: string
   mode?: (typeof MODES)[number]
@@ -22,6 +23,7 @@ export function qemuOptions(command: Command): void {
   const freeze = "with --agent: freeze the guest's filesystems for the point in time; auto goes on if that fails"
   command
     .option('--qmp <socket>', 'back up the running guest of this QEMU; -d NAME picks drives, -d NAME=NODE names them')
+    .option('--shared-monitor', 'with --qmp: other programs use this socket too; let it go between commands')
     .option('--libvirt <domain>', 'the same by its name in libvirt, through virsh')
     .option('--connect <uri>', "with --libvirt: the URI of libvirt; virsh's own choice by default")
     .addOption(new Option('--mode <how>', mode).choices(MODES))
@@ -36,7 +38,10 @@ export function isOfQemu({ qmp, libvirt }: QemuFlags): boolean {
   return qmp !== undefined || libvirt !== undefined
 }
 
-export function refuseQemuFlags({ mode, agent, fsfreeze, withRam, socketDir, track, connect }: QemuFlags): void {
+export function refuseQemuFlags(flags: QemuFlags): void {
+  const { mode, agent, fsfreeze, withRam, socketDir, track, connect, sharedMonitor } = flags
+  if (sharedMonitor)
+    throw new VmapipeError('USAGE', '--shared-monitor is for the monitor of a QEMU', { hint: 'add --qmp SOCKET' })
   if (connect !== undefined)
     throw new VmapipeError('USAGE', '--connect is for a guest of libvirt', { hint: 'add --libvirt DOMAIN' })
   if ([mode, agent, fsfreeze, withRam, socketDir, track].every((flag) => flag === undefined)) return

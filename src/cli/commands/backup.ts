@@ -11,9 +11,10 @@ import {
   refuseUnlessReadableBack,
 } from '../keys.ts'
 import { type ObjectFlags, objectFlags, objectOf } from '../object-flags.ts'
+import { type ProxmoxFlags, proxmoxOptions, refuseProxmoxFlags, runProxmox } from './backup-proxmox.ts'
 import { isOfQemu, type QemuFlags, qemuOptions, refuseQemuFlags } from './backup-qemu.ts'
 
-interface BackupFlags extends JobFlags, QemuFlags, RecipientFlags, ObjectFlags {
+interface BackupFlags extends JobFlags, QemuFlags, ProxmoxFlags, RecipientFlags, ObjectFlags {
   passphrase?: boolean
   passphraseFd?: number
   attach?: string
@@ -95,6 +96,7 @@ export function backupCommand(program: Command): void {
     .option('--print-pipeline', 'print a config that does the same by `vmapipe run`, and do nothing else')
     .action((flags: Given, { args }: Command) => run(complete(flags, args)))
   qemuOptions(command)
+  proxmoxOptions(command)
   examples(
     passphraseFlags(recipientFlags(objectFlags(limited(command, 'the drives')))),
     'vmapipe backup -d drive-scsi0=disk.raw -c qemu-server.conf -o vm.vma.zst',
@@ -102,6 +104,7 @@ export function backupCommand(program: Command): void {
     'vmapipe backup -d drive-scsi0=disk.raw -o s3://bucket/vm.vma.zst --retain-until 2027-06-01',
     'vmapipe backup --attach /run/vm1.ctl -o vm1.vma.zst',
     'vmapipe backup --qmp /run/vm1.qmp -o vm1.vma.zst',
+    "vmapipe backup --proxmox 100 -o /var/lib/vz/dump/ --notes-template '{{guestname}} on {{node}}'",
     'vmapipe backup -d drive-scsi0=disk.raw -o /mnt/nas/vm.vma.zst --verify',
     'vmapipe backup -d drive-scsi0=disk.raw --since auto -o /mnt/nas/vm1/',
     'vmapipe backup -d drive-scsi0=disk.raw --since sunday.vma.zst -o monday.vmi.zst',
@@ -113,12 +116,12 @@ type Given = Omit<Flags, 'output'> & { output?: string[] }
 
 /** Throws USAGE in the order in which people think: first what is backed up, then where it goes. */
 function complete({ output, ...flags }: Given, words: readonly string[]): Flags {
-  const { drive, config, attach } = flags
+  const { drive, config, attach, proxmox } = flags
   if (words.length > 0) {
     const hint = 'such as: vmapipe backup -d drive-scsi0=disk.raw -o vm.vma.zst'
     throw new VmapipeError('USAGE', `'${words[0]}' is no option; drives and the target are given by options`, { hint })
   }
-  if ((drive ?? config ?? attach) === undefined && !isOfQemu(flags)) {
+  if ((drive ?? config ?? attach ?? proxmox) === undefined && !isOfQemu(flags)) {
     const hint = 'name a drive (-d drive-scsi0=disk.raw), or a running guest (--attach, --qmp or --libvirt)'
     throw new VmapipeError('USAGE', 'nothing to back up', { hint })
   }
@@ -129,7 +132,10 @@ function complete({ output, ...flags }: Given, words: readonly string[]): Flags 
   return { ...flags, output }
 }
 
-async function run({ printPipeline, verify, identity, ...flags }: Flags): Promise<void> {
+async function run(given: Flags): Promise<void> {
+  const { printPipeline, verify, identity, ...flags } = given
+  if (flags.proxmox !== undefined) return ofProxmox({ ...given, proxmox: flags.proxmox })
+  refuseProxmoxFlags(flags)
   const plan = await planned(flags)
   if (verify && encryptionOf(flags) !== undefined) refuseUnlessReadableBack({ identity })
   const { attach, buffer, threads, progress, quiet, verbose, stats, output } = flags
@@ -150,6 +156,17 @@ async function run({ printPipeline, verify, identity, ...flags }: Flags): Promis
     verify ? { archives: output, keys } : null,
     keys,
   )
+}
+
+async function ofProxmox(flags: Flags & { proxmox: number }): Promise<void> {
+  const { verify, identity, buffer, threads, progress, quiet, verbose, stats } = flags
+  if (verify && encryptionOf(flags) !== undefined) refuseUnlessReadableBack({ identity })
+  const keys = await keyringOf({ identity })
+  const run = { buffer, threads, progress, quiet, verbose, stats }
+  const archives = await runProxmox(flags, writingOf(flags), run, keys)
+  if (!verify) return
+  const { readBackAll } = await import('../run-backup.ts')
+  await readBackAll(archives.slice(0, flags.output.length), run, keys)
 }
 
 /** Makes stages from the flags. Throws USAGE for flags that do not fit together. */
@@ -175,43 +192,28 @@ async function planned({
     })
   }
   if (!isOfQemu(flags)) refuseQemuFlags(flags)
-  const {
-    drive = [],
-    config,
-    output,
-    also = [],
-    compress,
-    since,
-    guest,
-    force,
-    bwlimit,
-    maxStall,
-    checksums,
-    index,
-  } = flags
-  const configs = configRecord(config)
-  const [to, ...required] = output
-  const more = [...required.map((place) => ({ to: place })), ...also.map((place) => ({ to: place, required: false }))]
-  const writing = {
-    to,
-    also: more,
-    object: objectOf(flags),
-    compress,
-    since,
-    guest,
-    encrypt: encryptionOf(flags),
-    force,
-    checksums,
-    index,
-    bwlimit,
-    configs,
-  }
+  const { drive = [], maxStall } = flags
+  const writing = writingOf(flags)
   if (isOfGuest) {
     if (attach !== undefined) refuseSources(drive)
-    const { qmp, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir, track } = flags
+    const { qmp, sharedMonitor, libvirt, connect, mode, agent, fsfreeze, withRam, socketDir, track } = flags
     const { plannedGuestBackup } = await import('../../operations/backup-guest.ts')
     return plannedGuestBackup({
-      ...{ qmp, libvirt, connect, attach, mode, agent, fsfreeze, withRam, socketDir, track, exclude, maxStall },
+      ...{
+        qmp,
+        sharedMonitor,
+        libvirt,
+        connect,
+        attach,
+        mode,
+        agent,
+        fsfreeze,
+        withRam,
+        socketDir,
+        track,
+        exclude,
+        maxStall,
+      },
       ...writing,
       drives: guestDrives(drive),
       guestBuffer: attach === undefined ? undefined : flags.buffer,
@@ -224,6 +226,17 @@ async function planned({
     throw new VmapipeError('USAGE', `drive ${bare[0]} has no source`, { hint: `write it as ${example(bare[0])}` })
   const { plannedBackup } = await import('../../operations/backup.ts')
   return plannedBackup({ ...writing, drives: driveRecord(drive), forceShare, inOrder })
+}
+
+/** What is written, and where to. */
+function writingOf(flags: BackupFlags) {
+  const { config, output, also = [], compress, since, guest, force, bwlimit, checksums, index } = flags
+  const [to, ...required] = output
+  const more = [...required.map((place) => ({ to: place })), ...also.map((place) => ({ to: place, required: false }))]
+  return {
+    ...{ to, also: more, object: objectOf(flags), compress, since, guest, encrypt: encryptionOf(flags) },
+    ...{ force, checksums, index, bwlimit, configs: configRecord(config) },
+  }
 }
 
 function refuseOfGuest(flag: string): never {

@@ -10,12 +10,6 @@ import { native } from '../../system/native.ts'
 /** zstd.h, ZSTD_cParameter. */
 const ZSTD_c_compressionLevel = 100
 const ZSTD_c_checksumFlag = 201
-/** zstd.h, ZSTD_dParameter: ZSTD_d_stableOutBuffer, which is ZSTD_d_experimentalParam2. */
-const ZSTD_d_stableOutBuffer = 1001
-/** zstd.h, ZSTD_ResetDirective. */
-const ZSTD_reset_session_only = 1
-/** The number of unused stream decoders that are kept. Each takes 300 KiB. */
-const KEPT_STREAMS = 4
 /** zstd_errors.h. */
 const ERROR_MEMORY_ALLOCATION = 64
 
@@ -32,17 +26,9 @@ export interface Libzstd {
   decode(context: Context, content: Buffer, frame: Uint8Array): number
   /** The same in libuv's thread pool. Both buffers must not change until the promise settles. */
   decodeInPool(context: Context, content: Buffer, frame: Uint8Array): Promise<number>
-  /**
-   * Decodes the next bytes of a frame in libuv's thread pool. The context comes from `streamDecoder`, and `content` is the same memory in
-   * all calls for one frame. Returns how many bytes of content there are now; `done` is what the last call returned.
-   */
-  decodeMoreInPool(context: Context, content: Buffer, done: number, input: Uint8Array): Promise<number>
   /** Encodes one frame with its content size and a checksum, in libuv's thread pool. Returns its length. */
   encodeInPool(context: Context, frame: Buffer, content: Uint8Array): Promise<number>
   decoder(): Context
-  /** For a frame that is decoded step by step, straight into its content. It is given back to `endStream`. */
-  streamDecoder(): Context
-  endStream(context: Context): void
   encoder(level: number): Context
   freeDecoder(context: Context): void
   freeEncoder(context: Context): void
@@ -60,17 +46,11 @@ function load(): Libzstd {
   // A size_t, in which errors are negative numbers.
   const whole = 'void *, void *, size_t, const void *, size_t'
   const decompress = node.func(`intptr_t ZSTD_decompressDCtx(${whole})`)
-  const decompressMore = node.func(
-    'intptr_t ZSTD_decompressStream_simpleArgs(void *, void *, size_t, void *, const void *, size_t, void *)',
-  )
   const compress = node.func(`intptr_t ZSTD_compress2(${whole})`)
   const errorName = node.func('const char *ZSTD_getErrorName(intptr_t)')
   const createDCtx = node.func('void *ZSTD_createDCtx()')
   const createCCtx = node.func('void *ZSTD_createCCtx()')
   const setParameter = node.func('intptr_t ZSTD_CCtx_setParameter(void *, int, int)')
-  const setDecoding = node.func('intptr_t ZSTD_DCtx_setParameter(void *, int, int)')
-  const resetDCtx = node.func('intptr_t ZSTD_DCtx_reset(void *, int)')
-  const streamDecoders: Context[] = []
   const freeDCtx = node.func('size_t ZSTD_freeDCtx(void *)')
   const freeCCtx = node.func('size_t ZSTD_freeCCtx(void *)')
 
@@ -101,36 +81,8 @@ function load(): Libzstd {
     decode: (context, content, frame) =>
       checked(decompress(context, content, content.byteLength, frame, frame.byteLength)),
     decodeInPool: (context, content, frame) => inPool(decompress, context, content, frame),
-    decodeMoreInPool: (context, content, done, input) =>
-      new Promise((resolve, reject) => {
-        const positions = [new BigUint64Array([BigInt(done)]), new BigUint64Array(1)]
-        const memory = [content, input]
-        const taken = (error: Error | null, code: number) => {
-          memory.length = 0
-          if (error) reject(error)
-          else if (code < 0) reject(failure(code))
-          else if (Number(positions[1][0]) < input.byteLength) reject(new Error('the frame ends too early'))
-          else resolve(Number(positions[0][0]))
-        }
-        const into = [content, content.byteLength, positions[0]]
-        decompressMore.async(context, ...into, input, input.byteLength, positions[1], taken)
-      }),
     encodeInPool: (context, frame, content) => inPool(compress, context, frame, content),
     decoder: () => created(createDCtx()),
-    streamDecoder() {
-      const unused = streamDecoders.pop()
-      if (unused !== undefined) {
-        checked(resetDCtx(unused, ZSTD_reset_session_only))
-        return unused
-      }
-      const context = created(createDCtx())
-      checked(setDecoding(context, ZSTD_d_stableOutBuffer, 1))
-      return context
-    },
-    endStream(context) {
-      if (streamDecoders.length < KEPT_STREAMS) streamDecoders.push(context)
-      else freeDCtx(context)
-    },
     encoder(level) {
       const context = created(createCCtx())
       checked(setParameter(context, ZSTD_c_compressionLevel, level))

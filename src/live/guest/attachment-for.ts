@@ -49,7 +49,7 @@ export async function attachmentFor(wish: PushWish): Promise<PushWay> {
   // A guest that is run back from its memory would find everything frozen that is frozen now.
   const mode = withRam ? 'off' : options.fsfreeze
   const around = (insert: () => Promise<void>) =>
-    fsfreeze({ mode, agent, warn, inform, signal }, () => assertNotMigrating(qmp).then(insert))
+    fsfreeze({ mode, agent, warn, inform, signal }, () => qmp.together(() => assertNotMigrating(qmp).then(insert)))
   const choice = await chooseMode(qmp, chosen, withRam ? 'guarded' : wanted)
   await assertNotMigrating(qmp)
   if (choice.mode === 'guarded') {

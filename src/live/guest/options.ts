@@ -20,6 +20,10 @@ const text = z.string().min(1)
 export const guestOptions = z
   .strictObject({
     qmp: text.optional().describe("QMP socket of the guest's QEMU"),
+    'shared-monitor': z
+      .boolean()
+      .default(false)
+      .describe('with qmp: other programs use this socket too, so it is let go between commands'),
     libvirt: text.optional().describe('the guest by its name in libvirt, through virsh'),
     connect: text.optional().describe("with libvirt: URI of the libvirt to connect to; virsh's own choice by default"),
     attach: text.optional().describe("control socket of the `vmapipe serve` that serves the guest's disk"),
@@ -51,6 +55,12 @@ export const guestOptions = z
       .describe(
         'with qmp: leave a dirty bitmap in QEMU, so that the next backup reads only what was written since; one with change-filter always does',
       ),
+    beside: z
+      .record(text, text)
+      .optional()
+      .describe(
+        'with qmp: images that are read as they are, beside the drives of QEMU: their names in the archive, and their places',
+      ),
     guest: text.optional().describe('which guest this is, for the record of the archive'),
     uuid: z.guid().optional().describe('uuid of the archive; a new one by default'),
     ctime: z
@@ -76,6 +86,8 @@ export type GuestOptions = z.output<typeof guestOptions>
 function conflict(given: GuestOptions): [message: string, key?: string] | null {
   const places = (['qmp', 'libvirt', 'attach'] as const).filter((key) => given[key] !== undefined)
   if (places.length !== 1) return ['name one guest, by qmp, libvirt or attach', places.at(1)]
+  if (given['shared-monitor'] && given.qmp === undefined)
+    return ['is for a guest that is named by qmp', 'shared-monitor']
   if (given.connect !== undefined && given.libvirt === undefined) return ['is for a guest of libvirt', 'connect']
   if (given.attach !== undefined) return conflictWithAttach(given)
   if (given['with-ram'] && given.mode === 'push')

@@ -7,6 +7,8 @@ import { refuseNames } from '../../formats/vma/names.ts'
 import { namedConfigs } from '../../stages/cluster-source/config-files.ts'
 import { clusterSource } from '../../stages/cluster-source.ts'
 import { writeInterceptor } from '../../stages/write-interceptor.ts'
+import type { DriveReader } from '../../storage/drive.ts'
+import { openDriveReader } from '../../storage/open.ts'
 import { tellPointInTime } from '../point-in-time.ts'
 import type { Attachment } from '../qemu/attachment/attachment.ts'
 import { Claim } from '../qemu/attachment/claim.ts'
@@ -53,7 +55,7 @@ export async function runWithQemu<Result>(
 ): Promise<Result> {
   const { signal, warn } = run
   const { qmp, libvirt, connect } = options
-  const place: MonitorPlace = { qmp, libvirt, connect }
+  const place: MonitorPlace = { qmp, shared: options['shared-monitor'], libvirt, connect }
   const connection = await QemuConnection.open(place, { signal, warn })
   try {
     const server = await PushServer.create({ parent: options['socket-dir'], owner: await socketOwner(place) })
@@ -88,7 +90,8 @@ async function claimed<Result>(job: Job<Result>): Promise<Result> {
   for (const { name, reason } of options.drives ? [] : inventory.leftOut) warn(`${name} ${reason}: left out`)
   const machine = await describeMachine(qmp, drives)
   const configs = withMachine(machine, options, await job.describe?.(drives))
-  const names = [...drives.map(({ name }) => name), ...(options['with-ram'] ? [RAM_NAME] : [])]
+  const beside = Object.keys(options.beside ?? {})
+  const names = [...drives.map(({ name }) => name), ...(options['with-ram'] ? [RAM_NAME] : []), ...beside]
   refuseNames({ drives: names, configs: Object.keys(configs) })
   options.listener?.name?.(guestName(machine, options))
   return pushed(job, drives, configs)
@@ -143,7 +146,8 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
   let failure: VmapipeError | null = null
   try {
     const signals = [backup.signal, ...(run.signal === undefined ? [] : [run.signal])]
-    done = { result: await run.run(stagesOf(backup, { ...job, uuid }, configs), AbortSignal.any(signals)) }
+    const beside = await openBeside(options.beside, run.signal)
+    done = { result: await run.run(stagesOf(backup, beside, { ...job, uuid }, configs), AbortSignal.any(signals)) }
     listener?.end?.(backup.status)
   } catch (error) {
     failure = asVmapipeError(error)
@@ -166,11 +170,32 @@ interface Stages {
   uuid: string
 }
 
-function stagesOf(backup: PushBackup, { options, parts, uuid }: Stages, configs: Configs): BoundStage[] {
+/** Another program may have these open, such as the one that keeps the state of a TPM. */
+async function openBeside(
+  places: Record<string, string> = {},
+  signal?: AbortSignal,
+): Promise<Record<string, DriveReader>> {
+  const opened: Record<string, DriveReader> = {}
+  try {
+    for (const [name, place] of Object.entries(places))
+      opened[name] = await openDriveReader(place, { ...(signal && { signal }), forceShare: true })
+    return opened
+  } catch (error) {
+    for (const reader of Object.values(opened)) await reader.close()
+    throw error
+  }
+}
+
+function stagesOf(
+  backup: PushBackup,
+  beside: Record<string, DriveReader>,
+  { options, parts, uuid }: Stages,
+  configs: Configs,
+): BoundStage[] {
   const { ctime } = options
   const identity = { uuid, ...(ctime !== undefined && { ctime }) }
   return [
-    clusterSource({ drives: backup.readers, configs, ...identity }),
+    clusterSource({ drives: { ...backup.readers, ...beside }, configs, ...identity }),
     ...parts.between,
     writeInterceptor({ guest: backup.guest }),
     ...parts.rest,

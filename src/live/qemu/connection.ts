@@ -36,6 +36,13 @@ export class QemuConnection {
     return this.#shutdown
   }
 
+  /** Finds out whether a QEMU is still there that does not tell: its monitor is shared, and nobody is connected to it. */
+  async look(): Promise<void> {
+    if (this.qmp.watching !== 'shared') return
+    const state = await this.qmp.execute<{ status?: string }>('query-status').catch(() => null)
+    if (state?.status === 'shutdown') this.#shutdown = true
+  }
+
   /** Resolves when the connection is lost; never if we close it. */
   get gone(): Promise<VmapipeError> {
     return this.#gone.promise

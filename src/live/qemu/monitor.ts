@@ -6,6 +6,8 @@ import { QmpClient } from '../../protocol/qmp/client.ts'
 export interface MonitorPlace {
   /** Path of a QMP socket. */
   qmp?: string
+  /** Other programs use this socket too: it is let go between commands. */
+  shared?: boolean
   /** Name of a libvirt domain. */
   libvirt?: string
   /** URI of its libvirt; virsh's own choice by default. */
@@ -19,7 +21,7 @@ export interface MonitorOptions {
 
 /** USAGE unless exactly one place is named. */
 export async function openMonitor(
-  { qmp, libvirt, connect }: MonitorPlace,
+  { qmp, shared, libvirt, connect }: MonitorPlace,
   options: MonitorOptions = {},
 ): Promise<QmpClient> {
   const { signal, warn } = options
@@ -30,7 +32,7 @@ export async function openMonitor(
   }
   if (connect !== undefined && libvirt === undefined)
     throw new VmapipeError('USAGE', 'only libvirt has a URI to connect to', { hint: 'give --libvirt DOMAIN with it' })
-  if (qmp !== undefined) return QmpClient.connect(qmp, { signal })
+  if (qmp !== undefined) return shared ? QmpClient.shared(qmp, { signal }) : QmpClient.connect(qmp, { signal })
   const client = await QmpClient.libvirt(libvirt!, { signal, connect })
   warn?.(`libvirt marks the domain ${libvirt} as tainted (custom-monitor) from now on, until it is started again`)
   return client

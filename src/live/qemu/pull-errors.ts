@@ -19,5 +19,7 @@ export async function explainPull(error: unknown, connection: QemuConnection): P
   }
   // EIO and the like come from the drive. Anything else may be the end of QEMU, of which its connection tells more.
   if (code !== undefined && code !== 'ECONNRESET' && code !== 'EPIPE') return error
-  return Promise.race([connection.gone, sleep(SAME_END_MS, error, { ref: false })])
+  const isAsked = connection.qmp.watching === 'shared'
+  if (isAsked) void connection.look()
+  return Promise.race([connection.gone, sleep(isAsked ? SHUTDOWN_MS : SAME_END_MS, error, { ref: false })])
 }

@@ -4,6 +4,7 @@
  */
 
 import { VmapipeError } from '../../core/errors.ts'
+import { vzdumpStem } from '../../machine/proxmox/archive-name.ts'
 import { hasName } from '../../storage/archive/spec.ts'
 
 const SUFFIX = /\.vm([ai])((?:\.(?:zst|lz4|gz))?(?:\.age)?)$/
@@ -46,10 +47,13 @@ interface NameParts {
 
 const ENDINGS: Record<string, string> = { zstd: '.zst', lz4: '.lz4', gzip: '.gz' }
 
-/** The name of an archive in a folder, such as `web01-2026-11-28T213500Z.vmi.zst`: the names of a guest's archives sort by their times. */
+/** The name of an archive in a folder, such as `web01-2026-11-28T213500Z.vmi.zst`: the names of a guest's archives sort by their times. A guest of Proxmox gets a name of Proxmox's. */
 export function nameInFolder({ guest, ctime, isIncremental, compression, isEncrypted }: NameParts): string {
+  const ending = `${compression === null ? '' : (ENDINGS[compression] ?? '')}${isEncrypted ? '.age' : ''}`
+  const suffix = `.vm${isIncremental ? 'i' : 'a'}${ending}`
+  const [, vmid] = /^proxmox:([1-9]\d{2,8})$/.exec(guest) ?? []
+  if (vmid !== undefined) return vzdumpStem({ vmid: Number(vmid), time: new Date(ctime * 1000) }) + suffix
   const plain = guest.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+|-+$/g, '') || 'guest'
   const time = new Date(ctime * 1000).toISOString().replace(/\.\d+/, '').replaceAll(':', '')
-  const ending = `${compression === null ? '' : (ENDINGS[compression] ?? '')}${isEncrypted ? '.age' : ''}`
-  return `${plain.slice(0, 100)}-${time}.vm${isIncremental ? 'i' : 'a'}${ending}`
+  return `${plain.slice(0, 100)}-${time}${suffix}`
 }

@@ -9,8 +9,9 @@ import type { Json } from '../json.ts'
 import { type EventListener, Events } from './events.ts'
 import { parseVersion, type QmpEvent, type QmpMessage, type QmpVersion, violation } from './message.ts'
 import { refused } from './qmp-error.ts'
+import { SharedTransport } from './shared-transport.ts'
 import { SocketTransport } from './socket-transport.ts'
-import type { QmpTransport, TransportListener } from './transport.ts'
+import type { QmpTransport, TransportListener, Watching } from './transport.ts'
 import { VirshTransport } from './virsh-transport.ts'
 
 export type { QmpEvent, QmpVersion } from './message.ts'
@@ -35,6 +36,8 @@ interface OpenCommand {
 
 const GREETING_MS = 5_000
 const COMMAND_MS = 30_000
+/** How long other clients of a shared monitor may have it. */
+const SHARED_MS = 60_000
 
 export class QmpClient {
   readonly closed: Promise<Error | null>
@@ -78,6 +81,17 @@ export class QmpClient {
     })
   }
 
+  /**
+   * Uses the monitor at `path` as one of several clients: connects for each few commands and leaves it again. `timeout`: milliseconds to
+   * wait for the others.
+   */
+  static async shared(path: string, { timeout = SHARED_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
+    const client = new QmpClient((listener) => new SharedTransport(path, listener, { patience: timeout }))
+    return client.#opened(signal, async () => {
+      client.#version = parseVersion(await client.execute('query-version'))
+    })
+  }
+
   /** Connects by way of virsh to a guest whose monitor is libvirt's. `connect`: the URI of that libvirt; virsh chooses by default. */
   static async libvirt(
     domain: string,
@@ -94,9 +108,19 @@ export class QmpClient {
     return this.#transport.name
   }
 
-  /** Whether QEMU's events come. By way of virsh they do not: a caller asks for the state again and again. */
-  get hasEvents(): boolean {
-    return this.#transport.hasEvents
+  /** Whether QEMU's events come, or a caller asks for the state again and again. */
+  get watching(): Watching {
+    return this.#transport.watching
+  }
+
+  /** Runs `work` without letting other clients of a shared monitor in between its commands. */
+  async together<T>(work: () => Promise<T>): Promise<T> {
+    const release = this.#transport.keep?.()
+    try {
+      return await work()
+    } finally {
+      release?.()
+    }
   }
 
   get version(): QmpVersion {
@@ -109,6 +133,7 @@ export class QmpClient {
    */
   execute<T = unknown>(command: string, args?: object, { timeout = COMMAND_MS } = {}): Promise<T> {
     if (this.#end) return Promise.reject(this.#end)
+    if (this.#open.size === 0) this.#heard = performance.now()
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       this.#open.set(id, { command, resolve: resolve as (value: unknown) => void, reject, timeout })
@@ -127,7 +152,7 @@ export class QmpClient {
    * if no events come this way.
    */
   waitFor(event: string, matches: (data: Json) => boolean = () => true, timeout = COMMAND_MS): Promise<QmpEvent> {
-    const error = this.#end ?? (this.hasEvents ? null : noEvents(this.name, event))
+    const error = this.#end ?? (this.watching === 'events' ? null : noEvents(this.name, event))
     if (error === null) return this.#events.wait(event, matches, timeout)
     const failed = Promise.reject(error)
     failed.catch(() => {})
@@ -154,9 +179,9 @@ export class QmpClient {
     }
   }
 
-  /** Milliseconds since QEMU said anything. */
+  /** Milliseconds for which QEMU has not answered; 0 if nothing was asked. */
   get silence(): number {
-    return performance.now() - this.#heard
+    return this.#open.size === 0 ? 0 : performance.now() - this.#heard
   }
 
   #sent(id: number): void {
@@ -237,5 +262,5 @@ function noGreeting(timeout: number): VmapipeError {
 }
 
 function noEvents(name: string, event: string): VmapipeError {
-  return new VmapipeError('FAILED', `${name}: ${event} cannot be seen by way of libvirt`)
+  return new VmapipeError('FAILED', `${name}: ${event} cannot be seen this way`)
 }

@@ -7,7 +7,7 @@ import type { QmpCommand, QmpTransport, TransportListener } from './transport.ts
 
 export class SocketTransport implements QmpTransport {
   readonly name: string
-  readonly hasEvents = true
+  readonly watching = 'events'
   readonly #socket: LineSocket
   readonly #listener: TransportListener
 
@@ -31,12 +31,12 @@ export class SocketTransport implements QmpTransport {
   }
 }
 
-function hungUp(isMidway: boolean): VmapipeError {
+export function hungUp(isMidway: boolean): VmapipeError {
   const middle = isMidway ? ' in the middle of a message' : ''
   return new VmapipeError('FAILED', `the QMP server closed the connection${middle}`)
 }
 
-function unreachable(error: unknown): unknown {
+export function unreachable(error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException
   if (code !== 'ENOENT' && code !== 'ECONNREFUSED') return error
   const what = code === 'ENOENT' ? 'there is no such socket' : 'no server listens there'

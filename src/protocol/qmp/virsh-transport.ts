@@ -23,7 +23,7 @@ interface Query {
 
 export class VirshTransport implements QmpTransport {
   readonly name: string
-  readonly hasEvents = false
+  readonly watching = 'asked'
   readonly #listener: TransportListener
   readonly #uri: string | undefined
   readonly #stop = new AbortController()

@@ -45,7 +45,7 @@ describe('QMP by way of virsh', () => {
     const { qmp } = await startStorageDaemon(t)
     putLibvirt(t, qmp)
     const client = await QmpClient.libvirt('vm1')
-    assert.equal(client.hasEvents, false)
+    assert.equal(client.watching, 'asked')
     void client.waitFor('STOP')
     await assert.rejects(client.waitFor('GUEST_PANICKED'), /vm1: GUEST_PANICKED cannot be seen by way of libvirt/)
     client.close()

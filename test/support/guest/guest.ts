@@ -67,6 +67,11 @@ export class Guest {
     return this.#qemu.pid!
   }
 
+  /** Resolves when QEMU has ended, with its exit code and the signal that ended it. */
+  get ended(): Promise<unknown> {
+    return this.#exit
+  }
+
   /** The first console line that matches `pattern`, now or later. */
   waitFor(pattern: string, timeoutMs = BOOT_TIMEOUT): Promise<RegExpExecArray> {
     const { console } = this

@@ -29,36 +29,43 @@ const MARK = `${PREFIX}paused`
  */
 export const realGuest: GuestSwitch = {
   attach: (path, value) => ['qom-set', { path, property: 'drive', value }],
-  async whileStill(qmp, commands, hold) {
-    let resumed = 0
-    const forget = qmp.on(({ event }) => {
-      if (event === 'RESUME') resumed++
-    })
+  // Nobody else gets the monitor while the guest stands still.
+  whileStill: (qmp, commands, hold) => qmp.together(() => whileStill(qmp, commands, hold)),
+}
+
+async function whileStill(
+  qmp: QmpClient,
+  commands: readonly Command[],
+  hold?: Hold,
+): Promise<PromiseSettledResult<unknown>[]> {
+  let resumed = 0
+  const forget = qmp.on(({ event }) => {
+    if (event === 'RESUME') resumed++
+  })
+  try {
+    const ran = await stop(qmp)
+    const resume = ran ? CONTINUE : []
+    resumed = 0
+    const inserted = executeAll(qmp, commands)
+    const look = executeAll(qmp, [['query-status']])
+    // Sent together, so that the guest continues whatever becomes of this process.
+    const goesOn = hold === undefined ? executeAll(qmp, resume) : null
+    const results = await inserted
+    const [state] = await look
+    const isDone = goesOn !== null && (await goesOn).every(({ status }) => status === 'fulfilled')
+    const byUs = goesOn !== null && ran ? 1 : 0
+    const wentOn = resumed > byUs || (state.status === 'fulfilled' && (state.value as MachineState).running)
     try {
-      const ran = await stop(qmp)
-      const resume = ran ? CONTINUE : []
-      resumed = 0
-      const inserted = executeAll(qmp, commands)
-      const look = executeAll(qmp, [['query-status']])
-      // Sent together, so that the guest continues whatever becomes of this process.
-      const goesOn = hold === undefined ? executeAll(qmp, resume) : null
-      const results = await inserted
-      const [state] = await look
-      const isDone = goesOn !== null && (await goesOn).every(({ status }) => status === 'fulfilled')
-      const byUs = goesOn !== null && ran ? 1 : 0
-      const wentOn = resumed > byUs || (state.status === 'fulfilled' && (state.value as MachineState).running)
-      try {
-        if (!wentOn) await hold?.(results)
-      } finally {
-        // The guest continues in every case.
-        if (!isDone) await executeAll(qmp, resume)
-      }
-      if (wentOn) throw interfered()
-      return results
+      if (!wentOn) await hold?.(results)
     } finally {
-      forget()
+      // The guest continues in every case.
+      if (!isDone) await executeAll(qmp, resume)
     }
-  },
+    if (wentOn) throw interfered()
+    return results
+  } finally {
+    forget()
+  }
 }
 
 const CONTINUE: readonly Command[] = [['cont'], ['object-del', { id: MARK }]]

@@ -12,8 +12,8 @@ import type { QmpClient } from '../../../protocol/qmp/client.ts'
 const STATES = ['inmigrate', 'postmigrate', 'finish-migrate', 'colo', 'save-vm', 'restore-vm']
 const UNDER_WAY = ['setup', 'active', 'pre-switchover', 'device', 'postcopy-active', 'postcopy-paused', 'wait-unplug']
 
-/** Milliseconds between two questions: QEMU sends events of a migration only if they were asked for. The second: by way of virsh. */
-const LOOK_MS = [250, 1000]
+/** Milliseconds between two questions: QEMU sends events of a migration only if they were asked for. */
+const LOOK_MS = { events: 250, asked: 1000, shared: 3000 }
 
 /** What QEMU says of its machine. */
 export interface MachineState {
@@ -46,7 +46,7 @@ export function watchForMigration(qmp: QmpClient, failed: (error: VmapipeError) 
 
 /** If QEMU does not answer any more, its connection tells that. */
 async function keepLooking(qmp: QmpClient, look: (status: unknown) => void, end: AbortSignal): Promise<void> {
-  const pause = LOOK_MS[qmp.hasEvents ? 0 : 1]
+  const pause = LOOK_MS[qmp.watching]
   while (!end.aborted) {
     await migrationStatus(qmp).then(look, () => {})
     await sleep(pause, undefined, { signal: end, ref: false }).catch(() => {})

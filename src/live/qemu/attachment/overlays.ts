@@ -38,8 +38,8 @@ const FILTER_FORMAT = /^copy-before-wri/
 
 const FILTER_DRIVER = 'copy-before-write'
 
-/** Milliseconds between two looks of the watch. The second: by way of virsh. */
-const LOOK_MS = [500, 5000]
+/** Milliseconds between two looks of the watch. */
+const LOOK_MS = { events: 500, asked: 5000, shared: 5000 }
 
 export function namesFilter({ image }: BlockNode): boolean {
   return FILTER_FORMAT.test(image?.['backing-filename-format'] ?? '')
@@ -117,7 +117,7 @@ export function watchForOverlays(qmp: QmpClient, found: () => void): () => void 
   }
   const keepLooking = async () => {
     while (!signal.aborted) {
-      await sleep(LOOK_MS[qmp.hasEvents ? 0 : 1], undefined, { signal, ref: false }).catch(() => {})
+      await sleep(LOOK_MS[qmp.watching], undefined, { signal, ref: false }).catch(() => {})
       // If QEMU does not answer any more, its connection tells.
       if (!signal.aborted) await look().catch(() => {})
     }

@@ -25,7 +25,8 @@ interface PlainPushOptions {
   around?: (insert: () => Promise<void>) => Promise<void>
 }
 
-const LOOK_MS = 200
+/** Milliseconds between two looks at the jobs. */
+const LOOK_MS = { events: 200, asked: 200, shared: 2000 }
 
 /** Copies that a job makes by itself at once, and bytes of one copy. Few, because copies for the guest queue behind them. */
 const WORKERS = 8
@@ -85,7 +86,7 @@ export class PlainPush implements Attachment {
   async #watch(qmp: QmpClient, { failed, done }: PushEvents): Promise<void> {
     const ids = this.#options.drives.map((_, index) => namesOf(index).job)
     try {
-      for (; !this.#over; await sleep(LOOK_MS)) {
+      for (; !this.#over; await sleep(LOOK_MS[qmp.watching])) {
         const jobs = await qmp.execute<Job[]>('query-jobs')
         if (this.#over) return
         const states = ids.map((id) => jobs.find((job) => job.id === id))

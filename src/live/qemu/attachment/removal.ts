@@ -97,7 +97,7 @@ async function removeExports(qmp: QmpClient, ids: readonly string[]): Promise<un
 
 /** To be called before the export is deleted; what it returns, after. QEMU tells by an event, or has to be asked. */
 function exportGone(qmp: QmpClient, id: string): () => Promise<unknown> {
-  if (!qmp.hasEvents) return () => askUntilGone(qmp, id)
+  if (qmp.watching !== 'events') return () => askUntilGone(qmp, id)
   const event = qmp.waitFor('BLOCK_EXPORT_DELETED', (data) => data?.id === id, STEP_MS)
   return () => event
 }
