@@ -163,7 +163,7 @@ async function ofArchives(sizes: readonly number[], settings: Settings): Promise
       goal(
         'cat of a cluster',
         ratio(({ cat }) => cat.wall),
-        'the index of an archive is one table, which is checked as a whole before it is believed: 0.3 s of processor time for a million extents.',
+        'the index of an archive is one table, which is checked as a whole before it is believed: about 0.15 s of processor time for a million extents.',
       ),
       goal(
         'start of verify',

@@ -6,9 +6,10 @@ import type { Manifest } from '../core/items.ts'
 import { formatBytes } from '../core/size.ts'
 import { Turns } from '../core/turns.ts'
 import { EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
-import { type DriveTotal, type IndexEntry, readTable } from '../formats/vma/table.ts'
+import { type DriveTotal, TableReader } from '../formats/vma/table.ts'
 import { ClusterIndex, type DriveRuns, MAX_EXTENTS, placeOf, withGaps } from './cluster-index.ts'
 import { GrowingNumbers } from './growing-numbers.ts'
+import { GrowingRuns } from './growing-runs.ts'
 import { HashPlacesBuilder } from './hash-places.ts'
 
 /** The most memory of an index: enough for a drive of 64 TiB in order, or of 1 TiB in no order at all. */
@@ -40,24 +41,21 @@ export async function buildIndex(
   { signal, ...options }: BuildOptions = {},
 ): Promise<ClusterIndex> {
   const builder = new IndexBuilder(manifest, headerSize)
-  const entries = readTable(table, extents)
-  let next = entries.next()
+  const reader = new TableReader(table)
   const turns = new Turns()
-  for (let count = 1; !next.done; count++, next = entries.next()) {
-    builder.add(next.value)
+  for (let count = 1; count <= extents; count++) {
+    reader.next()
+    builder.add(reader)
     if (count % AT_ONCE !== 0) continue
     await turns.take()
     signal?.throwIfAborted()
   }
   // A cluster that an incremental archive does not have is unchanged since its parent.
-  return builder.finish(next.value, { ...options, gaps: options.gaps || manifest.isIncremental })
+  return builder.finish(reader.totals(), { ...options, gaps: options.gaps || manifest.isIncremental })
 }
 
 interface Collected {
-  firsts: GrowingNumbers<Uint32Array>
-  counts: GrowingNumbers<Uint8Array>
-  places: GrowingNumbers<Uint32Array>
-  before: GrowingNumbers<Uint8Array>
+  runs: GrowingRuns
   clusters: number
   total: number
 }
@@ -71,38 +69,37 @@ class IndexBuilder {
   #end: number
   #runs = 0
   #blocks = 0
+  /** The drive of the last run: mostly that of the next one too. */
+  #lastId = -1
+  #lastDrive: Collected | undefined
 
   constructor({ drives }: Manifest, start: number) {
     this.#end = start
     for (const { id, size } of drives) {
-      const [firsts, places] = [new GrowingNumbers(Uint32Array), new GrowingNumbers(Uint32Array)]
-      const [counts, before] = [new GrowingNumbers(Uint8Array), new GrowingNumbers(Uint8Array)]
-      this.#drives.set(id, { firsts, counts, places, before, clusters: clusterCount(size), total: 0 })
+      this.#drives.set(id, { runs: new GrowingRuns(), clusters: clusterCount(size), total: 0 })
     }
   }
 
-  add({ blocks, runs }: IndexEntry): void {
-    if (blocks === 0 && runs.length === 0) {
+  /** Adds the entry that was read. */
+  add({ blocks, runs, drives, firsts, counts, stored: isStored }: TableReader): void {
+    if (blocks === 0 && runs === 0) {
       this.#record()
       return
     }
     const extent = this.#begin()
     let stored = 0
     let clusters = 0
-    for (const run of runs) {
-      const drive = this.#drives.get(run.drive)
-      if (drive === undefined) throw wrong(`names a drive ${run.drive}, which the header does not have`)
-      if (run.first + run.count > drive.clusters) throw wrong(`has a cluster past the end of drive ${run.drive}`)
-      drive.total += run.count
-      if (drive.total > drive.clusters) throw wrong(`has a cluster of drive ${run.drive} twice`)
-      drive.firsts.push(run.first)
-      drive.counts.push(run.count)
-      drive.places.push(placeOf(extent, run.stored))
-      drive.before.push(stored)
-      clusters += run.count
-      if (run.stored) stored += run.count
+    for (let run = 0; run < runs; run++) {
+      const [first, count] = [firsts[run], counts[run]]
+      const drive = drives[run] === this.#lastId ? this.#lastDrive! : this.#turnTo(drives[run])
+      if (first + count > drive.clusters) throw wrong(`has a cluster past the end of drive ${drives[run]}`)
+      drive.total += count
+      if (drive.total > drive.clusters) throw wrong(`has a cluster of drive ${drives[run]} twice`)
+      drive.runs.push(first, count, placeOf(extent, isStored[run] === 1), stored)
+      clusters += count
+      if (isStored[run] === 1) stored += count
     }
-    this.#runs += runs.length
+    this.#runs += runs
     if (this.#runs * RUN_BYTES > INDEX_LIMIT) throw tooLarge()
     if (blocks < stored || blocks > stored * BLOCKS_PER_CLUSTER)
       throw wrong(`has ${blocks} blocks for ${stored} clusters in an extent`)
@@ -110,6 +107,14 @@ class IndexBuilder {
     this.#counts.push(clusters)
     this.#hashes.extent(stored)
     this.#end += EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE
+  }
+
+  #turnTo(id: number): Collected {
+    const drive = this.#drives.get(id)
+    if (drive === undefined) throw wrong(`names a drive ${id}, which the header does not have`)
+    this.#lastId = id
+    this.#lastDrive = drive
+    return drive
   }
 
   /** Adds an extent without clusters: a hash record. Those that follow each other are one extent. */
@@ -148,14 +153,16 @@ class IndexBuilder {
 }
 
 /** The runs of a drive in the order of its clusters. Throws DAMAGED unless every cluster is there once. */
-function runsOf(id: number, { firsts, counts, places, before, clusters, total }: Collected, gaps: boolean): DriveRuns {
-  const unordered = firsts.take()
+function runsOf(id: number, { runs: collected, clusters, total }: Collected, gaps: boolean): DriveRuns {
+  const unordered = collected.take('firsts')
   const order = orderOf(unordered)
   // The arrays are sorted one by one, and each unsorted one is freed at once: this is when an index takes the most memory.
   const sorted = <T extends Uint32Array | Uint8Array>(numbers: T): T =>
     order === null ? numbers : (numbers.map((_, at) => numbers[order[at]]) as T)
-  const runs = { firsts: sorted(unordered), places: sorted(places.take()), before: sorted(before.take()), clusters }
-  const lengths = sorted(counts.take())
+  const firsts = sorted(unordered)
+  const places = sorted(collected.take('places'))
+  const runs = { firsts, places, before: sorted(collected.take('before')), clusters }
+  const lengths = sorted(collected.take('counts'))
   let end = 0
   for (let at = 0; at < lengths.length; at++) {
     if (runs.firsts[at] < end) throw wrong(`has cluster ${runs.firsts[at]} of drive ${id} twice`)

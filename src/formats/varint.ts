@@ -58,6 +58,12 @@ export class VarintReader {
   }
 
   next(): number {
+    // Most numbers have one byte.
+    const first = this.#bytes[this.#at]
+    if (first < 128) {
+      this.#at++
+      return first
+    }
     let value = 0
     for (let scale = 1; scale < 2 ** 53; scale *= 128) {
       if (this.isAtEnd) break

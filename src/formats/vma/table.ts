@@ -20,12 +20,6 @@ interface IndexRun {
   stored: boolean
 }
 
-export interface IndexEntry {
-  /** 4 KiB blocks of the extent. */
-  blocks: number
-  runs: IndexRun[]
-}
-
 /** Encodes the table of an archive. Call `add` for every cluster in the order of the slots, and `endExtent` behind every extent. */
 export class TableEncoder {
   readonly #totals = new Map<number, DriveTotal>()
@@ -96,37 +90,76 @@ export class TableEncoder {
   }
 }
 
-/** Gives the entries of a table's index one by one and returns the totals. `extents` is the number of entries. Throws DAMAGED. */
-export function* readTable(bytes: Uint8Array, extents: number): Generator<IndexEntry, DriveTotal[]> {
-  const reader = new VarintReader(bytes)
-  yield* readEntries(reader, extents)
-  const drives = reader.next()
-  if (drives > 255) throw wrong(`names ${drives} drives`)
-  const totals: DriveTotal[] = []
-  for (let index = 0; index < drives; index++)
-    totals.push({ drive: reader.next(), clusters: reader.next(), blocks: reader.next() })
-  if (!reader.isAtEnd) throw wrong('has bytes behind its end')
-  return totals
-}
-function* readEntries(reader: VarintReader, extents: number): Generator<IndexEntry> {
-  const expected = new Map<number, number>()
-  for (let entry = 0; entry < extents; entry++) {
-    const blocks = reader.next()
-    const runs: IndexRun[] = []
+/**
+ * Reads a table entry by entry, into the same memory: a large table has millions. Errors: DAMAGED.
+ *
+ *     const table = new TableReader(bytes)
+ *     for (let entry = 0; entry < extents; entry++) {
+ *       table.next()
+ *       for (let run = 0; run < table.runs; run++) ... table.drives[run], table.firsts[run], table.counts[run], table.stored[run]
+ *     }
+ *     const totals = table.totals()
+ */
+export class TableReader {
+  /** 4 KiB blocks of the extent of this entry. */
+  blocks = 0
+  /** The number of its runs. Of each run there are drive, first cluster, number of clusters, and 1 if all are stored. */
+  runs = 0
+  readonly drives = new Float64Array(SLOTS)
+  readonly firsts = new Float64Array(SLOTS)
+  readonly counts = new Uint8Array(SLOTS)
+  readonly stored = new Uint8Array(SLOTS)
+  readonly #reader: VarintReader
+  /** The cluster behind each drive's last run, except for the drive of the last run of all. */
+  readonly #expected = new Map<number, number>()
+  #drive = -1
+  #next = 0
+
+  constructor(bytes: Uint8Array) {
+    this.#reader = new VarintReader(bytes)
+  }
+
+  /** Reads the next entry of the index. */
+  next(): void {
+    const reader = this.#reader
+    this.blocks = reader.next()
+    this.runs = 0
     let slots = 0
     for (let left = reader.next(); left > 0; left--) {
       const drive = reader.next()
-      const first = (expected.get(drive) ?? 0) + reader.nextSigned()
+      if (drive !== this.#drive) this.#turnTo(drive)
+      const first = this.#next + reader.nextSigned()
       const shape = reader.next()
       const count = Math.floor(shape / 2) + 1
       slots += count
       if (slots > SLOTS) throw wrong(`has ${slots} clusters in an extent`)
       if (first < 0) throw wrong('has a cluster before the first')
-      expected.set(drive, first + count)
-      runs.push({ drive, first, count, stored: shape % 2 === 1 })
+      this.#next = first + count
+      this.drives[this.runs] = drive
+      this.firsts[this.runs] = first
+      this.counts[this.runs] = count
+      this.stored[this.runs++] = shape % 2
     }
-    if (blocks > slots * BLOCKS_PER_CLUSTER) throw wrong(`has ${blocks} blocks in an extent of ${slots} clusters`)
-    yield { blocks, runs }
+    if (this.blocks > slots * BLOCKS_PER_CLUSTER)
+      throw wrong(`has ${this.blocks} blocks in an extent of ${slots} clusters`)
+  }
+
+  /** Reads what follows the index, up to the end of the table. */
+  totals(): DriveTotal[] {
+    const reader = this.#reader
+    const drives = reader.next()
+    if (drives > 255) throw wrong(`names ${drives} drives`)
+    const totals: DriveTotal[] = []
+    for (let index = 0; index < drives; index++)
+      totals.push({ drive: reader.next(), clusters: reader.next(), blocks: reader.next() })
+    if (!reader.isAtEnd) throw wrong('has bytes behind its end')
+    return totals
+  }
+
+  #turnTo(drive: number): void {
+    if (this.#drive >= 0) this.#expected.set(this.#drive, this.#next)
+    this.#drive = drive
+    this.#next = this.#expected.get(drive) ?? 0
   }
 }
 
