@@ -10,7 +10,8 @@ import type { Goal, Settings } from './topic.ts'
 const preload = (report: string) =>
   `data:text/javascript,${encodeURIComponent(`
 import { writeFileSync } from 'node:fs'
-process.on('exit', () => {
+import { isMainThread } from 'node:worker_threads'
+if (isMainThread) process.on('exit', () => {
   const { user, system } = process.threadCpuUsage()
   writeFileSync(${JSON.stringify(report)}, String((user + system) / 1e6))
 })`)}`

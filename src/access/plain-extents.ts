@@ -78,7 +78,7 @@ export class PlainExtents implements ExtentData {
       const length = offsets[extent + 1] - offsets[extent] - EXTENT_HEADER_SIZE
       const hasher = await clusterHasher()
       const view = await this.#direct(extent, EXTENT_HEADER_SIZE, length)
-      if (isCheckable(header) && !checkExtent(header, [view.bytes], hasher).matches) {
+      if (isCheckable(header) && !checkExtent(header, [view.bytes], hasher)) {
         view.lease.release()
         const offset = offsets[extent]
         throw new VmapipeError('DAMAGED', 'the checksum of the data of this extent is wrong', { offset })

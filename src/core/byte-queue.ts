@@ -58,13 +58,32 @@ export class ByteQueue {
     this.#position -= bytes.length
   }
 
-  /** Copies the next `bytes` bytes, which stay in the queue. They must be there. */
-  peek(bytes: number): Buffer {
+  /** Copies the next `bytes` bytes, or those behind `from`. They stay in the queue, and must be there. */
+  peek(bytes: number, from = 0): Buffer {
     const copy = Buffer.allocUnsafe(bytes)
     let filled = 0
-    for (let at = this.#head; filled < bytes; at++)
-      filled += this.#parts[at].buffer.copy(copy, filled, 0, bytes - filled)
+    for (let at = this.#head, before = from; filled < bytes; at++) {
+      const { buffer } = this.#parts[at]
+      if (before < buffer.length) filled += buffer.copy(copy, filled, before, before + bytes - filled)
+      before = Math.max(0, before - buffer.length)
+    }
     return copy
+  }
+
+  /** Views of `bytes` bytes behind the next `from`, which stay in the queue, and the leases of their memory. They must be there. */
+  lookAt(from: number, bytes: number): Taken {
+    const buffers: Buffer[] = []
+    const leases = new Set<Lease>()
+    for (let at = this.#head, before = from, left = bytes; left > 0; at++) {
+      const part = this.#parts[at]
+      const view = part.buffer.subarray(before, before + left)
+      before = Math.max(0, before - part.buffer.length)
+      if (view.length === 0) continue
+      buffers.push(view)
+      for (const lease of part.leases) leases.add(lease)
+      left -= view.length
+    }
+    return { buffers, leases: [...leases] }
   }
 
   /** Views of the next `bytes` bytes, which stay in the queue. They must be there. */

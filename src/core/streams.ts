@@ -225,9 +225,17 @@ function settle(hook: () => unknown, done: Callback, fail: Fail, gauge?: Gauge):
   }
 }
 
+/** streamx destroys a stream again if one of its hooks ends while it is being destroyed. The body is closed once. */
 function closer(body: { close?(error: Error | null): unknown }, fail: Fail) {
+  let closed: { result: unknown } | null = null
   return function (this: { _duplexState?: number }, done: Callback) {
-    settle(() => body.close?.(streamError(this)), done, fail)
+    const close = () => {
+      if (closed !== null) return closed.result
+      closed = { result: undefined }
+      closed.result = body.close?.(streamError(this))
+      return closed.result
+    }
+    settle(close, done, fail)
   }
 }
 

@@ -3,13 +3,15 @@
  * by their hashes, so that the data of the parent is not read. Clusters that are zero in both are found by the parent's index.
  */
 
+import { type ClusterHashing, clusterHashing } from '../codecs/hashing/cluster-hashing.ts'
 import { BlockCursor } from '../core/block-cursor.ts'
 import type { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { BLOCK_SIZE, CLUSTER_SIZE, popcount16 } from '../core/geometry.ts'
+import { InOrder } from '../core/in-order.ts'
 import { type ClusterItem, Manifest, Run } from '../core/items.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
-import { type ClusterHasher, clusterHasher, HASH_BYTES } from '../formats/vma/cluster-hash.ts'
+import { HASH_BYTES } from '../formats/vma/cluster-hash.ts'
 import type { Parent, ParentDrive } from './change-filter/parent.ts'
 import { elide } from './zero-elider.ts'
 
@@ -72,6 +74,9 @@ function full(reason: string, { guest }: Options): TransformBody<ClusterItem, Cl
   }
 }
 
+/** Bytes of runs that are hashed at once, beside the event loop: two full extents, and what comes next. */
+const MOST_HASHED = 8 << 20
+
 /** A drive `vmstate` is memory: another backup has other memory in all of it, and it is restored in one piece. */
 const MEMORY = 'vmstate'
 
@@ -79,29 +84,43 @@ class ChangeFilter implements TransformBody<ClusterItem, ClusterItem> {
   readonly #parent: Parent
   readonly #options: Options
   readonly #counters: Counters
-  readonly #inform: StageContext['inform']
+  readonly #context: StageContext
+  readonly #order: InOrder
   /** By dev_id; null for a drive that is stored as a whole. */
   readonly #drives = new Map<number, ParentDrive | null>()
-  #hasher: ClusterHasher | null = null
+  #hashing: ClusterHashing | null = null
 
-  constructor(parent: Parent, options: Options, { counters, inform }: StageContext) {
+  constructor(parent: Parent, options: Options, context: StageContext) {
     this.#parent = parent
     this.#options = options
-    this.#counters = counters
-    this.#inform = inform
+    this.#counters = context.counters
+    this.#context = context
+    this.#order = new InOrder(MOST_HASHED, context)
   }
 
   async open(): Promise<void> {
-    this.#hasher = await clusterHasher()
+    this.#hashing = await clusterHashing(this.#context.threads)
   }
 
+  /** Hashes runs, several at once, and compares them in order. */
   transform(item: ClusterItem, push: Push<ClusterItem>): void | Promise<void> {
     if (item.kind === 'manifest') return push(this.#begin(item))
     const drive = this.#drives.get(item.drive)
     if (drive === undefined) throw new VmapipeError('STAGE', 'clusters came before the manifest')
-    if (drive === null) return push(item)
-    if (item.isZero) return this.#zero(item, drive, push)
-    return this.#data(item.masks === null ? elide(item, this.#counters) : item, drive, push)
+    if (drive === null) return this.#order.add(item, item, push)
+    const run = item.isZero || item.masks !== null ? item : elide(item, this.#counters)
+    if (run.isZero) return this.#order.add(run, drive, () => this.#zero(run, drive, push))
+    const { masks, blocks, leases } = run
+    const hashes = run.hashes ?? this.#hashing!.hashes({ masks: masks!, blocks, leases })
+    return this.#order.add(run, hashes, (hashes) => this.#data(run, hashes, drive, push))
+  }
+
+  flush(): Promise<void> {
+    return this.#order.drain()
+  }
+
+  close(error: Error | null): Promise<void> {
+    return this.#order.close(error)
   }
 
   #begin(manifest: Manifest): Manifest {
@@ -114,7 +133,7 @@ class ChangeFilter implements TransformBody<ClusterItem, ClusterItem> {
         whole[name] ??= 'it was resized since the parent was made'
     }
     for (const [name, reason] of Object.entries(whole))
-      this.#inform(`drive ${name} is compared as a whole: ${reason}`, { drive: name, whole: reason })
+      this.#context.inform(`drive ${name} is compared as a whole: ${reason}`, { drive: name, whole: reason })
     const guest = this.#options.guest ?? manifest.record?.guest ?? null
     const said = Object.keys(whole).length > 0 ? { whole } : {}
     return new Manifest({ ...manifest, record: { parent: this.#parent.record, guest, full: null, ...said } })
@@ -136,17 +155,16 @@ class ChangeFilter implements TransformBody<ClusterItem, ClusterItem> {
     this.#counters.add('unchanged', unchanged * CLUSTER_SIZE)
   }
 
-  async #data(run: Run, drive: ParentDrive, push: Push<ClusterItem>): Promise<void> {
-    if (run.isZero) return this.#zero(run, drive, push)
-    run.hashes ??= this.#hasher!.hashes(run.masks!, run.blocks)
+  async #data(run: Run, hashes: Uint8Array, drive: ParentDrive, push: Push<ClusterItem>): Promise<void> {
+    run.hashes = hashes
     try {
-      const changed = await changedOf(run, run.hashes, drive)
+      const changed = await changedOf(run, hashes, drive)
       const kept = changed.reduce((sum, flag) => sum + flag, 0)
       this.#counters.add('unchanged', (run.count - kept) * CLUSTER_SIZE)
       if (kept === run.count) {
         for (const lease of run.leases) lease.retain()
         push(run)
-      } else if (kept > 0) for (const part of partsOf(run, run.hashes, changed)) push(part)
+      } else if (kept > 0) for (const part of partsOf(run, hashes, changed)) push(part)
     } finally {
       run.release()
     }

@@ -1,27 +1,22 @@
 /** Makes the bytes of a VMA archive from clusters: the header, extents of up to 58 clusters, and the trailer. Nothing is copied. */
 
+import { type ClusterHashing, clusterHashing, compiledHashing } from '../codecs/hashing/cluster-hashing.ts'
 import { BlockCursor } from '../core/block-cursor.ts'
 import type { Lease } from '../core/budget.ts'
-import { ClusterSet } from '../core/cluster-set.ts'
 import type { Counters } from '../core/counters.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { BLOCK_SIZE, clusterCount, clusterMask, FULL_MASK, popcount16 } from '../core/geometry.ts'
-import { Chunk, type ClusterItem, type DriveInfo, type Manifest, type Run, totalLength } from '../core/items.ts'
-import { defineStage, z } from '../core/stage.ts'
-import { stepWithFlush } from '../core/steps.ts'
+import { BLOCK_SIZE, popcount16 } from '../core/geometry.ts'
+import { InOrder } from '../core/in-order.ts'
+import { Chunk, type ClusterItem, type Manifest, type Run, totalLength } from '../core/items.ts'
+import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
 import { BLAKE3, CRC32, checksumOf, type ExtentChecksum } from '../formats/vma/checksum.ts'
-import {
-  type ClusterHasher,
-  clusterHasher,
-  compiledHasher,
-  HASH_BYTES,
-  NOTHING_STORED,
-  storedHashes,
-} from '../formats/vma/cluster-hash.ts'
+import { type ClusterHasher, HASH_BYTES, NOTHING_STORED, storedHashes } from '../formats/vma/cluster-hash.ts'
 import { EXTENT_HEADER_SIZE, ExtentHeaderWriter, SLOTS, SLOTS_USED } from '../formats/vma/extent.ts'
 import { HashRecordWriter } from '../formats/vma/hash-records.ts'
 import { encodeHeader } from '../formats/vma/header.ts'
 import { TrailerWriter } from '../formats/vma/trailer.ts'
+import { adjacent } from './vma-framer/adjacent.ts'
+import { FramedDrives } from './vma-framer/framed-drives.ts'
 
 const options = z
   .strictObject({
@@ -54,31 +49,70 @@ export const vmaFramer = defineStage({
   input: 'clusters',
   output: 'bytes',
   options,
-  create(options: Options, { counters, budget }) {
-    const mostHeld = mostHeldOf(budget.total)
-    let framer: Framer | null = null
-    const begin = async (manifest: Manifest) => {
-      framer = new Framer(manifest, { ...options, hasher: await hasherFor(options, manifest) }, mostHeld, counters)
-      return framer.header()
-    }
-    return stepWithFlush(
-      (item: ClusterItem) => {
-        if (item.kind === 'manifest') return begin(item)
-        if (framer === null) throw new VmapipeError('STAGE', 'clusters came before the manifest')
-        return framer.frame(item)
-      },
-      () => {
-        if (framer === null) throw new VmapipeError('STAGE', 'nothing came, not even a manifest')
-        return framer.finish()
-      },
-    )
-  },
+  create: (options: Options, context) => new VmaFramer(options, context),
 })
 
+/** Bytes of runs that are hashed at once, beside the event loop: two full extents, and what comes next. */
+const MOST_HASHED = 8 << 20
+
+/** Hashes runs, several at once, and frames them in order. */
+class VmaFramer implements TransformBody<ClusterItem, Chunk> {
+  readonly #options: Options
+  readonly #context: StageContext
+  readonly #order: InOrder
+  #framer: Framer | null = null
+  /** Null if clusters are not hashed. */
+  #hashing: ClusterHashing | null = null
+
+  constructor(options: Options, context: StageContext) {
+    this.#options = options
+    this.#context = context
+    this.#order = new InOrder(MOST_HASHED, context)
+  }
+
+  transform(item: ClusterItem, push: Push<Chunk>): void | Promise<void> {
+    if (item.kind === 'manifest') return this.#begin(item, push)
+    const framer = this.#framer
+    if (framer === null) throw new VmapipeError('STAGE', 'clusters came before the manifest')
+    const masks = framer.admit(item)
+    return this.#order.add(item, this.#hashesOf(item, masks), (hashes) => {
+      for (const chunk of framer.frame(item, { masks, hashes })) push(chunk)
+    })
+  }
+
+  async flush(push: Push<Chunk>): Promise<void> {
+    if (this.#framer === null) throw new VmapipeError('STAGE', 'nothing came, not even a manifest')
+    await this.#order.drain()
+    for (const chunk of this.#framer.finish()) push(chunk)
+  }
+
+  close(error: Error | null): Promise<void> {
+    return this.#order.close(error)
+  }
+
+  async #begin(manifest: Manifest, push: Push<Chunk>): Promise<void> {
+    const { counters, budget, threads } = this.#context
+    this.#hashing = await hashingFor(this.#options, manifest, threads)
+    const options = { ...this.#options, hasher: this.#hashing?.hasher ?? null }
+    this.#framer = new Framer(manifest, options, mostHeldOf(budget.total), counters)
+    push(this.#framer.header())
+  }
+
+  #hashesOf(run: Run, masks: Uint16Array | null): Details['hashes'] | Promise<Uint8Array> {
+    if (this.#hashing === null || masks === null) return null
+    const { hashes, count, blocks, leases } = run
+    return hashes?.byteLength === count * HASH_BYTES ? hashes : this.#hashing.hashes({ masks, blocks, leases })
+  }
+}
+
 /** Without compiled code, hashing would be the slowest part of a backup. Then only incremental archives have hashes, and those that must. */
-async function hasherFor({ checksums, hashes }: Options, { isIncremental }: Manifest): Promise<ClusterHasher | null> {
+async function hashingFor(
+  { checksums, hashes }: Options,
+  { isIncremental }: Manifest,
+  threads: number,
+): Promise<ClusterHashing | null> {
   if (!checksums || (hashes === false && !isIncremental)) return null
-  return hashes || isIncremental ? clusterHasher() : compiledHasher()
+  return hashes || isIncremental ? clusterHashing(threads) : compiledHashing(threads)
 }
 
 /**
@@ -89,25 +123,10 @@ function mostHeldOf(budget: number): number {
   return Math.max(4 << 20, Math.min(8 << 20, budget >> 3))
 }
 
-interface DriveState extends DriveInfo {
-  seen: ClusterSet
-  /** The drive's last cluster, whose mask may have fewer blocks. */
-  last: number
-  lastMask: number
-}
-
 /** What is stored of each cluster of a run; null for a hole. Its hashes are null too if clusters are not hashed. */
 interface Details {
   masks: Uint16Array | null
   hashes: Uint8Array | null
-}
-
-function masksOf({ first, count, masks }: Run, { last, lastMask }: DriveState): Uint16Array {
-  const all = masks === null ? new Uint16Array(count).fill(FULL_MASK) : masks
-  if (first + count - 1 !== last || (all[count - 1] & lastMask) === all[count - 1]) return all
-  const cut = Uint16Array.from(all)
-  cut[count - 1] &= lastMask
-  return cut
 }
 
 class Framer {
@@ -121,7 +140,7 @@ class Framer {
   readonly #counters: Counters
   /** Whether clusters may be absent, because they are unchanged since the parent. */
   readonly #isPartial: boolean
-  readonly #drives = new Map<number, DriveState>()
+  readonly #drives: FramedDrives
   readonly #archiveHeader: Buffer
   readonly #header: ExtentHeaderWriter
   #blocks: Uint8Array[] = []
@@ -157,16 +176,12 @@ class Framer {
     this.#mostHeld = mostHeld
     this.#counters = counters
     this.#header = new ExtentHeaderWriter(manifest.uuid)
-    for (const drive of manifest.drives) {
-      const clusters = clusterCount(drive.size)
-      const last = clusters - 1
-      this.#drives.set(drive.id, {
-        ...drive,
-        seen: new ClusterSet(clusters),
-        last,
-        lastMask: clusterMask(drive.size, last),
-      })
-    }
+    this.#drives = new FramedDrives(manifest.drives)
+  }
+
+  /** Notes that the clusters of a run have come, and returns the masks of what is stored of them; null for a hole. */
+  admit(run: Run): Uint16Array | null {
+    return this.#drives.admit(run)
   }
 
   header(): Chunk {
@@ -174,15 +189,12 @@ class Framer {
   }
 
   /** Gives the extents that this run fills, or makes hold too much memory. Extents of a hole, which store nothing, are in one chunk. */
-  *frame(run: Run): Generator<Chunk> {
-    const drive = this.#admit(run)
+  *frame(run: Run, details: Details): Generator<Chunk> {
     const cursor = new BlockCursor(run.blocks)
-    const masks = run.isZero ? null : masksOf(run, drive)
-    const hashes = masks && this.#hashesOf(run, masks)
     const empty: Buffer[] = []
     for (let done = 0; done < run.count; ) {
       const count = Math.min(run.count - done, this.#maxSlots - this.#header.slots)
-      this.#add(run, { masks, hashes }, done, count, cursor)
+      this.#add(run, details, done, count, cursor)
       done += count
       if (this.#header.slots < this.#maxSlots) break
       if (run.isZero && this.#blocks.length === 0) empty.push(this.#finishHeader())
@@ -195,39 +207,11 @@ class Framer {
 
   /** Gives the last extent and the trailer. */
   *finish(): Generator<Chunk> {
-    for (const { name, seen } of this.#drives.values()) {
-      const missing = this.#isPartial ? -1 : seen.firstMissing()
-      if (missing >= 0) {
-        throw new VmapipeError('STAGE', `only ${seen.count} of ${seen.size} clusters came`, {
-          drive: name,
-          cluster: missing,
-        })
-      }
-    }
+    if (!this.#isPartial) this.#drives.requireAll()
     // An archive without drives has one empty extent.
     if (this.#header.slots > 0 || this.#extents === 0) yield* this.#extent()
     if (!this.#records.isEmpty) yield this.#group()
     for (const bytes of this.#trailer?.finish() ?? []) yield this.#emitLookedUp(bytes)
-  }
-
-  #hashesOf({ hashes, count, blocks }: Run, masks: Uint16Array): Uint8Array | null {
-    if (this.#hasher === null) return null
-    return hashes?.byteLength === count * HASH_BYTES ? hashes : this.#hasher.hashes(masks, blocks)
-  }
-
-  #admit(run: Run): DriveState {
-    const drive = this.#drives.get(run.drive)
-    if (drive === undefined)
-      throw new VmapipeError('STAGE', `clusters of drive ${run.drive} came, which the manifest does not have`)
-    if (run.first < 0 || run.first + run.count > drive.seen.size) {
-      throw new VmapipeError('STAGE', 'a cluster past the end of the drive came', {
-        drive: drive.name,
-        cluster: run.first + run.count - 1,
-      })
-    }
-    const twice = drive.seen.addRange(run.first, run.count)
-    if (twice >= 0) throw new VmapipeError('STAGE', 'a cluster came twice', { drive: drive.name, cluster: twice })
-    return drive
   }
 
   #add(run: Run, { masks, hashes }: Details, from: number, count: number, cursor: BlockCursor): void {
@@ -313,17 +297,4 @@ class Framer {
     this.#counters.add('archive', chunk.byteLength)
     return chunk
   }
-}
-
-/** The same bytes in fewer buffers: headers that were made one after the other have memory together. */
-function adjacent(headers: readonly Buffer[]): Buffer[] {
-  const joined: Buffer[] = []
-  for (let first = 0, next = 1; next <= headers.length; next++) {
-    const [before, header] = [headers[next - 1], headers[next]]
-    if (header?.buffer === before.buffer && header.byteOffset === before.byteOffset + before.length) continue
-    const { buffer, byteOffset } = headers[first]
-    joined.push(Buffer.from(buffer, byteOffset, before.byteOffset + before.length - byteOffset))
-    first = next
-  }
-  return joined
 }

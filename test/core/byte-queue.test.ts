@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { Budget } from '../../src/core/budget.ts'
+import { Budget, Lease } from '../../src/core/budget.ts'
 import { ByteQueue } from '../../src/core/byte-queue.ts'
 import { Chunk } from '../../src/core/items.ts'
 
@@ -48,4 +48,23 @@ test('a byte queue finds what is spread over any number of pieces', { timeout: 6
     }),
     { interruptAfterTimeLimit: 5_000, numRuns: 2000 },
   )
+})
+
+test('bytes behind the next ones are looked at where they are, across chunks', () => {
+  const queue = new ByteQueue()
+  let freed = 0
+  const lease = () => new Lease(3, () => void freed++)
+  const leases = [lease(), lease(), lease()]
+  for (const [index, text] of ['abc', 'def', 'ghi'].entries())
+    queue.push(new Chunk([Buffer.from(text)], [leases[index]]))
+  queue.skip(1)
+  assert.equal(queue.peek(4, 3).toString(), 'efgh')
+  assert.equal(queue.peek(1, 2).toString(), 'd')
+  const seen = queue.lookAt(2, 2)
+  assert.deepEqual([Buffer.concat(seen.buffers).toString(), seen.leases], ['de', [leases[1]]])
+  assert.deepEqual(queue.lookAt(1, 4).leases, leases.slice(0, 2))
+  assert.deepEqual(queue.lookAt(8, 0), { buffers: [], leases: [] })
+  assert.deepEqual([queue.length, freed], [8, 0])
+  queue.clear()
+  assert.equal(freed, 3)
 })

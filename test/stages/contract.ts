@@ -25,9 +25,14 @@ export interface ContractCase {
   empty?: string
   /** Whether two runs give the same bytes; true unless told otherwise. */
   deterministic?: boolean
+  /** Options of every run. */
+  options?: RunOptions
 }
 
-export function stageContract(name: string, { stage, input, empty, deterministic = true }: ContractCase): void {
+export function stageContract(
+  name: string,
+  { stage, input, empty, deterministic = true, options: always = {} }: ContractCase,
+): void {
   describe(`${name} keeps the contract of stages`, { timeout: 180_000 }, () => {
     const middle = async () => observed(await stage())
     const run = async (
@@ -41,7 +46,7 @@ export function stageContract(name: string, { stage, input, empty, deterministic
       const stages = [stage]
       if (kind !== 'nothing') stages.unshift(leasing(items, taken as never, atItem))
       if (given !== 'nothing') stages.push(collect(given as never, [], { write }))
-      return definePipeline(stages).run({ buffer: BUFFER, ...options })
+      return definePipeline(stages).run({ buffer: BUFFER, ...always, ...options })
     }
 
     test('gives the same items in the same order every time, and every lease back', async () => {

@@ -21,21 +21,13 @@ export function masksOf(slots: readonly Slot[]): Uint16Array {
   return Uint16Array.from(slots, ({ mask }) => mask)
 }
 
-interface Checked {
-  matches: boolean
-  /** The hashes of the clusters of all slots; null if the checksum is not made of them, or does not match. */
-  hashes: Uint8Array | null
+/** Checks the hashes of the clusters of all slots against the checksum that is made of them. */
+export function hashesMatch({ slots, checksum }: Checkable, hashes: Uint8Array, hasher: ClusterHasher): boolean {
+  return hasher.extentChecksum(storedHashes(masksOf(slots), hashes)) === checksum?.value
 }
 
-/** Checks the blocks of an extent that is checkable. */
-export function checkExtent(
-  { slots, checksum }: Checkable,
-  blocks: readonly Uint8Array[],
-  hasher: ClusterHasher,
-): Checked {
-  if (checksum?.algorithm !== BLAKE3) return { matches: checksumOf(blocks) === checksum?.value, hashes: null }
-  const masks = masksOf(slots)
-  const hashes = hasher.hashes(masks, blocks)
-  const matches = hasher.extentChecksum(storedHashes(masks, hashes)) === checksum.value
-  return { matches, hashes: matches ? hashes : null }
+/** Whether the checksum of an extent that is checkable is that of its blocks. */
+export function checkExtent(extent: Checkable, blocks: readonly Uint8Array[], hasher: ClusterHasher): boolean {
+  if (!hasHashes(extent)) return checksumOf(blocks) === extent.checksum?.value
+  return hashesMatch(extent, hasher.hashes(masksOf(extent.slots), blocks), hasher)
 }

@@ -4,6 +4,7 @@ import type { ByteQueue } from '../../core/byte-queue.ts'
 import { BLOCK_SIZE } from '../../core/geometry.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../../formats/vma/extent.ts'
 import { extentWithin, skipToExtent } from './find-extent.ts'
+import type { LookAhead } from './look-ahead.ts'
 
 /** An extent whose header is decoded. `offset` is its place in the archive. */
 export type Extent = ExtentHeader & { offset: number }
@@ -14,6 +15,7 @@ const MAGIC = Buffer.from('VMAE')
 export class ExtentReader {
   readonly #queue: ByteQueue
   readonly #uuid: Buffer
+  readonly #ahead: LookAhead
   readonly #onDamage: (error: unknown) => void
   #extent: Extent | null = null
   /** Whether to search for the next extent, because it need not begin at the end of the last one. */
@@ -22,9 +24,10 @@ export class ExtentReader {
   #tail: Buffer = EMPTY
 
   /** `onDamage` gets an error for each header that is wrong. If it returns, the reader searches for the next extent. */
-  constructor(queue: ByteQueue, uuid: Uint8Array, onDamage: (error: unknown) => void) {
+  constructor(queue: ByteQueue, uuid: Buffer, ahead: LookAhead, onDamage: (error: unknown) => void) {
     this.#queue = queue
-    this.#uuid = Buffer.from(uuid)
+    this.#uuid = uuid
+    this.#ahead = ahead
     this.#onDamage = onDamage
   }
 
@@ -66,9 +69,10 @@ export class ExtentReader {
   #header(): Extent | null {
     const offset = this.#queue.position
     try {
-      const extent = { ...decodeExtentHeader(this.#queue.peek(EXTENT_HEADER_SIZE), this.#uuid, offset), offset }
+      const header =
+        this.#ahead.headerAt(offset) ?? decodeExtentHeader(this.#queue.peek(EXTENT_HEADER_SIZE), this.#uuid, offset)
       this.#queue.skip(EXTENT_HEADER_SIZE)
-      return extent
+      return { ...header, offset }
     } catch (error) {
       this.#onDamage(error)
       if (this.#tail === EMPTY) this.#queue.skip(1)
