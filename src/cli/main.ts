@@ -3,7 +3,7 @@
 import { CommanderError } from 'commander'
 import { asVmapipeError, printable, type VmapipeError } from '../core/errors.ts'
 import { DamagedArchive } from '../operations/archive-report.ts'
-import { endAtOnce } from './end-at-once.ts'
+import { endAtOnce } from '../system/end-at-once.ts'
 import { makeProgram } from './program.ts'
 import { errorRecord } from './progress/json.ts'
 import { endLog } from './run-operation.ts'

@@ -6,7 +6,7 @@
 
 import { constants } from 'node:os'
 import { EXIT_CODES, VmapipeError } from '../core/errors.ts'
-import { endAtOnce } from './end-at-once.ts'
+import { endAtOnce } from '../system/end-at-once.ts'
 
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const ASKING = (['SIGUSR1', 'SIGINFO'] as const).filter((name) => name in constants.signals)

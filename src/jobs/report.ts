@@ -16,6 +16,8 @@ export interface RunReport {
   guests: GuestReport[]
   /** What failed for all guests alike, such as a place that was not there: one line. */
   problem?: string
+  /** What is about no guest alone, such as a place that was left out. */
+  warnings?: string[]
   /** What retention removed. */
   removed: { place: string; archives: number; bytes: number }[]
   /** When the next run begins, if that is known. */

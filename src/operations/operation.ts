@@ -8,14 +8,19 @@ import { atLeastOne, type Shape, text } from '../core/options.ts'
 import { definePipeline, type RunOptions, type RunResult } from '../core/pipeline.ts'
 import { runOptionsOf, runShape } from '../core/run-options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
+import { AdjustableRate } from '../stages/rate-limit.ts'
+import { rateOptions } from './plan.ts'
 
 /** How an operation runs. */
 export interface OperationOptions extends RunOptions {
   /** The most bytes a second that are read, or text such as `100MB/s`: from the drives in a backup, else from the archive. */
-  bwlimit?: number | string
+  bwlimit?: number | string | AdjustableRate
 }
 
-export const operationShape = { ...runShape, bwlimit: z.union([atLeastOne, text]) } satisfies Shape<OperationOptions>
+export const operationShape = {
+  ...runShape,
+  bwlimit: z.union([atLeastOne, text, z.instanceof(AdjustableRate)]),
+} satisfies Shape<OperationOptions>
 
 /** What an operation ends with: the figures of the run, and what the archive has. */
 export interface OperationResult extends RunResult {
@@ -36,6 +41,6 @@ export async function runOperation(
 }
 
 /** A rate limit if one is wanted. */
-export function limit(bwlimit: number | string | undefined): BoundStage[] {
-  return bwlimit === undefined ? [] : [bindStage('rate-limit', { rate: bwlimit })]
+export function limit(bwlimit: OperationOptions['bwlimit']): BoundStage[] {
+  return bwlimit === undefined ? [] : [bindStage('rate-limit', rateOptions(bwlimit))]
 }

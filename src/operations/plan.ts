@@ -2,6 +2,7 @@
 
 import { bindStage } from '../config/registry.ts'
 import type { BoundStage } from '../core/stage.ts'
+import { AdjustableRate } from '../stages/rate-limit.ts'
 
 /** A stage's name and its options, as in a config; options that are undefined are not given. */
 export type PlannedStage = readonly [name: string, options?: Record<string, unknown>]
@@ -30,6 +31,13 @@ function given(options: Record<string, unknown>): Record<string, unknown> {
 }
 
 /** A limit if one is wanted. */
-export function plannedLimit(bwlimit: number | string | undefined): PlannedStage[] {
-  return bwlimit === undefined ? [] : [['rate-limit', { rate: bwlimit }]]
+export function plannedLimit(bwlimit: number | string | AdjustableRate | undefined): PlannedStage[] {
+  return bwlimit === undefined ? [] : [['rate-limit', rateOptions(bwlimit)]]
+}
+
+export function rateOptions(bwlimit: number | string | AdjustableRate): {
+  rate: number | string
+  dial?: AdjustableRate
+} {
+  return bwlimit instanceof AdjustableRate ? { rate: Number.MAX_SAFE_INTEGER, dial: bwlimit } : { rate: bwlimit }
 }

@@ -28,6 +28,8 @@ interface RunBackupOptions extends RunOptions {
   onGuest?: (status: GuestStatus) => void
   /** What opens the parent of an incremental archive, if it is encrypted. */
   keys?: Keyring | undefined
+  /** Makes a full archive if the parent that is named cannot be used. */
+  orFull?: boolean | undefined
 }
 
 /** Whether these stages back up drives: they have a running guest, or make an archive of clusters that come from drives. */
@@ -41,9 +43,9 @@ export function isBackup(stages: readonly BoundStage[]): boolean {
 /** Errors: those of the stages. If the archive is to be incremental, also those of reading the parent. */
 export function runBackup(
   stages: readonly BoundStage[],
-  { keys, ...options }: RunBackupOptions,
+  { keys, orFull, ...options }: RunBackupOptions,
 ): Promise<BackupResult> {
-  return withSince(stages, { ...options, keys }, (bound) => run(bound, options))
+  return withSince(stages, { ...options, keys, orFull }, (bound) => run(bound, options))
 }
 
 async function run(

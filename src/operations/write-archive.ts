@@ -29,6 +29,10 @@ export interface AnotherPlace {
   to: string
   /** True by default. Places that are not required hold the others back for 10 seconds in all at most. */
   required?: boolean
+  /** Who can read the archive there; by default those of `encrypt`. */
+  encrypt?: Encryption
+  /** What the object gets there if it is a store; by default that of `object`. */
+  object?: ObjectOptions
 }
 
 /** How an archive is written. */
@@ -75,7 +79,14 @@ export const writingShape = {
     text,
     z.strictObject({ method: z.enum(METHODS), level: z.int().optional(), frame: atLeastOne.optional() }),
   ]),
-  also: z.array(z.strictObject({ to: text, required: flag.optional() })),
+  also: z.array(
+    z.strictObject({
+      to: text,
+      required: flag.optional(),
+      encrypt: encryptionShape.optional(),
+      object: objectShape.optional(),
+    }),
+  ),
   encrypt: encryptionShape,
   object: objectShape,
   since: text,
@@ -140,8 +151,9 @@ function plannedEnd(options: WritingOptions): PlannedStage[] {
 
 /** Several places. What is compressed alike is compressed once. */
 function plannedBranches(options: WritingOptions, also: readonly AnotherPlace[]): PlannedStage[] {
-  const places = [{ to: options.to, required: true }, ...also].map(({ to, required = true }) => {
-    const own = { ...options, to, encrypt: isEncrypted(to, options) ? options.encrypt : undefined }
+  const first: Omit<AnotherPlace, 'to'> & Pick<WritingOptions, 'to'> = { to: options.to }
+  const places = [first, ...also].map(({ to, required = true, encrypt = options.encrypt, object = options.object }) => {
+    const own = { ...options, to, object, encrypt: isEncrypted(to, { encrypt }) ? encrypt : undefined }
     return { name: branchName(to), required, own, compressor: plannedCompressor(own) }
   })
   const twice = places.find(({ name }, index) => places.findIndex((other) => other.name === name) < index)
@@ -150,15 +162,15 @@ function plannedBranches(options: WritingOptions, also: readonly AnotherPlace[])
   if (options.encrypt !== undefined && places.every(({ own }) => own.encrypt === undefined)) {
     throw new VmapipeError('USAGE', 'no place has a name that says that it is encrypted', { hint: 'end it in .age' })
   }
-  const [first] = places
-  const isAlike = places.every(({ compressor }) => JSON.stringify(compressor) === JSON.stringify(first.compressor))
+  const [{ compressor: common }] = places
+  const isAlike = places.every(({ compressor }) => JSON.stringify(compressor) === JSON.stringify(common))
   const branches: PlannedBranch[] = places.map(({ name, required, own }) => ({
     name,
     required,
     stages: isAlike ? plannedEnd(own) : plannedPlace(own),
   }))
   const holdBack = places.some(({ required }) => !required) ? HOLD_BACK : undefined
-  return [...(isAlike ? first.compressor : []), ['tee', { branches, 'hold-back': holdBack }]]
+  return [...(isAlike ? common : []), ['tee', { branches, 'hold-back': holdBack }]]
 }
 
 /** Seconds in all for which places that are not required may slow a guest's backup. */
@@ -166,7 +178,7 @@ const HOLD_BACK = 10
 const LONGEST_NAME = 100
 
 /** Of several places, those with names are encrypted if the names say so, and pipes if anything is said about encryption. */
-function isEncrypted(to: string | WritableLike, { encrypt }: WritingOptions): boolean {
+function isEncrypted(to: string | WritableLike, { encrypt }: Pick<WritingOptions, 'encrypt'>): boolean {
   return typeof to === 'string' && hasName(to) ? to.endsWith('.age') : encrypt !== undefined
 }
 

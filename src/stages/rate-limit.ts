@@ -5,6 +5,15 @@ import { sleepUntilAborted } from '../core/long-sleep.ts'
 import { byteRate } from '../core/size-option.ts'
 import { defineStage, z } from '../core/stage.ts'
 
+/** A rate that can be changed while the run goes on: `dial` of the stage, which counts instead of its `rate`. `bytes` is bytes a second; Infinity for no limit. */
+export class AdjustableRate {
+  bytes: number
+
+  constructor(bytes: number) {
+    this.bytes = bytes
+  }
+}
+
 /** Seconds whose bytes may pass at once. */
 const BURST_SECONDS = 0.25
 
@@ -19,13 +28,16 @@ export const rateLimit = defineStage({
   input: 'any',
   output: 'same',
   paces: true,
-  options: z.strictObject({ rate: byteRate().describe('bytes a second, such as 50MiB/s') }),
-  create({ rate }, { signal }) {
+  options: z.strictObject({
+    rate: byteRate().describe('bytes a second, such as 50MiB/s'),
+    dial: z.instanceof(AdjustableRate).optional(),
+  }),
+  create({ rate, dial }, { signal }) {
     // The time at which the bytes that have passed are within the rate.
     let due = 0
     return async (item: Item) => {
       const now = performance.now() / 1000
-      due = Math.max(due, now - BURST_SECONDS) + dataLength(item) / rate
+      due = Math.max(due, now - BURST_SECONDS) + dataLength(item) / (dial?.bytes ?? rate)
       await sleepUntilAborted((due - now) * 1000, signal)
       return item
     }

@@ -30,6 +30,10 @@ const guestEntry = z
         'alone: a guest of drives at rest, by their names; otherwise the drives of the guest that are backed up',
       ),
     name: word.optional().describe('name of the guest, if the entry is for one'),
+    'name-from': z
+      .enum(['file', 'folder', 'qemu'])
+      .optional()
+      .describe('where the names of guests that are found by sockets come from: the name of the socket by default'),
     exclude: oneOrMore(word).optional().describe('patterns of names of guests that are left out'),
     ...backupFields,
   })

@@ -71,7 +71,8 @@ export const window = z
 
 /** How often there is a full archive: after that time, or after that number of archives. */
 export type Rhythm =
-  | { kind: 'always' | 'never' }
+  | { kind: 'always' }
+  | { kind: 'never' }
   | { kind: 'time'; milliseconds: number }
   | { kind: 'calendar'; unit: 'day' | 'week' | 'month' | 'year' }
   | { kind: 'count'; every: number }
@@ -84,7 +85,8 @@ export const rhythm = z
   .union([z.string().regex(RHYTHM, { error: notRhythm }), z.int().min(1).max(3650)], { error: notRhythm })
   .transform((value): Rhythm => {
     if (typeof value === 'number') return { kind: 'time', milliseconds: value * UNITS.d * 1000 }
-    if (value === 'always' || value === 'never') return { kind: value }
+    if (value === 'always') return { kind: 'always' }
+    if (value === 'never') return { kind: 'never' }
     if (Object.hasOwn(CALENDAR, value)) return { kind: 'calendar', unit: CALENDAR[value as keyof typeof CALENDAR] }
     if (value.startsWith('every ')) return { kind: 'count', every: Number(value.slice('every '.length)) }
     return { kind: 'time', milliseconds: secondsOf(value) * 1000 }

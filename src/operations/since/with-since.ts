@@ -26,6 +26,8 @@ export const AUTO = 'auto'
 export interface SinceOptions extends Pick<RunOptions, 'signal' | 'warn' | 'inform' | 'threads'> {
   /** What opens the parent if it is encrypted. */
   keys?: Keyring | undefined
+  /** A parent that is named and cannot be used makes the archive a full one, as with `auto`; otherwise it ends the backup. */
+  orFull?: boolean | undefined
 }
 
 /** What is known of the parent before a backup begins. */
@@ -80,7 +82,10 @@ async function choose(
     try {
       return { place: since, parent: await openParent(since, options) }
     } catch (error) {
-      throw unusable(since, error)
+      options.signal?.throwIfAborted()
+      const failure = unusable(since, error)
+      if (options.orFull) return { reason: failure.message }
+      throw failure
     }
   }
   const folder = folderOf(placesOf(stages)[0])

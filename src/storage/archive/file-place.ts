@@ -4,7 +4,7 @@ import type { Stats } from 'node:fs'
 import { opendir, rm, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { syncFolder } from '../folder.ts'
+import { makeDurableFolder, syncFolder } from '../folder.ts'
 import { renameToNew } from '../rename-file.ts'
 import type { ListOptions, Place, PlaceEntry } from './place.ts'
 import { archiveSource } from './source.ts'
@@ -19,8 +19,22 @@ export function filePlace(path: string): Place {
     ranges: (options) => openArchiveBytes(path, options),
     stat: () => look(path),
     list: (options) => list(dirname(path), options),
+    makeFolder: () => makeFolderAbove(path),
     remove: () => remove(path),
     rename: (name) => giveName(path, join(dirname(path), name)),
+  }
+}
+
+/** Who may use the folder that it is made in may use the new one. */
+async function makeFolderAbove(path: string): Promise<void> {
+  const folder = dirname(path)
+  let above = dirname(folder)
+  while ((await stat(above).catch(() => null)) === null && above !== dirname(above)) above = dirname(above)
+  try {
+    const { mode } = await stat(above)
+    await makeDurableFolder(folder, mode & 0o777)
+  } catch (error) {
+    throw asVmapipeError(error, { file: folder })
   }
 }
 

@@ -19,6 +19,8 @@ export interface Place {
   stat?(): Promise<PlaceEntry | null>
   /** What is in the same folder, or has the same prefix up to the last slash. */
   list?(options?: ListOptions): AsyncIterable<PlaceEntry>
+  /** Makes the folder that the archive is in, and those above it, if they are missing. A place that has no folders does not have it. */
+  makeFolder?(): Promise<void>
   /** Removes the archive. It is no error if there is none. */
   remove?(): Promise<void>
   /** Gives the archive another name in the same folder. Throws FAILED if that name is taken. */

@@ -41,6 +41,16 @@ const STAT = [
 // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
 const SYNC = 'd=${f%/*}/; sync "$d" 2>/dev/null || sync;'
 
+/** A new folder may be used by those who may use the one that it is in, as far as the umask of the account there allows. */
+const MAKE_FOLDER = [
+  'LC_ALL=C; export LC_ALL; u=$(umask);',
+  ...READ_WORDS,
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+  'umask $u; d=${f%/*}/; if mkdir -p "$d" && [ -d "$d" ]; then :; else fail makefolder; fi;',
+  SYNC,
+  'say done',
+]
+
 const REMOVE = [...READ_WORDS, 'rm -f "$f" || fail remove;', SYNC, 'say done']
 
 /** The new name is given first and the old one removed after that, so that the file never is without a name. */
@@ -59,5 +69,6 @@ export const rangesCommand = command(RANGES)
 export const listCommand = command([...LIST, 'say done'])
 export const listFoldersCommand = command([...LIST_FOLDERS, 'say done'])
 export const statCommand = command(STAT)
+export const makeFolderCommand = command(MAKE_FOLDER)
 export const removeCommand = command(REMOVE)
 export const renameCommand = command(RENAME)

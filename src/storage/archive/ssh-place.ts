@@ -3,7 +3,14 @@
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
 import type { Place, PlaceEntry } from './place.ts'
-import { listCommand, listFoldersCommand, removeCommand, renameCommand, statCommand } from './remote-place-script.ts'
+import {
+  listCommand,
+  listFoldersCommand,
+  makeFolderCommand,
+  removeCommand,
+  renameCommand,
+  statCommand,
+} from './remote-place-script.ts'
 import { remoteName, type SshPlace } from './spec.ts'
 import { startSession, whyNotBegun } from './ssh.ts'
 import { SshBytes } from './ssh-bytes.ts'
@@ -24,6 +31,9 @@ export function sshPlace(place: SshPlace): Place {
       return null
     },
     list: (options) => entries(place, options?.folders ? listFoldersCommand : listCommand, options?.signal),
+    makeFolder: async () => {
+      for await (const _ of answers(place, makeFolderCommand, []));
+    },
     remove: async () => {
       for await (const _ of answers(place, removeCommand, []));
     },
@@ -71,6 +81,7 @@ const PROBLEMS: Record<string, string> = {
   folder: 'it is a folder',
   nofolder: 'its folder does not exist',
   nostat: 'the host has no stat(1) that can tell about files',
+  makefolder: 'its folder could not be made',
   remove: 'it could not be removed',
   exists: 'a file of the new name exists and was not overwritten',
   publish: 'it could not be renamed',

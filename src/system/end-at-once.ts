@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { removeLeftBehind } from '../core/left-behind.ts'
-import { killChildren } from '../system/children.ts'
+import { killChildren } from './children.ts'
 
 /**
  * Removes what would be left behind, as far as that is possible at once, and frees a guest's QEMU first. Then ends all children and

@@ -1,0 +1,268 @@
+/** One guest in a run: what it is doing, what became of it, and its backup from the hook before it to the archives that retention removes. */
+
+import { recordCheck } from '../../catalog/annotations.ts'
+import type { Check } from '../../catalog/entry.ts'
+import { prune } from '../../catalog/prune.ts'
+import { Keyring } from '../../codecs/age/keyring.ts'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { fileName } from '../../storage/archive/spec.ts'
+import { pathIn } from '../file/load.ts'
+import type { Job, PlaceEntry } from '../file/schema.ts'
+import { type Guest, sourceText } from '../guests/guest.ts'
+import type { GuestReport, RunReport } from '../report.ts'
+import { type ArchivePlan, archivesOf, chainOf, missingOf, planArchive } from './archive-plan.ts'
+import { backupTask, sealingOf } from './backup-task.ts'
+import type { GuestPhase, GuestProgress } from './events.ts'
+import { runHook } from './hooks.ts'
+import { folderAt, isRequired } from './places.ts'
+import type { Rates } from './rates.ts'
+import type { BackupTaskResult, ResultOf, Task, Telling } from './task.ts'
+import type { StartTask } from './worker.ts'
+
+/** What all guests of a run have in common. */
+export interface RunContext {
+  job: Job
+  run: string
+  /** Ends the run. */
+  signal: AbortSignal
+  now: () => number
+  start: StartTask
+  rates: Rates
+  /** The places that can be written tonight. */
+  places: readonly PlaceEntry[]
+  /** Full archives, whatever the rhythm says. */
+  full: boolean
+  changed(guest: GuestRun): void
+  note(level: 'info' | 'warning', text: string, guest?: string): void
+  removed: RunReport['removed']
+}
+
+export class GuestRun {
+  readonly guest: Guest
+  readonly progress: GuestProgress
+  readonly report: GuestReport
+  /** Not before this time, in milliseconds since 1970. */
+  notBefore = 0
+  readonly #context: RunContext
+  /** Bytes of its drives, once they are known. */
+  size: number | null = null
+  #running: { cancel(reason: string): void } | null = null
+  #canceled: string | null = null
+
+  constructor(guest: Guest, context: RunContext) {
+    this.guest = guest
+    this.#context = context
+    this.progress = { guest: guest.name, phase: 'waiting', attempts: 0, snapshot: null, reason: null, again: null }
+    this.report = { guest: guest.name, outcome: 'skipped', attempts: 0, places: [], warnings: [] }
+  }
+
+  get isCanceled(): boolean {
+    return this.#canceled !== null
+  }
+
+  /** Ends its backup. The guest is free within two seconds. */
+  cancel(reason: string): void {
+    this.#canceled ??= reason
+    this.#running?.cancel(reason)
+  }
+
+  /** Backs it up once. Errors: those of the backup. */
+  async attempt(): Promise<void> {
+    const { job, signal } = this.#context
+    this.report.attempts = ++this.progress.attempts
+    this.phase('preparing')
+    if (this.report.attempts === 1) await runHook(job, 'before', { about: this.#about(), signal })
+    const keys = this.#keys()
+    const warn = (text: string) => this.#warn(text)
+    const { full, places, now } = this.#context
+    const time = now()
+    const plan = await planArchive(job, this.guest, { now: time, places, keys, signal, warn, full })
+    this.#context.note('info', `${plan.kind} archive: ${plan.reason}`, this.guest.name)
+    const rate = this.guest.entry.rate ?? job.rate ?? null
+    const task = backupTask(job, this.guest, plan, { now: time, rate: this.#context.rates.shareOf(rate) })
+    this.#failIfCanceled()
+    const result = await this.#run(task, rate)
+    this.#take(result, plan)
+    await this.#recordChecks(result)
+    if (result.damage !== undefined) {
+      throw new VmapipeError(result.damage.code, `the archive was read back and is damaged: ${result.damage.message}`)
+    }
+    await this.#catchUp(plan, result, keys)
+    this.report.outcome = 'done'
+    await this.#prune(keys)
+    await this.#afterwards('after')
+  }
+
+  /** It has failed, or was skipped or canceled, and is not tried again. */
+  async end(outcome: 'failed' | 'skipped' | 'canceled', error: VmapipeError): Promise<void> {
+    const { text, code, hint, message } = error
+    const line = hint !== undefined && text.endsWith(`; ${hint}`) ? text.slice(0, -hint.length - 2) : text
+    Object.assign(this.report, { outcome, code, reason: code === 'ABORTED' ? message : line, ...(hint && { hint }) })
+    this.progress.reason = this.report.reason!
+    if (outcome === 'failed') await this.#afterwards('failed')
+    this.phase(outcome)
+  }
+
+  phase(phase: GuestPhase): void {
+    this.progress.phase = phase
+    this.#context.changed(this)
+  }
+
+  #failIfCanceled(): void {
+    this.#context.signal.throwIfAborted()
+    if (this.#canceled !== null) throw new VmapipeError('ABORTED', this.#canceled)
+  }
+
+  /** Runs a task in a process of its own. `own`: the limit of this guest in bytes a second. */
+  async #run<T extends Task>(task: T, own: number | null): Promise<ResultOf<T>> {
+    const { start, rates } = this.#context
+    const running = start(task, (telling) => this.#hear(telling))
+    this.#running = running
+    rates.add(running, own)
+    if (this.#canceled !== null) running.cancel(this.#canceled)
+    try {
+      return await running.ended
+    } finally {
+      rates.remove(running)
+      this.#running = null
+      this.progress.snapshot = null
+    }
+  }
+
+  #hear(telling: Telling): void {
+    if (telling.type === 'progress') {
+      this.progress.snapshot = telling.snapshot
+      this.#context.changed(this)
+    } else if (telling.type === 'phase') this.phase(telling.phase)
+    else if (telling.type === 'note' && telling.level === 'warning') this.#warn(telling.text)
+    else if (telling.type === 'note') this.#context.note('info', telling.text, this.guest.name)
+  }
+
+  #warn(text: string): void {
+    this.report.warnings.push(text)
+    this.#context.note('warning', text, this.guest.name)
+  }
+
+  #take(
+    { kind, seconds, read, stored, size, longestWait, places, verified }: BackupTaskResult,
+    plan: ArchivePlan,
+  ): void {
+    const checks = Object.values(verified)
+    Object.assign(this.report, {
+      ...{ kind, seconds, read, stored, places },
+      ...(longestWait !== undefined && { longestWait }),
+      ...(checks.length > 0 && { verified: checks.every(Boolean) }),
+    })
+    this.size = size
+    if (kind === 'full' && plan.kind === 'incremental')
+      this.#warn('the archive is a full one, as its parent cannot be used')
+  }
+
+  async #recordChecks({ verified, damage }: BackupTaskResult): Promise<void> {
+    const at = new Date(this.#context.now()).toISOString()
+    for (const [place, passed] of Object.entries(verified)) {
+      const detail = passed ? 'read back after the backup' : (damage?.message ?? 'damaged').slice(0, 500)
+      const check: Check = { kind: 'verify', at, passed, detail }
+      await recordCheck(place, check).catch((error) =>
+        this.#warn(`the check of '${place}' is not noted: ${error.message}`),
+      )
+    }
+  }
+
+  /** Copies to places that lack the archive: their chain was broken, or they failed tonight. What fails here is a warning. */
+  async #catchUp(
+    { targets, later }: ArchivePlan,
+    { places, uuid }: BackupTaskResult,
+    keys: Keyring | undefined,
+  ): Promise<void> {
+    const { job, signal } = this.#context
+    const failed = targets.filter(
+      ({ entry, to }) => !isRequired(entry) && !places.some((place) => sameArchive(place, to)),
+    )
+    for (const { entry } of failed) this.#warn(`'${entry.place}' did not get the archive`)
+    for (const entry of later) {
+      try {
+        const warn = (text: string) => this.#warn(text)
+        const from = await archivesOf(this.guest.name, targets[0].entry, { keys, signal, warn })
+        const newest = from.find((archive) => archive.uuid === uuid)
+        const chain = newest && chainOf(newest, from)
+        if (!chain) throw new VmapipeError('FAILED', 'the chain of the archive cannot be read')
+        const missing = missingOf(chain, await archivesOf(this.guest.name, entry, { keys, signal, warn })).reverse()
+        const encrypt = sealingOf(job, entry)
+        const copies = missing.map(({ place, name }) => {
+          const sealed = encrypt !== undefined && !name.endsWith('.age') ? '.age' : ''
+          return { from: place, to: `${folderAt(entry, this.guest.name)}${name}${sealed}` }
+        })
+        this.#context.note(
+          'info',
+          `'${entry.place}' lacks ${copies.length} archives of the chain: they are copied`,
+          this.guest.name,
+        )
+        const identities = (job.identity ?? []).map((path) => pathIn(job, path))
+        const { places: copied } = await this.#run({ kind: 'copy', copies, encrypt, identities, rate: null }, null)
+        this.report.places.push(copied.at(-1)!)
+      } catch (error) {
+        this.#failIfCanceled()
+        this.#warn(`'${entry.place}' did not get the archive: ${asVmapipeError(error).text}`)
+      }
+    }
+  }
+
+  /** Removes what retention does not keep: only after a backup that succeeded. */
+  async #prune(keys: Keyring | undefined): Promise<void> {
+    const { signal, places, removed, now } = this.#context
+    for (const entry of places) {
+      if (entry.keep === undefined) continue
+      try {
+        const folder = folderAt(entry, this.guest.name)
+        const warn = (text: string) => this.#warn(text)
+        const result = await prune(folder, entry.keep, { guest: this.guest.name, now: now(), keys, signal, warn })
+        for (const { entry: archive, error } of result.failures)
+          this.#warn(`'${archive.place}' could not be removed: ${error.message}`)
+        if (result.removed.length === 0) continue
+        const sum = removed.find(({ place }) => place === entry.place)
+        if (sum === undefined)
+          removed.push({ place: entry.place, archives: result.removed.length, bytes: result.bytes })
+        else Object.assign(sum, { archives: sum.archives + result.removed.length, bytes: sum.bytes + result.bytes })
+      } catch (error) {
+        if (signal.aborted) return
+        this.#warn(`nothing was removed from '${entry.place}': ${asVmapipeError(error).text}`)
+      }
+    }
+  }
+
+  /** A hook whose failure changes nothing any more. */
+  async #afterwards(phase: 'after' | 'failed'): Promise<void> {
+    const { job, signal } = this.#context
+    await runHook(job, phase, { about: this.#about(), signal }).catch((error) => {
+      if (!signal.aborted) this.#warn(asVmapipeError(error).text)
+    })
+  }
+
+  #about(): Record<string, string | number | undefined> {
+    const { outcome, reason, kind, places, seconds, read, stored, attempts } = this.report
+    const ended =
+      this.progress.phase === 'preparing' && this.progress.attempts <= 1 && reason === undefined && places.length === 0
+    return {
+      guest: this.guest.name,
+      source: sourceText(this.guest.source),
+      run: this.#context.run,
+      attempts,
+      ...(!ended && { outcome, reason, kind, archive: places[0], archives: places.join('\n'), read, stored }),
+      ...(seconds !== undefined && { seconds: seconds.toFixed(1) }),
+    }
+  }
+
+  #keys(): Keyring | undefined {
+    const { job } = this.#context
+    return job.identity && new Keyring({ identities: job.identity.map((path) => pathIn(job, path)) })
+  }
+}
+
+/** Whether it is the archive that was asked for; an incremental one may have become a full one. */
+function sameArchive(place: string, asked: string): boolean {
+  const plain = (text: string) => fileName(text).replace(/\.vm[ai](?=\.|$)/, '.vm')
+  return (
+    plain(place) === plain(asked) && place.slice(0, place.lastIndexOf('/')) === asked.slice(0, asked.lastIndexOf('/'))
+  )
+}

@@ -1,0 +1,170 @@
+/** Does a task: backs up a guest, and reads its archives back. */
+
+import { Keyring } from '../../codecs/age/keyring.ts'
+import { loadPipeline } from '../../config/load.ts'
+import { Counters } from '../../core/counters.ts'
+import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { Meter } from '../../core/meter.ts'
+import type { RunOptions } from '../../core/pipeline.ts'
+import type { BoundStage } from '../../core/stage.ts'
+import { uuidText } from '../../formats/vma/header.ts'
+import { plannedBackup } from '../../operations/backup.ts'
+import { plannedGuestBackup } from '../../operations/backup-guest.ts'
+import { copy } from '../../operations/copy.ts'
+import { boundStages } from '../../operations/plan.ts'
+import { readBack } from '../../operations/read-back.ts'
+import { type BackupResult, isBackup, runBackup } from '../../operations/run-backup.ts'
+import type { AdjustableRate } from '../../stages/rate-limit.ts'
+import { openPlace } from '../../storage/archive/open-place.ts'
+import { hasName } from '../../storage/archive/spec.ts'
+import type { BackupTask, BackupTaskResult, CopyResult, CopyTask, Phase, Task, Telling } from './task.ts'
+
+interface Context {
+  signal: AbortSignal
+  rate: AdjustableRate
+  tell: (telling: Telling) => void
+}
+
+/** Milliseconds between two lines of progress. */
+const EVERY_MS = 500
+
+export async function perform(task: Task, context: Context): Promise<BackupTaskResult | CopyResult> {
+  return task.kind === 'copy' ? copyAll(task, context) : backUp(task, context)
+}
+
+async function copyAll(
+  { copies, encrypt, identities }: CopyTask,
+  { signal, rate, tell }: Context,
+): Promise<CopyResult> {
+  const keys = keysOf(identities)
+  const warn = (text: string) => tell({ type: 'note', level: 'warning', text })
+  for (const { from, to } of copies) {
+    const sealing = to.endsWith('.age') && !from.endsWith('.age') ? encrypt : undefined
+    await watched(tell, 'copy', (counters) =>
+      copy({
+        from,
+        to,
+        signal,
+        warn,
+        counters,
+        bwlimit: rate,
+        ...(keys && { keys }),
+        ...(sealing && { encrypt: sealing }),
+      }),
+    )
+  }
+  return { places: copies.map(({ to }) => to) }
+}
+
+function keysOf(identities: readonly string[]): Keyring | undefined {
+  return identities.length > 0 ? new Keyring({ identities: [...identities] }) : undefined
+}
+
+async function backUp(task: BackupTask, { signal, rate, tell }: Context): Promise<BackupTaskResult> {
+  const stages = await stagesOf(task, rate)
+  const keys = keysOf(task.identities)
+  const begun = performance.now()
+  const warn = (text: string) => tell({ type: 'note', level: 'warning', text })
+  const common: RunOptions = { signal, warn, inform: (text) => tell({ type: 'note', level: 'info', text }) }
+  const { buffer, threads } = task.kind === 'pipeline' ? ({} as RunOptions) : task.options
+  const limits = { ...(buffer !== undefined && { buffer }), ...(threads !== undefined && { threads }) }
+  const result = await watched(tell, 'backup', (counters) =>
+    runBackup(stages, { ...common, ...limits, counters, keys, orFull: true }),
+  )
+  const places = await written(result, wantedPlaces(task), warn)
+  const verified: Record<string, boolean> = {}
+  let damage: VmapipeError | undefined
+  for (const { place } of task.verify ? places : []) {
+    if (place.endsWith('.age') && keys === undefined && !process.env.VMAPIPE_IDENTITY_FILE) {
+      warn(`'${place}' cannot be read back without its secret key (identity)`)
+      continue
+    }
+    try {
+      await watched(tell, 'verify', (counters) =>
+        readBack(place, { ...common, ...limits, counters, ...(keys && { keys }) }),
+      )
+      verified[place] = true
+    } catch (error) {
+      signal.throwIfAborted()
+      verified[place] = false
+      damage ??= asVmapipeError(error, { file: place })
+    }
+  }
+  return {
+    places: places.map(({ place }) => place),
+    verified,
+    kind: result.manifest.isIncremental ? 'incremental' : 'full',
+    uuid: uuidText(result.manifest.uuid),
+    ctime: result.manifest.ctime,
+    seconds: (performance.now() - begun) / 1000,
+    read: result.counters.get('read'),
+    stored: places[0]?.size ?? result.counters.get('written'),
+    size: result.drives.reduce((sum, { size }) => sum + size, 0),
+    ...(result.guest && { longestWait: result.guest.waiting.max }),
+    ...(damage && { damage: { code: damage.code, message: damage.text } }),
+  }
+}
+
+async function stagesOf(task: BackupTask, rate: AdjustableRate): Promise<readonly BoundStage[]> {
+  if (task.kind === 'guest') return boundStages(plannedGuestBackup({ ...task.options, bwlimit: rate }))
+  if (task.kind === 'drives') return boundStages(plannedBackup({ ...task.options, bwlimit: rate }))
+  if (task.kind === 'proxmox') {
+    throw new VmapipeError('USAGE', `guest ${task.id}: guests of Proxmox VE cannot be backed up by a job yet`, {
+      hint: 'name it by qmp: /run/qemu-server/ID.qmp',
+    })
+  }
+  // This process is that of one guest: its environment has what the config may ask for, and modules too.
+  Object.assign(process.env, task.variables)
+  const { pipeline } = await loadPipeline(task.file, { set: { ...task.set } })
+  if (!isBackup(pipeline.stages)) {
+    throw new VmapipeError('CONFIG', `${task.file}: this pipeline makes no archive of drives`, {
+      hint: 'a pipeline of a job begins with guest-source or cluster-source, and has a vma-framer',
+    })
+  }
+  return pipeline.stages
+}
+
+/** The places of the task, and whether there has to be an archive. */
+function wantedPlaces(task: BackupTask): { required: boolean }[] {
+  if (task.kind === 'pipeline') return []
+  return [{ required: true }, ...(task.options.also ?? []).map(({ required = true }) => ({ required }))]
+}
+
+/** The archives that are there: one at a place that is not required may have failed. */
+async function written(
+  { places }: BackupResult,
+  wanted: readonly { required: boolean }[],
+  warn: (text: string) => void,
+): Promise<{ place: string; size: number }[]> {
+  const found: { place: string; size: number }[] = []
+  for (const [index, place] of places.entries()) {
+    if (!hasName(place)) continue
+    const isRequired = wanted[index]?.required ?? true
+    try {
+      const entry = await openPlace(place).stat?.()
+      if (entry) found.push({ place, size: entry.size })
+      else if (isRequired)
+        throw new VmapipeError('FAILED', `the archive is not there after it was written`, { file: place })
+    } catch (error) {
+      if (isRequired) throw error
+      warn(`nobody knows whether '${place}' was written: ${(error as Error).message}`)
+    }
+  }
+  return found
+}
+
+async function watched<T>(
+  tell: (telling: Telling) => void,
+  phase: Phase,
+  work: (counters: Counters) => Promise<T>,
+): Promise<T> {
+  const counters = new Counters()
+  const meter = new Meter(counters)
+  tell({ type: 'phase', phase })
+  const timer = setInterval(() => tell({ type: 'progress', snapshot: meter.look() }), EVERY_MS)
+  try {
+    return await work(counters)
+  } finally {
+    clearInterval(timer)
+  }
+}
