@@ -7,9 +7,11 @@ import { asVmapipeError, printable, VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
 import type { ServiceStatus } from '../live/control/controlled-service.ts'
 import { syscalls } from '../system/syscalls.ts'
+import { serviceManager } from './service-manager.ts'
 import { interruptible } from './signals.ts'
+import { type SocketFlags, socketMode } from './socket-access.ts'
 
-export interface ServingFlags {
+export interface ServingFlags extends SocketFlags {
   socket?: string
   listen?: { host: string; port: number }
   control?: string
@@ -24,7 +26,13 @@ export function servingFlags(command: Command): Command {
 /** Where guests connect. */
 export function guestFlags(command: Command): Command {
   return command
-    .option('--socket <path>', 'unix socket for guests (mode 0600)')
+    .option('--socket <path>', 'unix socket for guests (mode 0600 by default)')
+    .option(
+      '--socket-mode <mode>',
+      'its permissions, such as 0660, which is the default with --socket-group',
+      socketMode,
+    )
+    .option('--socket-group <group>', 'its group')
     .option(
       '--listen <host:port>',
       'TCP address for guests. No encryption and NO AUTHENTICATION: all who can connect can read and write the drives',
@@ -48,12 +56,16 @@ interface Served {
 export type Say = (line: string) => void
 
 /** Throws USAGE if no guest could connect, or nobody would learn that it can. Call it before any file is opened. */
-export function checkServing({ socket, listen, readyFd }: ServingFlags): void {
-  if (socket === undefined && listen === undefined) {
+export function checkServing({ socket, listen, readyFd, socketMode, socketGroup }: ServingFlags, inherited = 0): void {
+  if (socket === undefined && listen === undefined && inherited === 0) {
     throw new VmapipeError('USAGE', 'nothing says where guests connect', {
       hint: 'give --socket PATH, --listen HOST:PORT, or both',
     })
   }
+  if (socket === undefined && (socketMode ?? socketGroup) !== undefined)
+    throw new VmapipeError('USAGE', 'there is no socket that could have this mode or group', {
+      hint: 'give --socket PATH',
+    })
   if (readyFd !== undefined) checkOpen(readyFd)
 }
 
@@ -73,12 +85,16 @@ export async function serveUntilStopped(
   const { signal, dispose } = interruptible({
     tell: () => void process.stderr.write(`${service === null ? 'starting' : howFar(service)}\n`),
   })
+  const manager = serviceManager()
   keepHeapSmall()
   try {
     service = await make(signal)
     await service.start()
     sayReady(service, flags, say)
+    const served = service
+    manager.ready(() => howFar(served))
     const failure = await Promise.race([aborted(signal), service.failed ?? never])
+    manager.stopping()
     say('stopping')
     await service.stop().catch((error) => {
       if (failure === undefined) throw error
@@ -88,6 +104,7 @@ export async function serveUntilStopped(
     say('stopped: everything is durable')
     await ended()
   } finally {
+    manager.end()
     dispose()
   }
 }
@@ -106,6 +123,7 @@ function keepHeapSmall(): void {
 function sayReady(service: Served, { socket, listen, control, readyFd }: ServingFlags, say: Say): void {
   for (const { name, size } of service.status.drives) say(`drive ${printable(name)}: ${formatBytes(size)}`)
   const places = [socket, listen && `${listen.host}:${service.port}`].filter((place) => place !== undefined)
+  if (places.length === 0) places.push('sockets that were passed')
   say(`ready: guests at ${places.join(' and ')}${control === undefined ? '' : `, control at ${control}`}`)
   if (readyFd !== undefined) tellReady(readyFd)
 }

@@ -161,6 +161,9 @@ function descriptors() {
   const named = /--ready-fd[= ](\d{1,4})(?= |$)|\/(?:dev|proc\/self)\/fd\/(\d{1,4})(?= |$)/g
   const passed = new Set([0, 1, 2])
   for (const [, ready, path] of process.argv.slice(2).join(' ').matchAll(named)) passed.add(Number(ready ?? path))
+  // Sockets that a service manager has opened for us (sd_listen_fds): the child knows them by our id.
+  const sockets = Number(process.env.LISTEN_PID) === process.pid ? Math.min(Number(process.env.LISTEN_FDS) || 0, 64) : 0
+  for (let n = 0; n < sockets; n++) passed.add(3 + n)
   return Array.from({ length: Math.max(...passed) + 1 }, (_, n) => (passed.has(n) ? n : 'ignore'))
 }
 

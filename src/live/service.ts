@@ -12,6 +12,7 @@ import { encodeHeader } from '../formats/vma/header.ts'
 import { refuseNames } from '../formats/vma/names.ts'
 import type { UpstreamEvent } from '../protocol/nbd/lasting-connection.ts'
 import { NbdServer, type NbdServerOptions } from '../protocol/nbd/server/server.ts'
+import type { SocketFileOptions } from '../protocol/socket-file.ts'
 import type { Disk } from '../storage/disk.ts'
 import { refuseOneDiskTwice } from '../storage/guard/same-disk.ts'
 import { openDisk } from '../storage/open-disk.ts'
@@ -29,10 +30,14 @@ export interface ServiceOptions {
   drives: Record<string, string | Disk>
   /** Unix socket of the NBD server. */
   socket?: string
+  /** Who may connect to it besides its owner; nobody unless given. */
+  socketAccess?: SocketFileOptions
   /** TCP address of the NBD server. Without encryption or authentication. */
   listen?: { host: string; port: number }
   /** Unix socket of the control server. */
   control?: string
+  /** Descriptors of sockets that listen already. */
+  inherited?: { guests: readonly number[]; control: readonly number[] }
   /** What a backup takes unless its request says otherwise. */
   defaults?: Pick<LiveBackupOptions, 'buffer' | 'maxStall' | 'maxHang' | 'bwlimit'>
   nbd?: NbdServerOptions
@@ -87,16 +92,20 @@ export class Service implements ControlledService {
       }
       const exports = [...this.#drives].map(([name, disk]) => ({ name, disk }))
       this.#nbd = new NbdServer(exports, { ...PAYLOAD, ...nbd })
-      if (control !== undefined && rehearsed) {
+      const { guests, control: controls } = this.#options.inherited ?? { guests: [], control: [] }
+      const hasControl = control !== undefined || controls.length > 0
+      if (hasControl && rehearsed) {
         await rehearse((options) => new Service({ ...options, rehearsed: false, memory: this.#memory }))
         this.#memory = this.#memory.renewed()
       }
       // The control socket first: a guest that can connect can be backed up.
-      if (control !== undefined) {
+      if (hasControl) {
         this.#control = new ControlServer(this)
-        await this.#control.listen(control)
+        if (control !== undefined) await this.#control.listen(control)
+        for (const fd of controls) await this.#control.listenOnFd(fd)
       }
-      if (socket !== undefined) await this.#nbd.listenOnPath(socket)
+      if (socket !== undefined) await this.#nbd.listenOnPath(socket, this.#options.socketAccess)
+      for (const fd of guests) await this.#nbd.listenOnFd(fd)
       if (listen !== undefined) this.#port = await this.#nbd.listenOnPort(listen.host, listen.port)
     } catch (error) {
       await this.stop().catch(() => {})

@@ -13,6 +13,7 @@ import { driveNamed, restoreNames } from '../formats/vma/names.ts'
 import type { ServiceStatus } from '../live/control/controlled-service.ts'
 import { DiskFailures } from '../live/disk-failures.ts'
 import { Service, type ServiceOptions } from '../live/service.ts'
+import type { SocketFileOptions } from '../protocol/socket-file.ts'
 import type { Disk } from '../storage/disk.ts'
 import { openOverlay } from '../storage/disks/overlay/open-overlay.ts'
 import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
@@ -21,7 +22,7 @@ import { makeDurableFolder } from '../storage/folder.ts'
 import { openArchive } from './open-archive.ts'
 
 /** Which drives are exported, and where guests connect. */
-export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
+export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'socketAccess' | 'listen' | 'control'> {
   /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
   from: string
   /** Names of the drives; all by default. */
@@ -45,6 +46,7 @@ export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'listen' 
 const shape = {
   from: text,
   socket: text,
+  socketAccess: z.custom<SocketFileOptions>((value) => typeof value === 'object'),
   listen: address,
   control: text,
   drives: names,
@@ -89,12 +91,16 @@ export class ArchiveExport {
   readonly #disks: ReadonlyMap<string, Disk>
   readonly #service: Service
 
-  constructor(archive: Archive, disks: ReadonlyMap<string, Disk>, { socket, listen, control, warn }: ExportOptions) {
+  constructor(
+    archive: Archive,
+    disks: ReadonlyMap<string, Disk>,
+    { socket, socketAccess, listen, control, warn }: ExportOptions,
+  ) {
     this.#archive = archive
     this.#disks = disks
     const failures = new DiskFailures(warn)
     const nbd = { onDiskError: failures.note.bind(failures) }
-    this.#service = new Service({ drives: Object.fromEntries(disks), socket, listen, control, nbd })
+    this.#service = new Service({ drives: Object.fromEntries(disks), socket, socketAccess, listen, control, nbd })
   }
 
   get manifest(): Manifest {
@@ -146,7 +152,8 @@ function chooseDrives({ drives }: Manifest, names: readonly string[] | undefined
   return chosen
 }
 
-async function openExport(archive: Archive, { id, name, size }: DriveInfo, overlay?: string): Promise<Disk> {
+/** Opens a drive of an archive for guests: read-only, or writable with an overlay in this folder. */
+export async function openExport(archive: Archive, { id, name, size }: DriveInfo, overlay?: string): Promise<Disk> {
   const reader = archive.drive(name)
   if (overlay === undefined) return new ReaderDisk(reader)
   const { uuid } = archive.manifest

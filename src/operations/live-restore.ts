@@ -28,13 +28,14 @@ import { Demand, DemandedDrive } from '../live/restore/demand.ts'
 import { FILL_BYTES, Filler, type FillTarget, type Missing } from '../live/restore/filler.ts'
 import { RestoreFolder } from '../live/restore/restore-folder.ts'
 import { Service, type ServiceOptions } from '../live/service.ts'
+import type { SocketFileOptions } from '../protocol/socket-file.ts'
 import type { Disk } from '../storage/disk.ts'
 import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
 import { parseMode } from '../storage/file-mode.ts'
 import { openArchive } from './open-archive.ts'
 
 /** What is restored, where to, and where guests connect. */
-export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'listen' | 'control'> {
+export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'socketAccess' | 'listen' | 'control'> {
   /** A path, or an archive that can be read only once, which is unpacked into `spool` first. */
   from: string
   /** The folder for the images and config files. It is made if it does not exist. */
@@ -65,6 +66,7 @@ const shape = {
   from: text,
   into: text,
   socket: text,
+  socketAccess: z.custom<SocketFileOptions>((value) => typeof value === 'object'),
   listen: address,
   control: text,
   force: flag,
@@ -184,7 +186,7 @@ export class LiveRestore {
   }
 
   async #open(): Promise<void> {
-    const { socket, listen, control, warn } = this.#options
+    const { socket, socketAccess, listen, control, warn } = this.#options
     try {
       for (const drive of this.#archive.manifest.drives)
         this.#disks.set(typableName(drive.name), await this.#openDrive(drive))
@@ -194,7 +196,7 @@ export class LiveRestore {
     }
     const failures = new DiskFailures(warn)
     const nbd = { onDiskError: failures.note.bind(failures) }
-    this.#service = new Service({ drives: Object.fromEntries(this.#disks), socket, listen, control, nbd })
+    this.#service = new Service({ drives: Object.fromEntries(this.#disks), socket, socketAccess, listen, control, nbd })
   }
 
   async #openDrive(drive: DriveInfo): Promise<Disk> {

@@ -14,8 +14,12 @@ import type { Disk } from '../storage/disk.ts'
 export interface ServeOptions {
   /** SOURCE by name: a raw image or block device, `qcow2:PATH`, an NBD URI; or an open disk. The names are those of the NBD exports. */
   drives: Record<string, string | Disk>
-  /** Path of a unix socket for guests (mode 0600). One of `socket` and `listen` must be given. */
+  /** Path of a unix socket for guests, mode 0600 unless `socketAccess` says otherwise. This, `listen` or `inherited` must be given. */
   socket?: string
+  /** Who may connect to `socket`: its permissions, 0600 by default, and the id of its group. */
+  socketAccess?: { mode?: number; group?: number }
+  /** Descriptors of sockets that listen already, as systemd passes them: for guests, and for control. */
+  inherited?: { guests: readonly number[]; control: readonly number[] }
   /** TCP address for guests. Without encryption and without authentication. */
   listen?: { host: string; port: number }
   /** Path of the control socket (mode 0600), which speaks HTTP; without it nobody can back the guest up. */
@@ -44,6 +48,12 @@ const milliseconds = z.int().min(SHORTEST_WAIT).max(LONGEST_WAIT)
 const shape = {
   drives: z.record(text, z.union([text, z.custom<Disk>((value) => typeof value === 'object' && value !== null)])),
   socket: text,
+  socketAccess: z.strictObject({
+    mode: z.int().min(0).max(0o777).optional(),
+    group: z.int().min(0).optional(),
+    owner: z.int().optional(),
+  }),
+  inherited: z.strictObject({ guests: z.array(z.int().min(0)), control: z.array(z.int().min(0)) }),
   listen: address,
   control: text,
   track: z.union([text, z.literal(true)]),
@@ -77,13 +87,25 @@ export class DiskServer {
   constructor(options: ServeOptions) {
     checkOptions('serve', { shape, required: ['drives'] }, options)
     const { drives, socket, listen, control, warn } = options
-    if (socket === undefined && listen === undefined) {
+    const { socketAccess, inherited } = options
+    if (socket === undefined && listen === undefined && !inherited?.guests.length) {
       throw new VmapipeError('USAGE', 'nothing says where guests connect', { hint: 'give socket, listen, or both' })
     }
     this.#failures = new DiskFailures(warn)
     const track = trackOf(options)
     const nbd = { onDiskError: this.#failures.note.bind(this.#failures) }
-    this.#service = new Service({ drives, socket, listen, control, track, defaults: defaultsOf(options), nbd, warn })
+    this.#service = new Service({
+      drives,
+      socket,
+      socketAccess,
+      inherited,
+      listen,
+      control,
+      track,
+      defaults: defaultsOf(options),
+      nbd,
+      warn,
+    })
   }
 
   /** Resolves when guests can connect. If it fails, nothing is left open. */

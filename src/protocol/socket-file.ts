@@ -1,5 +1,5 @@
 /**
- * A unix socket with a name. It has mode 0600 from the beginning, and gets its name when it accepts connections. Nothing here follows
+ * A unix socket with a name. It has its mode, 0600 unless another is given, from the beginning, and gets its name when it accepts connections. Nothing here follows
  * a symbolic link or changes the file that a path leads to, because the folder may be another user's, and we may be root.
  */
 
@@ -20,12 +20,16 @@ export interface SocketFile {
 export interface SocketFileOptions {
   /** Id of the user who may connect, if it is another user. The folder must then be ours, so that nobody can replace the socket. */
   owner?: number | undefined
+  /** Id of the group that it gets. */
+  group?: number | undefined
+  /** Its permissions; 0600 by default. */
+  mode?: number | undefined
 }
 
 export async function listenOnPath(
   server: Server,
   path: string,
-  { owner }: SocketFileOptions = {},
+  { owner, group, mode = 0o600 }: SocketFileOptions = {},
 ): Promise<SocketFile> {
   // Begins with a letter because Node takes a relative path that looks like a number, such as .148e4677, for a port.
   const hidden = join(dirname(path), `.s${randomBytes(4).toString('hex')}`)
@@ -33,10 +37,10 @@ export async function listenOnPath(
   try {
     // `listen` would say "permission denied" of a folder that does not exist.
     await stat(dirname(path))
-    await listen(server, hidden)
+    await listen(server, hidden, mode)
     try {
       const { ino, dev } = await lstat(hidden)
-      if (owner !== undefined) await lchown(hidden, owner, -1)
+      if (owner !== undefined || group !== undefined) await lchown(hidden, owner ?? -1, group ?? -1)
       await claim(hidden, path)
       return {
         async remove() {
@@ -53,9 +57,9 @@ export async function listenOnPath(
   }
 }
 
-/** Listens with a socket of mode 0600. This thread makes the socket before `listen` returns, so the umask decides its mode. */
-async function listen(server: Server, path: string): Promise<void> {
-  const mask = process.umask(0o177)
+/** Listens with a socket of this mode. This thread makes the socket before `listen` returns, so the umask decides its mode. */
+async function listen(server: Server, path: string, mode: number): Promise<void> {
+  const mask = process.umask(0o777 & ~mode)
   const listening = new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ path }, resolve)

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { bufferFlag, collect, common, examples, parentsFlag } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { checkServing, type ServingFlags, serveUntilStopped, servingFlags, speaker } from '../serving.ts'
+import { socketAccess } from '../socket-access.ts'
 import { noteLine } from '../text.ts'
 
 interface Flags extends ServingFlags, KeyFlags {
@@ -56,6 +57,7 @@ async function run(
       keys,
       buffer,
       socket,
+      socketAccess: socketAccess(flags),
       listen,
       control,
       signal,

@@ -7,6 +7,7 @@ import type { LiveRestore } from '../../operations/live-restore.ts'
 import type { JobFlags } from '../flags.ts'
 import { type KeyFlags, keyringOf } from '../keys.ts'
 import { checkServing, guestFlags, type Say, type ServingFlags, serveUntilStopped, speaker } from '../serving.ts'
+import { socketAccess } from '../socket-access.ts'
 import { noteLine } from '../text.ts'
 
 export interface LiveFlags extends ServingFlags {
@@ -37,8 +38,10 @@ export const LIVE_HELP =
 type Flags = JobFlags & LiveFlags & KeyFlags & { force?: boolean; mode?: string }
 
 /** Throws USAGE if flags were given that need --live. */
-export function wantsLive({ live = false, socket, listen, control, readyFd, spool }: LiveFlags): boolean {
-  if (live || [socket, listen, control, readyFd, spool].every((flag) => flag === undefined)) return live
+export function wantsLive({ live = false, ...flags }: LiveFlags): boolean {
+  const { socket, socketMode, socketGroup, listen, control, readyFd, spool } = flags
+  const given = [socket, socketMode, socketGroup, listen, control, readyFd, spool]
+  if (live || given.every((flag) => flag === undefined)) return live
   throw new VmapipeError('USAGE', 'only a restore with --live serves guests', { hint: 'add --live' })
 }
 
@@ -64,6 +67,7 @@ export async function runLive(
     from,
     into,
     socket,
+    socketAccess: socketAccess(flags),
     listen,
     control,
     force,

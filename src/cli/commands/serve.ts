@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
+import { type InheritedSocket, takeInheritedSockets } from '../../system/notify-socket.ts'
 import { bufferFlag, common, driveRecord, examples, milliseconds, pairs, rateFlag } from '../flags.ts'
 import { checkServing, type ServingFlags, serveUntilStopped, servingFlags, speaker } from '../serving.ts'
+import { socketAccess } from '../socket-access.ts'
 import { noteLine } from '../text.ts'
 
 interface Flags extends ServingFlags {
@@ -23,7 +25,9 @@ export function serveCommand(program: Command): void {
         'SOURCE is a raw image or block device, qcow2:PATH (vmdk:, vdi: …), or an NBD URI. No other program may write to it. ' +
         'If the server of an NBD URI goes away, the guest waits.\n\n' +
         'The control socket speaks HTTP: GET /status, GET /metrics, GET /backup, DELETE /backup. ' +
-        'SIGTERM ends it in good order: requests that have come are answered, and everything is made durable.',
+        'SIGTERM ends it in good order: requests that have come are answered, and everything is made durable.\n\n' +
+        'A service of systemd may have Type=notify and WatchdogSec=, with NotifyAccess=all. Sockets of a unit .socket are for guests, ' +
+        'or, with FileDescriptorName=control, for control.',
     )
     .requiredOption('-d, --drive <name=source>', 'a drive; any number of times', pairs('drive-scsi0=disk.raw'))
   servingFlags(command)
@@ -62,11 +66,18 @@ export function serveCommand(program: Command): void {
 
 async function run({ drive, buffer, maxStall, maxHang, track, soleWriter, bwlimit, ...flags }: Flags): Promise<void> {
   const drives = driveRecord(drive) ?? {}
-  checkServing(flags)
+  const sockets = takeInheritedSockets(process.env)
+  const isControl = ({ name }: InheritedSocket) => name === 'control'
+  const inherited = {
+    guests: sockets.filter((one) => !isControl(one)).map(({ fd }) => fd),
+    control: sockets.filter(isControl).map(({ fd }) => fd),
+  }
+  checkServing(flags, inherited.guests.length)
   const { socket, listen, control } = flags
   const { DiskServer } = await import('../../operations/serve.ts')
   const warn = (message: string) => void process.stderr.write(`${noteLine('warning', message)}\n`)
   const limits = { buffer, maxStall, maxHang, bwlimit }
-  const server = new DiskServer({ drives, socket, listen, control, track, soleWriter, ...limits, warn })
+  const access = { socketAccess: socketAccess(flags), inherited }
+  const server = new DiskServer({ drives, socket, ...access, listen, control, track, soleWriter, ...limits, warn })
   await serveUntilStopped(() => server, flags, speaker(flags))
 }

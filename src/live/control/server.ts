@@ -62,6 +62,14 @@ export class ControlServer {
     this.#file = await listenOnPath(this.#server as never, path)
   }
 
+  /** On a descriptor of a socket that listens already. */
+  async listenOnFd(fd: number): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error) => reject(asVmapipeError(error, { file: `descriptor ${fd}` })))
+      this.#server.listen({ fd }, resolve)
+    })
+  }
+
   async close(): Promise<void> {
     await this.#file?.remove()
     const closed = new Promise((resolve) => this.#server.close(resolve))

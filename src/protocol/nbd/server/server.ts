@@ -67,6 +67,15 @@ export class NbdServer {
     this.#files.push(await listenOnPath(server, path, options))
   }
 
+  /** Listens on a descriptor of a socket that listens already. Its name, if it has one, is not ours to remove. */
+  async listenOnFd(fd: number): Promise<void> {
+    const server = this.#newListener()
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) => reject(asVmapipeError(error, { file: `descriptor ${fd}` })))
+      server.listen({ fd }, resolve)
+    })
+  }
+
   /** Listens on a port, without encryption or authentication. The system chooses one for port 0. Returns the port. */
   async listenOnPort(host: string, port: number): Promise<number> {
     const server = this.#newListener()
