@@ -43,6 +43,8 @@ export interface ArchiveRecord {
   full: string | null
   /** Why drives were read or stored as a whole although the archive is incremental, by the names of the drives. */
   whole?: Readonly<Record<string, string>>
+  /** The program that wrote the archive, such as "vmapipe 0.1.0". Only what is read of an archive has it. */
+  tool?: string
 }
 
 /**

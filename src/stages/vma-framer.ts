@@ -167,7 +167,7 @@ class Framer {
     this.#checksums = checksums
     this.#hasher = hasher
     this.#records = new HashRecordWriter(manifest.uuid)
-    this.#archiveHeader = encodeHeader(manifest)
+    this.#archiveHeader = encodeHeader(manifest, { signed: checksums || index })
     // An archive with checksums has a trailer, whether or not it has an index.
     this.#trailer =
       checksums || index

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +8,8 @@ import { listLines } from '../../src/cli/commands/list.ts'
 import { Manifest } from '../../src/core/items.ts'
 import { golden, goldenPath, needsGolden } from '../support/golden.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { oneLine, startCli, vmapipe } from './cli.ts'
+import { needs } from '../support/tools.ts'
+import { LAUNCHER, oneLine, startCli, vmapipe } from './cli.ts'
 import { CONFIG, writeGuest } from './guest.ts'
 
 const limits = { timeout: 120_000 }
@@ -47,7 +49,78 @@ describe('list', () => {
     assert.match(uuid, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
     assert.equal(Date.parse(time), ctime * 1000)
     assert.deepEqual(configs, [{ name: 'qemu-server.conf', size: CONFIG.length }])
-    assert.deepEqual(drives, [{ id: 1, name: 'drive-scsi0', size: 4895840 }])
+    assert.deepEqual(drives, [{ id: 1, name: 'drive-scsi0', size: 4895840, bus: 'scsi', unit: 0, format: 'raw' }])
+  })
+
+  test(
+    'tells of the guest, its disks, and who wrote the archive; what makes no sense is a warning',
+    limits,
+    async (t) => {
+      const dir = tmpDir(t)
+      const { disk } = writeGuest(dir)
+      const machine = {
+        ...{
+          version: 1,
+          from: 'qemu',
+          name: 'web\x1b[2J',
+          uuid: '0bd1ab4e-3d38-4a7c-9b1e-d2f4a3f0a001',
+          memory: 2 ** 31,
+        },
+        ...{ cpu: { sockets: 1, cores: 2 }, firmware: { kind: 'uefi', secureBoot: true }, type: 'pc-q35-7.2' },
+        disks: [{ drive: 'drive-scsi0', bus: 'scsi', unit: 0, format: 'qcow2' }],
+        networks: [{ model: 'virtio', mac: '52:54:00:12:34:56' }],
+      }
+      const backUp = async (name: string, text: string) => {
+        writeFileSync(join(dir, 'guest.json'), text)
+        await vmapipe(['backup', '-d', `drive-scsi0=${disk}`, '-c', join(dir, 'guest.json'), '-o', join(dir, name)])
+        return join(dir, name)
+      }
+      const archive = await backUp('a.vma', JSON.stringify(machine))
+      const { stdout, stderr } = await vmapipe(['list', archive])
+      assert.equal(stderr, '')
+      assert.deepEqual(stdout.toString().split('\n').slice(3, -1), [
+        'GUEST: web\\u{1b}[2J, uuid 0bd1ab4e-3d38-4a7c-9b1e-d2f4a3f0a001, 2.0 GiB of memory, 2 processors, pc-q35-7.2, UEFI with Secure Boot',
+        'DISK: devname: drive-scsi0 bus: scsi0 format: qcow2',
+        'NET: virtio 52:54:00:12:34:56',
+        'TOOL: vmapipe 0.1.0',
+      ])
+      const json = JSON.parse((await vmapipe(['list', '--json', archive])).stdout.toString())
+      assert.deepEqual(json.drives, [
+        { id: 1, name: 'drive-scsi0', size: 4895840, bus: 'scsi', unit: 0, format: 'qcow2' },
+      ])
+      assert.deepEqual(
+        [json.machine.name, json.machine.processors, json.tool, json.encrypted],
+        [...['web\x1b[2J', 2, 'vmapipe 0.1.0', null]],
+      )
+      const odd = await vmapipe(['list', await backUp('b.vma', '{')])
+      assert.equal(odd.code, 0)
+      assert.match(odd.stderr, /^WARNING: what the archive says of its guest makes no sense/)
+    },
+  )
+
+  test('--config prints a config file as it is', limits, async (t) => {
+    const dir = tmpDir(t)
+    const { config } = writeGuest(dir)
+    const archive = join(dir, 'a.vma')
+    await vmapipe(['backup', '-c', config, '-o', archive])
+    assert.equal((await vmapipe(['list', '--config', 'qemu-server.conf', archive])).stdout.toString(), CONFIG)
+    assert.equal((await vmapipe(['list', archive, '--config', 'none'])).code, 2)
+  })
+
+  test('a terminal does not get control characters of a config file', { ...limits, ...needs('script') }, async (t) => {
+    const dir = tmpDir(t)
+    writeFileSync(join(dir, 'evil'), 'a\x1b[2Jb\n')
+    writeFileSync(join(dir, 'plain'), 'é\tb\n')
+    const archive = join(dir, 'a.vma')
+    await vmapipe(['backup', '-c', join(dir, 'evil'), '-c', join(dir, 'plain'), '-o', archive])
+    const onTerminal = (name: string) =>
+      spawnSync('script', ['-qec', `${process.execPath} ${LAUNCHER} list --config ${name} ${archive}`, '/dev/null'], {
+        encoding: 'utf8',
+      })
+    assert.equal(onTerminal('plain').stdout, 'é\tb\r\n')
+    const { status, stdout } = onTerminal('evil')
+    assert.equal(status, 2)
+    assert.match(stdout, /the config file .evil. has control characters/)
   })
 
   test('reads the header and lets go: the rest of the archive need never come', limits, async (t) => {

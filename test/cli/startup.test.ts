@@ -37,7 +37,9 @@ test('list of an uncompressed archive loads its own command and nothing that is 
   const disk = join(dir, 'disk.raw')
   writeFileSync(disk, Buffer.alloc(100_000, 'x'))
   const archive = join(dir, 'a.vma')
-  await backup({ drives: { d: disk }, to: archive })
+  const guest = join(dir, 'guest.json')
+  writeFileSync(guest, '{"version":1,"from":"qemu","name":"web","disks":[]}')
+  await backup({ drives: { d: disk }, configs: { 'guest.json': guest }, to: archive })
   const loaded = loadedBy('list', archive)
   assert.deepEqual(
     loaded.filter((module) => HEAVY.test(module)),

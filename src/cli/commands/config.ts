@@ -4,7 +4,7 @@ import type { ConfigFile } from '../../core/items.ts'
 import { type CommonFlags, common, examples } from '../flags.ts'
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { interruptible } from '../signals.ts'
-import { listing, print, printBytes } from '../text.ts'
+import { listing, printBytes } from '../text.ts'
 
 interface Flags extends CommonFlags, KeyFlags {
   config?: string
@@ -20,7 +20,7 @@ export function configCommand(program: Command): void {
     .description(`Prints a config file of an archive: the one named, else ${USUAL}, else the only one there is.`)
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, s3://bucket/name, exec:COMMAND')
     .option('-c, --config <name>', 'which one')
-    .action(run)
+    .action(printConfig)
   examples(
     keyFlags(common(command)),
     'vmapipe config vm.vma.zst',
@@ -28,15 +28,29 @@ export function configCommand(program: Command): void {
   )
 }
 
-async function run(archive: string, { config, ...flags }: Flags): Promise<void> {
+/** The bytes as they are to a file or a pipe. A terminal gets text alone. Throws USAGE if the archive does not have it. */
+export async function printConfig(archive: string, { config, ...flags }: Flags): Promise<void> {
   const keys = await keyringOf(flags)
   const { quickManifest } = await import('../../operations/quick-manifest.ts')
   const { signal, dispose } = interruptible()
   const { configs } = await quickManifest({ from: archive, keys, signal }).finally(dispose)
-  const { data } = pick(configs, config)
-  // A file or a pipe gets the bytes unchanged. On a terminal they must not move the cursor.
-  if (!process.stdout.isTTY) printBytes(data)
-  else print(Buffer.from(data).toString().replace(/\n$/, '').split('\n').map(printable).join('\n'))
+  const { name, data } = pick(configs, config)
+  if (process.stdout.isTTY) refuseControlCharacters(name, data)
+  printBytes(data)
+}
+
+/** On a terminal a config file must not move the cursor. A file or a pipe gets any bytes. */
+function refuseControlCharacters(name: string, data: Uint8Array): void {
+  const lines = Buffer.from(data).toString().split(/\r?\n/)
+  if (
+    lines.every(
+      (line) => printable(line.replaceAll('\t', ' ')) === line.replaceAll('\t', ' ') && !line.includes('\ufffd'),
+    )
+  )
+    return
+  throw new VmapipeError('USAGE', `the config file '${name}' has control characters or other bytes that are no text`, {
+    hint: 'write it into a file, by > FILE, or show it by | cat -v',
+  })
 }
 
 function pick(configs: readonly ConfigFile[], wanted: string | undefined): ConfigFile {

@@ -4,9 +4,10 @@ import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runOperation } from '../run-operation.ts'
 import { restoreSummary } from '../summary.ts'
 import { DOMAIN_HELP, type DomainFlags, domainFlags, runDomain, wantsDomain } from './restore-domain.ts'
+import { FOLDER_HELP, type FolderFlags, folderFlags, runFolder } from './restore-folder.ts'
 import { LIVE_HELP, type LiveFlags, liveFlags, runLive, wantsLive } from './restore-live.ts'
 
-interface Flags extends JobFlags, LiveFlags, KeyFlags, DomainFlags {
+interface Flags extends JobFlags, LiveFlags, KeyFlags, DomainFlags, FolderFlags {
   drive?: [string, string][]
   zeroed?: boolean
   force?: boolean
@@ -28,6 +29,7 @@ export function restoreCommand(program: Command): void {
         'If the archive is damaged, the whole drives are restored. The name of a drive that is not whole ends with ' +
         '.damaged. With --salvage it gets its final name, and the ranges of bytes that are damaged (kept as they were ' +
         'read) or missing (zeroes) are listed. The exit code is 3 in both cases.\n\n' +
+        `${FOLDER_HELP}\n\n` +
         `${DOMAIN_HELP}\n\n` +
         LIVE_HELP,
     )
@@ -42,6 +44,7 @@ export function restoreCommand(program: Command): void {
     .option('-f, --force', 'overwrite files that exist')
     .option('--mode <mode>', 'permissions of images and config files, such as 0640; 0600 by default')
     .option('--salvage', 'restore what can be read of a damaged or cut archive, and list the rest')
+  folderFlags(command)
   liveFlags(domainFlags(parentsFlag(command))).action(run)
   examples(
     keyFlags(limited(command, 'the archive')),
@@ -49,6 +52,7 @@ export function restoreCommand(program: Command): void {
     'vmapipe restore vm.vma.zst --drive drive-scsi0=qcow2:disk.qcow2',
     'ssh nas cat vm.vma.zst | vmapipe restore - vm/',
     'vmapipe restore damaged.vma.zst vm/ --salvage',
+    'vmapipe restore vm.vma.zst vm/ --qemu && vm/run.sh',
     'vmapipe restore vm.vma.zst vm/ --live --socket /run/vm1.nbd',
     'vmapipe restore vm.vma.zst --define --pool default --start',
     'vmapipe restore vm.vma.zst --libvirt vm1-copy --new-uuid --new-mac',
@@ -58,8 +62,10 @@ export function restoreCommand(program: Command): void {
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
   const { drive, zeroed, force, mode, salvage, parents, bwlimit, identity, passphraseFd, ...rest } = flags
   const others = [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage']
-  if (wantsDomain(flags)) return runDomain(archive, dir, flags, others)
-  if (wantsLive(flags)) return runLive(archive, dir, flags, others)
+  const kinds = [flags.qemu && '--qemu', flags.configsOnly && '--configs-only']
+  if (wantsDomain(flags)) return runDomain(archive, dir, flags, [...others, ...kinds])
+  if (wantsLive(flags)) return runLive(archive, dir, flags, [...others, ...kinds])
+  if (flags.qemu || flags.configsOnly) return runFolder(archive, dir, flags)
   const drives = driveRecord(drive)
   const keys = await keyringOf({ identity, passphraseFd })
   const { restore } = await import('../../operations/restore.ts')

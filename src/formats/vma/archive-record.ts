@@ -72,7 +72,7 @@ function parentOf(header: Buffer): ParentRecord {
 }
 
 /** What the text says. A text that cannot be read says nothing: no data depends on it. */
-function saidIn(text: Buffer): Pick<ArchiveRecord, 'guest' | 'full' | 'whole'> {
+function saidIn(text: Buffer): Pick<ArchiveRecord, 'guest' | 'full' | 'whole' | 'tool'> {
   let said: Record<string, unknown> = {}
   try {
     said = Object(JSON.parse(text.toString()))
@@ -89,5 +89,6 @@ function saidIn(text: Buffer): Pick<ArchiveRecord, 'guest' | 'full' | 'whole'> {
     guest: textAt('guest'),
     full: textAt('full'),
     ...(whole.length > 0 && { whole: Object.fromEntries(whole) }),
+    ...(textAt('tool') !== null && { tool: textAt('tool')! }),
   }
 }

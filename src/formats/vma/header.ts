@@ -41,8 +41,10 @@ export function startUuid(start: Buffer): Uint8Array | null {
   return Uint8Array.from(start.subarray(UUID, UUID + 16))
 }
 
-/** Encodes the header. Throws USAGE if the manifest does not fit into the format. */
-export function encodeHeader({ uuid, ctime, configs, drives, record, isIncremental }: Manifest): Buffer {
+/** Encodes the header. `signed`: it says which program wrote it, as an archive with additions of ours does. Throws USAGE if the manifest does not fit into the format. */
+export function encodeHeader(manifest: Manifest, { signed = false } = {}): Buffer {
+  const { uuid, ctime, configs, drives, isIncremental } = manifest
+  const record = manifest.record ?? (signed ? { parent: null, guest: null, full: null } : null)
   checkManifest(configs, drives)
   const fixed = Buffer.alloc(FIXED_HEADER_SIZE)
   const blobs = new BlobWriter()

@@ -38,7 +38,13 @@ describe("an archive's record", () => {
   })
 
   test('comes back as it was', () => {
-    const record = { parent, guest: 'vm 1 ä', full: null, whole: { 'drive-scsi0': 'it was resized' } }
+    const record = {
+      parent,
+      guest: 'vm 1 ä',
+      full: null,
+      whole: { 'drive-scsi0': 'it was resized' },
+      tool: 'vmapipe 0.1.0',
+    }
     const { record: found, isIncremental } = decoded(headerOf(record))
     assert.ok(found?.parent)
     assert.deepEqual(
@@ -54,7 +60,10 @@ describe("an archive's record", () => {
   test('says why an archive is full, which stays an archive of version 1', () => {
     const header = headerOf({ parent: null, guest: null, full: 'there is no parent' })
     assert.equal(header.readUInt32BE(4), 1)
-    assert.deepEqual(decoded(header).record, { parent: null, guest: null, full: 'there is no parent' })
+    assert.deepEqual(decoded(header).record, {
+      ...{ parent: null, guest: null, full: 'there is no parent' },
+      tool: 'vmapipe 0.1.0',
+    })
   })
 
   test('is absent from an archive that says nothing', () => {
