@@ -56,12 +56,12 @@ export function limited(command: Command, what: string): Command {
 }
 
 export function bufferFlag(command: Command, what: string): Command {
-  return command.option('--buffer <size>', `${what}; 64MiB by default`, size('64MiB', LEAST_BUDGET))
+  return command.option('--buffer <size>', `${what}; 64MiB by default`, bytesFlag('64MiB', LEAST_BUDGET))
 }
 
 export function rateFlag(command: Command, what: string): Command {
   const about = `bytes a second read from ${what}, such as 50MiB/s`
-  return command.option('--bwlimit <rate>', about, size('50MiB/s'))
+  return command.option('--bwlimit <rate>', about, bytesFlag('50MiB/s'))
 }
 
 /** Reads `10s`, `500ms`, `1m`, or a number of seconds. Returns milliseconds, from 100 ms to an hour. */
@@ -119,7 +119,8 @@ function configPair(text: string): [string, string] {
   return name !== '' && !name.includes('/') ? [name, text.slice(at + 1)] : [basename(text), text]
 }
 
-function size(example: string, least = 1) {
+/** Reads a size of at least so many bytes, such as 64MiB. */
+export function bytesFlag(example: string, least = 1) {
   return (text: string): number => {
     const bytes = parseBytes(text)
     if (bytes === undefined || bytes === 0) throw new InvalidArgumentError(`write it as ${example}`)

@@ -6,6 +6,7 @@ import { VmapipeError } from '../../core/errors.ts'
 import { parseBytes } from '../../core/size.ts'
 import type { RunReport } from '../../jobs/report.ts'
 import { collect, common, examples } from '../flags.ts'
+import { installCommands } from '../job-install.ts'
 import type { ProgressMode } from '../progress/make-display.ts'
 import { PROGRESS_MODES } from '../progress/make-display.ts'
 import { interruptible } from '../signals.ts'
@@ -43,6 +44,7 @@ export function jobCommand(program: Command): void {
       print(...(await historyLines(given, last, json ?? false)))
     })
   controlCommands(job)
+  installCommands(job)
 }
 
 interface RunFlags {

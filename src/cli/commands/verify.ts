@@ -8,8 +8,9 @@ import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runOperation } from '../run-operation.ts'
 import { count, formatDuration, tell } from '../text.ts'
 import { unreadableJson, verdictJson, verdictLines } from '../verdict.ts'
+import { type BootFlags, bootFlags, refuseBootFlags, verifyBoot } from '../verify-boot.ts'
 
-interface Flags extends JobFlags, KeyFlags {
+interface Flags extends JobFlags, KeyFlags, BootFlags {
   json?: boolean
   chain?: boolean
   parents?: string[]
@@ -26,24 +27,35 @@ export function verifyCommand(program: Command): void {
         'tool may have no checksums of its data, or only those of its compression; verify then says so.\n\n' +
         'An incremental archive is checked alone, and its parents must be there. With --chain all archives of the chain are ' +
         'checked, and a root is printed for each drive, which is made of the hashes of its clusters: two archives of the ' +
-        'same root hold the same disk, also an incremental archive and the full one that repack has made of it.',
+        'same root hold the same disk, also an incremental archive and the full one that repack has made of it.\n\n' +
+        'With --boot the guest is booted from the archive itself, by QEMU, without network, and what it writes is thrown away. ' +
+        'It is up when its guest agent answers, a pattern is on its serial console, or its screen comes to rest and answers a key. ' +
+        'The result and a picture of the screen are kept beside the archive. If the guest does not come up, the exit code is 3; ' +
+        'if that cannot be tried, it is 1.',
     )
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, s3://bucket/name, exec:COMMAND')
     .option('--json', 'the result as JSON on standard output, with all damage and the ranges of bytes that it is in')
     .option('--chain', 'check the parents of an incremental archive too, and print the root of each drive')
     .action(run)
-  parentsFlag(command)
+  bootFlags(parentsFlag(command))
   examples(
     keyFlags(limited(command, 'the archive')),
     'vmapipe verify vm.vma.zst',
     'vmapipe verify ssh://backup@nas/vm.vma.zst',
     'vmapipe verify --quiet vm.vma.zst && echo whole',
     'vmapipe verify --chain night7.vmi.zst',
+    'vmapipe verify --boot vm.vma.zst',
+    "vmapipe verify --boot --console-pattern 'login:' --time-limit 10m vm.vma.zst",
     "vmapipe verify --json vm.vma.zst | jq '.missing'",
   )
 }
 
-async function run(
+async function run(archive: string, flags: Flags): Promise<void> {
+  refuseBootFlags(flags)
+  await (flags.boot ? verifyBoot(archive, flags) : verifyData(archive, flags))
+}
+
+async function verifyData(
   archive: string,
   { bwlimit, json, chain, parents, identity, passphraseFd, ...flags }: Flags,
 ): Promise<void> {

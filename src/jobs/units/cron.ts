@@ -1,6 +1,7 @@
 /** Schedules as cron writes them (crontab(5)) and as systemd does (systemd.time(7)), and each as the other. */
 
 import { VmapipeError } from '../../core/errors.ts'
+import { isCron } from '../schedule.ts'
 
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
 const MONTHS = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC']
@@ -29,11 +30,6 @@ const FIELDS: readonly Field[] = [
   { name: 'month', least: 1, most: 12, names: ['', ...MONTHS] },
   { name: 'day of the week', least: 0, most: 7, names: DAYS.map((day) => day.toUpperCase()) },
 ]
-
-/** Whether it is an expression of cron: five fields, or a word such as @daily. */
-export function isCronLine(schedule: string): boolean {
-  return schedule.startsWith('@') || (schedule.trim().split(/\s+/).length === 5 && !schedule.includes(':'))
-}
 
 /**
  * Values for OnCalendar=. There are two if cron has both a day of the month and a day of the week, of which one is enough. Throws CONFIG for
@@ -100,7 +96,7 @@ const CALENDAR = /^(?:([A-Za-z,.]+) +)?(?:(?:\*-)?\*-(\*|\d{1,2}(?:,\d{1,2})*) +
 /** The fields of cron for a schedule of either kind. Throws CONFIG for an event of systemd that cron cannot have. */
 export function toCron(schedule: string): string {
   const text = schedule.trim()
-  if (isCronLine(text)) return WORDS[text.toLowerCase()] ?? text
+  if (isCron(text)) return WORDS[text.toLowerCase()] ?? text
   const word = CALENDAR_WORDS[text.toLowerCase()]
   if (word !== undefined) return word
   const [, weekdays, days = '*', hours, minutes] = CALENDAR.exec(text) ?? []

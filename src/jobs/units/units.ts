@@ -1,7 +1,8 @@
 /** The service and the timer of a job. */
 
 import type { Job } from '../file/schema.ts'
-import { cronToCalendar, isCronLine } from './cron.ts'
+import { isCron } from '../schedule.ts'
+import { cronToCalendar } from './cron.ts'
 import { type Running, sandbox } from './sandbox.ts'
 import { command, plain, word } from './unit-values.ts'
 
@@ -61,8 +62,8 @@ function serviceText(job: Job, { program, isUser }: UnitOptions): string[] {
     'Environment=XDG_CACHE_HOME=%C',
     'StateDirectory=vmapipe',
     'StateDirectoryMode=0700',
-    'RuntimeDirectory=vmapipe',
-    'RuntimeDirectoryMode=0700',
+    // Sockets of `vmapipe serve` may be there too, which guests of others connect to.
+    ...runtimeFolder(isUser ? undefined : unit.user),
     // Locks of jobs and guests outlast one service.
     'RuntimeDirectoryPreserve=yes',
     '# A run takes as long as it takes. It ends within 2 s of SIGTERM.',
@@ -76,6 +77,11 @@ function serviceText(job: Job, { program, isUser }: UnitOptions): string[] {
   ]
 }
 
+function runtimeFolder(user: string | undefined): string[] {
+  if (user === undefined || user === 'root') return ['RuntimeDirectory=vmapipe', 'RuntimeDirectoryMode=0755']
+  return [`RuntimeDirectory=${plain(`vmapipe-${user}`)}`, `Environment=${word(`XDG_RUNTIME_DIR=/run/vmapipe-${user}`)}`]
+}
+
 function timerText(job: Job, schedule: readonly string[]): string[] {
   const delay = Math.round((job.unit?.['random-delay'] ?? RANDOM_DELAY_MS) / 1000)
   return [
@@ -85,9 +91,7 @@ function timerText(job: Job, schedule: readonly string[]): string[] {
     'Documentation=man:vmapipe-job(1)',
     '',
     '[Timer]',
-    ...schedule
-      .flatMap((one) => (isCronLine(one) ? cronToCalendar(one) : [one]))
-      .map((one) => `OnCalendar=${plain(one)}`),
+    ...schedule.flatMap((one) => (isCron(one) ? cronToCalendar(one) : [one])).map((one) => `OnCalendar=${plain(one)}`),
     '# A run that was missed, as the host was off, is made up.',
     'Persistent=true',
     `RandomizedDelaySec=${delay}s`,

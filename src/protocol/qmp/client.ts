@@ -4,6 +4,7 @@
  */
 
 import { randomInt } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import type { Json } from '../json.ts'
 import { type EventListener, Events } from './events.ts'
@@ -71,9 +72,9 @@ export class QmpClient {
     })
   }
 
-  /** Waits for the greeting on the unix socket `path` and negotiates. */
-  static async connect(path: string, { timeout = GREETING_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
-    const client = new QmpClient((listener) => new SocketTransport(path, listener))
+  /** Waits for the greeting on a unix socket, by its path or connected already, and negotiates. */
+  static async connect(to: string | Socket, { timeout = GREETING_MS, signal }: QmpOptions = {}): Promise<QmpClient> {
+    const client = new QmpClient((listener) => new SocketTransport(to, listener))
     return client.#opened(signal, async () => {
       const timer = setTimeout(() => client.#fail(noGreeting(timeout)), timeout)
       client.#version = await client.#greeting.promise.finally(() => clearTimeout(timer))

@@ -19,12 +19,12 @@ export class LineSocket {
   #lines: LineSplitter
   #ended = false
 
-  /** Connects. What is sent meanwhile waits. `limit`: bytes of a line at most. */
-  constructor(path: string, listener: LineListener, limit = MAX_LINE) {
+  /** Connects to a path, or takes a socket that is connected. What is sent meanwhile waits. `limit`: bytes of a line at most. */
+  constructor(to: string | Socket, listener: LineListener, limit = MAX_LINE) {
     this.#listener = listener
     this.#limit = limit
     this.#lines = new LineSplitter(limit)
-    this.#socket = connect({ path })
+    this.#socket = typeof to === 'string' ? connect({ path: to }) : to
     this.#socket.on('data', (chunk) => this.#received(chunk))
     this.#socket.on('error', (error) => this.#end(error))
     this.#socket.on('end', () => this.#end(null))

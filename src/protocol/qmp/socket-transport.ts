@@ -1,5 +1,9 @@
-/** QMP over a unix socket of QEMU: `-qmp unix:PATH,server=on,wait=off`. It serves one client at a time. */
+/**
+ * QMP over a unix socket of QEMU: `-qmp unix:PATH,server=on,wait=off`, which serves one client at a time, or one that QEMU was started
+ * with.
+ */
 
+import type { Socket } from 'node:net'
 import { VmapipeError } from '../../core/errors.ts'
 import { LineSocket } from './line-socket.ts'
 import { parseMessage } from './message.ts'
@@ -11,11 +15,11 @@ export class SocketTransport implements QmpTransport {
   readonly #socket: LineSocket
   readonly #listener: TransportListener
 
-  /** Connects. The greeting tells that it worked, or `ended` that it did not. */
-  constructor(path: string, listener: TransportListener) {
-    this.name = path
+  /** Connects to a path, or takes a socket that is connected. The greeting tells that it worked, or `ended` that it did not. */
+  constructor(to: string | Socket, listener: TransportListener) {
+    this.name = typeof to === 'string' ? to : 'the monitor of QEMU'
     this.#listener = listener
-    this.#socket = new LineSocket(path, {
+    this.#socket = new LineSocket(to, {
       line: (text) => listener.message(parseMessage(text)),
       ended: (error, isMidway) => listener.ended(error === null ? hungUp(isMidway) : unreachable(error)),
     })

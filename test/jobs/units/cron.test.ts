@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
-import { cronToCalendar, isCronLine, toCron } from '../../../src/jobs/units/cron.ts'
+import { Cron } from 'croner'
+import { cronToCalendar, toCron } from '../../../src/jobs/units/cron.ts'
 import { needs } from '../../support/tools.ts'
 
 const CASES: [cron: string, calendar: string[]][] = [
@@ -56,7 +57,19 @@ test('events of systemd become lines of a crontab, if it can have them', () => {
     assert.throws(() => toCron(schedule), { code: 'CONFIG' }, schedule)
 })
 
-test('cron and systemd are told apart', () => {
-  for (const cron of ['30 1 * * 1-6', '@daily']) assert.ok(isCronLine(cron))
-  for (const event of ['Mon..Sat 01:30', 'daily', 'Mon *-*-* 01:30', '*:0/15']) assert.ok(!isCronLine(event))
+test('systemd and cron begin at the same times', needs('systemd-analyze'), () => {
+  const base = new Date('2026-11-28T12:34:56Z')
+  for (const [cron] of CASES.filter(([cron, { length }]) => length === 1 && !cron.startsWith('10/'))) {
+    const ours = cronToCalendar(cron)[0]
+    const args = ['calendar', '--iterations=5', `--base-time=@${base.getTime() / 1000}`, ours]
+    const { stdout } = spawnSync('systemd-analyze', args, {
+      encoding: 'utf8',
+      env: { ...process.env, TZ: 'UTC', LC_ALL: 'C' },
+    })
+    const times = [...stdout.matchAll(/\w{3} (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC/g)].map(
+      ([, day, time]) => `${day}T${time}.000Z`,
+    )
+    const theirs = new Cron(cron, { paused: true, timezone: 'UTC' }).nextRuns(5, base).map((time) => time.toISOString())
+    assert.deepEqual([...new Set(times)], theirs, cron)
+  }
 })

@@ -1,0 +1,173 @@
+/**
+ * Decides whether a guest has booted: its agent answers, a pattern is on its serial console, or its screen has stopped changing at
+ * something that answers a key. Everything that it looks at is the guest's, which may be hostile: it is bounded, and nothing but text.
+ */
+
+import type { Socket } from 'node:net'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { QmpClient } from '../../protocol/qmp/client.ts'
+import { LineSocket } from '../../protocol/qmp/line-socket.ts'
+import { AGENT_PORT } from './arguments.ts'
+import { content, type Screen } from './screen.ts'
+import { Stillness } from './stillness.ts'
+
+export interface ProofOptions {
+  /** Proven when a line of the console matches. */
+  pattern?: RegExp | undefined
+  /** Proven when the screen was still for so many milliseconds; not unless given. */
+  still?: number | undefined
+  /** Takes a picture; null if there is none. */
+  look(): Promise<Screen | null>
+  signal: AbortSignal
+}
+
+export interface Verdict {
+  passed: boolean
+  /** Without the time, such as "the guest agent answered". */
+  detail: string
+}
+
+/** Resolves with the first verdict. It never resolves if nothing is proven: the caller has the time limit. */
+export function prove(qmp: QmpClient, agent: Socket, console: Readable, options: ProofOptions): Promise<Verdict> {
+  return new Promise((resolve) => {
+    watchEvents(qmp, resolve)
+    watchAgent(qmp, agent, options.signal, resolve)
+    watchConsole(console, options.pattern, resolve)
+    // A monitor that is gone ends it by QEMU's exit.
+    if (options.still !== undefined) watchScreen(qmp, options.still, options).then(resolve, () => {})
+  })
+}
+
+type Decide = (verdict: Verdict) => void
+
+/** A guest may start again once or twice, as after it has found other hardware. */
+const MOST_RESTARTS = 4
+
+function watchEvents(qmp: QmpClient, decide: Decide): void {
+  let restarts = 0
+  qmp.on(({ event, data }) => {
+    if (event === 'RESET' && ++restarts > MOST_RESTARTS)
+      decide({ passed: false, detail: 'the guest starts again and again' })
+    if (event === 'SHUTDOWN') decide({ passed: false, detail: 'the guest switched itself off' })
+    if (event === 'GUEST_PANICKED') decide({ passed: false, detail: 'the kernel of the guest panicked' })
+    if (event === 'BLOCK_IO_ERROR')
+      decide({ passed: false, detail: `a drive of the guest fails: ${String((data as { reason?: unknown })?.reason)}` })
+  })
+}
+
+const ASK_MS = 2000
+/** Bytes of a line of the agent. Its answers to a sync are shorter than 100. */
+const LONGEST_ANSWER = 4096
+
+/** Asks the agent again and again, from when the guest has opened its port. */
+function watchAgent(qmp: QmpClient, socket: Socket, signal: AbortSignal, decide: Decide): void {
+  const asked = new Set<number>()
+  const line = (text: string) => {
+    const id = returned(text)
+    if (id !== null && asked.has(id)) decide({ passed: true, detail: 'the guest agent answered' })
+  }
+  const lines = new LineSocket(socket, { line, ended: () => clearInterval(timer) }, LONGEST_ANSWER)
+  let isOpen = false
+  qmp.on(({ event, data }) => {
+    const { id, open } = (data ?? {}) as { id?: unknown; open?: unknown }
+    if (event === 'VSERPORT_CHANGE' && id === AGENT_PORT) isOpen = open === true
+  })
+  const timer = setInterval(() => {
+    if (!isOpen) return
+    const id = Math.floor(Math.random() * 2 ** 31)
+    asked.add(id)
+    // The byte makes the agent forget the rest of an earlier command.
+    lines.write(Buffer.of(0xff))
+    lines.send({ execute: 'guest-sync', arguments: { id } })
+  }, ASK_MS)
+  signal.addEventListener('abort', () => {
+    clearInterval(timer)
+    lines.close()
+  })
+}
+
+function returned(text: string): number | null {
+  try {
+    const { return: value } = JSON.parse(text)
+    return typeof value === 'number' ? value : null
+  } catch {
+    return null
+  }
+}
+
+/** Characters of a line that are looked at: a pattern may take long on more. */
+const LONGEST_LINE = 1000
+const PANIC = /Kernel panic - not syncing|BUG: unable to handle kernel/
+
+function watchConsole(console: Readable, pattern: RegExp | undefined, decide: Decide): void {
+  let rest = ''
+  console.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split(/[\r\n]+/)
+    // Also the line that has not ended: "login: " never does.
+    for (const line of lines) {
+      const plain = line.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '').slice(0, LONGEST_LINE)
+      if (pattern?.test(plain)) decide({ passed: true, detail: 'the pattern is on the console' })
+      else if (PANIC.test(plain)) decide({ passed: false, detail: 'the kernel of the guest panicked' })
+    }
+    rest = lines.at(-1)!.slice(-LONGEST_LINE)
+  })
+}
+
+/** Between two pictures. They differ, so that a cursor does not blink at the same rhythm. */
+const LOOK_MS = [1000, 1700] as const
+/** The part of a screen that may blink: a cursor of text is 0.05 % of the smallest screen. */
+const BLINK = 0.001
+/** What a screen has at least, without which nobody logs in there. */
+const LEAST_CONTENT = 0.0005
+/** Bytes that a system reads at least before it asks for a login. A BIOS that finds no system reads some sectors. */
+const LEAST_READ = 4 << 20
+/** Milliseconds that a guest has to show what was typed. */
+const ECHO_MS = 5000
+/** Pixels of a letter at least. */
+const LETTER = 6
+
+/** Resolves when the screen has been still for so long, and answers a key. */
+async function watchScreen(qmp: QmpClient, still: number, { look, signal }: ProofOptions): Promise<Verdict> {
+  let watched: Stillness | null = null
+  for (;;) {
+    await sleep(LOOK_MS[0] + Math.random() * (LOOK_MS[1] - LOOK_MS[0]), undefined, { signal })
+    const now = await look()
+    if (now === null) continue
+    if (watched === null || watched.add(now) > BLINK) {
+      watched = new Stillness(now)
+      continue
+    }
+    if (watched.milliseconds < still || content(now) < LEAST_CONTENT) continue
+    const isSystem = (await bytesRead(qmp)) >= LEAST_READ
+    if (isSystem && (await answersKey(qmp, watched, look, signal)))
+      return { passed: true, detail: `the screen was still for ${still / 1000} s, and answers a key` }
+    watched = null
+  }
+}
+
+/** Types a letter at what may be a login, and takes it back. */
+async function answersKey(
+  qmp: QmpClient,
+  watched: Stillness,
+  look: ProofOptions['look'],
+  signal: AbortSignal,
+): Promise<boolean> {
+  const press = (key: string) => qmp.execute('send-key', { keys: [{ type: 'qcode', data: key }] })
+  await press('x')
+  const end = performance.now() + ECHO_MS
+  let answered = false
+  while (!answered && performance.now() < end) {
+    await sleep(400, undefined, { signal })
+    const after = await look()
+    answered = after !== null && watched.newPixels(after) >= LETTER
+  }
+  await press('backspace')
+  return answered
+}
+
+async function bytesRead(qmp: QmpClient): Promise<number> {
+  const devices = (await qmp.execute('query-blockstats')) as { stats?: { rd_bytes?: unknown } }[]
+  if (!Array.isArray(devices)) return 0
+  return devices.reduce((sum, { stats }) => sum + (Number(stats?.rd_bytes) || 0), 0)
+}
