@@ -19,6 +19,8 @@ export interface CliOptions {
   signal?: AbortSignal
   /** A command that runs it, such as nsenter with its arguments. */
   inside?: readonly string[]
+  /** Milliseconds after which it is killed; 50 s by default. */
+  longest?: number
 }
 
 /** Loading the sources takes half the time of a small run; what was compiled once is kept. */
@@ -27,12 +29,12 @@ const NODE_COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/
 /** One that hangs is killed, so that it cannot outlive its test. */
 const LONGEST_MS = 50_000
 
-export function startCli(args: string[], { cwd, env = {}, inside = [] }: CliOptions = {}) {
+export function startCli(args: string[], { cwd, env = {}, inside = [], longest = LONGEST_MS }: CliOptions = {}) {
   const [program, ...words] = [...inside, process.execPath, LAUNCHER, ...args]
   return spawn(program, words, {
     cwd,
     env: { ...process.env, NO_COLOR: '1', NODE_COMPILE_CACHE, ...env },
-    timeout: LONGEST_MS,
+    timeout: longest,
     killSignal: 'SIGKILL',
   })
 }

@@ -32,6 +32,8 @@ export function bootArguments(machine: Machine, options: BootArguments): string[
   return [
     ...['-name', 'vmapipe-boot', '-machine', board, '-accel', accel],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-nic', 'none'],
+    // The last picture of a guest that switches itself off can then be seen.
+    '-no-shutdown',
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     // A processor that has all that this host has, whichever it was: a boot needs no migration.
     ...['-cpu', 'max', '-smp', String(processors), '-m', `${Math.max(1, memory >> 20)}M`],
