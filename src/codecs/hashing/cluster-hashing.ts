@@ -1,5 +1,6 @@
 /** Hashes clusters where it costs least: few at once in the event loop, many beside it. */
 
+import { worksBeside } from '../../core/beside.ts'
 import { totalLength } from '../../core/items.ts'
 import { type ClusterHasher, clusterHasher, compiledHasher } from '../../formats/vma/cluster-hash.ts'
 import { type Clusters, HashWorkers } from './hash-workers.ts'
@@ -9,12 +10,6 @@ const WORTH_ASKING = 256 << 10
 
 /** Bytes to hash before a thread begins: they take as long as the thread does to begin. */
 const WORTH_BEGINNING = 128 << 20
-
-/**
- * Tasks at once from which on it is worth it. Two processors are busy with the event loop, reads and writes: there it saved the event loop
- * half of its time, and yet a verify took an eighth longer, as data then moves between processors more often.
- */
-const LEAST_THREADS = 3
 
 /** The threads of the process, which end with it. */
 let shared: HashWorkers | undefined
@@ -50,7 +45,7 @@ export class ClusterHashing {
   }
 }
 
-/** By compiled code, or else by WebAssembly, and beside the event loop if `threads` tasks may run at once. */
+/** By compiled code, or else by WebAssembly, and beside the event loop if so many tasks at once, `threads`, are enough for that. */
 export async function clusterHashing(threads: number): Promise<ClusterHashing> {
   return hashingBy(await clusterHasher(), threads)
 }
@@ -62,7 +57,7 @@ export function compiledHashing(threads: number): ClusterHashing | null {
 }
 
 function hashingBy(hasher: ClusterHasher, threads: number): ClusterHashing {
-  if (threads < LEAST_THREADS) return new ClusterHashing(hasher, null)
+  if (!worksBeside(threads)) return new ClusterHashing(hasher, null)
   shared ??= new HashWorkers(hasher)
   return new ClusterHashing(hasher, shared)
 }
