@@ -57,6 +57,7 @@ async function ours(at: Drives, folder: string, begun: () => void, attach: (serv
     await server.offer(backup.targets)
     const stages = [
       clusterSource({ drives: backup.readers }),
+      backup.courtesy,
       writeInterceptor({ guest: backup.guest }),
       ...[zeroElider(), vmaFramer(), sink({ to: join(folder, 'out.vma'), force: true })],
     ]

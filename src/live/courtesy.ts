@@ -26,22 +26,30 @@ export const courtesy = defineStage({
     requests: z
       .custom<() => number>((value) => typeof value === 'function')
       .describe('how many the guest has made so far'),
+    crowd: z
+      .number()
+      .positive()
+      .optional()
+      .describe(
+        'requests for each cluster of the scan at which it rests in full, and for fewer it rests less; without it one is enough',
+      ),
     pressed: z
       .custom<() => boolean>((value) => typeof value === 'function')
       .describe('whether copies for the guest are all that the sink can take'),
   }),
-  create({ requests, pressed }, { signal }) {
+  create({ requests, crowd, pressed }, { signal }) {
     let seen = requests()
     let begun = performance.now()
     return async (item: ClusterItem) => {
       await otherEvents()
       if (item.kind === 'manifest' || item.isZero) return item
       const now = requests()
-      const busy = now !== seen
+      const made = now - seen
+      const busy = crowd === undefined ? Math.min(1, made) : Math.min(1, made / (item.count * crowd))
       seen = now
       const worked = Math.min(performance.now() - begun, LONGEST_WORK_MS)
       // An abort only ends the rest; the runner does everything else.
-      if (busy) await sleep(worked * REST, undefined, { signal }).catch(() => {})
+      if (busy > 0) await sleep(worked * REST * busy, undefined, { signal }).catch(() => {})
       const until = performance.now() + LONGEST_PRESSED_MS
       while (pressed() && !signal.aborted && performance.now() < until)
         await sleep(PRESSED_MS, undefined, { signal }).catch(() => {})

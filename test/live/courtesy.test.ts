@@ -81,6 +81,26 @@ describe('courtesy', { timeout }, () => {
     assert.ok(performance.now() - from >= 6 * 5 - 1)
   })
 
+  test('rests the less the fewer requests come for a cluster of the scan, if asked to', async () => {
+    const rested = async (made: number) => {
+      let count = 0
+      const { definition, options } = courtesy({ requests: () => count, crowd: 2, pressed: () => false })
+      const pass: any = definition.create(options as never, { signal: new AbortController().signal } as never)
+      const [, first, second] = scanned(2)
+      await pass(first)
+      count += made
+      work(10)
+      const from = performance.now()
+      await pass(second)
+      return performance.now() - from
+    }
+    assert.ok((await rested(2)) >= 59)
+    assert.ok((await rested(200)) >= 59)
+    const half = []
+    for (let round = 0; round < 5; round++) half.push(await rested(1))
+    assert.ok(Math.min(...half) >= 29 && Math.min(...half) < 59, half.join())
+  })
+
   test('does not rest where the guest makes none', async () => {
     const pass = beside(() => 7)
     const [, first, second] = scanned(2)

@@ -197,6 +197,7 @@ function stagesOf(
   return [
     clusterSource({ drives: { ...backup.readers, ...beside }, configs, ...identity }),
     ...parts.between,
+    backup.courtesy,
     writeInterceptor({ guest: backup.guest }),
     ...parts.rest,
   ]

@@ -14,10 +14,11 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { CLUSTER_SIZE } from '../../core/geometry.ts'
 import type { Run } from '../../core/items.ts'
 import { mayBeLeft } from '../../core/left-behind.ts'
-import type { StageContext } from '../../core/stage.ts'
+import type { BoundStage, StageContext } from '../../core/stage.ts'
 import type { NbdClient } from '../../protocol/nbd/client.ts'
 import type { ClaimedReader } from '../../stages/cluster-source/claims.ts'
 import type { Guest } from '../../stages/write-interceptor.ts'
+import { courtesy } from '../courtesy.ts'
 import { GuestFigures, type GuestStatus } from '../guest-figures.ts'
 import type { Attachment, PushDrive } from './attachment/attachment.ts'
 import { footprintOf } from './attachment/footprint.ts'
@@ -63,6 +64,7 @@ export class PushBackup implements PushHost {
   readonly #over = Promise.withResolvers<void>()
   #context: StageContext | null = null
   #emit: (run: Run) => void = () => {}
+  #pushes = 0
   #started: Promise<NbdClient[] | null> | null = null
   #detached: Promise<void> | null = null
   #isOut: () => void = () => {}
@@ -101,6 +103,14 @@ export class PushBackup implements PushHost {
 
   get status(): GuestStatus {
     return this.#figures.status
+  }
+
+  /**
+   * For the scan, between its source and the write interceptor: what QEMU reads for it takes QEMU's own time, and a push is a write of the
+   * guest that waits. The scan rests in full if there is a push for every second one of its clusters.
+   */
+  get courtesy(): BoundStage {
+    return courtesy({ requests: () => this.#pushes, crowd: 0.5, pressed: () => false })
   }
 
   /** The guest as the write interceptor sees it. */
@@ -276,6 +286,7 @@ export class PushBackup implements PushHost {
   }
 
   pushed(clusters: number): void {
+    this.#pushes++
     this.#figures.countCopied(clusters)
   }
 
