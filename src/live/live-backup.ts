@@ -16,7 +16,7 @@ import { definePipeline } from '../core/pipeline.ts'
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import type { BoundStage, StageContext } from '../core/stage.ts'
 import { clusterSource } from '../stages/cluster-source.ts'
-import { rateLimit } from '../stages/rate-limit.ts'
+import { AdjustableRate, rateLimit } from '../stages/rate-limit.ts'
 import { sink } from '../stages/sink.ts'
 import { vmaFramer } from '../stages/vma-framer.ts'
 import { type Guest, writeInterceptor } from '../stages/write-interceptor.ts'
@@ -80,6 +80,8 @@ export type LiveBackupStatus = GuestStatus & {
 }
 
 export class LiveBackup implements CopyHost {
+  /** Bytes a second that are scanned. */
+  readonly rate: AdjustableRate
   readonly maxStall: number
   readonly #uuid: string
   readonly #options: LiveBackupOptions
@@ -98,6 +100,7 @@ export class LiveBackup implements CopyHost {
 
   constructor(options: LiveBackupOptions) {
     this.#options = options
+    this.rate = new AdjustableRate(options.bwlimit)
     this.#uuid = options.uuid ?? randomUUID()
     this.maxStall = options.maxStall ?? DEFAULT_MAX_STALL
     const drives = Object.values(options.drives)
@@ -123,21 +126,12 @@ export class LiveBackup implements CopyHost {
   }
 
   async #run(): Promise<void> {
-    const {
-      drives,
-      bwlimit,
-      to,
-      configs = {},
-      buffer = DEFAULT_BUDGET,
-      arena,
-      checksums = true,
-      signal,
-    } = this.#options
+    const { drives, to, configs = {}, buffer = DEFAULT_BUDGET, arena, checksums = true, signal } = this.#options
     const readers = Object.keys(drives).map((name, index) => [name, this.#copies[index].copy.reader])
     const signals = [this.#controller.signal, ...(signal === undefined ? [] : [signal])]
     await definePipeline([
       clusterSource({ drives: Object.fromEntries(readers), configs, uuid: this.#uuid }),
-      ...(bwlimit === undefined ? [] : [rateLimit({ rate: bwlimit })]),
+      rateLimit({ rate: Number.MAX_SAFE_INTEGER, dial: this.rate }),
       courtesy({ requests: () => requestsOf(Object.values(drives)), pressed: () => this.#pressed }),
       writeInterceptor({ guest: this.#guest() }),
       ...('definition' in to
@@ -228,8 +222,11 @@ export class LiveBackup implements CopyHost {
 
   /** With a limit of the scan each piece takes longer: twice the time of one piece is allowed at least. */
   get #maxHang(): number {
-    const { maxHang = DEFAULT_MAX_HANG, bwlimit } = this.#options
-    return bwlimit === undefined ? maxHang : Math.max(maxHang, (2000 * PIECE_CLUSTERS * CLUSTER_SIZE) / bwlimit)
+    const { maxHang = DEFAULT_MAX_HANG } = this.#options
+    const { bytes: bwlimit } = this.rate
+    return bwlimit === Number.POSITIVE_INFINITY
+      ? maxHang
+      : Math.max(maxHang, (2000 * PIECE_CLUSTERS * CLUSTER_SIZE) / bwlimit)
   }
 
   #end(): void {

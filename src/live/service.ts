@@ -204,6 +204,13 @@ export class Service implements ControlledService {
     }
   }
 
+  /** Changes the bytes a second that the backup that runs scans; Infinity for no limit. False if none runs. */
+  limitBackup(rate: number): boolean {
+    if (this.#backup === null) return false
+    this.#backup.backup.rate.bytes = rate
+    return true
+  }
+
   /** Gives up the backup that runs, and waits until it has ended. False if none runs. */
   async abortBackup(reason: string): Promise<boolean> {
     if (this.#backup === null) return false

@@ -7,10 +7,27 @@ import { defineStage, z } from '../core/stage.ts'
 
 /** A rate that can be changed while the run goes on: `dial` of the stage, which counts instead of its `rate`. `bytes` is bytes a second; Infinity for no limit. */
 export class AdjustableRate {
-  bytes: number
+  readonly #watchers = new Set<(bytes: number) => void>()
+  #bytes: number
 
-  constructor(bytes: number) {
-    this.bytes = bytes
+  constructor(bytes = Number.POSITIVE_INFINITY) {
+    this.#bytes = bytes
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  set bytes(bytes: number) {
+    if (bytes === this.#bytes) return
+    this.#bytes = bytes
+    for (const watcher of this.#watchers) watcher(bytes)
+  }
+
+  /** Calls `watcher` at every change, until the returned function is called: for a limit that another process keeps. */
+  watch(watcher: (bytes: number) => void): () => void {
+    this.#watchers.add(watcher)
+    return () => void this.#watchers.delete(watcher)
   }
 }
 

@@ -44,6 +44,7 @@ interface PlanOptions {
 
 /** Errors: FAILED if a required place cannot be listed, ABORTED. */
 export async function planArchive(job: Job, guest: Guest, options: PlanOptions): Promise<ArchivePlan> {
+  if (!options.look) await makeFolders(guest, options)
   const places = [...options.places].sort((a, b) => Number(isRequired(b)) - Number(isRequired(a)))
   const rhythm: Rhythm =
     options.full || guest.entry.pipeline !== undefined ? { kind: 'always' } : (job.full ?? { kind: 'always' })
@@ -57,6 +58,18 @@ export async function planArchive(job: Job, guest: Guest, options: PlanOptions):
     parent: isIncremental ? since.parent.place : null,
     targets: now.map((entry) => ({ entry, to: targetOf(job, guest, entry, { isIncremental, now: options.now }) })),
     later: places.filter((entry) => !now.includes(entry)),
+  }
+}
+
+/** Makes the folder of the guest at each place. Errors: that of a required place. */
+async function makeFolders(guest: Guest, { places, warn }: PlanOptions): Promise<void> {
+  for (const entry of places) {
+    await openPlace(`${folderAt(entry, guest.name)}any`)
+      .makeFolder?.()
+      .catch((error) => {
+        if (isRequired(entry)) throw error
+        warn(`the folder of the guest at '${entry.place}' cannot be made: ${error.message}`)
+      })
   }
 }
 
@@ -101,7 +114,7 @@ async function sinceOf(
     : 'no archive of this guest can be the parent'
 }
 
-/** What is in the folder of a guest, which is made if it is missing. What cannot be listed at a place that is not required has none. */
+/** What is in the folder of a guest. What cannot be listed at a place that is not required has none. */
 export async function archivesOf(
   guest: string,
   entry: PlaceEntry,
@@ -109,7 +122,6 @@ export async function archivesOf(
 ): Promise<CatalogEntry[]> {
   const folder = folderAt(entry, guest)
   try {
-    if (!look) await openPlace(`${folder}any`).makeFolder?.()
     return (await readCatalog(folder, { keys, signal, warn })).filter(isGood)
   } catch (error) {
     signal.throwIfAborted()

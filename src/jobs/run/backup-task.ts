@@ -1,6 +1,7 @@
 /** Makes the task of one guest's backup: the fields of the job file as options of `backup`. */
 
 import { basename } from 'node:path'
+import { VmapipeError } from '../../core/errors.ts'
 import type { Encryption } from '../../operations/write-archive.ts'
 import type { ObjectOptions } from '../../storage/archive/s3/object-options.ts'
 import { pathIn } from '../file/load.ts'
@@ -87,16 +88,24 @@ export function backupTask(job: Job, guest: Guest, plan: ArchivePlan, { now, rat
     case 'qmp':
       return { ...common, kind: 'guest', options: { ...options, qmp: source.socket } }
     case 'attach': {
-      // The memory for old data is that of the disk server.
-      const { buffer, ...rest } = options as typeof options & { buffer?: number }
+      // The memory for old data is that of the disk server, and so is the clock.
+      const { buffer, ctime: _, ...rest } = options as typeof options & { buffer?: number }
       return {
         ...common,
         kind: 'guest',
         options: { ...rest, ...given({ guestBuffer: buffer }), attach: source.control },
       }
     }
-    default:
-      return { ...common, kind: 'proxmox', id: source.id, options }
+    default: {
+      if (options.withRam) {
+        throw new VmapipeError('CONFIG', `${guest.name}: qmrestore has no place for the memory of a guest`, {
+          hint: 'leave out with-ram, or name the guest by qmp: /run/qemu-server/ID.qmp',
+        })
+      }
+      const { drives, withRam, ...rest } = options as typeof options & { drives?: GuestEntry['drives'] }
+      const own = drives === undefined || Array.isArray(drives) ? {} : { drives }
+      return { ...common, kind: 'proxmox', options: { ...rest, ...own, vmid: source.id } }
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import type { Order, Task, Telling } from './task.ts'
 const GRACE_MS = 1000
 
 const controller = new AbortController()
-const rate = new AdjustableRate(Number.POSITIVE_INFINITY)
+const rate = new AdjustableRate()
 
 function tell(telling: Telling): void {
   try {

@@ -12,8 +12,11 @@ import { plannedBackup } from '../../operations/backup.ts'
 import { plannedGuestBackup } from '../../operations/backup-guest.ts'
 import { copy } from '../../operations/copy.ts'
 import { boundStages } from '../../operations/plan.ts'
+import type { BackupProxmoxOptions } from '../../operations/proxmox/options.ts'
 import { readBack } from '../../operations/read-back.ts'
 import { type BackupResult, isBackup, runBackup } from '../../operations/run-backup.ts'
+import { renamed } from '../../operations/since/naming.ts'
+import { openParent } from '../../operations/since/open-parent.ts'
 import type { AdjustableRate } from '../../stages/rate-limit.ts'
 import { openPlace } from '../../storage/archive/open-place.ts'
 import { hasName } from '../../storage/archive/spec.ts'
@@ -61,15 +64,16 @@ function keysOf(identities: readonly string[]): Keyring | undefined {
 }
 
 async function backUp(task: BackupTask, { signal, rate, tell }: Context): Promise<BackupTaskResult> {
-  const stages = await stagesOf(task, rate)
   const keys = keysOf(task.identities)
   const begun = performance.now()
   const warn = (text: string) => tell({ type: 'note', level: 'warning', text })
   const common: RunOptions = { signal, warn, inform: (text) => tell({ type: 'note', level: 'info', text }) }
   const { buffer, threads } = task.kind === 'pipeline' ? ({} as RunOptions) : task.options
   const limits = { ...(buffer !== undefined && { buffer }), ...(threads !== undefined && { threads }) }
-  const result = await watched(tell, 'backup', (counters) =>
-    runBackup(stages, { ...common, ...limits, counters, keys, orFull: true }),
+  const result = await watched(tell, 'backup', async (counters) =>
+    task.kind === 'proxmox'
+      ? backUpProxmox(task.options, { ...common, ...limits, counters, bwlimit: rate, ...(keys && { keys }) })
+      : runBackup(await stagesOf(task, rate), { ...common, ...limits, counters, keys, orFull: true }),
   )
   const places = await written(result, wantedPlaces(task), warn)
   const verified: Record<string, boolean> = {}
@@ -105,14 +109,33 @@ async function backUp(task: BackupTask, { signal, rate, tell }: Context): Promis
   }
 }
 
-async function stagesOf(task: BackupTask, rate: AdjustableRate): Promise<readonly BoundStage[]> {
+/** A parent that cannot be used makes the archive a full one. */
+async function backUpProxmox(
+  options: BackupProxmoxOptions & { to: string },
+  running: Partial<BackupProxmoxOptions>,
+): Promise<BackupResult> {
+  const { backupProxmox } = await import('../../operations/proxmox/backup-proxmox.ts')
+  const { since, ...full } = options
+  if (since !== undefined) {
+    const parent = await openParent(since, running).catch((error) => {
+      running.signal?.throwIfAborted()
+      running.warn?.(`the archive is a full one: '${since}': ${asVmapipeError(error).text}`)
+      return null
+    })
+    await parent?.close()
+    if (parent !== null) return backupProxmox({ ...options, ...running })
+    const also = full.also?.map((place) => ({ ...place, to: renamed(place.to, false) }))
+    return backupProxmox({ ...full, ...running, to: renamed(full.to, false), ...(also && { also }) })
+  }
+  return backupProxmox({ ...full, ...running })
+}
+
+async function stagesOf(
+  task: Exclude<BackupTask, { kind: 'proxmox' }>,
+  rate: AdjustableRate,
+): Promise<readonly BoundStage[]> {
   if (task.kind === 'guest') return boundStages(plannedGuestBackup({ ...task.options, bwlimit: rate }))
   if (task.kind === 'drives') return boundStages(plannedBackup({ ...task.options, bwlimit: rate }))
-  if (task.kind === 'proxmox') {
-    throw new VmapipeError('USAGE', `guest ${task.id}: guests of Proxmox VE cannot be backed up by a job yet`, {
-      hint: 'name it by qmp: /run/qemu-server/ID.qmp',
-    })
-  }
   // This process is that of one guest: its environment has what the config may ask for, and modules too.
   Object.assign(process.env, task.variables)
   const { pipeline } = await loadPipeline(task.file, { set: { ...task.set } })

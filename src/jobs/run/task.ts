@@ -4,6 +4,7 @@ import type { ErrorCode } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
 import type { BackupOptions } from '../../operations/backup.ts'
 import type { BackupGuestOptions } from '../../operations/backup-guest.ts'
+import type { BackupProxmoxOptions } from '../../operations/proxmox/options.ts'
 import type { Encryption } from '../../operations/write-archive.ts'
 
 interface Common {
@@ -20,7 +21,7 @@ export type BackupTask = Common & {
 } & (
     | { kind: 'guest'; options: BackupGuestOptions & { to: string } }
     | { kind: 'drives'; options: BackupOptions & { to: string } }
-    | { kind: 'proxmox'; id: number; options: BackupGuestOptions & { to: string } }
+    | { kind: 'proxmox'; options: BackupProxmoxOptions & { to: string } }
     | {
         kind: 'pipeline'
         file: string

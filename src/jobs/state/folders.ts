@@ -5,16 +5,18 @@ import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, VmapipeError } from '../../core/errors.ts'
 
-/** The folder of what must outlast a restart: `/var/lib/vmapipe` for root, else that of the user. */
+/** The folder of what must outlast a restart: that of VMAPIPE_STATE, `/var/lib/vmapipe` for root, else that of the user. */
 export function stateFolder(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.VMAPIPE_STATE) return env.VMAPIPE_STATE
   // systemd sets it for a unit with StateDirectory=.
   if (env.STATE_DIRECTORY) return env.STATE_DIRECTORY.split(':')[0]
   if (process.getuid?.() === 0) return '/var/lib/vmapipe'
   return join(env.XDG_STATE_HOME || join(homedir(), '.local/state'), 'vmapipe')
 }
 
-/** The folder of locks and sockets, which a restart empties. */
+/** The folder of locks and sockets, which a restart empties: that of VMAPIPE_RUNTIME, `/run/vmapipe` for root, else that of the user. */
 export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.VMAPIPE_RUNTIME) return env.VMAPIPE_RUNTIME
   if (process.getuid?.() === 0) return '/run/vmapipe'
   if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, 'vmapipe')
   return join(tmpdir(), `vmapipe-${process.getuid?.() ?? 0}`)

@@ -93,6 +93,14 @@ export class ControlClient {
     return status === 204
   }
 
+  /** Changes what is scanned a second, in bytes; Infinity for no limit. False if no backup runs, or the service cannot. */
+  async limit(bytes: number): Promise<boolean> {
+    const rate = Number.isFinite(bytes) ? String(Math.max(1, Math.round(bytes))) : 'none'
+    const response = await this.#ask('PATCH', `/backup?bwlimit=${rate}`, AbortSignal.timeout(STATUS_MS))
+    await this.#text(response)
+    return response.statusCode === 204
+  }
+
   /** Null if the service has none, or this process may not share it. A service that is not there shows in the request. */
   async #sharedMemory(signal?: AbortSignal): Promise<{ memory: SharedMemory; inode: number } | null> {
     const place = (await this.status(signal).catch(() => null))?.memory

@@ -17,6 +17,8 @@ export interface ControlledService {
   checkBackup(request: BackupRequest): void
   /** Resolves when the archive is whole and `to` has ended; otherwise rejects. */
   backUp(request: BackupRequest, to: Writable | BoundStage): Promise<void>
+  /** Changes the bytes a second that the backup that runs scans. False if none runs. */
+  limitBackup(rate: number): boolean
   /** Gives up the backup that runs, and waits until it has ended. False if none runs. */
   abortBackup(reason: string): Promise<boolean>
 }

@@ -5,6 +5,7 @@
  *   GET /metrics     the same for Prometheus
  *   GET /backup      a backup: the body of the response is the archive (see request.ts for its options); with
  *                    `Upgrade: vmapipe-clusters` its clusters, for another vmapipe (see handover/messages.ts)
+ *   PATCH /backup    changes the limit of the one that runs: ?bwlimit=50MiB, or none
  *   DELETE /backup   gives up the one that runs
  */
 
@@ -12,6 +13,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net'
 import type { Duplex, Writable } from 'node:stream'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
+import { parseBytes } from '../../core/size.ts'
 import type { BoundStage } from '../../core/stage.ts'
 import { listenOnPath, type SocketFile } from '../../protocol/socket-file.ts'
 import type { BackupRequest, ControlledService } from './controlled-service.ts'
@@ -41,6 +43,7 @@ export class ControlServer {
     '/backup': {
       GET: (request, response) => this.#backUp(request, response),
       POST: (request, response) => this.#backUp(request, response),
+      PATCH: (request, response) => this.#limit(request, response),
       DELETE: (_, response) => this.#abort(response),
     },
   }
@@ -99,6 +102,14 @@ export class ControlServer {
   async #metrics(response: ServerResponse): Promise<void> {
     const { contentType, text } = await metricsOf(this.#service.status)
     response.writeHead(200, { 'Content-Type': contentType }).end(text)
+  }
+
+  async #limit(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const text = new URL(request.url ?? '', 'http://service').searchParams.get('bwlimit') ?? ''
+    const rate = text === 'none' ? Number.POSITIVE_INFINITY : parseBytes(text)
+    if (!rate) return refuse(response, 400, 'bwlimit is no rate', 'write it as 50MiB, or none')
+    if (!this.#service.limitBackup(rate)) return refuse(response, 404, 'no backup is running')
+    response.writeHead(204).end()
   }
 
   async #abort(response: ServerResponse): Promise<void> {

@@ -40,7 +40,7 @@ const counted = defineStage({
 export async function runAttached<Result>(
   control: string,
   options: GuestOptions,
-  { interceptor, rate, rest }: GuestParts,
+  { interceptor, rate, dial, rest }: GuestParts,
   { signal, inform, run }: SurroundedRun<Result>,
 ): Promise<Result> {
   const { listener = {}, uuid = randomUUID() } = options
@@ -63,6 +63,8 @@ export async function runAttached<Result>(
   }
   const stages = await ask(client, wish, rest, { signal: either(archive.signal, signal), comparison })
   const told = once((since: number) => tellPointInTime(inform, since))
+  // A service that is older cannot change its limit: then the one that it began with stays.
+  const unwatch = dial?.watch((bytes) => void client.limit(bytes).catch(() => {}))
   const watch = new Watch(client, uuid, (status) => {
     told(status.since)
     listener.status?.(status)
@@ -79,6 +81,7 @@ export async function runAttached<Result>(
     throw signal?.aborted ? error : await reason(watch, error)
   } finally {
     watch.stop()
+    unwatch?.()
   }
 
   function endWith(status: LiveBackupStatus): void {
