@@ -61,7 +61,7 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 for (const [name, serve] of Object.entries(servers)) {
-  describe(`a guest whose disks ${name} serves`, needsGuest(), () => {
+  describe(`a guest whose disks ${name} serves`, { concurrency: 2, ...needsGuest() }, () => {
     test('finds on both disks what it wrote, after a trim and a clean end', { timeout }, async (t) => {
       const dir = tmpDir(t)
       const images = ['a', 'b'].map((image) => join(dir, image))

@@ -79,7 +79,10 @@ async function tracked(t: TestContext, flags: string[] = []): Promise<Guest> {
   return guest
 }
 
-describe('a tracked drive', () => {
+// Each has a service of its own, and waits for it most of the time.
+const concurrency = 3
+
+describe('a tracked drive', { concurrency }, () => {
   test('is read only where the guest has written', { timeout }, async (t) => {
     const guest = await tracked(t)
     assert.deepEqual((await guest.next()).used, { a: { changed: REGION } })
@@ -170,7 +173,7 @@ describe('a tracked drive', () => {
   })
 })
 
-describe('what makes the record of changes worthless', () => {
+describe('what makes the record of changes worthless', { concurrency }, () => {
   const cases: [name: string, reason: RegExp, spoil: (guest: Guest) => void | Promise<void>][] = [
     [
       'the image was written to meanwhile',
