@@ -1,11 +1,16 @@
 /** `vmapipe restore --libvirt`, `--define`: the guest of an archive becomes a domain of libvirt. */
 
 import type { Command } from 'commander'
-import { VmapipeError } from '../../core/errors.ts'
+import { printable, VmapipeError } from '../../core/errors.ts'
+import { formatBytes } from '../../core/size.ts'
 import type { JobFlags } from '../flags.ts'
 import { type KeyFlags, keyringOf } from '../keys.ts'
 import { runOperation } from '../run-operation.ts'
+import { speaker } from '../serving.ts'
+import { interruptible } from '../signals.ts'
 import { restoreSummary } from '../summary.ts'
+import { noteLine } from '../text.ts'
+import type { LiveFlags } from './restore-live.ts'
 
 export interface DomainFlags {
   libvirt?: string
@@ -115,4 +120,79 @@ export async function runDomain(
       `domain ${domain.name} (${domain.uuid})${domain.started ? ' runs' : ''}`,
     ],
   )
+}
+
+/** How often the progress is shown, in percent. */
+const STEP = 10
+
+/** `restore --live --libvirt`: the guest runs at once, and the command ends when its images have everything. */
+export async function runLiveDomain(
+  from: string,
+  into: string | undefined,
+  flags: Flags & LiveFlags,
+  others: (string | false | undefined)[],
+): Promise<void> {
+  const { libvirt, newName, format, listen, control, readyFd, mode, threads } = flags
+  if (format !== undefined && format !== 'qcow2')
+    throw new VmapipeError('USAGE', 'the images of a live restore of a domain are qcow2', {
+      hint: 'leave --format out, or restore without --live',
+    })
+  const given: [unknown, string][] = [
+    ...[
+      [listen, '--listen'],
+      [control, '--control'],
+      [readyFd, '--ready-fd'],
+      [mode, '--mode'],
+      [threads, '--threads'],
+    ],
+  ] as [unknown, string][]
+  const refused = [
+    ...others.filter((flag) => typeof flag === 'string'),
+    ...given.flatMap(([value, flag]) => (value === undefined ? [] : [flag])),
+  ]
+  if (refused.length > 0)
+    throw new VmapipeError('USAGE', `${refused.join(' and ')} cannot be with --live --libvirt`, {
+      hint: 'leave it out',
+    })
+  const { connect, pool, newUuid, newMac, force, buffer, bwlimit, parents, spool, socket } = flags
+  const keys = await keyringOf(flags)
+  const say = speaker(flags)
+  const { restoreDomainLive } = await import('../../operations/libvirt/live-domain.ts')
+  const progress = { done: 0, total: 0, told: 0 }
+  const { signal, dispose } = interruptible({
+    tell: () => void process.stderr.write(`restored ${formatBytes(progress.done)} of ${formatBytes(progress.total)}\n`),
+  })
+  try {
+    const { name, uuid, files } = await restoreDomainLive({
+      ...{
+        from,
+        into,
+        name: libvirt ?? newName,
+        connect,
+        pool,
+        newUuid,
+        newMac,
+        force,
+        buffer,
+        bwlimit,
+        parents,
+        spool,
+        socket,
+        keys,
+        signal,
+      },
+      warn: (message) => say(noteLine('warning', message)),
+      inform: (message) => say(printable(message)),
+      onProgress: (now) => {
+        Object.assign(progress, now)
+        const percent = Math.floor((now.done / Math.max(1, now.total)) * 100)
+        if (percent < progress.told + STEP || percent >= 100) return
+        progress.told = percent - (percent % STEP)
+        say(`restored ${progress.told}%: ${formatBytes(now.done)} of ${formatBytes(now.total)}`)
+      },
+    })
+    say(`complete: the domain ${printable(name)} (${uuid}) has plain images: ${files.map(printable).join(', ')}`)
+  } finally {
+    dispose()
+  }
 }

@@ -3,7 +3,7 @@ import { driveRecord, examples, type JobFlags, limited, pairs, parentsFlag } fro
 import { type KeyFlags, keyFlags, keyringOf } from '../keys.ts'
 import { runOperation } from '../run-operation.ts'
 import { restoreSummary } from '../summary.ts'
-import { DOMAIN_HELP, type DomainFlags, domainFlags, runDomain, wantsDomain } from './restore-domain.ts'
+import { DOMAIN_HELP, type DomainFlags, domainFlags, runDomain, runLiveDomain, wantsDomain } from './restore-domain.ts'
 import { FOLDER_HELP, type FolderFlags, folderFlags, runFolder } from './restore-folder.ts'
 import { LIVE_HELP, type LiveFlags, liveFlags, runLive, wantsLive } from './restore-live.ts'
 
@@ -56,6 +56,7 @@ export function restoreCommand(program: Command): void {
     'vmapipe restore vm.vma.zst vm/ --live --socket /run/vm1.nbd',
     'vmapipe restore vm.vma.zst --define --pool default --start',
     'vmapipe restore vm.vma.zst --libvirt vm1-copy --new-uuid --new-mac',
+    'vmapipe restore vm.vma.zst --define --live',
   )
 }
 
@@ -63,8 +64,10 @@ async function run(archive: string, dir: string | undefined, flags: Flags): Prom
   const { drive, zeroed, force, mode, salvage, parents, bwlimit, identity, passphraseFd, ...rest } = flags
   const others = [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage']
   const kinds = [flags.qemu && '--qemu', flags.configsOnly && '--configs-only']
-  if (wantsDomain(flags)) return runDomain(archive, dir, flags, [...others, ...kinds])
-  if (wantsLive(flags)) return runLive(archive, dir, flags, [...others, ...kinds])
+  const refused = [...others, ...kinds]
+  if (wantsDomain(flags))
+    return wantsLive(flags) ? runLiveDomain(archive, dir, flags, refused) : runDomain(archive, dir, flags, refused)
+  if (wantsLive(flags)) return runLive(archive, dir, flags, refused)
   if (flags.qemu || flags.configsOnly) return runFolder(archive, dir, flags)
   const drives = driveRecord(drive)
   const keys = await keyringOf({ identity, passphraseFd })

@@ -126,8 +126,7 @@ export async function restoreDomain(options: RestoreDomainOptions): Promise<Rest
     }
   } finally {
     await staging.remove()
-    if (into === undefined)
-      await virsh.untilTheEnd.run('pool-refresh', `--pool=${pool ?? DEFAULT_POOL}`).catch(() => {})
+    await refreshPool(virsh, { pool, into })
   }
 }
 
@@ -137,28 +136,46 @@ interface Definition {
   staging: Staging
   files: readonly Placed[]
   warn(message: string): void
+  /** What belongs to the definition too: if it fails, all is taken back. */
+  afterwards?(): Promise<void>
 }
 
 /** Gives the files their names and defines the domain: both, or neither. A signal does not stop it in between. */
 export async function define(
   virsh: Virsh,
   prepared: PreparedDomain,
-  { staging, files, warn }: Definition,
+  { staging, files, warn, afterwards }: Definition,
 ): Promise<void> {
   const { domain, uuid, tpmState } = prepared
-  const xml = staging.file('domain.xml')
-  await writeFile(xml, xmlText(domain.document), { mode: 0o600 })
   let state: Awaited<ReturnType<typeof placeTpmState>> = null
   try {
     await staging.place(uuid, files)
     if (tpmState !== null) state = await placeTpmState(tpmState, { version: domain.tpm!.version, uuid }, warn)
-    await virsh.run('define', `--file=${xml}`)
+    await writeDefinition(virsh, staging, xmlText(domain.document))
+    await afterwards?.()
   } catch (error) {
     const failure = asVmapipeError(error)
     for (const undo of [() => staging.takeBack(), () => state?.takeBack()])
       await Promise.resolve(undo()).catch((left) => failure.suppressed.push(left))
     throw failure
   }
+}
+
+/** Gives libvirt a definition, which takes the place of the one that the domain has. */
+export async function writeDefinition(virsh: Virsh, staging: Staging, xml: string): Promise<void> {
+  const file = staging.file('domain.xml')
+  await writeFile(file, xml, { mode: 0o600 })
+  await virsh.run('define', `--file=${file}`)
+}
+
+interface Place {
+  pool?: string | undefined
+  into?: string | undefined
+}
+
+/** libvirt looks at the pool again, so that it lists what is new. */
+export async function refreshPool(virsh: Virsh, { pool, into }: Place): Promise<void> {
+  if (into === undefined) await virsh.untilTheEnd.run('pool-refresh', `--pool=${pool ?? DEFAULT_POOL}`).catch(() => {})
 }
 
 async function started(virsh: Virsh, { name, uuid }: PreparedDomain): Promise<void> {

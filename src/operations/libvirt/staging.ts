@@ -112,6 +112,11 @@ export class Staging {
     this.#placed = []
   }
 
+  /** Removes a file that was kept for a run that goes on. */
+  forget(name: string): Promise<void> {
+    return rm(this.file(name), { force: true })
+  }
+
   /** Removes the folder and all that is in it. */
   async remove(): Promise<void> {
     // The lock is held until the name is gone, so that no run works in a folder that is being removed.

@@ -18,12 +18,12 @@ export function needsBootDisk(): { skip: string | false } {
   return needs('syslinux', 'mcopy', 'mkfs.vfat')
 }
 
-/** `self`, `root`: what the guest calls this disk, and the one with its system. */
-export function makeBootDisk(image: string, { self = 'vda', root = 'vdb' } = {}): void {
+/** `self`, `root`: what the guest calls this disk, and the one with its system. `role`: what the guest does, see init.sh. */
+export function makeBootDisk(image: string, { self = 'vda', root = 'vdb', role = 'boot' } = {}): void {
   const dir = mkdtempSync(join(dirname(image), 'boot-'))
   const { vmlinuz, modules } = findKernel()!
-  const words = 'console=ttyS0 panic=-1 nokaslr no_timer_check printk.time=0 printk.devkmsg=on quiet'
-  const line = `${words} vmapipe.role=boot vmapipe.disks=1 vmapipe.root=${root} vmapipe.skip=${self}`
+  const words = 'console=ttyS0 panic=-1 nokaslr no_timer_check printk.time=0 printk.devkmsg=on'
+  const line = `${words} vmapipe.role=${role} vmapipe.disks=1 vmapipe.root=${root} vmapipe.skip=${self}`
   try {
     writeFileSync(join(dir, 'initrd'), buildInitramfs(modules, findBusybox()!))
     writeFileSync(
