@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Console } from './guest/console.ts'
 import type { Libvirt } from './libvirt.ts'
 import { tmpDir } from './tmp.ts'
@@ -40,7 +41,12 @@ export async function consoleOf(
   libvirt: Libvirt,
   domain: string,
 ): Promise<Console> {
-  const terminal = (await libvirt.virsh('ttyconsole', domain)).trim()
+  // It is listed before it has one.
+  let terminal = ''
+  for (let look = 0; terminal === '' && look < 600; look++) {
+    if (look > 0) await sleep(100)
+    terminal = (await libvirt.virsh('ttyconsole', domain).catch(() => '')).trim()
+  }
   const log = join(tmpDir(t), 'console')
   const fd = openSync(log, 'a')
   const reader = spawn('cat', [terminal], { stdio: ['ignore', fd, 'ignore'] })

@@ -41,7 +41,7 @@ describe('a live restore of a guest of libvirt', { ...needsLibvirt() }, () => {
     const folder = await host.pool(dir, 'live-pool')
     const command = ['restore', archive, '--live', '--define', '--pool', 'live-pool']
     // So slow that the guest boots and writes long before its disks are complete.
-    const child = startCli([...command, '--bwlimit', '256KiB/s'], { env: host.env })
+    const child = startCli([...command, '--bwlimit', '256KiB/s'], { env: host.env, longest: BOOT_MS + WAIT_MS })
     const ended = once(child, 'close')
     let said = ''
     child.stderr.setEncoding('utf8').on('data', (text) => {
@@ -59,7 +59,7 @@ describe('a live restore of a guest of libvirt', { ...needsLibvirt() }, () => {
     child.kill('SIGKILL')
     await ended
     assert.match(await host.libvirt.virsh('list', '--all'), /live\s+(running|paused)/)
-    const again = startCli(command, { env: host.env })
+    const again = startCli(command, { env: host.env, longest: WAIT_MS })
     let saidAgain = ''
     again.stderr.setEncoding('utf8').on('data', (text) => {
       saidAgain += text

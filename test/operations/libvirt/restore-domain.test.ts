@@ -141,11 +141,14 @@ describe('a restore of a guest of libvirt', { ...needsLibvirt() }, () => {
     const full = join(dir, 'full')
     mkdirSync(full)
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=5m', 'tmpfs', full])
-    t.after(() => execFileSync('umount', [full]))
-    const { code, stderr } = await host.run(['restore', archive, full, '--define', '-q'], { inside: [] })
-    assert.equal(code, 1)
-    assert.match(stderr, /[Nn]o space left/)
-    assert.deepEqual(readdirSync(full), [])
+    try {
+      const { code, stderr } = await host.run(['restore', archive, full, '--define', '-q'], { inside: [] })
+      assert.equal(code, 1)
+      assert.match(stderr, /[Nn]o space left/)
+      assert.deepEqual(readdirSync(full), [])
+    } finally {
+      execFileSync('umount', [full])
+    }
     await noSuchDomain('refused')
   })
 
