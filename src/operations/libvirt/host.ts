@@ -11,7 +11,8 @@ const FOLDER_POOLS = ['dir', 'fs', 'netfs']
 /** The folder of a pool, which must be active. Throws FAILED for pools of other kinds. */
 export async function poolFolder(virsh: Virsh, pool: string): Promise<string> {
   const text = await virsh.run('pool-dumpxml', `--pool=${pool}`).catch((error) => {
-    if (!(error instanceof VmapipeError) || !/no storage pool|not found|failed to get pool/i.test(error.message)) throw error
+    if (!(error instanceof VmapipeError) || !/no storage pool|not found|failed to get pool/i.test(error.message))
+      throw error
     const hint = 'name another pool (--pool), or a folder: vmapipe restore ARCHIVE DIR --define'
     throw new VmapipeError('FAILED', `libvirt has no storage pool '${pool}'`, { hint, cause: error })
   })

@@ -18,7 +18,8 @@ import { openArchive } from '../open-archive.ts'
 import { definitionNames, offered, replaced } from './host.ts'
 import { LIVE_STATE, type LiveState, readLiveState, writeLiveState } from './live-state.ts'
 import { type GuestIdentity, prepareDomain } from './prepare.ts'
-import { makePlain, type PullProgress, pullAll } from './pull.ts'
+import { endJobs, makePlain, type PullProgress, pullAll } from './pull.ts'
+import { renew } from './renew.ts'
 import { define, folderFor, manifestOf, refreshPool, tellEmulator, writeDefinition } from './restore-domain.ts'
 import { freePath, type Placed, Staging } from './staging.ts'
 
@@ -71,9 +72,12 @@ export async function restoreDomainLive(
       inform('goes on with the restore that was stopped')
       state = before
       served = await serve(setting, state)
-      await resume(virsh, state.uuid, inform)
+      await renew(virsh.untilTheEnd, state.uuid, inform)
     }
-    await pullAll(state, { virsh, signal, bwlimit, onProgress, inform })
+    await pullAll(state, { virsh, signal, bwlimit, onProgress, inform }).catch(async (error) => {
+      await endJobs(state, virsh.untilTheEnd)
+      throw error
+    })
     await makePlain(state, virsh, (xml) => writeDefinition(virsh.untilTheEnd, staging, xml))
     isDone = true
     return { name: await nameOf(virsh, state.uuid), uuid: state.uuid, files: state.disks.map(({ path }) => path) }
@@ -241,14 +245,6 @@ async function unfinished(staging: Staging, manifest: Manifest, virsh: Virsh): P
     file: staging.path,
     hint: 'let that one end first: its guest needs its archive',
   })
-}
-
-/** A guest that has read what was not there has paused. */
-async function resume(virsh: Virsh, uuid: string, inform: (message: string) => void): Promise<void> {
-  if (!(await virsh.isActive(uuid))) return
-  if (!/paused \(I\/O error\)/.test(await virsh.run('domstate', `--domain=${uuid}`, '--reason'))) return
-  await virsh.run('resume', `--domain=${uuid}`)
-  inform('the guest had paused, and runs again')
 }
 
 function socketFor({ socket, staging }: Setting): string {

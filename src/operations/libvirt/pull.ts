@@ -76,6 +76,12 @@ export async function pullAll(state: LiveState, pulling: Pulling): Promise<void>
   }
 }
 
+/** Ends the jobs in good order, before the archive goes away below them. What was copied stays in the images. */
+export async function endJobs({ uuid, disks }: LiveState, virsh: Virsh): Promise<void> {
+  for (const { target } of disks)
+    await virsh.run('blockjob', `--domain=${uuid}`, `--path=${target}`, '--abort').catch(() => {})
+}
+
 /** The domain ends with plain images: nothing of its definition names the archive any more. */
 export async function makePlain(
   { uuid, disks }: LiveState,

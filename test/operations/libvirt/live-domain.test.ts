@@ -52,18 +52,21 @@ describe('a live restore of a guest of libvirt', { ...needsLibvirt() }, () => {
       'the guest starts',
     )
     assert.equal(child.exitCode, null, said)
-    const console = await consoleOf(t, host.libvirt, 'live')
-    await console.waitFor('ACK 3', BOOT_MS, () => child.exitCode !== null)
+    const first = await consoleOf(t, host.libvirt, 'live')
+    await first.waitFor('ACK 3', BOOT_MS, () => child.exitCode !== null)
     assert.match(await xmlOf('live'), /<backingStore type='network'/, 'the disks are not complete yet')
 
     child.kill('SIGKILL')
     await ended
     assert.match(await host.libvirt.virsh('list', '--all'), /live\s+(running|paused)/)
+    const acknowledged = Number(first.matches('ACK (\\d+)').at(-1)![1])
     const again = startCli(command, { env: host.env, longest: WAIT_MS })
     let saidAgain = ''
     again.stderr.setEncoding('utf8').on('data', (text) => {
       saidAgain += text
     })
+    await eventually(() => /goes on in a new QEMU/.test(saidAgain) || again.exitCode !== null, 'the guest goes on')
+    const console = await consoleOf(t, host.libvirt, 'live')
     const [code] = await once(again, 'close')
     assert.equal(code, 0, saidAgain)
     assert.match(saidAgain, /goes on with the restore that was stopped/)
@@ -72,7 +75,8 @@ describe('a live restore of a guest of libvirt', { ...needsLibvirt() }, () => {
     const acked = () => Number(console.matches('ACK (\\d+)').at(-1)![1])
     const atEnd = acked()
     await eventually(() => acked() > atEnd + 3, 'the guest writes on')
-    assert.deepEqual(console.diskErrors, [])
+    assert.deepEqual([...first.diskErrors, ...console.diskErrors], [])
+    assert.ok(acked() > acknowledged, 'it is the same guest, which goes on counting')
     for (const xml of [await xmlOf('live'), await xmlOf('live', '--inactive')]) {
       assert.doesNotMatch(xml, /backingStore type|protocol='nbd'/)
     }
