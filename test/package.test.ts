@@ -175,6 +175,17 @@ describe('the package', { timeout: 180_000, ...needs('npm', 'tar') }, () => {
     assert.match(run([launcher, 'serve', '--help']).stdout, /Examples:/)
   })
 
+  test('has its man pages and completions', () => {
+    const { man } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+    for (const page of man) assert.match(readFileSync(join(installed, page), 'utf8'), /^\.TH VMAPIPE/, page)
+    const launcher = join(installed, 'src/cli/vmapipe.js')
+    for (const [shell, file] of Object.entries({ bash: 'vmapipe.bash', zsh: '_vmapipe', fish: 'vmapipe.fish' }))
+      assert.equal(
+        run([launcher, 'completion', shell]).stdout,
+        readFileSync(join(installed, 'dist/completions', file), 'utf8'),
+      )
+  })
+
   test('has every command in the bundle, with what it says of itself', () => {
     const launcher = join(installed, 'src/cli/vmapipe.js')
     const names = [...run([launcher, '--help']).stdout.matchAll(/^ {2}([a-z][a-z-]*) \[options\]/gm)].map(

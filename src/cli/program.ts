@@ -38,6 +38,7 @@ const COMMANDS: Record<string, () => Promise<Define>> = {
   stages: async () => (await import('./commands/stages.ts')).stagesCommand,
   'new-stage': async () => (await import('./commands/new-stage.ts')).newStageCommand,
   schema: async () => (await import('./commands/schema.ts')).schemaCommand,
+  completion: async () => (await import('./commands/completion.ts')).completionCommand,
   demo: async () => (await import('./commands/demo.ts')).demoCommand,
 }
 
@@ -62,10 +63,10 @@ export async function makeProgram(argv: readonly string[]): Promise<Command> {
   )
 }
 
-/** The command that is named, or all of them: for the help, and to suggest one. The version needs none. */
+/** The command that is named, or all of them: for the help, for completion, and to suggest one. The version needs none. */
 async function wanted([, , first]: readonly string[]): Promise<Define[]> {
   if (first === '--version' || first === '-V') return []
-  const load = Object.hasOwn(COMMANDS, first) ? [COMMANDS[first]] : Object.values(COMMANDS)
+  const load = Object.hasOwn(COMMANDS, first) && first !== 'completion' ? [COMMANDS[first]] : Object.values(COMMANDS)
   return Promise.all(load.map((one) => one()))
 }
 
