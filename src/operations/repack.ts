@@ -34,6 +34,10 @@ export interface RepackOptions extends ReadingOptions, WritingOptions {
   keep?: string[]
   /** Names of the drives to leave out; none by default. */
   leaveOut?: string[]
+  /** The new archive is for this guest of Proxmox: `qmrestore` takes it. If `to` ends in `/`, it gets a name of Proxmox's. */
+  forProxmox?: number
+  /** With `forProxmox`: the template of the notes beside the archive; `{{guestname}}` by default. */
+  notes?: string
 }
 
 const shape = {
@@ -44,6 +48,8 @@ const shape = {
   spool: text,
   keep: names,
   leaveOut: names,
+  forProxmox: z.int(),
+  notes: z.string(),
 } satisfies Shape<RepackOptions>
 
 /**
@@ -54,9 +60,17 @@ const shape = {
  */
 export async function repack(options: RepackOptions): Promise<OperationResult> {
   checkOptions('repack', { shape, required: ['from', 'to'] }, options)
+  if (options.forProxmox === undefined) return rewrite(options, [])
+  const { rewriteForProxmox } = await import('./proxmox/repack-for-proxmox.ts')
+  return rewriteForProxmox(options, options.forProxmox, rewrite)
+}
+
+/** `changes`: stages between the archive that is read and the one that is written. */
+async function rewrite(options: RepackOptions, changes: readonly BoundStage[]): Promise<OperationResult> {
   const census = new Census()
-  if (options.keepOrder) return runOperation([...passing(options), ...writing(options, census)], census, options)
-  if (await isLastOfChain(options)) return repackChain(options, census)
+  if (options.keepOrder)
+    return runOperation([...passing(options), ...writing(options, census, changes)], census, options)
+  if (await isLastOfChain(options)) return repackChain(options, census, changes)
   // Half of the memory is for reading, the other half for writing.
   const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
   const { from, keep, leaveOut, threads, signal, warn, spool, keys } = options
@@ -72,7 +86,7 @@ export async function repack(options: RepackOptions): Promise<OperationResult> {
       inTurn: false,
       ...identity(manifest, options),
     })
-    const stages = [source, ...limit(options.bwlimit), bindStage('zero-elider'), ...writing(options, census)]
+    const stages = [source, ...limit(options.bwlimit), bindStage('zero-elider'), ...writing(options, census, changes)]
     return await runOperation(stages, census, { ...options, buffer })
   } finally {
     await archive.close()
@@ -85,7 +99,11 @@ async function isLastOfChain({ from, keys, signal }: RepackOptions): Promise<boo
 }
 
 /** Makes a full archive of a chain, with a new uuid by default: children of the last archive are not children of the new one. */
-async function repackChain(options: RepackOptions, census: Census): Promise<OperationResult> {
+async function repackChain(
+  options: RepackOptions,
+  census: Census,
+  changes: readonly BoundStage[],
+): Promise<OperationResult> {
   const { keep, leaveOut, uuid = randomUUID() } = options
   const from = options.from as string
   const chain = await chainOf(from, options)
@@ -97,7 +115,7 @@ async function repackChain(options: RepackOptions, census: Census): Promise<Oper
     const made = new Manifest({ ...manifest, uuid: Buffer.from(uuid.replaceAll('-', ''), 'hex'), ctime, record })
     const source = chainSource({ from, chain, manifest: made, order: 'drive' })
     const buffer = Math.floor((options.buffer ?? DEFAULT_BUDGET) / 2)
-    return await runOperation([source, ...limit(options.bwlimit), ...writing(options, census)], census, {
+    return await runOperation([source, ...limit(options.bwlimit), ...writing(options, census, changes)], census, {
       ...options,
       buffer,
     })
@@ -138,8 +156,8 @@ function passing(options: RepackOptions): BoundStage[] {
   return [...reading(options), driveFilter({ keep, leaveOut }), renamed()]
 }
 
-function writing(options: RepackOptions, census: Census): BoundStage[] {
-  return [census.stage, ...boundStages(plannedWriting(options))]
+function writing(options: RepackOptions, census: Census, changes: readonly BoundStage[]): BoundStage[] {
+  return [...changes, census.stage, ...boundStages(plannedWriting(options))]
 }
 
 /** The uuid and the time of the archive, unless the options have others. */

@@ -1,9 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander'
+import { VmapipeError } from '../../core/errors.ts'
 import { collect, examples, type JobFlags, limited, parentsFlag } from '../flags.ts'
 import { encryptionOf, type KeyFlags, keyFlags, keyringOf, type RecipientFlags, recipientFlags } from '../keys.ts'
 import { type ObjectFlags, objectFlags, objectOf } from '../object-flags.ts'
 import { runOperation } from '../run-operation.ts'
 import { repackSummary } from '../summary.ts'
+import { vmid } from './backup-proxmox.ts'
 
 interface Flags extends JobFlags, KeyFlags, RecipientFlags, ObjectFlags {
   output: string
@@ -15,6 +17,8 @@ interface Flags extends JobFlags, KeyFlags, RecipientFlags, ObjectFlags {
   keepOrder?: boolean
   parents?: string[]
   spool?: string
+  forProxmox?: number
+  notesTemplate?: string
   force?: boolean
   checksums: boolean
   index: boolean
@@ -44,6 +48,12 @@ export function repackCommand(program: Command): void {
     .option('--uuid <uuid>', 'uuid of the new archive; that of the old one by default', uuid)
     .option('--ctime <seconds>', 'time of the new archive since the epoch; that of the old one by default', seconds)
     .option('--keep-order', 'keep the order of the clusters')
+    .option(
+      '--for-proxmox <vmid>',
+      "make it an archive that Proxmox's qmrestore takes, with a config made of what is known of the guest; -o DIR/ gives it a name of Proxmox",
+      vmid,
+    )
+    .option('--notes-template <text>', "with --for-proxmox: notes beside the archive; '{{guestname}}' by default")
     .option('--spool <dir>', 'folder for unpacked drives; the folder for temporary files by default')
     .option('-f, --force', 'replace an archive that exists')
     .option('--no-checksums', 'leave out the checksums of the data and the hashes of clusters')
@@ -53,6 +63,7 @@ export function repackCommand(program: Command): void {
   examples(
     recipientFlags(keyFlags(objectFlags(limited(command, 'the archive')))),
     'vmapipe repack night7.vmi.zst -o week.vma.zst',
+    'vmapipe repack vm.vma.zst --for-proxmox 100 -o /var/lib/vz/dump/',
     'vmapipe repack vm.vma.lzo --spool /var/tmp -o vm.vma.zst',
     'vmapipe repack vm.vma.zst --without drive-scsi1 --compress zstd:19 -o small.vma.zst',
     'vmapipe repack vm.vma.zst --uuid 00000000-0000-4000-8000-000000000000 --ctime 0 -o - | restic backup --stdin',
@@ -74,9 +85,14 @@ async function run(
     storageClass,
     sse,
     tag,
+    notesTemplate,
     ...flags
   }: Flags,
 ): Promise<void> {
+  if (notesTemplate !== undefined && flags.forProxmox === undefined)
+    throw new VmapipeError('USAGE', '--notes-template is for an archive for Proxmox', {
+      hint: 'add --for-proxmox VMID',
+    })
   const { buffer, threads, progress, quiet, verbose, color: _, ...wishes } = flags
   const keys = await keyringOf({ identity, passphraseFd })
   const encrypt = encryptionOf({ recipient, recipientsFile })
@@ -97,6 +113,7 @@ async function run(
         bwlimit,
         keep: drive,
         leaveOut: without,
+        notes: notesTemplate,
       }),
     repackSummary,
   )

@@ -50,16 +50,10 @@ function architecture({ arch = 'x86_64' }: Machine): string[] {
 function hardware(machine: Machine, notes: string[]): string[] {
   const { memory, cpu, uuid, agent } = machine
   if (memory === undefined) notes.push(`the memory is not known: ${DEFAULT_MEMORY} MiB`)
-  if (cpu?.cores === undefined && cpu?.sockets === undefined)
-    notes.push('the number of processors is not known: 1 core')
-  const { cores = 1, threads = 1, sockets = 1 } = cpu ?? {}
   return [
     `name: ${hostName(machine.name, notes)}`,
     `memory: ${memory === undefined ? DEFAULT_MEMORY : Math.max(16, Math.floor(memory / MIB))}`,
-    // Proxmox has no threads of a core.
-    `cores: ${atLeastOne(cores) * atLeastOne(threads)}`,
-    `sockets: ${Math.min(atLeastOne(sockets), 4)}`,
-    ...(sockets > 4 ? tooManySockets(sockets, notes) : []),
+    ...processors(cpu, notes),
     `cpu: ${modelOfCpu(cpu?.model, notes)}`,
     ...machineType(machine.type, notes),
     `scsihw: ${modelOfScsi(machine.disks.find(({ bus }) => bus === 'scsi')?.controller, notes)}`,
@@ -69,14 +63,23 @@ function hardware(machine: Machine, notes: string[]): string[] {
   ]
 }
 
-function atLeastOne(count: number): number {
-  return Math.max(1, count)
+/** Proxmox has no dies, and no threads of a core: all of them are cores. */
+function processors(cpu: Machine['cpu'], notes: string[]): string[] {
+  const { count } = cpu ?? {}
+  if (count === undefined && cpu?.cores === undefined && cpu?.sockets === undefined)
+    notes.push('the number of processors is not known: 1 core')
+  const sockets = Math.min(cpu?.sockets || 1, MOST_SOCKETS)
+  const each = cpu?.cores === undefined ? Math.ceil((count || 1) / sockets) : cpu.cores || 1
+  const cores = Math.min(
+    each * (cpu?.dies || 1) * (cpu?.threads || 1) * Math.ceil((cpu?.sockets || 1) / sockets),
+    MOST_CORES,
+  )
+  const isFewer = count !== undefined && count > 0 && count < cores * sockets
+  return [`cores: ${cores}`, `sockets: ${sockets}`, ...(isFewer ? [`vcpus: ${count}`] : [])]
 }
 
-function tooManySockets(sockets: number, notes: string[]): string[] {
-  notes.push(`the guest has ${sockets} sockets, and Proxmox at most 4: the other processors are missing`)
-  return []
-}
+const MOST_SOCKETS = 4
+const MOST_CORES = 128
 
 /** A name as DNS has it, which Proxmox asks for. */
 function hostName(name: string | undefined, notes: string[]): string {
@@ -127,18 +130,21 @@ function tpm({ tpm: of }: Machine, drives: readonly MadeDrive[], notes: string[]
 }
 
 function disks(drives: readonly MadeDrive[], vmid: number): string[] {
-  return drives.map(({ key, size, disk }, index) => {
-    const volume = `${STORAGE}:${vmid}/vm-${vmid}-disk-${index}.raw`
-    const isSmall = key === 'efidisk0' || key === 'tpmstate0'
-    const properties = [
-      ...(key === 'efidisk0' ? [`efitype=${size === VARIABLES_2M ? '2m' : '4m'}`] : []),
-      ...(disk?.readOnly && /^(scsi|virtio)/.test(key) ? ['ro=1'] : []),
-      ...(!isSmall && disk?.serial !== undefined && /^[\w-]{1,20}$/.test(disk.serial) ? [`serial=${disk.serial}`] : []),
-      `size=${sizeText(size)}`,
-      ...(key === 'tpmstate0' ? ['version=v2.0'] : []),
-    ]
-    return `${key}: ${[volume, ...properties].join(',')}`
-  })
+  return drives.map((drive, index) => driveLine(drive, index, vmid))
+}
+
+/** The line of a drive. `index`: a number that no other drive of this guest has. */
+export function driveLine({ key, size, disk }: MadeDrive, index: number, vmid: number): string {
+  const isSmall = key === 'efidisk0' || key === 'tpmstate0'
+  const properties = [
+    `${STORAGE}:${vmid}/vm-${vmid}-disk-${index}.raw`,
+    ...(key === 'efidisk0' ? [`efitype=${size === VARIABLES_2M ? '2m' : '4m'}`] : []),
+    ...(disk?.readOnly && /^(scsi|virtio)/.test(key) ? ['ro=1'] : []),
+    ...(!isSmall && disk?.serial !== undefined && /^[\w-]{1,20}$/.test(disk.serial) ? [`serial=${disk.serial}`] : []),
+    `size=${sizeText(size)}`,
+    ...(key === 'tpmstate0' ? ['version=v2.0'] : []),
+  ]
+  return `${key}: ${properties.join(',')}`
 }
 
 /** As Proxmox writes it: in the largest unit of which it is a whole number. */

@@ -1,6 +1,7 @@
 /** What a config of Proxmox says of its guest, in the words that all hypervisors share. */
 
-import { MACHINE_VERSION, type Machine, type MachineDisk, type MachineNetwork, machineSchema } from '../machine.ts'
+import { MACHINE_VERSION, type Machine, type MachineDisk, type MachineNetwork } from '../machine.ts'
+import { soundParts } from '../sound-parts.ts'
 import type { ProxmoxConfig } from './config.ts'
 import { drivesOf, type ProxmoxDrive } from './drives.ts'
 import { isOn, parseProperties } from './properties.ts'
@@ -33,15 +34,7 @@ export function machineOfProxmox(config: ProxmoxConfig): Machine {
     disks: drives.flatMap((drive) => diskOf(drive, values, order)),
     networks: networksOf(values, order),
   }
-  return onlyValid(given)
-}
-
-/** Without the parts that no guest has, so that one wrong line of somebody else's config does not hide the rest. */
-function onlyValid(given: Record<string, unknown>): Machine {
-  const parts = Object.entries(given).filter(([, value]) => value !== undefined)
-  const base = { version: MACHINE_VERSION, from: 'proxmox', disks: [] }
-  const sound = parts.filter(([key, value]) => machineSchema.safeParse({ ...base, [key]: value }).success)
-  return machineSchema.parse({ ...base, ...Object.fromEntries(sound) })
+  return soundParts(given)!
 }
 
 function memoryOf(value: string | undefined): number | undefined {

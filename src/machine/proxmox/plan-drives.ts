@@ -16,6 +16,8 @@ export interface PlannedDrive {
 interface Wanted {
   drives: readonly string[]
   machine: Pick<Machine, 'disks' | 'firmware' | 'tpm'>
+  /** Keys that no drive gets that is not known by them. */
+  occupied?: readonly string[]
 }
 
 type Bus = keyof typeof BUS_SLOTS
@@ -24,7 +26,7 @@ type Bus = keyof typeof BUS_SLOTS
  * Gives each drive a key of its own: the one that its name says, or the next of its bus. What Proxmox has no bus for, and what there are
  * too many of, becomes a SCSI disk. `notes`: one line for each that changes its bus.
  */
-export function planDrives({ drives, machine }: Wanted): { planned: PlannedDrive[]; notes: string[] } {
+export function planDrives({ drives, machine, occupied = [] }: Wanted): { planned: PlannedDrive[]; notes: string[] } {
   const disks = new Map(machine.disks.map((disk) => [disk.drive, disk]))
   const taken = new Map<string, string>()
   const notes: string[] = []
@@ -34,6 +36,7 @@ export function planDrives({ drives, machine }: Wanted): { planned: PlannedDrive
     const [known] = knownKeys(drive, machine, disks.get(drive)).filter((key) => claim(key, drive))
     return { drive, known }
   })
+  for (const key of occupied) claim(key, '')
   const planned = placed.map(({ drive, known }) => {
     const disk = disks.get(drive) ?? null
     const key = known ?? freeKey(disk, (key) => claim(key, drive))
@@ -53,8 +56,8 @@ function knownKeys(drive: string, { firmware, tpm }: Wanted['machine'], disk: Ma
   const named = keyOfArchiveName(drive)
   const slots = disk && BUS_SLOTS[disk.bus as Bus]
   const own = slots !== undefined && disk?.unit !== undefined && disk.unit < slots ? `${disk.bus}${disk.unit}` : null
-  // What is known of the machine says more than a name.
-  return [own, named].flatMap((key) => (key === null ? [] : [key]))
+  // A name of Proxmox's says more than the place on a bus: each disk may have a controller of its own.
+  return [named, own].flatMap((key) => (key === null ? [] : [key]))
 }
 
 function freeKey(disk: MachineDisk | null, claim: (key: string) => boolean): string {

@@ -1,6 +1,6 @@
 /** The files beside an archive of Proxmox: its notes and its log, which Proxmox's web page shows. */
 
-import { asVmapipeError } from '../../core/errors.ts'
+import { asVmapipeError, printable } from '../../core/errors.ts'
 import type { RunOptions } from '../../core/pipeline.ts'
 import { logName, timeText } from '../../machine/proxmox/archive-name.ts'
 import { besideArchive, SUFFIXES } from '../../storage/archive/names.ts'
@@ -16,7 +16,7 @@ interface Log {
 
 export function noteLog({ warn, inform }: Pick<RunOptions, 'warn' | 'inform'>): Log {
   const lines: string[] = []
-  const note = (level: string, message: string) => lines.push(`${timeText(new Date())} ${level}: ${message}`)
+  const note = (level: string, message: string) => lines.push(printable(`${timeText(new Date())} ${level}: ${message}`))
   return {
     say: (line) => {
       note('INFO', line)

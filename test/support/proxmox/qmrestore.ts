@@ -89,7 +89,8 @@ function objectionsToValues(values: ReadonlyMap<string, string>, mapped: Readonl
     found.push('efidisk0 without bios: ovmf')
   const boot = /order=([^,]*)/.exec(values.get('boot') ?? '')?.[1]
   for (const key of boot?.split(';') ?? [])
-    if (!values.has(key)) found.push(`it boots from ${key}, which it does not have`)
+    if (!DRIVE_KEY.test(key) && !/^(net|usb|hostpci)\d+$/.test(key))
+      found.push(`it boots from ${key}, which is no device`)
   const name = values.get('name')
   const label = '[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
   if (name !== undefined && !new RegExp(`^${label}(\\.${label})*$`).test(name)) found.push(`the name '${name}'`)
