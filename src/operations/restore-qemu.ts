@@ -37,7 +37,7 @@ export async function restoreQemu(options: RestoreQemuOptions): Promise<Operatio
     await scriptFor(manifest, () => {})
   }
   try {
-    const result = await restore(options)
+    const result = await restore({ ...options, format: 'raw' })
     await writeScript(result.manifest, options)
     return result
   } catch (error) {

@@ -10,6 +10,7 @@ import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import { type BoundStage, z } from '../core/stage.ts'
 import { IncrementalAlone } from '../formats/vma/header.ts'
 import type { UnsoundDrive } from '../stages/cluster-writer.ts'
+import { IMAGE_FORMATS } from '../storage/spec.ts'
 import { archiveReport, DamagedArchive } from './archive-report.ts'
 import { chainOf, mayHaveParents } from './chain.ts'
 import { refuseIfCut } from './cut-archive.ts'
@@ -17,10 +18,14 @@ import { limit, type OperationOptions, type OperationResult, runOperation } from
 import { type ReadingOptions, reading, readingShape } from './read-archive.ts'
 import { restoreNotes } from './restore-notes.ts'
 
+const FORMATS = ['raw', ...IMAGE_FORMATS] as const
+
 /** What is restored, and where to. */
 export interface RestoreOptions extends ReadingOptions {
   /** The folder for the image `disk-NAME.raw` of every drive and for the config files. Give either this or `drives`. */
   into?: string
+  /** With `into`: the format of all images, `raw`, `qcow2` and so on. By default what an archive of Proxmox says of each, or raw. */
+  format?: string
   /** TARGET by name, for these drives alone: a raw image or block device, `qcow2:PATH`, an NBD URI. */
   drives?: Record<string, string>
   /** Whether all targets read as zeroes already, or the names of the drives whose targets do. */
@@ -40,6 +45,7 @@ export interface RestoreOptions extends ReadingOptions {
 export const restoreShape = {
   ...readingShape,
   into: text,
+  format: z.enum(FORMATS),
   drives: z.record(z.string(), text),
   zeroed: z.union([flag, names]),
   force: flag,
@@ -60,13 +66,21 @@ export const restoreShape = {
  */
 export async function restore(given: RestoreOptions): Promise<OperationResult> {
   checkOptions('restore', { shape: restoreShape, required: ['from'] }, given)
-  const { into, drives, zeroed, force, mode, salvage, parents, spool, ...options } = given
+  const { into, format, drives, zeroed, force, mode, salvage, parents, spool, ...options } = given
   if ((into === undefined) === (drives === undefined)) {
     throw new VmapipeError('USAGE', 'restore needs a folder, or targets of drives, and not both', {
       hint: 'such as vm/, or --drive drive-scsi0=disk.raw',
     })
   }
-  const where = { ...(into !== undefined && { into }), ...(drives !== undefined && { drives }) }
+  if (format !== undefined && into === undefined)
+    throw new VmapipeError('USAGE', 'the format is for images in a folder', {
+      hint: 'write the target as qcow2:disk.qcow2',
+    })
+  const where = {
+    ...(into !== undefined && { into }),
+    ...(format !== undefined && { format }),
+    ...(drives !== undefined && { drives }),
+  }
   const how = {
     ...(zeroed !== undefined && { zeroed }),
     ...(force && { force }),

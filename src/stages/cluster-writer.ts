@@ -9,6 +9,7 @@ import { Findings } from '../core/findings.ts'
 import type { Range, RangeItem } from '../core/items.ts'
 import { defineStage, type SinkBody, type StageContext, z } from '../core/stage.ts'
 import type { DriveWriter } from '../storage/drive.ts'
+import { IMAGE_FORMATS } from '../storage/spec.ts'
 import { Targets } from './cluster-writer/targets.ts'
 
 const options = z.strictObject({
@@ -22,6 +23,10 @@ const options = z.strictObject({
     .default({})
     .describe('drives by name, and the place to write each to; without `into`, only these'),
   configs: z.boolean().default(true).describe('write the config files too (into the folder)'),
+  format: z
+    .enum(['raw', ...IMAGE_FORMATS])
+    .optional()
+    .describe('format of the images in the folder; by default what an archive of Proxmox says of each, or raw'),
   force: z.boolean().default(false).describe('overwrite existing files'),
   mode: z
     .string()

@@ -106,7 +106,7 @@ test('a guest of libvirt with UEFI becomes one of Proxmox', { timeout, ...needs(
   assert.match(warnings.join('\n'), /network card of the model ne2k becomes e1000/)
   const [before, after] = [join(tmpDir(t), 'before'), join(tmpDir(t), 'after')]
   await restore({ from, into: before })
-  await restore({ from: archive, into: after })
+  await restore({ from: archive, into: after, format: 'raw' })
   for (const [old, name] of [
     ['vda', 'virtio0'],
     ['sda', 'scsi3'],

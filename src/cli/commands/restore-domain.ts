@@ -24,7 +24,7 @@ export interface DomainFlags {
   start?: boolean
 }
 
-const FLAGS = ['connect', 'pool', 'format', 'newName', 'newUuid', 'newMac', 'start'] as const
+const FLAGS = ['connect', 'pool', 'newName', 'newUuid', 'newMac', 'start'] as const
 
 export function domainFlags(command: Command): Command {
   return command
@@ -32,7 +32,10 @@ export function domainFlags(command: Command): Command {
     .option('--define', 'the same under the name that it has in the archive')
     .option('--connect <uri>', "with --libvirt, --define: the URI of libvirt; virsh's own choice by default")
     .option('--pool <pool>', 'with --libvirt, --define: the storage pool for the images, if no DIR is given; default')
-    .option('--format <format>', 'with --libvirt, --define: raw, qcow2 … for all images; by default what each had')
+    .option(
+      '--format <format>',
+      'raw, qcow2 … for all images in a folder or pool; by default what each had, as far as the archive says it',
+    )
     .option('--new-name <name>', 'with --define: another name, for a copy beside the original')
     .option('--new-uuid [uuid]', 'with --libvirt, --define: another uuid, a random one if none is given')
     .option('--new-mac', 'with --libvirt, --define: new MAC addresses')

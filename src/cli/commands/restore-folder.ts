@@ -15,6 +15,7 @@ export interface FolderFlags {
 
 interface Flags extends JobFlags, KeyFlags, FolderFlags {
   drive?: [string, string][]
+  format?: string
   zeroed?: boolean
   force?: boolean
   mode?: string
@@ -33,11 +34,12 @@ export const FOLDER_HELP =
   'says of the guest (guest.json). What cannot be as it was is named by warnings and in the script.'
 
 export async function runFolder(from: string, into: string | undefined, flags: Flags): Promise<void> {
-  const { qemu, configsOnly, drive, zeroed, force, mode, salvage, parents, bwlimit, ...rest } = flags
+  const { qemu, configsOnly, drive, format, zeroed, force, mode, salvage, parents, bwlimit, ...rest } = flags
   const what = qemu ? '--qemu' : '--configs-only'
   const others = [
     qemu && configsOnly && '--configs-only',
     drive && '--drive',
+    format && '--format',
     configsOnly && zeroed && '--zeroed',
     configsOnly && salvage && '--salvage',
   ].filter((flag) => typeof flag === 'string')

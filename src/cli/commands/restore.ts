@@ -61,13 +61,13 @@ export function restoreCommand(program: Command): void {
 }
 
 async function run(archive: string, dir: string | undefined, flags: Flags): Promise<void> {
-  const { drive, zeroed, force, mode, salvage, parents, bwlimit, identity, passphraseFd, ...rest } = flags
+  const { drive, zeroed, force, mode, salvage, parents, bwlimit, identity, passphraseFd, format, ...rest } = flags
   const others = [drive && '--drive', zeroed && '--zeroed', salvage && '--salvage']
   const kinds = [flags.qemu && '--qemu', flags.configsOnly && '--configs-only']
   const refused = [...others, ...kinds]
   if (wantsDomain(flags))
     return wantsLive(flags) ? runLiveDomain(archive, dir, flags, refused) : runDomain(archive, dir, flags, refused)
-  if (wantsLive(flags)) return runLive(archive, dir, flags, refused)
+  if (wantsLive(flags)) return runLive(archive, dir, flags, [...refused, format && '--format'])
   if (flags.qemu || flags.configsOnly) return runFolder(archive, dir, flags)
   const drives = driveRecord(drive)
   const keys = await keyringOf({ identity, passphraseFd })
@@ -76,7 +76,20 @@ async function run(archive: string, dir: string | undefined, flags: Flags): Prom
     'restore',
     rest,
     (options) =>
-      restore({ ...options, from: archive, into: dir, drives, zeroed, force, mode, salvage, parents, bwlimit, keys }),
+      restore({
+        ...options,
+        from: archive,
+        into: dir,
+        ...(format && { format }),
+        drives,
+        zeroed,
+        force,
+        mode,
+        salvage,
+        parents,
+        bwlimit,
+        keys,
+      }),
     restoreSummary,
   )
 }

@@ -19,11 +19,15 @@ interface RestoreNames {
   notes: string[]
 }
 
-/** Names all files. Throws DAMAGED if a name leads out of the target folder or two drives have one name. The error has its place. */
-export function restoreNames({ drives, configs }: Named): RestoreNames {
+/**
+ * Names all files. `formats` of the images, by dev_id: raw unless given. Throws DAMAGED if a name leads out of the target folder or two
+ * drives have one name. The error has its place.
+ */
+export function restoreNames({ drives, configs }: Named, formats?: ReadonlyMap<number, string>): RestoreNames {
   const taken = new Set<string>()
+  const fileOf = ({ id, name }: DriveInfo) => driveFile(name, formats?.get(id))
   for (const drive of drives) {
-    const file = driveFile(drive.name)
+    const file = fileOf(drive)
     const problem = taken.has(file) ? 'is that of two drives' : fileProblem(file)
     if (problem !== null)
       throw new VmapipeError('DAMAGED', `the drive name '${drive.name}' ${problem}`, { offset: driveEntry(drive.id) })
@@ -36,7 +40,7 @@ export function restoreNames({ drives, configs }: Named): RestoreNames {
   }
   const notes: string[] = []
   return {
-    drives: new Map(drives.map(({ id, name }) => [id, driveFile(name)])),
+    drives: new Map(drives.map((drive) => [drive.id, fileOf(drive)])),
     configs: configFiles(configs, taken, notes),
     notes,
   }
@@ -63,8 +67,8 @@ function freeName(name: string, names: ReadonlySet<string>): string {
   for (let number = 1; ; number++) if (!names.has(`${name}.${number}`)) return `${name}.${number}`
 }
 
-function driveFile(name: string): string {
-  return name === 'vmstate' ? 'vmstate.bin' : `disk-${name}.raw`
+function driveFile(name: string, format = 'raw'): string {
+  return name === 'vmstate' ? 'vmstate.bin' : `disk-${name}.${format}`
 }
 
 /** The reason why no file may have this name, or null. */
@@ -107,10 +111,14 @@ export function refuseNames({ drives, configs }: { drives: readonly string[]; co
 
 const HINT = 'give another one, as in NAME=FILE'
 
-/** Finds the drive that a user means, by its name. A name that cannot be typed is found as it is printed. */
+/**
+ * Finds the drive that a user means, by its name. A name that cannot be typed is found as it is printed. `scsi0` is what Proxmox calls the
+ * drive that is `drive-scsi0` in an archive.
+ */
 export function driveNamed(drives: readonly DriveInfo[], name: string): DriveInfo | undefined {
   const exact = drives.find((drive) => drive.name === name)
   if (exact !== undefined) return exact
   const printed = drives.filter((drive) => printable(drive.name) === name)
-  return printed.length === 1 ? printed[0] : undefined
+  if (printed.length === 1) return printed[0]
+  return drives.find((drive) => drive.name === `drive-${name}` || drive.name === `drive-${name}-backup`)
 }

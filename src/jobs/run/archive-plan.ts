@@ -172,7 +172,8 @@ function targetOf(
   const isEncrypted = isSealed(entry)
   const ctime = Math.floor(now / 1000)
   return (
-    folderAt(entry, guest.name) + nameInFolder({ guest: guest.name, ctime, isIncremental, compression, isEncrypted })
+    folderAt(entry, guest.name) +
+    nameInFolder({ guest: nameFor(guest), ctime, isIncremental, compression, isEncrypted })
   )
 }
 
@@ -182,4 +183,9 @@ export function compressOf(job: Job, { entry }: Guest): string {
 
 export function isSealed(entry: PlaceEntry): boolean {
   return (entry.recipients ?? entry['recipients-files']) !== undefined
+}
+
+/** Proxmox finds an archive by the number of its guest. */
+function nameFor({ name, source }: Guest): string {
+  return source.kind === 'proxmox' ? `proxmox:${source.id}` : name
 }

@@ -36,17 +36,34 @@ export type { BackupProxmoxOptions } from './options.ts'
 export async function backupProxmox(given: BackupProxmoxOptions): Promise<BackupResult> {
   checkOptions('backupProxmox', { shape: proxmoxShape, required: ['vmid', 'to'] }, given)
   const log = noteLog(given)
-  const guest = await readGuest(given)
-  const notes = await notesFor(guest, given.notes)
-  const options = { guest: `proxmox:${guest.vmid}`, ...namedTargets(given, guest.vmid), ...log.options }
-  log.say(`backup of guest ${guest.vmid}${guest.name === null ? '' : ` (${guest.name})`}`)
-  for (const { drive, reason } of guest.leftOut) log.say(`${drive.key} ${reason}: left out`)
-  for (const section of guest.config.sections) log.say(`the section [${section}] of the config is left out`)
-  const plan = (await isRunning(guest.vmid, options.qmp)) ? await running(guest, options) : await atRest(guest, options)
+  const { plan, options, notes } = await plannedProxmox({ ...given, ...log.options }, log.say)
   const result = await runBackup(boundStages(plan), options)
   log.say('the archive is complete')
   await writeBeside(result.places, { notes, log: log.text(), warn: given.warn })
   return result
+}
+
+interface PlannedProxmox {
+  plan: PlannedStage[]
+  /** Those that the plan was made for: with the names of archives in them. */
+  options: BackupProxmoxOptions
+  /** For the file beside the archive. */
+  notes: string
+}
+
+/** Looks at the guest, and makes the stages of its backup. `say` takes lines for the log. Errors: USAGE, FAILED, ABORTED. */
+export async function plannedProxmox(
+  given: BackupProxmoxOptions,
+  say: (line: string) => void = () => {},
+): Promise<PlannedProxmox> {
+  const guest = await readGuest(given)
+  const notes = await notesFor(guest, given.notes)
+  const options = { guest: `proxmox:${guest.vmid}`, ...namedTargets(given, guest.vmid) }
+  say(`backup of guest ${guest.vmid}${guest.name === null ? '' : ` (${guest.name})`}`)
+  for (const { drive, reason } of guest.leftOut) say(`${drive.key} ${reason}: left out`)
+  for (const section of guest.config.sections) say(`the section [${section}] of the config is left out`)
+  const plan = (await isRunning(guest.vmid, options.qmp)) ? await running(guest, options) : await atRest(guest, options)
+  return { plan, options, notes }
 }
 
 async function atRest(guest: ProxmoxGuest, options: BackupProxmoxOptions): Promise<PlannedStage[]> {

@@ -5,7 +5,8 @@ import type { BoundStage } from '../../core/stage.ts'
 import { filtered } from '../../stages/drive-filter.ts'
 import { readManifest } from '../manifest.ts'
 import type { OperationResult } from '../operation.ts'
-import type { RepackOptions } from '../repack.ts'
+import type { ReadingOptions } from '../read-archive.ts'
+import type { WritingOptions } from '../write-archive.ts'
 import { noteLog, writeBeside } from './beside.ts'
 import { planForProxmox, renamedFor } from './for-proxmox.ts'
 import { notesFor } from './notes.ts'
@@ -13,6 +14,15 @@ import { namedTargets } from './targets.ts'
 
 /** Proxmox has no place for the memory of a guest. */
 const MEMORY = 'vmstate'
+
+/** What this has to know of the options of `repack`. */
+interface RepackOptions extends ReadingOptions, WritingOptions {
+  keepOrder?: boolean
+  keep?: string[]
+  leaveOut?: string[]
+  forProxmox?: number
+  notes?: string
+}
 
 type Rewrite = (options: RepackOptions, changes: readonly BoundStage[]) => Promise<OperationResult>
 

@@ -14,14 +14,23 @@ import { refuseOneDiskTwice } from '../../storage/guard/same-disk.ts'
 import { openDriveWriter } from '../../storage/open.ts'
 import { NAME_MAX } from '../../storage/partial-name.ts'
 import { createRawFile } from '../../storage/raw-drive.ts'
+import type { ImageFormat } from '../../storage/spec.ts'
+import { imageFormats } from './formats.ts'
 
 interface DriveTargetOptions {
   into?: string | undefined
   drives: Record<string, string>
   configs: boolean
+  format?: string | undefined
   force: boolean
   mode?: string | undefined
   zeroed: boolean | string[]
+}
+
+/** An image in the folder. */
+interface ImageFile {
+  name: string
+  format: string | undefined
 }
 
 export class Targets {
@@ -68,14 +77,21 @@ export class Targets {
 
   /** Opens all targets. Throws USAGE for drives that the archive does not have, DAMAGED for names that no file may have. */
   async open(manifest: Manifest): Promise<void> {
-    const { into, drives, configs } = this.#options
+    const { into, drives, configs, format } = this.#options
     // Checks all names even if only some drives are wanted, so that a restore refuses the same archives as `verify`.
-    const files = restoreNames(manifest)
-    const targets = new Map(Object.entries(drives).map(([name, target]) => [this.#wanted(name, manifest), target]))
+    const formats = into === undefined ? new Map() : imageFormats(manifest, { format, warn: this.#context.warn })
+    const files = restoreNames(manifest, formats)
+    const targets = new Map<DriveInfo, string>()
+    for (const [name, target] of Object.entries(drives)) {
+      const drive = this.#wanted(name, manifest)
+      if (targets.has(drive)) throw new VmapipeError('USAGE', `the drive '${drive.name}' has two targets`)
+      targets.set(drive, target)
+    }
     await refuseOneDiskTwice([...targets].map(([{ name }, target]) => [name, target]))
     if (into !== undefined) this.#madeFolders = await makeDurableFolder(into, folderMode(this.#mode))
     for (const drive of manifest.drives) {
-      const writer = await this.#openDrive(drive, targets.get(drive), files.drives.get(drive.id)!)
+      const file = { name: files.drives.get(drive.id)!, format: formats.get(drive.id) }
+      const writer = await this.#openDrive(drive, targets.get(drive), file)
       if (writer === null) continue
       this.names.set(drive.id, drive.name)
       if (targets.has(drive)) this.places.set(drive.id, targets.get(drive)!)
@@ -96,16 +112,16 @@ export class Targets {
     throw new VmapipeError('USAGE', `the archive has no drive '${name}'`, { hint: `it has ${known || 'none'}` })
   }
 
-  /** Opens the target of a drive; null if the drive is not wanted. `file` is its name in the folder. */
-  async #openDrive(drive: DriveInfo, target: string | undefined, file: string): Promise<DriveWriter | null> {
+  /** Opens the target of a drive; null if the drive is not wanted. `file` is what it is in the folder. */
+  async #openDrive(drive: DriveInfo, target: string | undefined, file: ImageFile): Promise<DriveWriter | null> {
     const { name, size } = drive
     const { into, force, zeroed } = this.#options
     const { signal, warn } = this.#context
     const isZero = Array.isArray(zeroed) ? zeroed.some((wanted) => driveNamed([drive], wanted)) : zeroed
     if (target === undefined && into === undefined) return null
-    const path = target ?? inFolder(into!, file)
+    const path = target ?? inFolder(into!, file.name)
     try {
-      if (target === undefined) return await this.#newFile(path, size)
+      if (target === undefined) return await this.#newImage(path, size, file.format)
       return await openDriveWriter(path, { size, force, mode: this.#mode, isZero, signal, warn })
     } catch (error) {
       const failure = asVmapipeError(error)
@@ -118,6 +134,15 @@ export class Targets {
     const writer = await this.#newFile(inFolder(this.#options.into!, name), data.byteLength)
     this.files.push(writer)
     if (data.byteLength > 0) await writer.write([data], 0)
+  }
+
+  /** `format`: raw unless given. */
+  async #newImage(path: string, size: number, format?: string): Promise<DriveWriter> {
+    if (format === undefined || format === 'raw') return this.#newFile(path, size)
+    const { force } = this.#options
+    const { signal, warn } = this.#context
+    const { createImage } = await import('../../storage/image-drive.ts')
+    return createImage(format as ImageFormat, path, size, { force, mode: this.#mode, signal, warn })
   }
 
   /** Only files are written in the folder: a link to a device, which another user may have put there, is not followed. */
