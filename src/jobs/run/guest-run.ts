@@ -37,6 +37,8 @@ export interface RunContext {
   removed: RunReport['removed']
 }
 
+const DEFAULT_BOOT_MS = 300_000
+
 export class GuestRun {
   readonly guest: Guest
   readonly progress: GuestProgress
@@ -91,6 +93,26 @@ export class GuestRun {
     this.report.outcome = 'done'
     await this.#prune(keys)
     await this.#afterwards('after')
+  }
+
+  /** Boots it from its new archive. Returns why it did not come up; null if it did. Errors: ABORTED. */
+  async boot(): Promise<string | null> {
+    const { job } = this.#context
+    const identities = (job.identity ?? []).map((path) => pathIn(job, path))
+    const limit = job.check?.['boot-timeout'] ?? DEFAULT_BOOT_MS
+    try {
+      const task = { kind: 'boot', from: this.report.places[0], limit, identities, rate: null } as const
+      const { passed, detail = '' } = await this.#run(task, null)
+      this.report.booted = passed
+      return passed ? null : detail
+    } catch (error) {
+      this.#failIfCanceled()
+      // That it cannot be tried, as without QEMU, says nothing of the archive.
+      this.#warn(`it was not booted from its archive: ${asVmapipeError(error).text}`)
+      return null
+    } finally {
+      this.phase('done')
+    }
   }
 
   /** It has failed, or was skipped or canceled, and is not tried again. */

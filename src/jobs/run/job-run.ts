@@ -13,6 +13,7 @@ import { isGone } from '../guests/presence.ts'
 import type { RunReport } from '../report.ts'
 import { ownFolder, runtimeFolder, stateFolder } from '../state/folders.ts'
 import { type GuestState, JobState } from '../state/job-state.ts'
+import { bootInTurn } from './boot-turn.ts'
 import { chosenGuests } from './chosen.ts'
 import { closeRun, tellStart } from './close-run.ts'
 import { serveControl } from './control.ts'
@@ -140,6 +141,9 @@ export class JobRun {
       await runHook(this.#job, 'start', { about: { run: this.#run, guests: chosen.length }, signal })
       this.#say('backing up')
       await this.#queue(slots, states)
+      const dead = await bootInTurn(this.#job, this.#guests, states, this.#clock.now())
+      await this.#state.saveGuests(states)
+      if (dead !== null) errors.push(dead)
       return errors.length > 0 ? errors.join('; ') : undefined
     } catch (error) {
       const failure = asVmapipeError(error)

@@ -1,5 +1,6 @@
 /** Does a task: backs up a guest, and reads its archives back. */
 
+import type { Check } from '../../catalog/entry.ts'
 import { Keyring } from '../../codecs/age/keyring.ts'
 import { loadPipeline } from '../../config/load.ts'
 import { Counters } from '../../core/counters.ts'
@@ -20,7 +21,17 @@ import { openParent } from '../../operations/since/open-parent.ts'
 import type { AdjustableRate } from '../../stages/rate-limit.ts'
 import { openPlace } from '../../storage/archive/open-place.ts'
 import { hasName } from '../../storage/archive/spec.ts'
-import type { BackupTask, BackupTaskResult, CopyResult, CopyTask, Phase, Task, Telling } from './task.ts'
+import type {
+  BackupTask,
+  BackupTaskResult,
+  BootTask,
+  CopyResult,
+  CopyTask,
+  Phase,
+  ResultOf,
+  Task,
+  Telling,
+} from './task.ts'
 
 interface Context {
   signal: AbortSignal
@@ -31,8 +42,18 @@ interface Context {
 /** Milliseconds between two lines of progress. */
 const EVERY_MS = 500
 
-export async function perform(task: Task, context: Context): Promise<BackupTaskResult | CopyResult> {
+export async function perform(task: Task, context: Context): Promise<ResultOf<Task>> {
+  if (task.kind === 'boot') return boot(task, context)
   return task.kind === 'copy' ? copyAll(task, context) : backUp(task, context)
+}
+
+async function boot({ from, limit, identities }: BootTask, { signal, tell }: Context): Promise<Check> {
+  const { checkBoot } = await import('../../catalog/boot-check.ts')
+  const keys = keysOf(identities)
+  tell({ type: 'phase', phase: 'boot' })
+  const warn = (text: string) => tell({ type: 'note', level: 'warning', text })
+  const { check } = await checkBoot({ from, limit, signal, warn, ...(keys && { keys }) })
+  return check
 }
 
 async function copyAll(

@@ -1,5 +1,6 @@
 /** What a process of a backup is told, and what it tells: one JSON object a line, on its standard input and output. */
 
+import type { Check } from '../../catalog/entry.ts'
 import type { ErrorCode } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
 import type { BackupOptions } from '../../operations/backup.ts'
@@ -38,9 +39,12 @@ export type CopyTask = Common & {
   encrypt: Encryption | undefined
 }
 
-export type Task = BackupTask | CopyTask
+/** An archive whose guest is booted. `limit`: milliseconds that it may take. */
+export type BootTask = Common & { kind: 'boot'; from: string; limit: number }
 
-export type ResultOf<T extends Task> = T extends CopyTask ? CopyResult : BackupTaskResult
+export type Task = BackupTask | CopyTask | BootTask
+
+export type ResultOf<T extends Task> = T extends BootTask ? Check : T extends CopyTask ? CopyResult : BackupTaskResult
 
 export interface CopyResult {
   places: string[]
@@ -75,11 +79,11 @@ export interface TaskError {
   hint?: string
 }
 
-export type Phase = 'backup' | 'verify' | 'copy'
+export type Phase = 'backup' | 'verify' | 'copy' | 'boot'
 
 export type Telling =
   | { type: 'progress'; snapshot: Snapshot }
   | { type: 'phase'; phase: Phase }
   | { type: 'note'; level: 'info' | 'warning'; text: string }
-  | { type: 'done'; result: BackupTaskResult | CopyResult }
+  | { type: 'done'; result: ResultOf<Task> }
   | { type: 'error'; error: TaskError }
