@@ -3,10 +3,12 @@
  * the same names in both cases, and says what the domain is.
  */
 
+import { stat } from 'node:fs/promises'
 import { VmapipeError } from '../../core/errors.ts'
 import type { BoundStage, SurroundedRun } from '../../core/stage.ts'
 import { driveNameOf } from '../../machine/drive-name.ts'
-import { Domain } from '../../machine/libvirt/domain.ts'
+import { Domain, VARIABLES_DRIVE } from '../../machine/libvirt/domain.ts'
+import { attribute, content, find } from '../../machine/libvirt/xml.ts'
 import { Virsh } from '../../protocol/libvirt/virsh.ts'
 import { namedConfigs } from '../../stages/cluster-source/config-files.ts'
 import type { GuestOptions } from '../guest/options.ts'
@@ -30,15 +32,23 @@ export async function runWithLibvirt<Result>(
   const describe = (drives: ReadonlyMap<string, string>, hasVariables: boolean) =>
     descriptionFiles({ xml, domain, drives, hasVariables, isRunning, warn: run.warn })
   if (isRunning) {
-    return runWithQemu(withoutTransient(options, domain), parts, run, (chosen) => {
+    const variables = await runningVariables({ virsh, uuid, domain, options })
+    const running = withoutTransient(options, domain)
+    const pushed =
+      variables === null
+        ? running
+        : {
+            ...running,
+            exclude: [...running.exclude, VARIABLES_DRIVE],
+            beside: { ...running.beside, [VARIABLES_DRIVE]: variables },
+          }
+    return runWithQemu(pushed, parts, run, (chosen) => {
       const drives = domain.disks.flatMap(({ target, drive }) => {
         const found = chosen.find((one) => driveOf(one) === drive)
         return found === undefined ? [] : [[target, found.name] as const]
       })
-      return describe(
-        new Map(drives),
-        chosen.some(({ qomPath }) => qomPath === VARIABLES_FLASH),
-      )
+      const hasFlash = chosen.some(({ qomPath }) => qomPath === VARIABLES_FLASH)
+      return describe(new Map(drives), variables !== null || hasFlash)
     })
   }
   refuseOfRunning(given)
@@ -64,6 +74,28 @@ export async function runWithLibvirt<Result>(
 
 /** The flash that QEMU's machines have for the variables of UEFI. */
 const VARIABLES_FLASH = '/machine/system.flash1'
+
+interface Running {
+  virsh: Virsh
+  uuid: string
+  domain: Domain
+  options: GuestOptions
+}
+
+/**
+ * The place of UEFI's variables of a guest that runs. QEMU cannot guard the flash that has them, and would guard no other drive either. The
+ * firmware writes them so that what it had begun can be told from what is done. Null: it is left to QEMU.
+ */
+async function runningVariables({ virsh, uuid, domain, options }: Running): Promise<string | null> {
+  const arch = attribute(domain.os && find(domain.os, 'type'), 'arch')
+  const isWanted = options.drives === undefined && !options.exclude.includes(VARIABLES_DRIVE) && options.mode !== 'push'
+  if (!domain.isUefi || arch !== 'x86_64' || !isWanted) return null
+  const { nvram } = Domain.parse(await virsh.run('dumpxml', `--domain=${uuid}`), 'the XML of the domain')
+  const path = content(nvram)
+  if (!path?.startsWith('/') || (attribute(nvram, 'type') ?? 'file') !== 'file') return null
+  const isThere = (await stat(path).catch(() => null))?.isFile() ?? false
+  return isThere ? `raw:${path}` : null
+}
 
 /** The name that the drive has by default, whatever the user calls it. */
 function driveOf({ id, name }: QemuDrive): string {

@@ -229,6 +229,13 @@ describe('a backup of a guest of libvirt that is shut off', { ...needsLibvirt() 
     const { code, stderr } = await run('backup', '--libvirt', 'iscsi', '-o', join(dir, 'x.vma'))
     assert.equal(code, 1)
     assert.match(stderr, /the disk vda is on a server of the kind 'iscsi'.*--exclude vda/)
+
+    // The driver is not installed here, or there is no such server.
+    const source = "<source protocol='rbd' name='pool/image'><host name='127.0.0.1' port='1'/></source>"
+    await define(dir, 'rbd', domainXml({ name: 'rbd', disks: [], more: disk('network', source) }))
+    const rbd = await run('backup', '--libvirt', 'rbd', '-o', join(dir, 'x.vma'))
+    assert.equal(rbd.code, 1)
+    assert.match(rbd.stderr, /rbd.*\(drive vda\)|drive vda.*rbd/)
   })
 
   test('has the variables of UEFI as a drive and the state of the TPM as a file', {
@@ -248,6 +255,7 @@ describe('a backup of a guest of libvirt that is shut off', { ...needsLibvirt() 
     const running = await run('backup', '--libvirt', 'secrets', '-o', join(dir, 'running.vma'))
     assert.equal(running.code, 0, running.stderr)
     assert.match(running.stderr, /the state of the guest's TPM is not in the archive, because the guest runs/)
+    assert.doesNotMatch(running.stderr, /plain push/, 'the flash does not cost the guest its guard')
     const live = join(dir, 'live')
     assert.equal((await run('restore', join(dir, 'running.vma'), live, '-q')).code, 0)
     await libvirt.virsh('destroy', 'secrets')
