@@ -301,3 +301,57 @@ test('every night with --since: the names are of Proxmox, the full archive is ta
   assert.match(basename(second.archive), /^vzdump-qemu-100-[\d_]+-[\d_]+\.vmi\.zst$/)
   assert.ok(existsSync(`${second.archive}.notes`))
 })
+
+/** The firmware of Debian's ovmf, and variables of a guest. */
+const CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd'
+const hasFirmware = existsSync(CODE) || process.env.CI ? {} : { skip: 'needs ovmf' }
+
+for (const [how, args] of [
+  [
+    '-drive',
+    (file: string) => [
+      '-drive',
+      `if=pflash,unit=0,format=raw,readonly=on,file=${CODE}`,
+      '-drive',
+      `if=pflash,unit=1,format=raw,id=drive-efidisk0,file=${file}`,
+    ],
+  ],
+  [
+    '-blockdev',
+    (file: string) => [
+      ...['-machine', 'q35,pflash0=pflash0,pflash1=drive-efidisk0'],
+      ...['-blockdev', `driver=file,node-name=pflash0,read-only=on,filename=${CODE}`],
+      ...['-blockdev', `driver=raw,node-name=drive-efidisk0,file.driver=file,file.filename=${file}`],
+    ],
+  ],
+] as const) {
+  test(`the variables of UEFI of a running guest are archived, as Proxmox gives them to QEMU by ${how}`, {
+    timeout,
+    ...needs('qemu-system-x86_64', 'zstd'),
+    ...hasFirmware,
+  }, async (t) => {
+    const host = proxmoxHost(t)
+    const variables = host.image('vm-100-disk-0.raw', 540_672)
+    const image = host.image('vm-100-disk-1.raw', SIZE)
+    const node = JSON.stringify({ driver: 'file', filename: image, 'node-name': 'drive-scsi0' })
+    const disk = ['-device', 'virtio-scsi-pci', '-blockdev', node, '-device', 'scsi-hd,drive=drive-scsi0,id=scsi0']
+    const { qmp } = await startQemu(t, [...args(variables), ...disk])
+    const config = host.config(
+      'bios: ovmf',
+      'memory: 64',
+      'efidisk0: local:100/vm-100-disk-0.raw,size=528K',
+      'scsi0: local:100/vm-100-disk-1.raw',
+    )
+    const options = { config, storages: host.storages, to: host.dump, qmp }
+    await assert.rejects(back({ ...options, drives: { scsi0: image } }), {
+      code: 'USAGE',
+      message: /scsi0 is read from its QEMU/,
+    })
+    const { archive, names } = await back(options)
+    assert.deepEqual(objections(archive), [])
+    assert.deepEqual(names, ['drive-efidisk0', 'drive-scsi0'])
+    const target = join(host.dir, 'variables')
+    await restore({ from: archive, drives: { efidisk0: target } })
+    assert.ok(readFileSync(target).equals(readFileSync(variables)))
+  })
+}

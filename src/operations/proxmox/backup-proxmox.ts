@@ -81,6 +81,16 @@ async function running(guest: ProxmoxGuest, options: BackupProxmoxOptions): Prom
   const places = placesOf(guest.vmid)
   const { qmp = places.qmp } = options
   const inQemu = guest.wanted.filter(({ key }) => key !== 'tpmstate0')
+  const named = inQemu.find(({ key, archiveName }) => options.drives?.[key] ?? options.drives?.[archiveName])
+  if (named !== undefined) {
+    throw new VmapipeError(
+      'USAGE',
+      `guest ${guest.vmid} runs: ${named.key} is read from its QEMU, and not from an image`,
+      {
+        hint: `leave --drive ${named.key} out`,
+      },
+    )
+  }
   const { names, formats } = matchDrives(inQemu, guest, await askInventory(qmp, signal), warn)
   const beside = await tpmState(guest, options)
   const map = [
