@@ -34,6 +34,7 @@ const COMMANDS: Record<string, () => Promise<Define>> = {
   detach: async () => (await import('./commands/detach.ts')).detachCommand,
   drives: async () => (await import('./commands/drives.ts')).drivesCommand,
   job: async () => (await import('./commands/job.ts')).jobCommand,
+  unprotected: async () => (await import('./commands/unprotected.ts')).unprotectedCommand,
   run: async () => (await import('./commands/run.ts')).runCommand,
   stages: async () => (await import('./commands/stages.ts')).stagesCommand,
   'new-stage': async () => (await import('./commands/new-stage.ts')).newStageCommand,
