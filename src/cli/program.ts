@@ -26,6 +26,7 @@ const COMMANDS: Record<string, () => Promise<Define>> = {
   index: async () => (await import('./commands/index.ts')).indexCommand,
   config: async () => (await import('./commands/config.ts')).configCommand,
   partitions: async () => (await import('./commands/partitions.ts')).partitionsCommand,
+  files: async () => (await import('./commands/files.ts')).filesCommand,
   export: async () => (await import('./commands/export.ts')).exportCommand,
   repack: async () => (await import('./commands/repack.ts')).repackCommand,
   copy: async () => (await import('./commands/copy.ts')).copyCommand,

@@ -12,6 +12,7 @@ const COMMANDS = [
   'list',
   'config',
   'partitions',
+  'files',
   'export',
   'serve',
   'drives',
