@@ -17,8 +17,6 @@ export interface CliOptions {
   input?: Uint8Array
   env?: Record<string, string>
   signal?: AbortSignal
-  /** Milliseconds after which it is killed, if they are not the usual ones. */
-  longest?: number
   /** A command that runs it, such as nsenter with its arguments. */
   inside?: readonly string[]
   /** Milliseconds after which it is killed; 50 s by default. */
