@@ -19,9 +19,13 @@ interface Reduced {
 /** `kept`: keys of drives that the archive has. Others keep only what is no part of a host: CD-ROMs without a medium. */
 export function reduceConfig(config: ProxmoxConfig, kept: readonly string[]): Reduced {
   const removed: string[] = []
-  const lines = config.lines.filter(({ key, value, text }) => {
+  const last = new Map(config.lines.map((line) => [line.key, line]))
+  const lines = config.lines.filter((line) => {
+    const { key, value, text } = line
     // Notes stay; what is no line of a config at all goes, because Proxmox would refuse the whole.
     if (key === null) return text.startsWith('#') || text.trim() === ''
+    // The last line of a key counts; the others could say anything.
+    if (last.get(key) !== line) return false
     if (isHarmless(key, value, kept)) return true
     if (!/^(lock|parent|unused\d+)$/.test(key)) removed.push(text)
     return false
