@@ -10,15 +10,11 @@ import { gzipEncoder } from '../codecs/gzip/encoder.ts'
 import { lz4Encoder } from '../codecs/lz4/encoder.ts'
 import { OrderedTasks } from '../codecs/ordered-tasks.ts'
 import { zstdEncoder } from '../codecs/zstd/encoder.ts'
-import { worksBeside } from '../core/beside.ts'
-import type { Budget } from '../core/budget.ts'
+import type { Budget, Slab } from '../core/budget.ts'
 import { Chunk } from '../core/items.ts'
-import type { Lease } from '../core/lease.ts'
 import { byteSize } from '../core/size-option.ts'
 import { defineStage, type Push, type StageContext, type TransformBody, z } from '../core/stage.ts'
 import { FrameMapWriter } from '../formats/frame-map/frame-map.ts'
-import { memoryCalls } from '../system/memory-calls.ts'
-import { FrameInput } from './compressor/frame-input.ts'
 
 const METHODS = {
   zstd: { level: 3, allowed: (level: number) => (level >= -7 && level <= -1) || (level >= 1 && level <= 19) },
@@ -36,9 +32,6 @@ const LEVELS = { zstd: '-7 to -1 or 1 to 19', lz4: 'none', gzip: '1 to 9', none:
 const FRAME = (4 << 20) + 4096
 /** If memory is short, frames shrink to a quarter of that before a processor has no frame to compress. */
 const AMPLE_FRAME = FRAME / 4
-
-/** Bytes whose CRC-32 the event loop makes in the time that it takes to ask the pool (64 KiB). */
-const WORTH_ASKING = 64 << 10
 
 const options = z
   .strictObject({
@@ -91,12 +84,10 @@ class Compressor implements TransformBody<Chunk, Chunk> {
   readonly #inputs: Budget
   readonly #outputs: Budget
   readonly #signal: AbortSignal
-  /** Whether copies and checksums are made beside the event loop. */
-  readonly #beside: boolean
   readonly #map: FrameMapWriter | null
   #order: OrderedTasks | null = null
-  /** The frame that is being filled. */
-  #frame: FrameInput | null = null
+  #frame: Slab | null = null
+  #filled = 0
   /** Whether the frame that is being filled has bytes that readers look up first, or hashes. */
   #lookedUp = false
   #hashes = false
@@ -112,7 +103,6 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     this.#inputs = budget.carve(inFlight * frameSize, name)
     this.#outputs = budget.carve((inFlight + 1) * this.#bound, name)
     this.#signal = signal
-    this.#beside = worksBeside(threads)
     this.#map = map ? new FrameMapWriter(method === 'gzip' ? 'gzip' : 'skippable') : null
     signal.addEventListener('abort', this.#abort, { once: true })
   }
@@ -126,9 +116,8 @@ class Compressor implements TransformBody<Chunk, Chunk> {
       this.#hashes = chunk.hashes
       for (const bytes of chunk.buffers) {
         // A chunk may have very many buffers. Most of them fit into the frame, and need no promise.
-        if (this.#frame !== null && this.#filled + bytes.byteLength <= this.#frameSize)
-          this.#frame.append(bytes, chunk.leases)
-        else await this.#append(bytes, chunk.leases, push)
+        if (this.#frame === null || this.#filled + bytes.byteLength > this.#frameSize) await this.#append(bytes, push)
+        else this.#copy(this.#frame, bytes)
       }
     } finally {
       chunk.release()
@@ -148,59 +137,41 @@ class Compressor implements TransformBody<Chunk, Chunk> {
     this.#encoder.close?.()
   }
 
-  get #filled(): number {
-    return this.#frame?.length ?? 0
-  }
-
-  async #append(bytes: Uint8Array, leases: readonly Lease[], push: Push<Chunk>): Promise<void> {
+  async #append(bytes: Uint8Array, push: Push<Chunk>): Promise<void> {
     for (let from = 0; from < bytes.byteLength; ) {
       if (this.#filled === this.#frameSize) await this.#dispatch(push)
-      this.#frame ??= await this.#begin()
+      this.#frame ??= await this.#inputs.take(this.#frameSize)
       const part = bytes.subarray(from, from + this.#frameSize - this.#filled)
-      this.#frame.append(part, leases)
+      this.#copy(this.#frame, part)
       from += part.byteLength
     }
   }
 
-  async #begin(): Promise<FrameInput> {
-    return new FrameInput(await this.#inputs.take(this.#frameSize), this.#beside)
+  #copy(frame: Slab, bytes: Uint8Array): void {
+    frame.buffer.set(bytes, this.#filled)
+    this.#filled += bytes.byteLength
   }
 
   async #dispatch(push: Push<Chunk>): Promise<void> {
     this.#order ??= new OrderedTasks(this.#workers, push)
-    const frame = this.#frame ?? (await this.#begin())
+    const frame = this.#frame ?? (await this.#inputs.take(this.#frameSize))
+    const bytes = frame.buffer.subarray(0, this.#filled)
     this.#frame = null
-    let checksum: number | null = null
-    const encode = async () => {
-      const chunk = await this.#encode(frame)
-      checksum = await this.#checksumOf(chunk)
-      return chunk
-    }
-    await this.#order.add(encode, ({ buffers, byteLength }) => {
-      if (checksum === null) this.#map?.add(buffers, frame.length)
-      else this.#map?.addSummed(byteLength, checksum, frame.length)
-    })
+    this.#filled = 0
+    await this.#order.add(
+      () => this.#encode(bytes).finally(() => frame.release()),
+      ({ buffers }) => this.#map?.add(buffers, bytes.length),
+    )
   }
 
-  async #encode(frame: FrameInput): Promise<Chunk> {
+  async #encode(bytes: Buffer): Promise<Chunk> {
+    const slab = await this.#outputs.take(this.#bound)
     try {
-      const content = await frame.content()
-      const slab = await this.#outputs.take(this.#bound)
-      try {
-        return new Chunk([slab.buffer.subarray(0, await this.#encoder.encode(content, slab.buffer))], [slab])
-      } catch (error) {
-        slab.release()
-        throw error
-      }
-    } finally {
-      frame.release()
+      return new Chunk([slab.buffer.subarray(0, await this.#encoder.encode(bytes, slab.buffer))], [slab])
+    } catch (error) {
+      slab.release()
+      throw error
     }
-  }
-
-  /** The CRC-32 of a frame for the map, made beside the event loop; null if that is not possible. */
-  async #checksumOf({ buffers: [bytes] }: Chunk): Promise<number | null> {
-    const isWorth = this.#beside && this.#map !== null && bytes.byteLength >= WORTH_ASKING
-    return isWorth ? (memoryCalls()?.crc32(bytes) ?? null) : null
   }
 
   async #stop(error: Error): Promise<void> {

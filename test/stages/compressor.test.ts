@@ -35,18 +35,6 @@ test('hashes have frames of their own, apart from what readers look up first', {
 
 for (const method of METHODS) {
   describe(method, () => {
-    test('the archive is the same if bytes are copied and summed beside the event loop', { timeout }, async () => {
-      const archives: Buffer[] = []
-      for (const beside of [false, true]) {
-        const out = collectBytes()
-        // Frames of one size, whatever the threads: with little memory they would depend on these.
-        const stages = [chunksOf(cut(sample, 3 * MiB + 5)), compressor({ method, frame: 2 * MiB }), out.stage]
-        await definePipeline(stages).run({ threads: beside ? 4 : 1 })
-        archives.push(out.bytes())
-      }
-      assert.ok(archives[0].equals(archives[1]))
-    })
-
     test('the program takes it, and gives the same bytes', { ...needs(method), timeout }, async () => {
       const compressed = await throughBytes(compressor({ method }), cut(sample, 777_777))
       assert.ok(compressed.length < sample.length * 0.8, `${compressed.length} bytes`)

@@ -121,8 +121,6 @@ const cases: Record<string, ContractCase> = {
   fault: { stage: () => make('fault', { 'at-byte': '1T' }), input: chunks },
 }
 
-stageContract('compressor that copies beside the event loop', { ...cases.compressor, options: { threads: 4 } })
-
 test('every stage is under contract', () => {
   // A guest-source is no stage of its own: it runs its pipeline with others in its place (test/live/guest).
   assert.deepEqual([...Object.keys(cases), 'guest-source'].sort(), [...stages.keys()].sort())

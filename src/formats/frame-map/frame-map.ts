@@ -2,7 +2,6 @@
 
 import { crc32 } from 'node:zlib'
 import { VmapipeError } from '../../core/errors.ts'
-import { memoryCalls } from '../../system/memory-calls.ts'
 import { VarintWriter } from '../varint.ts'
 import {
   type Container,
@@ -87,13 +86,6 @@ export class FrameMapWriter {
   /** Adds the next frame, whose bytes are in these buffers, in order. */
   add(buffers: readonly Uint8Array[], contentBytes: number): void {
     const bytes = this.#digest(buffers)
-    this.#bytes += bytes
-    this.#entries.add(bytes, contentBytes)
-  }
-
-  /** Adds the next frame, whose bytes have this CRC-32. Only if there are memory calls. */
-  addSummed(bytes: number, checksum: number, contentBytes: number): void {
-    this.#checksum = memoryCalls()!.joinCrc32(this.#checksum, checksum, bytes)
     this.#bytes += bytes
     this.#entries.add(bytes, contentBytes)
   }
