@@ -27,6 +27,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   live: () => import('./live.ts'),
   tracking: () => import('./tracking.ts'),
   qemu: () => import('./qemu.ts'),
+  jobs: () => import('./jobs.ts'),
   dedup: () => import('./dedup.ts'),
   soak: () => import('./soak.ts'),
   micro: () => import('./micro.ts'),
