@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { before, isoWeek, parseSpan, wallClock } from '../../src/catalog/calendar.ts'
 import { type Keep, select } from '../../src/catalog/retention.ts'
 import { at, entry } from './entries.ts'
+import { modelOfKeep } from './model.ts'
 
 const UTC = wallClock('UTC')
 
@@ -72,35 +73,6 @@ describe('rules', () => {
   })
 })
 
-/** The rules as the documentation of Proxmox tells them, written without regard to time. */
-function model(times: readonly number[], keep: Keep): Set<number> {
-  const periods: [number, (time: number) => string][] = [
-    [keep.last ?? 0, String],
-    [keep.hourly ?? 0, (time) => new Date(time * 1000).toISOString().slice(0, 13)],
-    [keep.daily ?? 0, (time) => new Date(time * 1000).toISOString().slice(0, 10)],
-    [keep.weekly ?? 0, (time) => String(Math.floor((time / 86_400 + 3) / 7))],
-    [keep.monthly ?? 0, (time) => new Date(time * 1000).toISOString().slice(0, 7)],
-    [keep.yearly ?? 0, (time) => new Date(time * 1000).toISOString().slice(0, 4)],
-  ]
-  const marks = new Map<number, boolean>()
-  for (const [count, periodOf] of periods) {
-    if (count === 0) continue
-    const included = [...marks].filter(([, keeps]) => keeps).map(([time]) => periodOf(time))
-    const found: string[] = []
-    for (const time of times) {
-      if (marks.has(time) || included.includes(periodOf(time))) continue
-      if (found.includes(periodOf(time))) {
-        marks.set(time, false)
-        continue
-      }
-      if (found.length >= count) break
-      found.push(periodOf(time))
-      marks.set(time, true)
-    }
-  }
-  return new Set([...marks].filter(([, keeps]) => keeps).map(([time]) => time))
-}
-
 const count = fc.option(fc.nat(5), { nil: undefined })
 const rules = fc.record({ last: count, hourly: count, daily: count, weekly: count, monthly: count, yearly: count })
 
@@ -117,7 +89,7 @@ describe('rules for any archives', () => {
           keep,
           UTC,
         )
-        assert.deepEqual(new Set([...found.keys()].map(({ ctime }) => ctime)), model(all, keep))
+        assert.deepEqual(new Set([...found.keys()].map(({ ctime }) => ctime)), modelOfKeep(all, keep))
       }),
       { numRuns: 300 },
     )

@@ -1,5 +1,5 @@
-import type { Command } from 'commander'
-import { asVmapipeError, printable, type VmapipeError } from '../../core/errors.ts'
+import { type Command, InvalidArgumentError } from 'commander'
+import { asVmapipeError, printable, VmapipeError } from '../../core/errors.ts'
 import { type ArchiveReport, DamagedArchive } from '../../operations/archive-report.ts'
 import type { VerifyResult } from '../../operations/verify.ts'
 import type { ChainVerdict } from '../../operations/verify-chain.ts'
@@ -14,6 +14,9 @@ interface Flags extends JobFlags, KeyFlags, BootFlags {
   json?: boolean
   chain?: boolean
   parents?: string[]
+  sample?: number
+  guest?: string
+  record?: boolean
 }
 
 export function verifyCommand(program: Command): void {
@@ -31,11 +34,20 @@ export function verifyCommand(program: Command): void {
         'With --boot the guest is booted from the archive itself, by QEMU, without network, and what it writes is thrown away. ' +
         'It is up when its guest agent answers, a pattern is on its serial console, or its screen comes to rest and answers a key. ' +
         'The result and a picture of the screen are kept beside the archive. If the guest does not come up, the exit code is 3; ' +
-        'if that cannot be tried, it is 1.',
+        'if that cannot be tried, it is 1.\n\n' +
+        'With --sample the argument is a place with many archives. As many of them are verified as have this part of the bytes, those first that ' +
+        'were never verified or longest ago. The result is noted beside each, and `vmapipe archives` shows it.',
     )
     .argument('<archive>', 'a path, - for standard input, ssh://user@host/path, s3://bucket/name, exec:COMMAND')
     .option('--json', 'the result as JSON on standard output, with all damage and the ranges of bytes that it is in')
     .option('--chain', 'check the parents of an incremental archive too, and print the root of each drive')
+    .option('--record', 'note the result beside the archive, for `vmapipe archives` and `vmapipe prune`')
+    .option(
+      '--sample <share>',
+      'verify this part of the archives of a place, such as 5%, and note the results',
+      sharePart,
+    )
+    .option('--guest <name>', 'with --sample: only archives of this guest')
     .action(run)
   bootFlags(parentsFlag(command))
   examples(
@@ -46,6 +58,7 @@ export function verifyCommand(program: Command): void {
     'vmapipe verify --chain night7.vmi.zst',
     'vmapipe verify --boot vm.vma.zst',
     "vmapipe verify --boot --console-pattern 'login:' --time-limit 10m vm.vma.zst",
+    'vmapipe verify --sample 5% /srv/backup',
     "vmapipe verify --json vm.vma.zst | jq '.missing'",
   )
 }
@@ -57,17 +70,26 @@ async function run(archive: string, flags: Flags): Promise<void> {
 
 async function verifyData(
   archive: string,
-  { bwlimit, json, chain, parents, identity, passphraseFd, ...flags }: Flags,
+  { bwlimit, json, chain, parents, identity, passphraseFd, sample, guest, record, ...flags }: Flags,
 ): Promise<void> {
+  if (sample !== undefined) {
+    const { verifySampleOf } = await import('./verify-sample.ts')
+    return verifySampleOf(archive, { ...flags, bwlimit, json, identity, passphraseFd, sample, guest })
+  }
+  if (guest !== undefined)
+    throw new VmapipeError('USAGE', '--guest is for --sample', { hint: 'name the archive alone' })
+  if (record && chain)
+    throw new VmapipeError('USAGE', '--record is for one archive', { hint: 'verify each archive of the chain alone' })
   const keys = await keyringOf({ identity, passphraseFd })
   const { withWhatSizeTells } = await import('../../operations/encryption.ts')
   const { verifyChain, verifyWithParents } = await import('../../operations/verify-chain.ts')
   const verify = chain ? verifyChain : verifyWithParents
-  const checking = runOperation('verify', flags, (options) =>
+  const running = runOperation('verify', flags, (options) =>
     verify({ ...options, from: archive, bwlimit, keys, parents }).catch(async (error) => {
       throw keys === undefined ? await withWhatSizeTells(error, archive) : error
     }),
   )
+  const checking = record ? recorded(archive, running) : running
   if (json) return printJson(archive, checking, flags)
   try {
     const result = await checking
@@ -79,6 +101,31 @@ async function verifyData(
     if (error instanceof DamagedArchive && !flags.quiet) tell(...verdictLines(error.report), 'the archive is damaged')
     throw error
   }
+}
+
+/** Notes the result beside the archive. What says nothing about the archive is not noted. */
+async function recorded<Result extends VerifyResult | ChainVerdict>(
+  archive: string,
+  running: Promise<Result>,
+): Promise<Result> {
+  const { recordCheck } = await import('../../catalog/annotations.ts')
+  const { checkOfError, passedCheck } = await import('../../catalog/sample.ts')
+  try {
+    const result = await running
+    await recordCheck(archive, passedCheck(result.drives))
+    return result
+  } catch (error) {
+    const check = checkOfError(error)
+    if (check !== null) await recordCheck(archive, check)
+    throw error
+  }
+}
+
+function sharePart(text: string): number {
+  const [, number, sign] = /^(\d{1,3}(?:\.\d{1,4})?)(%?)$/.exec(text) ?? []
+  const share = sign === '%' ? Number(number) / 100 : Number.NaN
+  if (!(share > 0 && share <= 1)) throw new InvalidArgumentError('write a part such as 5%')
+  return share
 }
 
 /** What is known of a whole chain; nothing if only one archive was checked. */

@@ -85,6 +85,8 @@ test('an archive with a lock is removed by nobody before its time', options, asy
     ask({ method: 'DELETE', key: 'kept', query: { versionId: version } }),
     /access denied|AccessDenied/i,
   )
+  // Without a version the store would only hide it, and say that all is well.
+  await assert.rejects(openPlace('s3://locked/kept').remove!(), /is locked until .*, and cannot be removed/)
   const tags = await ask({ method: 'GET', key: 'kept', query: { tagging: '' } })
   assert.match(tags.body.toString(), /<Key>guest<\/Key><Value>vm 1<\/Value>/)
 })
