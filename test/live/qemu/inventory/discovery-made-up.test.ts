@@ -69,13 +69,14 @@ describe('a description of a machine', () => {
     const version = { major: 9, minor: 1, micro: 0, package: '' }
     const description = await describeMachine({ ...fakeMonitor({}), version }, [])
     assert.deepEqual(JSON.parse(JSON.stringify(description)), {
-      format: 1,
+      version: 1,
+      from: 'qemu',
       qemu: { version: '9.1.0', package: '' },
       cpu: {},
-      memory: {},
+      disks: [],
+      networks: [],
       iothreads: [],
       devices: [],
-      drives: [],
     })
   })
 })
