@@ -1,9 +1,11 @@
 /** Boots the guest of an archive, and notes beside the archive what came of it: the check, and the picture of the screen. */
 
 import { basename } from 'node:path'
+import { VmapipeError } from '../core/errors.ts'
 import { type BootOptions, bootArchive } from '../operations/boot/boot-archive.ts'
 import { sealedArchive } from '../operations/encryption.ts'
 import { besideArchive } from '../storage/archive/names.ts'
+import { openPlace } from '../storage/archive/open-place.ts'
 import { recordCheck } from './annotations.ts'
 import type { Check } from './entry.ts'
 import { writeSmall } from './small-file.ts'
@@ -23,6 +25,11 @@ export interface CheckedBoot {
  */
 export async function checkBoot(options: BootOptions): Promise<CheckedBoot> {
   const { from } = options
+  if (openPlace(from).stat === undefined) {
+    throw new VmapipeError('USAGE', `nothing can be kept beside '${from}'`, {
+      hint: 'add --no-record, or name an archive in a folder, on another host by ssh://, or in a bucket',
+    })
+  }
   const { screen, passed, detail, at } = await bootArchive(options)
   const keeps = screen !== null && (await sealedArchive(from)) === null
   const file = besideArchive(from, SCREEN)

@@ -89,8 +89,19 @@ export async function verifyBoot(from: string, flags: Flags): Promise<void> {
   const { memory, firmware, diskBus: bus, accel, scratch, scratchSize } = flags
   const keys = await keyringOf({ identity, passphraseFd })
   const machine = { memory, firmware, bus, accel, scratch, scratchSize, pattern: consolePattern }
-  const { check, screen } = await runOperation('boot', flags, ({ signal, warn, buffer }) => {
-    const options = { from, parents, keys, ...machine, limit: timeLimit, still: screenStill, signal, warn, buffer }
+  const { check, screen } = await runOperation('boot', flags, ({ signal, warn, inform, buffer }) => {
+    const options = {
+      from,
+      parents,
+      keys,
+      ...machine,
+      limit: timeLimit,
+      still: screenStill,
+      signal,
+      warn,
+      inform,
+      buffer,
+    }
     return record ? recorded(options) : unrecorded(options)
   })
   if (file !== undefined && screen !== null) {

@@ -11,6 +11,7 @@ import { Budget } from '../../core/budget.ts'
 import { typableName, VmapipeError } from '../../core/errors.ts'
 import { abortSignal, atLeastOne, callback, checkOptions, names, type Shape, text } from '../../core/options.ts'
 import { DEFAULT_BUDGET } from '../../core/run-options.ts'
+import { formatBytes } from '../../core/size.ts'
 import { z } from '../../core/stage.ts'
 import { Service } from '../../live/service.ts'
 import type { Machine, MachineDisk } from '../../machine/machine.ts'
@@ -48,14 +49,20 @@ export interface BootOptions extends MachineChoices {
   scratch?: string
   /** KVM if this host has it, by default. */
   accel?: 'auto' | 'kvm' | 'tcg'
+  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
   parents?: string[]
+  /** The folder for unpacked drives, if the archive can only be read once. */
   spool?: string
+  /** What opens the archive if it is encrypted. */
   keys?: Keyring
   /** Bytes of memory for reading the archive; 64 MiB by default. */
   buffer?: number
+  /** Aborts the boot. */
   signal?: AbortSignal
   /** Takes one line for the user that is not an error. */
   warn?: (message: string) => void
+  /** Takes one line about what is being done. */
+  inform?: (message: string) => void
 }
 
 /** What came of it. */
@@ -86,6 +93,7 @@ const shape = {
   buffer: atLeastOne,
   signal: abortSignal,
   warn: callback,
+  inform: callback,
 } satisfies Shape<BootOptions>
 
 const MINUTE = 60_000
@@ -122,7 +130,7 @@ export async function bootArchive(options: BootOptions): Promise<BootResult> {
 type Tools = Omit<BootOptions, 'scratch'> & Pick<BootTrial, 'program' | 'user'> & { scratch: Scratch }
 
 async function boot(archive: Archive, { scratch, program, user, ...options }: Tools): Promise<BootResult> {
-  const { warn = () => {}, signal, pattern, limit = 5 * MINUTE, scratchSize = 4 * GiB } = options
+  const { warn = () => {}, inform = () => {}, signal, pattern, limit = 5 * MINUTE, scratchSize = 4 * GiB } = options
   const machine = await guestMachine(archive, options)
   refuseOtherKinds(machine)
   const disks = await openDisks(archive, machine.disks, scratch)
@@ -134,16 +142,24 @@ async function boot(archive: Archive, { scratch, program, user, ...options }: To
   })
   try {
     const uefi = machine.firmware?.kind === 'uefi' ? await uefiOf(archive, machine, scratch, warn) : undefined
-    const args = (accel: 'kvm' | 'tcg') =>
-      bootArguments(machine, {
+    const memory = memoryOf(machine, options.memory)
+    const processors = Math.min(MOST_PROCESSORS, availableParallelism(), processorsOf(machine))
+    const args = (accel: 'kvm' | 'tcg') => {
+      const how = accel === 'kvm' ? 'by KVM' : 'emulated'
+      const kind = uefi === undefined ? 'BIOS' : 'UEFI'
+      inform(
+        `the guest starts, ${how}: ${kind}, ${formatBytes(memory)} of memory, ${processors} processors, ${disks.size} drives`,
+      )
+      return bootArguments(machine, {
         accel,
-        memory: memoryOf(machine, options.memory),
-        processors: Math.min(MOST_PROCESSORS, availableParallelism(), processorsOf(machine)),
+        memory,
+        processors,
         socket,
         exports: [...disks].map(([name, { size }]) => ({ drive: name, file: typableName(name), size })),
         uefi,
         note: warn,
       })
+    }
     await service.start()
     const still = options.still ?? (pattern === undefined ? STILL_MS : 0)
     const screenFile = await scratch.fileForQemu('screen')

@@ -6,11 +6,12 @@ import { machineIn } from '../../machine/known.ts'
 import type { Machine, MachineDisk } from '../../machine/machine.ts'
 import { partitionsOf } from '../partitions.ts'
 
+/** What is not known of a guest, or is to be otherwise. */
 export interface MachineChoices {
   /** Instead of what the archive tells, or if it tells nothing. */
-  firmware?: 'bios' | 'uefi' | undefined
+  firmware?: 'bios' | 'uefi'
   /** The bus of drives of which the archive tells nothing; virtio unless given. */
-  bus?: MachineDisk['bus'] | undefined
+  bus?: 'ide' | 'sata' | 'scsi' | 'virtio' | 'nvme' | 'usb'
 }
 
 /** Names of Proxmox. The first two are no disks. */

@@ -24,13 +24,27 @@ export function parsePpm(file: Buffer): Screen | null {
 }
 
 /** The part of the pixels that have another colour than the most frequent one: 0 for an empty screen. */
-export function content({ width, height, pixels }: Screen): number {
+export function content(screen: Screen): number {
+  const empty = mainColour(screen)
+  let other = 0
+  for (let at = 0; at < screen.pixels.length; at += 3) if (screen.pixels.readUIntBE(at, 3) !== empty) other++
+  return other / (screen.width * screen.height)
+}
+
+const mainColours = new WeakMap<Screen, number>()
+
+/** The most frequent colour, as a number of three bytes. */
+export function mainColour(screen: Screen): number {
+  const known = mainColours.get(screen)
+  if (known !== undefined) return known
   const counts = new Map<number, number>()
-  for (let at = 0; at < pixels.length; at += 3) {
-    const colour = pixels.readUIntBE(at, 3)
+  for (let at = 0; at < screen.pixels.length; at += 3) {
+    const colour = screen.pixels.readUIntBE(at, 3)
     counts.set(colour, (counts.get(colour) ?? 0) + 1)
   }
-  return 1 - Math.max(...counts.values()) / (width * height)
+  const [[found]] = [...counts].sort(([, a], [, b]) => b - a)
+  mainColours.set(screen, found)
+  return found
 }
 
 const SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])

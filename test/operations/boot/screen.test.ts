@@ -44,6 +44,18 @@ test('a screen is still if nothing but its cursor blinks, and a letter is someth
   assert.equal(still.add(screen(640, 200)), 1)
 })
 
+test('a cursor that moves, and a screen that scrolls, are nothing new; a prompt is', () => {
+  const [width, height, line] = [320, 200, 16]
+  const row = (number: number) => Array.from({ length: 200 }, (_, x) => (number * line + 5) * width + x)
+  const text = [0, 3, 11].flatMap(row)
+  const still = new Stillness(screen(width, height, text))
+  const scrolled = text.map((pixel) => pixel - line * width).filter((pixel) => pixel >= 0)
+  const cursor = Array.from({ length: 16 }, (_, x) => 190 * width + x)
+  assert.equal(still.newPixels(screen(width, height, [...scrolled, ...cursor])), cursor.length)
+  assert.equal(still.newPixels(screen(width, height, [...text, ...cursor])), cursor.length)
+  assert.ok(still.newPixels(screen(width, height, [...scrolled, ...row(11)])) >= 200)
+})
+
 test('an empty screen has no content', () => {
   assert.equal(content(screen(320, 200)), 0)
   assert.ok(Math.abs(content(screen(10, 10, [1, 2])) - 0.02) < 1e-9)

@@ -22,7 +22,7 @@ export type Behaviour =
   | 'login'
   /** A screen that changes all the time, and nothing else. */
   | 'busy'
-  /** The same picture as a login, without anybody who reads what is typed. */
+  /** The same picture as a login, and nothing that reads what is typed: the kernel echoes it nevertheless. */
   | 'stuck'
   | 'panic'
   | 'off'
@@ -39,9 +39,9 @@ for word in $(cat /proc/cmdline); do case $word in behaviour=*) what=\${word#*=}
 show() { printf "$1" >/dev/tty1; printf "$1" >/dev/ttyS0; }
 case $what in
 agent) for port in /dev/vport*; do /bin/qemu-ga -m virtio-serial -p "$port" -t /run & done ;;
-login) show 'small system\\n\\nguest login: '; exec cat </dev/tty1 >/dev/null ;;
+login) show 'small system\\n\\n'; while :; do show 'guest login: '; read -r name </dev/tty1; done ;;
 busy) while :; do printf "line $((n += 1))\\n" >/dev/tty1; done ;;
-stuck) show 'small system\\n\\nguest halted '; stty -echo </dev/tty1; exec sleep 100000 ;;
+stuck) show 'small system\\n\\nguest halted '; exec sleep 100000 ;;
 panic) sleep 1; exit 1 ;;
 off) poweroff -f ;;
 restart) reboot -f ;;
@@ -106,7 +106,7 @@ export function makeBootable(
 function buildInitramfs(hasAgent: boolean): Buffer {
   const agent = which('qemu-ga')!
   const modules = loadModules(findKernel()!.modules, ['virtio_pci', 'virtio_blk', 'virtio_console'])
-  const programs = ['cat', 'insmod', 'mount', 'poweroff', 'printf', 'reboot', 'sh', 'sleep', 'stty']
+  const programs = ['cat', 'insmod', 'mount', 'poweroff', 'printf', 'reboot', 'sh', 'sleep']
   const files: Entry[] = [
     { name: 'bin/busybox', data: findBusybox()!, mode: 0o755 },
     ...programs.map((name) => ({ name: `bin/${name}`, link: 'busybox' })),
