@@ -39,3 +39,21 @@ test('an error of nobody fails the file, and is told with its stack', { timeout:
     }
   }
 })
+
+test('tests of a suite belong to it, and run at once if it says so', { timeout: 60_000 }, (t) => {
+  const dir = tmpDir(t)
+  const code = `
+    import { describe } from 'node:test'
+    const both = Promise.withResolvers()
+    let begun = 0
+    describe('a suite', { concurrency: 2, timeout: 20_000 }, () => {
+      for (const name of ['one', 'two'])
+        test(name, () => {
+          if (++begun === 2) both.resolve()
+          return both.promise
+        })
+    })`
+  const { status, said } = runFile(dir, code)
+  assert.equal(status, 0, said)
+  assert.match(said, /a suite\n +. one/)
+})

@@ -16,8 +16,7 @@ const THREADS = [1, 2, 8]
 /** A stage that waits for memory which another holds waits without end: the run is given up, and the test fails. */
 const patience = () => ({ signal: AbortSignal.timeout(60_000) })
 
-// Two at once: a run waits for its threads half of the time.
-describe('within any budget that is allowed', { concurrency: 2 }, () => {
+describe('within any budget that is allowed', () => {
   const dir = tmpDir({ after })
   const disk = join(dir, 'disk.raw')
 

@@ -80,7 +80,7 @@ async function tracked(t: TestContext, flags: string[] = []): Promise<Guest> {
 }
 
 // Each has a service of its own, and waits for it most of the time.
-const concurrency = 3
+const concurrency = 2
 
 describe('a tracked drive', { concurrency }, () => {
   test('is read only where the guest has written', { timeout }, async (t) => {
