@@ -72,7 +72,7 @@ describe('the control socket', () => {
       assert.match(answer.body.error, error)
       assert.doesNotMatch(answer.body.error, /\n/)
     }
-    assert.equal((await serving.json('PUT', '/backup')).headers.allow, 'GET, POST, DELETE')
+    assert.equal((await serving.json('PUT', '/backup')).headers.allow, 'GET, POST, PATCH, DELETE')
     const { backup, last } = await serving.status()
     assert.deepEqual([backup, last], [null, null])
     assert.equal(await serving.stop(), 0)
