@@ -27,6 +27,7 @@ import { reachablePlaces } from './places.ts'
 import { Queue } from './queue.ts'
 import { Rates } from './rates.ts'
 import { isLasting, retriesOf } from './retries.ts'
+import { sampleInTurn } from './sample-turn.ts'
 import { type Held, Slots } from './slots.ts'
 import { nextEnd, untilOpen } from './window.ts'
 import { startWorker } from './worker.ts'
@@ -144,6 +145,8 @@ export class JobRun {
       const dead = await bootInTurn(this.#job, this.#guests, states, this.#clock.now())
       await this.#state.saveGuests(states)
       if (dead !== null) errors.push(dead)
+      const warn = (text: string) => this.#note('warning', text)
+      errors.push(...(await sampleInTurn(this.#job, context.places, { signal, warn })))
       return errors.length > 0 ? errors.join('; ') : undefined
     } catch (error) {
       const failure = asVmapipeError(error)

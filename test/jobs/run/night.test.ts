@@ -37,4 +37,18 @@ describe('a night', () => {
     await restore({ from: places[0], into: join(night.dir, 'back') })
     assert.deepEqual(readFileSync(join(night.dir, 'back', 'disk-drive-scsi0.raw')), image)
   })
+
+  test('old archives are verified in turn, and a damaged one is told', { timeout: 120_000 }, async (t) => {
+    const night = nightly(t, ['web'])
+    const job = night.job(`guests:\n${entries(night, ['web'])}to: ${night.dir}/place\ncheck: { sample: 100% }\n`)
+    const first = await night.run(job).run()
+    assert.equal(first.outcome, 'all')
+    const [old] = first.guests[0].places
+    const bytes = readFileSync(old)
+    bytes[100_000] ^= 1
+    writeFileSync(old, bytes)
+    const second = await night.run(job).run()
+    assert.equal(second.outcome, 'some')
+    assert.ok(second.problem!.includes(`'${old}' is damaged: `), second.problem)
+  })
 })
