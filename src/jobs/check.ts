@@ -155,8 +155,10 @@ async function sealFindings(
       return [{ level: 'error', text: `${place}: the key does not open its archives: ${asVmapipeError(error).text}` }]
     }
   }
-  const without: Finding[] = []
   const lacking = `${place}: without a secret key (identity)`
+  const without: Finding[] = [
+    { level: 'warning', text: `${lacking} no archive there can be the parent of an incremental one` },
+  ]
   if (isReadBack) without.push({ level: 'warning', text: `${lacking} its archives are not read back` })
   if (keep !== undefined)
     without.push({

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { schemas } from '../../src/cli/archives-schema.ts'
@@ -85,8 +85,16 @@ suite('archives on the command line', { timeout }, () => {
         job,
         `guests: [{ name: web, drives: { drive-scsi0: ${at('../disks/web.raw')} } }]\nto: [{ place: ${place}${rules} }]\n`,
       )
+    keep(', keep: { within: 1y }')
+    const all = await run('prune', job)
+    assert.match(all.stdout.toString(), /0 archives removed/)
     keep(', keep: { last: 1 }')
-    const { code, stderr, stdout } = await run('prune', job)
+    // By its name: the folder of a user's jobs.
+    const folder = at('../config/vmapipe/jobs')
+    mkdirSync(folder, { recursive: true })
+    symlinkSync(job, join(folder, 'of-this-test.yaml'))
+    const env = { XDG_CONFIG_HOME: at('../config') }
+    const { code, stderr, stdout } = await vmapipe(['prune', 'of-this-test'], { env })
     assert.equal(code, 0, stderr)
     assert.match(stdout.toString(), /1 archive removed/)
     assert.ok(!existsSync(at('db1.vma')))
@@ -112,6 +120,7 @@ suite('archives on the command line', { timeout }, () => {
       [['archives', 'exec:ls'], /is no place whose archives can be listed; name a folder/, 2],
       [['archives', at('missing')], /no such file or directory/, 1],
       [['archives', at('db1.vma')], /is not a folder/, 2],
+      [['prune', 'no-such-job'], /there is no job 'no-such-job'/, 2],
       [['prune', place], /no rule says what is kept/, 2],
       [['prune', place, '--keep-last', '0'], /no rule keeps any archive/, 2],
       [['prune', place, '--keep-last', 'x'], /write a whole number/, 2],

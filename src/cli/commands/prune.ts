@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { PruneResult } from '../../catalog/prune.ts'
 import type { Keep } from '../../catalog/retention.ts'
@@ -21,10 +22,11 @@ interface Flags extends CommonFlags, KeyFlags {
   json?: boolean
 }
 
-/** One place with its rules. */
+/** Places with their rules. */
 interface Asked {
-  place: string
-  keep: Keep
+  places: { place: string; keep: Keep }[]
+  /** Paths of the secret keys that the job names. */
+  identity?: string[] | undefined
 }
 
 export function pruneCommand(program: Command): void {
@@ -39,7 +41,7 @@ export function pruneCommand(program: Command): void {
         'known well enough, such as archives of other programs or without a key. If an archive is of the future, nothing goes: the clock may be wrong.\n\n' +
         'Of a JOB, a file such as nightly.yaml, all places with `keep:` are pruned by their rules.',
     )
-    .argument('<job|place>', 'a folder, ssh://user@host/folder/, s3://bucket/prefix/, or the file of a job')
+    .argument('<job|place>', 'a folder, ssh://user@host/folder/, s3://bucket/prefix/, or a job: its file or name')
     .option('--keep-last <n>', 'keep the newest n archives of each guest', whole)
     .option('--keep-hourly <n>', 'keep one archive of an hour, for n hours that have one', whole)
     .option('--keep-daily <n>', 'the same for days', whole)
@@ -63,14 +65,14 @@ export function pruneCommand(program: Command): void {
 }
 
 async function run(what: string, { json, guest, dryRun = false, ...flags }: Flags): Promise<void> {
-  const keys = await keyringOf(flags)
-  const asked = await askedBy(what, rulesOf(flags))
+  const { places, identity } = await askedBy(what, rulesOf(flags))
+  const keys = await keyringOf({ ...flags, identity: flags.identity ?? identity })
   const { prune } = await import('../../catalog/prune.ts')
   const { signal, dispose } = interruptible()
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
   const failures: VmapipeError[] = []
   try {
-    for (const { place, keep } of asked) {
+    for (const { place, keep } of places) {
       const result = await prune(place, keep, { guest, dryRun, keys, signal, warn })
       await show(result, { json, dryRun })
       failures.push(...result.failures.map(({ error }) => error))
@@ -99,10 +101,11 @@ function rulesOf(flags: Flags): Keep | null {
   return Object.values(keep).some((value) => value !== undefined) ? keep : null
 }
 
-/** A file that ends like a config is that of a job. */
-async function askedBy(what: string, rules: Keep | null): Promise<Asked[]> {
-  if (!/\.(ya?ml|json)$/.test(what)) {
-    if (rules !== null) return [{ place: what, keep: rules }]
+/** A file that ends like a config is that of a job. Without rules, a word that is no folder here is the name of a job. */
+async function askedBy(what: string, rules: Keep | null): Promise<Asked> {
+  const isName = rules === null && /^[^/:]+$/.test(what) && !existsSync(what)
+  if (!isName && !/\.(ya?ml|json)$/.test(what)) {
+    if (rules !== null) return { places: [{ place: what, keep: rules }] }
     throw new VmapipeError('USAGE', 'no rule says what is kept', {
       hint: 'such as --keep-last 3 --keep-daily 7, or name a job',
     })
@@ -111,10 +114,11 @@ async function askedBy(what: string, rules: Keep | null): Promise<Asked[]> {
     throw new VmapipeError('USAGE', 'the rules of a job are in its file', {
       hint: 'leave out --keep-…, or name the place',
     })
-  const { loadJob } = await import('../../jobs/file/load.ts')
-  const { to } = await loadJob(what)
-  const asked = to.flatMap(({ place, keep }) => (keep === undefined ? [] : [{ place, keep }]))
-  if (asked.length > 0) return asked
+  const { loadJob, pathIn } = await import('../../jobs/file/load.ts')
+  const { findJob } = await import('../../jobs/file/find-job.ts')
+  const job = await loadJob(await findJob(what))
+  const places = job.to.flatMap(({ place, keep }) => (keep === undefined ? [] : [{ place, keep }]))
+  if (places.length > 0) return { places, identity: job.identity?.map((path) => pathIn(job, path)) }
   throw new VmapipeError('USAGE', `no place of the job '${printable(what)}' has \`keep:\``, {
     hint: 'without it all archives stay',
   })

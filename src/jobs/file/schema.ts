@@ -1,7 +1,9 @@
 /** The structure of a job file: which guests are backed up, where to, when, and who is told. */
 
 import * as z from 'zod'
+import { parseSpan } from '../../catalog/calendar.ts'
 import { waitDuration } from '../../core/duration-option.ts'
+import type { VmapipeError } from '../../core/errors.ts'
 import { byteRate, byteSize } from '../../core/size-option.ts'
 import { notifySchema } from '../notify/schema.ts'
 import { backupFields, placeFields } from './backup-options.ts'
@@ -49,6 +51,14 @@ const guestEntry = z
 
 const count = z.int().min(0).max(100_000)
 
+const span = z.string().superRefine((text, context) => {
+  try {
+    parseSpan(text)
+  } catch (error) {
+    context.addIssue((error as VmapipeError).message)
+  }
+})
+
 /** How many archives stay: the newest, and the newest of as many hours, days, weeks, months and years. */
 export const keepSchema = z
   .strictObject({
@@ -58,8 +68,11 @@ export const keepSchema = z
     weekly: count.optional(),
     monthly: count.optional(),
     yearly: count.optional(),
+    within: span
+      .optional()
+      .describe('all archives that are at most this much older than the newest, such as 14d or 1y6m'),
   })
-  .refine((keep) => Object.values(keep).some((value) => value > 0), { message: 'nothing would be kept' })
+  .refine((keep) => Object.values(keep).some((value) => value !== 0), { message: 'nothing would be kept' })
 
 const placeEntry = z.strictObject({
   place: word.describe('a folder, ssh://user@host/folder or s3://bucket/prefix; each guest gets a folder in it'),

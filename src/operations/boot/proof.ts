@@ -122,6 +122,8 @@ const BLINK = 0.001
 const LEAST_CONTENT = 0.0005
 /** Bytes that a system reads at least before it asks for a login. Firmware and boot loaders, which answer keys too, read less. */
 const LEAST_READ = 8 << 20
+/** Bytes that are read while the screen is still: more are a boot that goes on, less may be what runs in the background. */
+const MOST_READ = 1 << 20
 /** Milliseconds that a guest has to show what was typed. */
 const ECHO_MS = 5000
 /** A login answers each time, after the screen was still each time. */
@@ -132,6 +134,7 @@ const WORD = 150
 /** Resolves when the screen has been still for so long, and answers a key. */
 async function watchScreen(qmp: QmpClient, still: number, { look, signal }: ProofOptions): Promise<Verdict> {
   let watched: Stillness | null = null
+  let readBefore = 0
   let answers = 0
   for (;;) {
     await sleep(LOOK_MS[0] + Math.random() * (LOOK_MS[1] - LOOK_MS[0]), undefined, { signal })
@@ -139,12 +142,14 @@ async function watchScreen(qmp: QmpClient, still: number, { look, signal }: Proo
     if (now === null) continue
     if (watched === null || watched.add(now) > BLINK) {
       watched = new Stillness(now)
+      readBefore = await bytesRead(qmp)
       continue
     }
     if (watched.milliseconds < still || content(now) < LEAST_CONTENT) continue
-    const isSystem = (await bytesRead(qmp)) >= LEAST_READ
+    const read = await bytesRead(qmp)
+    const isAtRest = read >= LEAST_READ && read - readBefore <= MOST_READ
     // Once may be chance: a boot that had stopped for a while goes on just then.
-    answers = isSystem && (await answersKey(qmp, watched, look, signal)) ? answers + 1 : 0
+    answers = isAtRest && (await answersKey(qmp, watched, look, signal)) ? answers + 1 : 0
     if (answers === ANSWERS)
       return { passed: true, detail: `the screen was still for ${still / 1000} s, and answers a key` }
     watched = null

@@ -106,6 +106,7 @@ describe('a job file', () => {
       '{ last: 0 }',
       /nothing would be kept$/,
     ],
+    ['a time span that is none', '{ last: 3,', '{ within: 2 weeks, last: 3,', /'2 weeks' is no time span$/],
     [
       'incremental archives without checksums',
       'name: files',
