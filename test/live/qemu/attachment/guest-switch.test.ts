@@ -36,7 +36,12 @@ function meddled(qmp: QmpClient, name: string, owner: () => Promise<unknown>): Q
     await owner()
     return value as any
   }
-  return { execute, on: qmp.on.bind(qmp), version: qmp.version } as unknown as QmpClient
+  return {
+    execute,
+    on: qmp.on.bind(qmp),
+    together: qmp.together.bind(qmp),
+    version: qmp.version,
+  } as unknown as QmpClient
 }
 
 for (const build of QEMU_BUILDS) {
@@ -100,7 +105,12 @@ for (const build of QEMU_BUILDS) {
         if (command === 'stop') void qmp.execute('cont')
         return qmp.execute(command, ...rest)
       }
-      const went = { execute, on: qmp.on.bind(qmp), version: qmp.version } as unknown as QmpClient
+      const went = {
+        execute,
+        on: qmp.on.bind(qmp),
+        together: qmp.together.bind(qmp),
+        version: qmp.version,
+      } as unknown as QmpClient
       const [state] = await realGuest.whileStill(went, [['query-status']])
       assert.equal((state as PromiseFulfilledResult<{ running: boolean }>).value.running, false)
       assert.equal(await isRunning(), true)
