@@ -106,7 +106,7 @@ describe('cat', limits, () => {
     const from = join(tmpDir(t), 'a')
     writeFileSync(from, await archiveOf([image]))
     for (const [options, line] of [
-      [{ drive: 'scsi0' }, /no drive 'scsi0'; it has drive-scsi0/],
+      [{ drive: 'scsi7' }, /no drive 'scsi7'; it has drive-scsi0/],
       [{ offset: image.length + 1 }, /the drive has 8000001 bytes/],
       [{ offset: 1, length: image.length }, /bytes 1 to 8000002/],
     ] as const) {

@@ -55,10 +55,11 @@ describe('an archive is opened', limits, () => {
     }
   })
 
-  test('by a name that it has; the drives are told where it has not', async (t) => {
+  test('by a name that it has, also without drive-; else the drives that it has are told', async (t) => {
     const { archive } = await opened(t, await archiveOf([patchyImage(1000), patchyImage(2000)]))
     assert.equal(archive.drive('drive-scsi1').size, 2000)
-    assert.throws(() => archive.drive('scsi1'), { code: 'USAGE', hint: 'it has drive-scsi0, drive-scsi1' })
+    assert.equal(archive.drive('scsi1').size, 2000)
+    assert.throws(() => archive.drive('scsi2'), { code: 'USAGE', hint: 'it has drive-scsi0, drive-scsi1' })
   })
 
   test('only where it is one', async (t) => {
