@@ -17,6 +17,8 @@ import { folderAt, isRequired } from './places.ts'
 import { fullIsDue } from './rhythm.ts'
 
 export interface ArchivePlan {
+  /** The time of the archive, which is in its name: milliseconds since 1970. */
+  time: number
   kind: 'full' | 'incremental'
   /** Why it is a full one, or since when it is incremental. */
   reason: string
@@ -51,13 +53,17 @@ export async function planArchive(job: Job, guest: Guest, options: PlanOptions):
   const since =
     rhythm.kind === 'always' ? 'every archive of this job is' : await sinceOf(guest, places, rhythm, options)
   const isIncremental = typeof since !== 'string'
-  const now = isIncremental ? places.filter((entry) => isRequired(entry) || since.has.includes(entry)) : places
+  const written = isIncremental ? places.filter((entry) => isRequired(entry) || since.has.includes(entry)) : places
+  const targetsAt = (now: number) =>
+    written.map((entry) => ({ entry, to: targetOf(job, guest, entry, { isIncremental, now }) }))
+  const time = options.look ? options.now : await freeTime(targetsAt, options)
   return {
+    time,
     kind: isIncremental ? 'incremental' : 'full',
     reason: isIncremental ? `since '${since.parent.name}'` : options.full ? 'it was asked for' : since,
     parent: isIncremental ? since.parent.place : null,
-    targets: now.map((entry) => ({ entry, to: targetOf(job, guest, entry, { isIncremental, now: options.now }) })),
-    later: places.filter((entry) => !now.includes(entry)),
+    targets: targetsAt(time),
+    later: places.filter((entry) => !written.includes(entry)),
   }
 }
 
@@ -158,6 +164,23 @@ export function missingOf(chain: readonly CatalogEntry[], archives: readonly Cat
         archive.unreadable === undefined ? archive.uuid === wanted.uuid : plain(archive) === plain(wanted),
       ),
   )
+}
+
+/** Seconds that an archive's time may be ahead for the sake of its name. */
+const MOST_AHEAD = 10
+
+/** The time from now on at which no target has an archive of that name: one of a run a moment ago may be of the same second. */
+async function freeTime(
+  targetsAt: (now: number) => ArchivePlan['targets'],
+  { now, signal }: PlanOptions,
+): Promise<number> {
+  for (let ahead = 0; ahead < MOST_AHEAD; ahead++) {
+    const time = now + ahead * 1000
+    const there = await Promise.all(targetsAt(time).map(({ to }) => openPlace(to).stat?.()))
+    signal.throwIfAborted()
+    if (there.every((entry) => entry == null)) return time
+  }
+  return now
 }
 
 /** The place of the archive: a name of the guest and the time. */

@@ -11,15 +11,10 @@ import { type ArchivePlan, compressOf, isSealed } from './archive-plan.ts'
 import { isRequired } from './places.ts'
 import type { BackupTask } from './task.ts'
 
-interface TaskOptions {
-  /** Milliseconds since 1970. */
-  now: number
-  rate: number | null
-}
-
 const DAY_MS = 86_400_000
 
-export function backupTask(job: Job, guest: Guest, plan: ArchivePlan, { now, rate }: TaskOptions): BackupTask {
+/** `rate`: bytes a second at first; null for no limit. */
+export function backupTask(job: Job, guest: Guest, plan: ArchivePlan, rate: number | null): BackupTask {
   const { entry, source } = guest
   const common = {
     rate,
@@ -44,14 +39,14 @@ export function backupTask(job: Job, guest: Guest, plan: ArchivePlan, { now, rat
     also: others.map(({ entry: place, to }) => ({
       to,
       required: isRequired(place),
-      ...given({ encrypt: sealingOf(job, place), object: objectOf(place, now) }),
+      ...given({ encrypt: sealingOf(job, place), object: objectOf(place, plan.time) }),
     })),
     guest: guest.name,
     compress: compressOf(job, guest),
-    ctime: Math.floor(now / 1000),
+    ctime: Math.floor(plan.time / 1000),
     ...given({
       encrypt: sealingOf(job, first.entry),
-      object: objectOf(first.entry, now),
+      object: objectOf(first.entry, plan.time),
       since: plan.parent ?? undefined,
       buffer: both('buffer'),
       threads: both('threads'),

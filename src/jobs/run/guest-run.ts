@@ -77,11 +77,10 @@ export class GuestRun {
     const keys = this.#keys()
     const warn = (text: string) => this.#warn(text)
     const { full, places, now } = this.#context
-    const time = now()
-    const plan = await planArchive(job, this.guest, { now: time, places, keys, signal, warn, full })
+    const plan = await planArchive(job, this.guest, { now: now(), places, keys, signal, warn, full })
     this.#context.note('info', `${plan.kind} archive: ${plan.reason}`, this.guest.name)
     const rate = this.guest.entry.rate ?? job.rate ?? null
-    const task = backupTask(job, this.guest, plan, { now: time, rate: this.#context.rates.shareOf(rate) })
+    const task = backupTask(job, this.guest, plan, this.#context.rates.shareOf(rate))
     this.#failIfCanceled()
     const result = await this.#run(task, rate)
     this.#take(result, plan)
