@@ -4,6 +4,7 @@ import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'no
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { pathToFileURL } from 'node:url'
+import { readJob } from '../src/jobs/file/load.ts'
 import { vmapipe } from './cli/cli.ts'
 import { tmpDir } from './support/tmp.ts'
 
@@ -27,9 +28,12 @@ for (const page of ['README.md', 'pipelines/README.md', 'src/live/README.md']) {
   })
 }
 
-test('the config of the README is a good one', { timeout: 120_000 }, async (t) => {
+test('the job and the config of the README are good ones', { timeout: 120_000 }, async (t) => {
   const dir = tmpDir(t)
-  const config = /```yaml\n(.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8'))![1]
+  const [job, config] = [...readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/```yaml\n(.*?)```/gs)].map(
+    ([, text]) => text,
+  )
+  assert.equal(readJob('/etc/vmapipe/jobs/nightly.yaml', job).name, 'nightly')
   writeFileSync(join(dir, 'my-backup.yaml'), config)
   const { code, stdout, stderr } = await vmapipe(['run', '--check', 'my-backup.yaml', '--set', 'DISK=x'], { cwd: dir })
   assert.equal(code, 0, stderr)
