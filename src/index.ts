@@ -115,6 +115,7 @@ export { type OpenArchiveOptions, openArchive } from './operations/open-archive.
 export type { OperationOptions, OperationResult } from './operations/operation.ts'
 export { type Partition, type PartitionsOptions, type PartitionTable, readPartitions } from './operations/partitions.ts'
 export { type BackupProxmoxOptions, backupProxmox } from './operations/proxmox/backup-proxmox.ts'
+export type { RandomReadingOptions } from './operations/random-reading.ts'
 export type { ReadingOptions } from './operations/read-archive.ts'
 export { type RepackOptions, repack } from './operations/repack.ts'
 export { type RestoreOptions, restore } from './operations/restore.ts'

@@ -2,11 +2,10 @@
 
 import { join } from 'node:path'
 import type { Archive } from '../access/archive.ts'
-import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, typableName, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo, Manifest } from '../core/items.ts'
-import { abortSignal, address, atLeastOne, callback, checkOptions, names, type Shape, text } from '../core/options.ts'
+import { address, checkOptions, names, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import { z } from '../core/stage.ts'
 import { driveNamed, restoreNames } from '../formats/vma/names.ts'
@@ -20,43 +19,26 @@ import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
 import { ReaderDisk } from '../storage/disks/reader-disk.ts'
 import { makeDurableFolder } from '../storage/folder.ts'
 import { openArchive } from './open-archive.ts'
+import { type RandomReadingOptions, randomReadingShape } from './random-reading.ts'
 
 /** Which drives are exported, and where guests connect. */
-export interface ExportOptions extends Pick<ServiceOptions, 'socket' | 'socketAccess' | 'listen' | 'control'> {
-  /** A path, `-`, `ssh://user@host/path`, `exec:COMMAND`. */
-  from: string
+export interface ExportOptions
+  extends RandomReadingOptions,
+    Pick<ServiceOptions, 'socket' | 'socketAccess' | 'listen' | 'control'> {
   /** Names of the drives; all by default. */
   drives?: string[]
   /** The folder for what guests write. It is made if it does not exist. Without it the exports are read-only. */
   overlay?: string
-  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
-  parents?: string[]
-  /** The folder for unpacked drives, if the archive can only be read once. */
-  spool?: string
-  /** What opens the archive if it is encrypted. */
-  keys?: Keyring
-  /** Bytes of memory for reading the archive; 64 MiB by default. */
-  buffer?: number
-  /** Aborts the opening of the archive. */
-  signal?: AbortSignal
-  /** Takes one line for the user that is not an error. */
-  warn?: (message: string) => void
 }
 
 const shape = {
-  from: text,
+  ...randomReadingShape,
   socket: text,
   socketAccess: z.custom<SocketFileOptions>((value) => typeof value === 'object'),
   listen: address,
   control: text,
   drives: names,
   overlay: text,
-  parents: names,
-  spool: text,
-  keys: z.instanceof(Keyring),
-  buffer: atLeastOne,
-  signal: abortSignal,
-  warn: callback,
 } satisfies Shape<ExportOptions>
 
 /**

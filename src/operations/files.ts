@@ -2,10 +2,8 @@
 
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
-import { Keyring } from '../codecs/age/keyring.ts'
 import { VmapipeError } from '../core/errors.ts'
-import { abortSignal, atLeastOne, callback, checkOptions, names, type Shape, text } from '../core/options.ts'
-import { z } from '../core/stage.ts'
+import { checkOptions, type Shape, text } from '../core/options.ts'
 import { socketFolder } from '../storage/socket-folder.ts'
 import { exportArchive } from './export.ts'
 import { type FileEntry, type FileItem, plainPath } from './files/entry.ts'
@@ -15,35 +13,17 @@ import { Guestfish } from './files/guestfish.ts'
 import { type Extracted, extractInto } from './files/to-folder.ts'
 import { type Packed, packInto } from './files/to-tar.ts'
 import { quickManifest } from './quick-manifest.ts'
+import { type RandomReadingOptions, randomReadingShape } from './random-reading.ts'
 
 /** Which archive is looked into. */
-export interface FilesOptions {
-  /** A path, `ssh://user@host/path`, `s3://bucket/name`, or another place of an archive. */
-  from: string
+export interface FilesOptions extends RandomReadingOptions {
   /** Which filesystem: `drive-scsi0:1`, `drive-scsi0` if it has but one, `lvm:vg/root`. */
   filesystem?: string
-  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
-  parents?: string[]
-  /** The folder for unpacked drives, if the archive can only be read once. */
-  spool?: string
-  /** What opens the archive if it is encrypted. */
-  keys?: Keyring
-  /** Bytes of memory for reading the archive; 64 MiB by default. */
-  buffer?: number
-  signal?: AbortSignal
-  /** Takes one line for the user that is not an error. */
-  warn?: (message: string) => void
 }
 
 const shape = {
-  from: text,
+  ...randomReadingShape,
   filesystem: text,
-  parents: names,
-  spool: text,
-  keys: z.instanceof(Keyring),
-  buffer: atLeastOne,
-  signal: abortSignal,
-  warn: callback,
 } satisfies Shape<FilesOptions>
 
 /**

@@ -5,21 +5,10 @@
  */
 
 import type { Archive } from '../access/archive.ts'
-import { Keyring } from '../codecs/age/keyring.ts'
 import { Budget } from '../core/budget.ts'
 import { asVmapipeError, typableName, VmapipeError } from '../core/errors.ts'
 import type { DriveInfo } from '../core/items.ts'
-import {
-  abortSignal,
-  address,
-  atLeastOne,
-  callback,
-  checkOptions,
-  flag,
-  names,
-  type Shape,
-  text,
-} from '../core/options.ts'
+import { address, atLeastOne, checkOptions, flag, type Shape, text } from '../core/options.ts'
 import { DEFAULT_BUDGET } from '../core/run-options.ts'
 import { z } from '../core/stage.ts'
 import type { ServiceStatus } from '../live/control/controlled-service.ts'
@@ -33,37 +22,26 @@ import type { Disk } from '../storage/disk.ts'
 import { OverlayDisk } from '../storage/disks/overlay/overlay-disk.ts'
 import { parseMode } from '../storage/file-mode.ts'
 import { openArchive } from './open-archive.ts'
+import { type RandomReadingOptions, randomReadingShape } from './random-reading.ts'
 
 /** What is restored, where to, and where guests connect. */
-export interface LiveRestoreOptions extends Pick<ServiceOptions, 'socket' | 'socketAccess' | 'listen' | 'control'> {
-  /** A path, or an archive that can be read only once, which is unpacked into `spool` first. */
-  from: string
+export interface LiveRestoreOptions
+  extends RandomReadingOptions,
+    Pick<ServiceOptions, 'socket' | 'socketAccess' | 'listen' | 'control'> {
   /** The folder for the images and config files. It is made if it does not exist. */
   into: string
   /** Replaces files that exist. */
   force?: boolean
   /** Permissions of images and config files, such as `0640`. By default only their owner may read and write them. */
   mode?: string
-  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
-  parents?: string[]
-  /** The folder for unpacked drives, if the archive can only be read once. */
-  spool?: string
-  /** What opens the archive if it is encrypted. */
-  keys?: Keyring
-  /** Bytes of memory; 64 MiB by default. */
-  buffer?: number
   /** The most bytes a second that are copied while no guest asks for them. */
   bwlimit?: number
   /** Processor-bound tasks that run at once; the number of processors by default. */
   threads?: number
-  /** Aborts the opening of the archive. */
-  signal?: AbortSignal
-  /** Takes one line for the user that is not an error. */
-  warn?: (message: string) => void
 }
 
 const shape = {
-  from: text,
+  ...randomReadingShape,
   into: text,
   socket: text,
   socketAccess: z.custom<SocketFileOptions>((value) => typeof value === 'object'),
@@ -71,14 +49,8 @@ const shape = {
   control: text,
   force: flag,
   mode: text,
-  parents: names,
-  spool: text,
-  keys: z.instanceof(Keyring),
-  buffer: atLeastOne,
   bwlimit: atLeastOne,
   threads: atLeastOne,
-  signal: abortSignal,
-  warn: callback,
 } satisfies Shape<LiveRestoreOptions>
 
 /**

@@ -6,10 +6,9 @@
 import { existsSync } from 'node:fs'
 import { availableParallelism, freemem } from 'node:os'
 import type { Archive } from '../../access/archive.ts'
-import { Keyring } from '../../codecs/age/keyring.ts'
 import { Budget } from '../../core/budget.ts'
 import { typableName, VmapipeError } from '../../core/errors.ts'
-import { abortSignal, atLeastOne, callback, checkOptions, names, type Shape, text } from '../../core/options.ts'
+import { atLeastOne, callback, checkOptions, type Shape, text } from '../../core/options.ts'
 import { DEFAULT_BUDGET } from '../../core/run-options.ts'
 import { formatBytes } from '../../core/size.ts'
 import { z } from '../../core/stage.ts'
@@ -19,6 +18,7 @@ import type { Note } from '../../machine/qemu/values.ts'
 import type { Disk } from '../../storage/disk.ts'
 import { openExport } from '../export.ts'
 import { openArchive } from '../open-archive.ts'
+import { type RandomReadingOptions, randomReadingShape } from '../random-reading.ts'
 import { type BootArguments, boardKind, bootArguments } from './arguments.ts'
 import { guestMachine, type MachineChoices } from './guest-machine.ts'
 import { findQemu, limitedUser } from './program.ts'
@@ -29,9 +29,7 @@ import { writeVariables } from './variables.ts'
 import { QemuStartError } from './virtual-machine.ts'
 
 /** Which archive, and what counts as a boot. */
-export interface BootOptions extends MachineChoices {
-  /** A path, `ssh://user@host/path`, `s3://bucket/name`. */
-  from: string
+export interface BootOptions extends RandomReadingOptions, MachineChoices {
   /** Proven when a line of the guest's first serial console matches. The guest agent always counts. */
   pattern?: RegExp
   /**
@@ -49,18 +47,6 @@ export interface BootOptions extends MachineChoices {
   scratch?: string
   /** KVM if this host has it, by default. */
   accel?: 'auto' | 'kvm' | 'tcg'
-  /** Folders and archives where the parents of an incremental archive are looked for, before its own folder. */
-  parents?: string[]
-  /** The folder for unpacked drives, if the archive can only be read once. */
-  spool?: string
-  /** What opens the archive if it is encrypted. */
-  keys?: Keyring
-  /** Bytes of memory for reading the archive; 64 MiB by default. */
-  buffer?: number
-  /** Aborts the boot. */
-  signal?: AbortSignal
-  /** Takes one line for the user that is not an error. */
-  warn?: (message: string) => void
   /** Takes one line about what is being done. */
   inform?: (message: string) => void
 }
@@ -77,7 +63,7 @@ export interface BootResult {
 }
 
 const shape = {
-  from: text,
+  ...randomReadingShape,
   pattern: z.instanceof(RegExp),
   still: z.int().min(0),
   limit: atLeastOne,
@@ -87,12 +73,6 @@ const shape = {
   accel: z.enum(['auto', 'kvm', 'tcg']),
   firmware: z.enum(['bios', 'uefi']),
   bus: z.enum(['ide', 'sata', 'scsi', 'virtio', 'nvme', 'usb']),
-  parents: names,
-  spool: text,
-  keys: z.instanceof(Keyring),
-  buffer: atLeastOne,
-  signal: abortSignal,
-  warn: callback,
   inform: callback,
 } satisfies Shape<BootOptions>
 
