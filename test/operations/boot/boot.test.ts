@@ -74,6 +74,16 @@ describe('a guest boots from its archive', { concurrency: 2 }, () => {
 })
 
 describe('a guest does not boot', { concurrency: 2 }, () => {
+  test('it hangs before a login: its console echoes what is typed, and nothing answers', {
+    timeout: PATIENCE,
+    ...needsBootable('bios'),
+  }, async (t) => {
+    const { boot } = await archived(t, 'stuck', 'bios', 'drive-scsi0')
+    const { passed, detail } = await boot({ still: 5000, limit: 45_000 })
+    assert.match(detail, /the screen did not come to rest at a login/)
+    assert.ok(!passed)
+  })
+
   test('its kernel panics', { timeout: PATIENCE, ...needsBootable('bios') }, async (t) => {
     const { boot } = await archived(t, 'panic')
     const { passed, detail, screen } = await boot()
