@@ -2,7 +2,7 @@
 
 import { checkOptions } from '../core/options.ts'
 import { discover, type Inventory } from '../live/qemu/inventory/discovery.ts'
-import { openMonitor } from '../live/qemu/monitor.ts'
+import { type MonitorPlace, openMonitor } from '../live/qemu/monitor.ts'
 import { type MonitorOptions, monitorShape } from './monitor-options.ts'
 
 /**
@@ -14,8 +14,15 @@ import { type MonitorOptions, monitorShape } from './monitor-options.ts'
  */
 export async function drives(options: MonitorOptions): Promise<Inventory> {
   checkOptions('drives', { shape: monitorShape }, options)
-  const { signal, warn } = options
-  const monitor = await openMonitor(options, { signal, warn })
+  return askInventory(options, options)
+}
+
+/** Connects to the QEMU, asks which drives it has, and leaves. */
+export async function askInventory(
+  place: MonitorPlace,
+  { signal, warn }: Pick<MonitorOptions, 'signal' | 'warn'>,
+): Promise<Inventory> {
+  const monitor = await openMonitor(place, { signal, warn })
   const close = () => monitor.close()
   signal?.addEventListener('abort', close, { once: true })
   try {

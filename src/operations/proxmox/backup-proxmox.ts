@@ -13,6 +13,7 @@ import { isOff, isOn, parseProperties } from '../../machine/proxmox/properties.t
 import { parseVolume } from '../../machine/proxmox/storage.ts'
 import { plannedBackup } from '../backup.ts'
 import { plannedGuestBackup } from '../backup-guest.ts'
+import { askInventory } from '../drives.ts'
 import { boundStages, type PlannedStage } from '../plan.ts'
 import { type BackupResult, runBackup } from '../run-backup.ts'
 import { noteLog, writeBeside } from './beside.ts'
@@ -21,7 +22,7 @@ import { findImages } from './images.ts'
 import { notesFor } from './notes.ts'
 import { type BackupProxmoxOptions, proxmoxShape } from './options.ts'
 import { isRunning, placesOf } from './places.ts'
-import { askInventory, matchDrives } from './qemu-drives.ts'
+import { matchDrives } from './qemu-drives.ts'
 import { namedTargets } from './targets.ts'
 
 export type { BackupProxmoxOptions } from './options.ts'
@@ -91,7 +92,7 @@ async function running(guest: ProxmoxGuest, options: BackupProxmoxOptions): Prom
       },
     )
   }
-  const { names, formats } = matchDrives(inQemu, guest, await askInventory(qmp, signal), warn)
+  const { names, formats } = matchDrives(inQemu, guest, await askInventory({ qmp, shared: true }, { signal }), warn)
   const beside = await tpmState(guest, options)
   const map = [
     ...inQemu.map((drive) => mapOf(drive, formats.get(drive.key) ?? 'raw', storageOf(drive))),

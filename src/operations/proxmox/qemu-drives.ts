@@ -1,8 +1,7 @@
 /** Matches the drives that a running guest has by its config with those that its QEMU has. */
 
 import { VmapipeError } from '../../core/errors.ts'
-import { discover, type Inventory, type QemuDrive } from '../../live/qemu/inventory/discovery.ts'
-import { openMonitor } from '../../live/qemu/monitor.ts'
+import type { Inventory, QemuDrive } from '../../live/qemu/inventory/discovery.ts'
 import type { ProxmoxDrive } from '../../machine/proxmox/drives.ts'
 import type { ProxmoxGuest } from './guest.ts'
 
@@ -11,18 +10,6 @@ interface Matched {
   names: Record<string, string>
   /** Format of each image, by the key of the drive. */
   formats: Map<string, string>
-}
-
-export async function askInventory(qmp: string, signal: AbortSignal | undefined): Promise<Inventory> {
-  const monitor = await openMonitor({ qmp, shared: true }, { signal })
-  const close = () => monitor.close()
-  signal?.addEventListener('abort', close, { once: true })
-  try {
-    return await discover(monitor)
-  } finally {
-    signal?.removeEventListener('abort', close)
-    close()
-  }
 }
 
 /** Throws FAILED for a drive of the config that QEMU does not have. Those that only QEMU has are told by `warn`. */
