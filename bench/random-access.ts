@@ -197,7 +197,7 @@ function iopsGoals(figures: Map<string, number[]>): Goal[] {
 }
 
 const COARSE =
-  'a frame holds 1 MiB, a cluster of qcow2 64 KiB, and a frame is decoded and checked as a whole: the price of a smaller archive.'
+  'a frame holds up to 4 MiB, a cluster of qcow2 64 KiB, and a frame is decoded and checked as a whole: the price of a smaller archive.'
 const FINE =
   'so small a frame is decoded in the thread that serves, as the trip to another one takes as long; qemu-nbd decodes on all processors.'
 

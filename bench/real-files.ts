@@ -45,6 +45,12 @@ export async function realArchive(settings: Settings, suffix: string): Promise<s
   return archive
 }
 
+/** Makes room: they are made again for the next topic that needs them. */
+export function forgetRealFiles(): void {
+  for (const path of made.keys()) rmSync(path, { force: true })
+  made.clear()
+}
+
 export function aboutReal(settings: Settings): string {
   const image = realImage(settings)
   const stored = lstatSync(image).blocks * 512

@@ -19,7 +19,9 @@ Written by \`npm run bench\`; do not edit. \`results.json\` beside it has the ra
 
 const HOW = `## How it was measured
 
-One machine, with other work on it at times: believe ratios before seconds, and neither further than their spread.
+Machines with two processors, not all of them alike, and with other work on them at times: each section ends with its own. Believe
+ratios before seconds, and neither further than their spread. A ratio is not the same on all of them either: memory that costs more to
+copy, or a system call that takes longer, weighs differently for two programs.
 All is in memory (tmpfs, or a filesystem's cache), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
 the cost of making files durable, which is nothing there. Commands are measured as whole processes from start to exit. They run in turn,
 round after round, after a round that does not count; a ratio is the median of the ratios of neighbouring runs. Peak memory is that of the

@@ -5,8 +5,8 @@ import type { RunTopic } from './topic.ts'
 /** Those that take very long: only when they are asked for. */
 export const LONG: readonly string[] = ['soak']
 
-/** Those that --quick leaves out: even small images take them long. */
-export const SLOW: readonly string[] = ['frames']
+/** Those that --quick leaves out: guests write for minutes, a network is slow, or even small images take them long. */
+export const SLOW: readonly string[] = ['frames', 'scale', 'boot', 'nbd-server', 'live', 'tracking', 'qemu']
 
 export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   startup: () => import('./startup.ts'),
@@ -28,6 +28,7 @@ export const TOPICS: Record<string, () => Promise<{ run: RunTopic }>> = {
   tracking: () => import('./tracking.ts'),
   qemu: () => import('./qemu.ts'),
   jobs: () => import('./jobs.ts'),
+  fleet: () => import('./fleet.ts'),
   dedup: () => import('./dedup.ts'),
   soak: () => import('./soak.ts'),
   micro: () => import('./micro.ts'),

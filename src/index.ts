@@ -7,6 +7,9 @@
  *   exportArchive, LiveRestore,
  *   readPartitions                           the drives of an archive before they are restored, or without
  *   openArchive, cat                         the drives of an archive, to read in any order
+ *   filesystems, listFiles, extractFiles     single files of a guest in an archive
+ *   restoreDomain, restoreQemu               a guest that can be started again: in libvirt, or by a script
+ *   loadJob, runJob                          what is done every night: many guests, within limits
  *   definePipeline, defineStage              pipelines and stages of your own
  *   toNodeStream, toWebStream                a pipeline with an open end as plain streams of Node or the web
  */
@@ -88,6 +91,13 @@ export type { Bottleneck, RunStats, StageStats } from './core/stats.ts'
 export { many, none, stepWithFlush } from './core/steps.ts'
 export type { ReadableLike, WritableLike } from './core/stream-kinds.ts'
 export type { WebStreamPair } from './core/web-body.ts'
+export { loadJob } from './jobs/file/load.ts'
+export type { GuestEntry, Job, PlaceEntry } from './jobs/file/schema.ts'
+export type { GuestReport, RunReport } from './jobs/report.ts'
+export type { GuestPhase, GuestProgress, RunEvent } from './jobs/run/events.ts'
+export type { RunJobOptions } from './jobs/run/job-options.ts'
+export type { LatencyView } from './jobs/run/latency.ts'
+export { runJob } from './jobs/run-job.ts'
 export type { ServiceStatus } from './live/control/controlled-service.ts'
 export { guestSource } from './live/guest/guest-source.ts'
 export type { GuestListener } from './live/guest/options.ts'
@@ -107,7 +117,13 @@ export { type CopiedArchive, type CopyOptions, copy } from './operations/copy.ts
 export { type DetachOptions, type DetachReport, detach } from './operations/detach.ts'
 export { drives } from './operations/drives.ts'
 export { type ArchiveExport, type ExportOptions, exportArchive } from './operations/export.ts'
+export type { EntryType, FileEntry } from './operations/files/entry.ts'
+export type { Filesystem } from './operations/files/filesystems.ts'
+export type { Extracted } from './operations/files/to-folder.ts'
+export type { Packed } from './operations/files/to-tar.ts'
+export { extractFiles, type FilesOptions, filesystems, listFiles, packFiles } from './operations/files.ts'
 export { type IndexOptions, type IndexReport, indexArchive } from './operations/index-archive.ts'
+export type { GuestIdentity, RestoreDomainOptions, RestoreDomainResult } from './operations/libvirt/domain-options.ts'
 export { LiveRestore, type LiveRestoreOptions } from './operations/live-restore.ts'
 export { readManifest } from './operations/manifest.ts'
 export type { MonitorOptions } from './operations/monitor-options.ts'
@@ -119,6 +135,9 @@ export type { RandomReadingOptions } from './operations/random-reading.ts'
 export type { ReadingOptions } from './operations/read-archive.ts'
 export { type RepackOptions, repack } from './operations/repack.ts'
 export { type RestoreOptions, restore } from './operations/restore.ts'
+export { type RestoreConfigsOptions, restoreConfigs } from './operations/restore-configs.ts'
+export { restoreDomain } from './operations/restore-domain.ts'
+export { type RestoreQemuOptions, restoreQemu } from './operations/restore-qemu.ts'
 export type { BackupResult } from './operations/run-backup.ts'
 export { type DiskServer, type ServeOptions, serve } from './operations/serve.ts'
 export { type VerifyResult, verify } from './operations/verify.ts'

@@ -14,7 +14,8 @@ const CONSUMER = `
 import {
   backup, bindStage, definePipeline, defineStage, type OperationResult, many, none, restore, sink, source, VmapipeError, verify,
   vmaDeframer, z, abort, backupGuest, type BackupGuestOptions, detach, drives, type DiskServer, type GuestStatus, guestSource,
-  indexArchive, serve, vmaFramer, writeInterceptor,
+  indexArchive, serve, vmaFramer, writeInterceptor, extractFiles, type FileEntry, listFiles, loadJob, restoreDomain,
+  type RestoreDomainOptions, restoreQemu, type RunEvent, runJob, type RunReport,
 } from 'vmapipe'
 
 const shout = defineStage({
@@ -63,6 +64,22 @@ export async function live(options: BackupGuestOptions): Promise<GuestStatus | n
 }
 export const guest = () =>
   definePipeline([guestSource({ attach: 'ctl' }), writeInterceptor({ 'max-stall': '5s' }), vmaFramer(), sink({ to: 'x' })])
+// A night, files of a guest, and guests that can be started again.
+export async function night(onEvent: (event: RunEvent) => void): Promise<RunReport> {
+  const job = await loadJob('nightly.yaml')
+  console.log(job.name, job.to[0]?.keep?.last, job.limits?.rate)
+  return runJob(job, { onEvent, guests: ['web'], signal: AbortSignal.timeout(1000) })
+}
+export async function back(options: RestoreDomainOptions): Promise<FileEntry[]> {
+  const { domain, manifest } = await restoreDomain(options)
+  console.log(domain.files[0], manifest.drives[0]?.size, (await restoreQemu({ from: 'x', into: 'y' })).manifest.configs.length)
+  console.log((await extractFiles({ from: 'x', filesystem: 'drive-scsi0:1' }, ['/etc'], 'found')).leftOut)
+  return listFiles({ from: 'x' }, ['/etc'], { recursive: true })
+}
+// @ts-expect-error a job is loaded first
+export const unloaded = () => runJob('nightly.yaml')
+// @ts-expect-error a guest is restored from an archive that is named
+export const unnamed: RestoreDomainOptions = { into: 'y' }
 // @ts-expect-error milliseconds are a number
 export const mistaken: BackupGuestOptions = { qmp: 'qmp', to: 'x', maxStall: '10s' }
 
@@ -81,7 +98,7 @@ function typesIn(declaration: string): string {
   return declaration.replace(/\/\*[\s\S]*?\*\/|\/\/.*|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`]*`/g, '')
 }
 
-describe('the package', { timeout: 180_000, ...needs('npm', 'tar') }, () => {
+describe('the package', { timeout: 360_000, ...needs('npm', 'tar') }, () => {
   const app = tmpDir({ after })
   const installed = join(app, 'node_modules/vmapipe')
   const run = (args: string[]) => spawnSync(process.execPath, args, { cwd: app, encoding: 'utf8' })
@@ -142,6 +159,18 @@ describe('the package', { timeout: 180_000, ...needs('npm', 'tar') }, () => {
     assert.equal(status, 0, stderr)
     assert.equal(stdout, 'bytes\n100000\nUSAGE\n')
     assert.deepEqual(readFileSync(join(app, 'out/disk-drive-scsi0.raw')), readFileSync(join(app, 'disk.raw')))
+  })
+
+  test('runs a job as a library, whose backups are processes of their own', () => {
+    const job = 'guests: [{ name: web, drives: { d: disk.raw } }]\nto: { place: place, keep: { last: 1 } }\n'
+    writeFileSync(join(app, 'nightly.yaml'), job, { mode: 0o600 })
+    const program = `import { loadJob, runJob } from 'vmapipe'
+const job = await loadJob('nightly.yaml')
+const report = await runJob(job, { state: 'state', runtime: 'locks' })
+console.log(report.outcome, report.guests[0].places.length, report.guests[0].reason)
+await runJob(job, { sate: 'state' }).catch(({ code, message }) => console.log(code, message))`
+    const { stdout, stderr } = run(['--input-type=module', '-e', program])
+    assert.match(stdout, /^all 1 undefined\nUSAGE runJob: .*sate/, stderr)
   })
 
   test('is one clear error on an old Node, before anything that only a new one can load', () => {
@@ -239,12 +268,11 @@ export const refusal = defineStage({ name: 'refusal', summary: 'refuses', input:
     }
   })
 
-  test('finds what it names beside its files: the launcher, which the demo starts', () => {
+  test('finds what it names beside its files: the launcher, which the demo and the page start', () => {
     const chunks = join(installed, 'dist/chunks')
     const code = readdirSync(chunks).map((name) => readFileSync(join(chunks, name), 'utf8'))
     const found = code.flatMap((text) => [...text.matchAll(/new URL\("([^"]+vmapipe\.js)", new URL\("([^"]+)"/g)])
-    assert.equal(found.length, 1)
-    const [, launcher, own] = found[0]
-    assert.ok(existsSync(join(chunks, dirname(own), launcher)))
+    assert.equal(found.length, 2)
+    for (const [, launcher, own] of found) assert.ok(existsSync(join(chunks, dirname(own), launcher)), launcher)
   })
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { EVERYTHING, LONG, QUICK } from './rooms.ts'
+import { EVERYTHING, FIRST, LONG, QUICK } from './rooms.ts'
 
 test('every room is in the quick tests or is left out with a reason, and each that is named has tests', () => {
   const found = globSync('**/*.test.ts', { cwd: import.meta.dirname }).map((file) => file.split('/')[0])
@@ -12,6 +12,10 @@ test('every room is in the quick tests or is left out with a reason, and each th
     assert.ok(existsSync(join(import.meta.dirname, room)), room)
     assert.match(reason, /\w+ \w+/, room)
   }
+  assert.deepEqual(
+    FIRST.filter((file) => !existsSync(join(import.meta.dirname, file))),
+    [],
+  )
 })
 
 test('npm test runs all rooms, and npm run test:quick the quick ones, each after the check', () => {

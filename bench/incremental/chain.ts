@@ -17,6 +17,10 @@ const RESTORE_ONE = 'restore of one full archive'
 const REPACK = 'repack of a full and 6 incremental archives'
 const ZSTD = 'zstd -T2 -3 of the same .vma'
 
+const BOTH =
+  'zstd only compresses, with both processors. Ours decodes the chain as well, chooses the newest archive for each cluster and checks what it takes: 1.3 ' +
+  'to 1.4 times the processor time of zstd before anything waits.'
+
 export async function run({ folder, runs, quick }: Settings): Promise<Section> {
   const image = join(folder, 'image.raw')
   const output = join(folder, 'output')
@@ -51,8 +55,9 @@ export async function run({ folder, runs, quick }: Settings): Promise<Section> {
     runs,
     folder,
   )
-  const goal = (ours: string, theirs: string, atMost: number) => {
-    return { job: `${ours}, against ${theirs}`, goal: `at most ${atMost} times its time`, ours, theirs, atMost }
+  const goal = (ours: string, theirs: string, atMost: number, why?: string) => {
+    const job = `${ours}, against ${theirs}`
+    return { job, goal: `at most ${atMost} times its time`, ours, theirs, atMost, why }
   }
   return {
     title: 'Chains of archives',
@@ -62,7 +67,7 @@ export async function run({ folder, runs, quick }: Settings): Promise<Section> {
     ],
     tables: [timesTable(measured)],
     goals: [
-      ...ratioGoals(measured, [goal(RESTORE, RESTORE_ONE, 1.15), goal(REPACK, ZSTD, 1)]),
+      ...ratioGoals(measured, [goal(RESTORE, RESTORE_ONE, 1.15), goal(REPACK, ZSTD, 1, BOTH)]),
       memoryGoal(measured, (name) => name !== ZSTD),
     ],
   }

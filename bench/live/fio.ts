@@ -37,6 +37,13 @@ export interface Target {
   size: number
 }
 
+/** Milliseconds that 99 of 100 of these requests take at most; NaN if there are too few to tell. */
+export function p99(requests: readonly Request[]): number {
+  if (requests.length < 100) return Number.NaN
+  const sorted = requests.map(({ latency }) => latency).sort((a, b) => a - b)
+  return sorted[Math.ceil(sorted.length * 0.99) - 1]
+}
+
 /** Runs the load for so many seconds. Throws, with what fio said, where a request fails. */
 export async function fio(target: Target, load: Load, seconds: number, folder: string): Promise<Outcome> {
   return (await run(target, load, seconds, folder, [])).outcome

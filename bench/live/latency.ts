@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { median, spread } from '../statistics.ts'
 import type { Goal, Settings, Table } from '../topic.ts'
-import { fioRequests, type Load, type Request } from './fio.ts'
-import { Serving } from './serving.ts'
+import { fioRequests, type Load, p99 } from './fio.ts'
+import { MAX_STALL_MS, Serving } from './serving.ts'
 
 const LOAD: Load = { name: '10 MB/s', rw: 'randwrite', bs: '4k', depth: 4, rate: 10_000_000 }
 const SINK_RATE = 50_000_000
@@ -13,8 +13,6 @@ const SECONDS = 6
 /** The guest writes for so long before the backup begins. */
 const ALONE_MS = 2000
 const WARM_UP_MS = 500
-/** As `vmapipe serve` has it unless told otherwise. */
-const MAX_STALL_MS = 10_000
 
 interface Sample {
   /** p99 in milliseconds, of requests in each phase. */
@@ -60,13 +58,6 @@ async function measureOnce(serving: Serving, folder: string): Promise<Sample> {
     full: p99(within(full, Number.POSITIVE_INFINITY)),
     longest: Math.max(...within(since, Number.POSITIVE_INFINITY).map(({ latency }) => latency)),
   }
-}
-
-function p99(requests: Request[]): number {
-  // Too few for a percentile.
-  if (requests.length < 100) return Number.NaN
-  const sorted = requests.map(({ latency }) => latency).sort((a, b) => a - b)
-  return sorted[Math.ceil(sorted.length * 0.99) - 1]
 }
 
 function table(samples: Sample[]): Table {

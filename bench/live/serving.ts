@@ -22,6 +22,8 @@ import { vmapipe } from '../topic.ts'
 import type { Target } from './fio.ts'
 
 export const DRIVE = 'drive-scsi0'
+/** The longest that a write waits, as `vmapipe serve` has it unless told otherwise. */
+export const MAX_STALL_MS = 10_000
 
 export class Serving {
   readonly target: Target

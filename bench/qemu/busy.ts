@@ -99,15 +99,28 @@ function goals(samples: Samples): Goal[] {
     const job = `writes under guarded push, ${load}`
     const [whole, idle] = [of(guarded, 'whole'), of(guarded, 'idle')]
     return [
-      least(`${job}, the whole backup`, 'at least 0.45 of what it is without', whole, idle, 0.45),
-      least(`${job}, its first 2 s`, 'at least 0.3 of what it is without', of(guarded, 'first'), idle, 0.3),
+      least(`${job}, the whole backup`, 'at least 0.45 of what it is without', whole, idle, 0.45, FIRST_WRITES),
+      least(
+        `${job}, its first 2 s`,
+        'at least 0.3 of what it is without',
+        of(guarded, 'first'),
+        idle,
+        0.3,
+        FIRST_WRITES,
+      ),
       least(`${job}, against plain push`, 'no less than under it', whole, of(push, 'whole'), 1),
     ]
   })
 }
 
-function least(job: string, goal: string, ours: number[], theirs: number[], atLeast: number): Goal {
+const FIRST_WRITES =
+  'here a write takes a sixth of a millisecond, and the first write to a cluster waits for QEMU to read 64 KiB, to send them, and to hear from us that they have come, one ' +
+  'after the other in one thread that serves the guest too. QEMU would have to let the write go on as soon as the old data is read and kept in its own ' +
+  'memory, up to a bound, and to send it later.'
+
+function least(job: string, goal: string, ours: number[], theirs: number[], atLeast: number, why?: string): Goal {
   const ratio = pairRatio(ours, theirs)
   const range = spread(ours.map((value, run) => value / theirs[run]))
-  return { job, goal, measured: `${ratio.toFixed(2)} times (${range})`, met: ratio >= atLeast, value: 1 / ratio }
+  const measured = `${ratio.toFixed(2)} times (${range})`
+  return { job, goal, measured, met: ratio >= atLeast, value: 1 / ratio, why }
 }

@@ -1,24 +1,26 @@
-/** A process of the topic `scale`, in a slow network or with one that it makes: sends backups by ssh. Prints the seconds, as JSON. */
+/** A process of the topic `scale`, in a slow network or with one that it makes: sends backups by ssh. Prints what it measured, as JSON. */
 
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { SSH_HOST, startSshd } from '../../test/support/sshd.ts'
 import { makeMixedImage } from '../images.ts'
 import { alternate } from '../measure.ts'
-import type { NetworkTask, Transfers } from './slow-network.ts'
+import { guestWrites } from './guest-writes.ts'
+import type { RelayedTask } from './shaped.ts'
+import type { Transfers } from './slow-network.ts'
 
 const DELAY_MS = 10
-const BYTES_A_MS = 125_000
-/** What is on its way at most: twice what the network holds. */
-const ON_ITS_WAY = 4 * 2 ** 20
 
-const task: NetworkTask = JSON.parse(process.argv[2])
+const task: RelayedTask = JSON.parse(process.argv[2])
+const bytesAMs = task.rate / 1000
+/** What is on its way at most: more than the network holds. */
+const onItsWay = Math.max(2 ** 18, bytesAMs * DELAY_MS * 4)
 const hooks: (() => unknown)[] = []
 const sshd = await startSshd({ after: (hook) => void hooks.unshift(hook as () => unknown) })
 try {
-  if (task.relay) await throughRelay(join(task.folder, 'bin'))
-  console.log(JSON.stringify(await transfers()))
+  if (task.relay) await throughRelay(mkdtempSync(join(task.folder, 'bin-')))
+  console.log(JSON.stringify(task.job === 'guest' ? await guestWrites(task, sshd) : await transfers()))
 } finally {
   for (const hook of hooks) await hook()
 }
@@ -56,7 +58,6 @@ async function throughRelay(bin: string): Promise<void> {
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
-  mkdirSync(bin)
   const [first] = sshd.path.split(delimiter)
   const flags = `-o Port=${port} -o 'HostKeyAlias=[127.0.0.1]:${sshd.port}'`
   writeFileSync(join(bin, 'ssh'), `#!/bin/sh\nexec '${first}/ssh' ${flags} "$@"\n`)
@@ -74,16 +75,16 @@ function slowly(from: Socket, to: Socket): void {
     if (queue.length > 0) setTimeout(pass, Math.max(0, queue[0].at - performance.now()))
   }
   const later = (bytes: number, act: () => void) => {
-    free = Math.max(free, performance.now()) + bytes / BYTES_A_MS
+    free = Math.max(free, performance.now()) + bytes / bytesAMs
     queue.push({ at: free + DELAY_MS, act })
     if (queue.length === 1) setTimeout(pass, Math.max(0, queue[0].at - performance.now()))
   }
   from.on('data', (data) => {
     waiting += data.length
-    if (waiting > ON_ITS_WAY) from.pause()
+    if (waiting > onItsWay) from.pause()
     later(data.length, () => {
       waiting -= data.length
-      if (waiting <= ON_ITS_WAY) from.resume()
+      if (waiting <= onItsWay) from.resume()
       to.write(data)
     })
   })

@@ -4,10 +4,11 @@
  */
 
 import { LRUCache } from 'lru-cache'
+import { chunkCipher } from '../codecs/age/chunk-cipher.ts'
 import { headerOf, type Keyring } from '../codecs/age/keyring.ts'
 import { PayloadWorkers } from '../codecs/age/payload-workers.ts'
 import { Bell } from '../core/bell.ts'
-import { CHUNK, notAuthentic, openChunk, type PayloadShape, payloadShape, SEALED, TAG } from '../formats/age/payload.ts'
+import { CHUNK, notAuthentic, type PayloadShape, payloadShape, SEALED, TAG } from '../formats/age/payload.ts'
 import type { ArchiveBytes, StreamRange } from '../storage/archive/archive-bytes.ts'
 
 /** Chunks that are kept: readers look up many small things that are near each other. */
@@ -96,7 +97,7 @@ class EncryptedBytes implements ArchiveBytes {
     const { key, shape } = this.#payload
     const bytes = Buffer.allocUnsafeSlow(this.#sealedBytes(index, 1))
     await this.#file.read(bytes, this.#placeOf(index))
-    if (!openChunk(key, index, index === shape.chunks - 1, bytes)) throw notAuthentic(this.#placeOf(index))
+    if (!chunkCipher().open(key, index, index === shape.chunks - 1, bytes)) throw notAuthentic(this.#placeOf(index))
     const content = bytes.subarray(0, -TAG)
     this.#kept.set(index, content)
     return content

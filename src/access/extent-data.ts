@@ -11,6 +11,8 @@ export interface ExtentData {
   view(extent: number, header: ExtentHeader, at: number, length: number): Promise<View>
   /** Loads these extents in advance, in this order. */
   ahead(extents: readonly number[]): void
+  /** Whether the data of the other extent is decoded with that of this one, as far as that is known without reading. */
+  isDecodedWith(extent: number, other: number): boolean
   /** The number of extents that may be loaded in advance: more would push each other out of the cache. */
   readonly window: number
   close(): Promise<void>

@@ -21,8 +21,8 @@ export class ExtentHeaders {
   readonly #drives: ReadonlySet<number>
   /** 1 for extents that agree with the index. */
   readonly #checked: Uint8Array
-  readonly #kept = new LRUCache<number, Promise<ExtentHeader>>({ max: KEPT })
-  readonly #raw = new LRUCache<number, Buffer>({ max: KEPT_RAW })
+  readonly #kept: LRUCache<number, Promise<ExtentHeader>>
+  readonly #raw: LRUCache<number, Buffer>
   readonly #checking = new Map<number, Promise<void>>()
 
   constructor(bytes: ArchiveBytes, index: ClusterIndex, { uuid, drives }: Manifest) {
@@ -31,6 +31,10 @@ export class ExtentHeaders {
     this.#uuid = uuid
     this.#drives = new Set(drives.map(({ id }) => id))
     this.#checked = new Uint8Array(index.extents)
+    // A cache takes the memory of all that it may keep at once: most archives are small.
+    const most = Math.max(1, index.extents)
+    this.#kept = new LRUCache({ max: Math.min(KEPT, most) })
+    this.#raw = new LRUCache({ max: Math.min(KEPT_RAW, most) })
   }
 
   /** Reads a header. Throws DAMAGED if it is damaged or does not agree with the index. */

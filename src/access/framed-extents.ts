@@ -30,6 +30,10 @@ export class FramedExtents implements ExtentData {
     )
   }
 
+  isDecodedWith(extent: number, other: number): boolean {
+    return this.#frames.isOneFrame(this.#index.offsets[extent], this.#index.offsets[other])
+  }
+
   close(): Promise<void> {
     return this.#frames.close()
   }

@@ -90,6 +90,12 @@ export class FramedStream implements ArchiveBytes {
     this.#cache.ahead(pieces, this.#first)
   }
 
+  /** Whether these two bytes are in one frame, as far as that is known without reading. */
+  isOneFrame(offset: number, other: number): boolean {
+    const place = this.#table.peek(offset)
+    return place !== null && other >= place.content && other < place.content + place.contentBytes
+  }
+
   async close(): Promise<void> {
     await this.#end()
     await this.#file.close()

@@ -26,6 +26,19 @@ export class GrowingNumbers<T extends Numbers> {
     this.#last[this.#used++] = value
   }
 
+  /** Adds `times` numbers: `value`, and then each `step` more than the one before. */
+  pushSeries(value: number, step: number, times: number): void {
+    for (let done = 0; done < times; ) {
+      if (this.#used === this.#last.length) this.#grow()
+      const [last, from] = [this.#last, this.#used]
+      const end = Math.min(last.length, from + times - done)
+      if (step === 0) last.fill(value, from, end)
+      else for (let at = from; at < end; at++) last[at] = value + (done + at - from) * step
+      done += end - from
+      this.#used = end
+    }
+  }
+
   /** Removes all numbers and returns them in one array. */
   take(): T {
     const all = new this.#make(this.length)

@@ -5,6 +5,8 @@
 
 const PIECE = 1 << 16
 const FIRST_PIECE = 64
+/** What a place in the next extent is more: see DriveRuns in cluster-index.ts. */
+const NEXT_EXTENT = 2
 
 interface Columns {
   firsts: Uint32Array
@@ -13,11 +15,18 @@ interface Columns {
   before: Uint8Array
 }
 
+const column = {
+  firsts: (length: number) => new Uint32Array(length),
+  counts: (length: number) => new Uint8Array(length),
+  places: (length: number) => new Uint32Array(length),
+  before: (length: number) => new Uint8Array(length),
+}
+
 const columns = (length: number): Columns => ({
-  firsts: new Uint32Array(length),
-  counts: new Uint8Array(length),
-  places: new Uint32Array(length),
-  before: new Uint8Array(length),
+  firsts: column.firsts(length),
+  counts: column.counts(length),
+  places: column.places(length),
+  before: column.before(length),
 })
 
 export class GrowingRuns {
@@ -36,13 +45,30 @@ export class GrowingRuns {
     befores[at] = before
   }
 
+  /** Adds `times` runs of as many clusters, each behind the one before and in the next extent, with nothing before it there. */
+  pushSeries(first: number, count: number, place: number, times: number): void {
+    for (let done = 0; done < times; ) {
+      if (this.#used === this.#last.firsts.length) this.#grow()
+      const { firsts, counts, places, before } = this.#last
+      const from = this.#used
+      const end = Math.min(firsts.length, from + times - done)
+      for (let at = from; at < end; at++, done++) {
+        firsts[at] = first + done * count
+        places[at] = place + done * NEXT_EXTENT
+      }
+      counts.fill(count, from, end)
+      before.fill(0, from, end)
+      this.#used = end
+    }
+  }
+
   /** Removes a column and returns it in one array. Nothing can be added then. */
-  take<K extends keyof Columns>(column: K): Columns[K] {
+  take<K extends keyof Columns>(name: K): Columns[K] {
     const length = (this.#pieces.length - 1) * PIECE + this.#used
-    const all = columns(length)[column]
+    const all = column[name](length) as Columns[K]
     for (const [at, piece] of this.#pieces.entries()) {
-      all.set(piece === this.#last ? piece[column].subarray(0, this.#used) : piece[column], at * PIECE)
-      piece[column] = columns(0)[column]
+      all.set(piece === this.#last ? piece[name].subarray(0, this.#used) : piece[name], at * PIECE)
+      piece[name] = column[name](0) as Columns[K]
     }
     return all
   }
@@ -50,7 +76,7 @@ export class GrowingRuns {
   #grow(): void {
     if (this.#used < PIECE) {
       const larger = columns(this.#used * 4)
-      for (const column of Object.keys(larger) as (keyof Columns)[]) larger[column].set(this.#last[column])
+      for (const name of Object.keys(larger) as (keyof Columns)[]) larger[name].set(this.#last[name])
       this.#pieces[0] = larger
       this.#last = larger
       return

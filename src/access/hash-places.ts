@@ -71,6 +71,13 @@ export class HashPlacesBuilder {
     if (this.#isWrong) this.#stored = 0
   }
 
+  /** The same for several extents. */
+  extents(stored: number, times: number): void {
+    this.extent(stored)
+    if (stored > 0) for (let left = times - 1; left > 0; left--) this.extent(stored)
+    else this.#before.pushSeries(this.#stored, 0, times - 1)
+  }
+
   /** Adds a hash record. Returns whether it begins a group, which is an extent of this number. */
   record(extent: number): boolean {
     this.#records++

@@ -18,6 +18,9 @@ const EXTENT_BYTES = 13
 const RUN_BYTES = 13
 /** Entries that are read before other events may run. */
 const AT_ONCE = 1024
+/** Repeats of an entry that take as long as another entry, and the most of them at once. */
+const REPEATS_OF_AN_ENTRY = 16
+const MOST_REPEATS = AT_ONCE * REPEATS_OF_AN_ENTRY
 
 export interface TableOf {
   table: Uint8Array
@@ -43,10 +46,16 @@ export async function buildIndex(
   const builder = new IndexBuilder(manifest, headerSize)
   const reader = new TableReader(table)
   const turns = new Turns()
-  for (let count = 1; count <= extents; count++) {
+  let work = 0
+  for (let count = 0; count < extents; count++) {
     reader.next()
     builder.add(reader)
-    if (count % AT_ONCE !== 0) continue
+    const repeats = reader.passRepeats(Math.min(extents - count - 1, MOST_REPEATS))
+    if (repeats > 0) builder.repeat(reader, repeats)
+    count += repeats
+    work += 1 + repeats / REPEATS_OF_AN_ENTRY
+    if (work < AT_ONCE) continue
+    work = 0
     await turns.take()
     signal?.throwIfAborted()
   }
@@ -86,7 +95,7 @@ class IndexBuilder {
       this.#record()
       return
     }
-    const extent = this.#begin()
+    const extent = this.#begin(1)
     let stored = 0
     let clusters = 0
     for (let run = 0; run < runs; run++) {
@@ -99,14 +108,37 @@ class IndexBuilder {
       clusters += count
       if (isStored[run] === 1) stored += count
     }
-    this.#runs += runs
-    if (this.#runs * RUN_BYTES > INDEX_LIMIT) throw tooLarge()
+    this.#addRuns(runs)
     if (blocks < stored || blocks > stored * BLOCKS_PER_CLUSTER)
       throw wrong(`has ${blocks} blocks for ${stored} clusters in an extent`)
     this.#blocks += blocks
     this.#counts.push(clusters)
     this.#hashes.extent(stored)
     this.#end += EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE
+  }
+
+  /** Adds `times` more entries like the last one, each of one run that continues the one before. */
+  repeat({ blocks, drives, firsts, counts, stored: isStored }: TableReader, times: number): void {
+    const [count, length] = [counts[0], EXTENT_HEADER_SIZE + blocks * BLOCK_SIZE]
+    const drive = this.#lastDrive!
+    const first = firsts[0] + count
+    const more = count * times
+    if (first + more > drive.clusters) throw wrong(`has a cluster past the end of drive ${drives[0]}`)
+    drive.total += more
+    if (drive.total > drive.clusters) throw wrong(`has a cluster of drive ${drives[0]} twice`)
+    const extent = this.#begin(times, length)
+    const stored = isStored[0] === 1
+    drive.runs.pushSeries(first, count, placeOf(extent, stored), times)
+    this.#addRuns(times)
+    this.#blocks += blocks * times
+    this.#counts.pushSeries(count, 0, times)
+    this.#hashes.extents(stored ? count : 0, times)
+    this.#end += length * times
+  }
+
+  #addRuns(runs: number): void {
+    this.#runs += runs
+    if (this.#runs * RUN_BYTES > INDEX_LIMIT) throw tooLarge()
   }
 
   #turnTo(id: number): Collected {
@@ -120,17 +152,18 @@ class IndexBuilder {
   /** Adds an extent without clusters: a hash record. Those that follow each other are one extent. */
   #record(): void {
     if (this.#hashes.record(this.#counts.length)) {
-      this.#begin()
+      this.#begin(1)
       this.#counts.push(0)
     }
     this.#end += EXTENT_HEADER_SIZE
   }
 
-  /** Begins an extent, and returns its number. */
-  #begin(): number {
+  /** Begins extents of so many bytes, and returns the number of the first. */
+  #begin(times: number, length = 0): number {
     const extent = this.#offsets.length
-    if (extent >= MAX_EXTENTS || extent * EXTENT_BYTES > INDEX_LIMIT) throw tooLarge()
-    this.#offsets.push(this.#end)
+    const last = extent + times - 1
+    if (last >= MAX_EXTENTS || last * EXTENT_BYTES > INDEX_LIMIT) throw tooLarge()
+    this.#offsets.pushSeries(this.#end, length, times)
     return extent
   }
 
@@ -173,9 +206,14 @@ function runsOf(id: number, { runs: collected, clusters, total }: Collected, gap
   return withGaps(runs, lengths)
 }
 
+function isRising(numbers: Uint32Array): boolean {
+  for (let at = 1; at < numbers.length; at++) if (numbers[at] < numbers[at - 1]) return false
+  return true
+}
+
 /** The positions of the numbers in rising order, by radix sort; null if they are in order already. */
 function orderOf(numbers: Uint32Array): Uint32Array | null {
-  if (numbers.every((value, at) => at === 0 || value >= numbers[at - 1])) return null
+  if (isRising(numbers)) return null
   let order = new Uint32Array(numbers.length).map((_, at) => at)
   for (const shift of [0, 16]) {
     const ends = new Uint32Array(65537)

@@ -88,7 +88,7 @@ async function openWith(path: string, sidecar: Sidecar | null, options: OpenFile
 }
 
 function memoryFor(table: FrameTable | null, { budget, chain, threads }: OpenFileOptions): ReadingMemory {
-  if (chain !== undefined) return chain.next()
+  if (chain !== undefined) return chain.next(table)
   return table === null ? memoryForExtents(budget, threads) : memoryForFrames(table, budget, threads)
 }
 

@@ -85,8 +85,13 @@ export class PieceCache {
 
   /** Frees memory for a piece and calls `take` to lease it. */
   async room<T>(bytes: number, take: (memory: Budget) => Promise<T>): Promise<T> {
-    while (this.#memory.used + bytes > this.#memory.capacity && this.#kept.size > 0) this.#kept.pop()
+    while (this.#memory.lent + bytes > this.#memory.capacity && this.#kept.size > 0) this.#kept.pop()
     return take(this.#memory)
+  }
+
+  /** Gives up the memory beyond `least` bytes for something else. Call it before anything is loaded. */
+  spare(least: number, name: string): Budget {
+    return this.#memory.carve(Math.max(0, this.#memory.capacity - least), name)
   }
 
   /** Drops all pieces, and waits for those that are being loaded. */

@@ -54,6 +54,11 @@ export class PlainExtents implements ExtentData {
     this.#cache.ahead(pieces, this.#first)
   }
 
+  /** An extent is read and checked as a whole. */
+  isDecodedWith(extent: number, other: number): boolean {
+    return extent === other
+  }
+
   async close(): Promise<void> {
     await this.#end()
     await this.#bytes.close()

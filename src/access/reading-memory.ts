@@ -6,6 +6,7 @@
 import type { Budget } from '../core/budget.ts'
 import { VmapipeError } from '../core/errors.ts'
 import { formatBytes } from '../core/size.ts'
+import { MAX_EXTENT_SIZE } from '../formats/vma/extent.ts'
 import type { FrameTable } from './frame-table.ts'
 import { PieceCache } from './piece-cache.ts'
 
@@ -71,6 +72,8 @@ export class ChainMemory {
   readonly #inputs: Budget
   readonly #cache: PieceCache
   #archives = 0
+  /** Bytes of the largest piece of any archive. */
+  #largest = MAX_EXTENT_SIZE
 
   /** Takes the whole budget. */
   constructor(budget: Budget, threads: number) {
@@ -84,14 +87,20 @@ export class ChainMemory {
     return bytes <= this.#inputs.capacity && LEAST_FRAMES * contentBytes <= this.#cache.capacity
   }
 
-  /** The share of one more archive. */
-  next(): ReadingMemory {
+  /** The share of one more archive, whose frames these are. */
+  next(table: FrameTable | null): ReadingMemory {
+    this.#largest = Math.max(this.#largest, table?.largest.contentBytes ?? 0)
     const first = KEYS * this.#archives++
     const window = this.#cache.capacity / 2 / AHEAD
     const { capacity } = this.#inputs
     // The largest frames of the archives differ, and those with headers and indexes are small.
     const inputRoom = (bytes: number) => Math.min(capacity, Math.max(LEAST_INPUT, 2 ** Math.ceil(Math.log2(bytes))))
     return { inputs: this.#inputs, inputRoom, cache: this.#cache, first, window, close: async () => {} }
+  }
+
+  /** Memory of the cache that reading can do without, for clusters that are kept until their turn. Call it once, when all archives are open. */
+  spare(): Budget {
+    return this.#cache.spare(LEAST_FRAMES * this.#largest, 'clusters before their turn')
   }
 
   /** Ends the memory. Call it before the archives are closed. */

@@ -5,7 +5,7 @@ import { VmapipeError } from '../core/errors.ts'
 import type { Manifest } from '../core/items.ts'
 import { type Closing, decodeClosing } from '../formats/vma/closing.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
-import { CLOSING, PAGE, RECORD_BYTES, type RecordExtent } from '../formats/vma/records.ts'
+import { CLOSING, copyPage, RECORD_BYTES, type RecordExtent } from '../formats/vma/records.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
 import { INDEX_LIMIT, type TableOf } from './index-builder.ts'
 
@@ -32,7 +32,7 @@ export async function readTrailer(
   const closing = decodeClosing(record)
   if (closing === null || !closing.hasIndex) return null
   checkPlace(closing, offset, headerSize)
-  const table = await readTablePages(bytes, uuid, closing)
+  const table = await readTablePages(bytes, closing)
   return { table, extents: closing.extents, headerSize, end: closing.bytes }
 }
 
@@ -52,7 +52,7 @@ function checkPlace({ bytes, pages, extents, tableBytes }: Closing, offset: numb
     throw new VmapipeError('DAMAGED', `a table of ${tableBytes} bytes is too large`, { offset })
 }
 
-async function readTablePages(bytes: ArchiveBytes, uuid: Uint8Array, closing: Closing): Promise<Buffer> {
+async function readTablePages(bytes: ArchiveBytes, closing: Closing): Promise<Buffer> {
   const { bytes: begin, pages, tableBytes, tableChecksum } = closing
   const table = Buffer.allocUnsafe(pages * RECORD_BYTES)
   const buffer = Buffer.allocUnsafe(Math.min(pages, PAGES_AT_ONCE) * EXTENT_HEADER_SIZE)
@@ -62,11 +62,9 @@ async function readTablePages(bytes: ArchiveBytes, uuid: Uint8Array, closing: Cl
     await bytes.read(headers, begin + first * EXTENT_HEADER_SIZE)
     for (let number = first; number < first + count; number++) {
       const at = (number - first) * EXTENT_HEADER_SIZE
+      if (copyPage(headers, at, number, table, number * RECORD_BYTES)) continue
       const offset = begin + number * EXTENT_HEADER_SIZE
-      const { record } = decodeExtentHeader(headers.subarray(at, at + EXTENT_HEADER_SIZE), uuid, offset)
-      if (record?.kind !== PAGE || record.number !== number)
-        throw new VmapipeError('DAMAGED', `page ${number} of the table is missing`, { offset })
-      table.set(record.bytes, number * RECORD_BYTES)
+      throw new VmapipeError('DAMAGED', `page ${number} of the table is missing`, { offset })
     }
   }
   const whole = table.subarray(0, tableBytes)

@@ -32,9 +32,22 @@ export function textOfNotes(bytes: Buffer): string {
   return bytes.toString().trimEnd()
 }
 
+/** The files of checks that this process is writing, each with its last change. */
+const changing = new Map<string, Promise<void>>()
+
 /** Notes the result of a check. Of each kind the latest is kept. Errors: USAGE, FAILED. */
 export async function recordCheck(place: string, check: Check): Promise<void> {
   await refuseMissing(place)
+  const change = (changing.get(place) ?? Promise.resolve()).catch(() => {}).then(() => addCheck(place, check))
+  changing.set(place, change)
+  try {
+    await change
+  } finally {
+    if (changing.get(place) === change) changing.delete(place)
+  }
+}
+
+async function addCheck(place: string, check: Check): Promise<void> {
   const file = besideArchive(place, SUFFIXES.checks)
   const before = await readSmallIfThere(file)
   const others = before === null ? [] : parseChecks(before.toString()).filter(({ kind }) => kind !== check.kind)

@@ -23,7 +23,7 @@ export interface CheckedBoot {
  * Resolves with what came of it, also if the guest does not boot; it is noted beside the archive by then. Of an encrypted archive no picture
  * is kept, as it would show what only the key may show. Errors: those of bootArchive, and of writing beside the archive.
  */
-export async function checkBoot(options: BootOptions): Promise<CheckedBoot> {
+export async function checkBoot({ work, ...options }: BootOptions & Pick<Check, 'work'>): Promise<CheckedBoot> {
   const { from } = options
   if (openPlace(from).stat === undefined) {
     throw new VmapipeError('USAGE', `nothing can be kept beside '${from}'`, {
@@ -33,7 +33,14 @@ export async function checkBoot(options: BootOptions): Promise<CheckedBoot> {
   const { screen, passed, detail, at } = await bootArchive(options)
   const keeps = screen !== null && (await sealedArchive(from)) === null
   const file = besideArchive(from, SCREEN)
-  const check: Check = { kind: 'boot', at, passed, detail, ...(keeps && { file: basename(file) }) }
+  const check: Check = {
+    kind: 'boot',
+    at,
+    passed,
+    detail,
+    ...(keeps && { file: basename(file) }),
+    ...(work && { work }),
+  }
   if (keeps) await writeSmall(file, screen)
   await recordCheck(from, check)
   return { check, screen }

@@ -11,7 +11,7 @@ import type { PlaceEntry } from '../storage/archive/place.ts'
 import { textOfNotes } from './annotations.ts'
 import { parseChecks } from './checks.ts'
 import type { Annotations, CatalogEntry } from './entry.ts'
-import { type ArchiveFiles, groupFiles } from './groups.ts'
+import { type ArchiveFiles, contentOf, groupFiles } from './groups.ts'
 import { type Header, isHeader, isUnreadable, readHeader, type Unreadable } from './header.ts'
 import { CatalogIndex } from './index-file.ts'
 import { compare } from './order.ts'
@@ -126,7 +126,7 @@ class Reader {
   async entryOf(group: ArchiveFiles): Promise<CatalogEntry> {
     const first = group.first!
     const place = this.#folder.at(first.name)
-    const header = await this.#headerOf(first, place)
+    const header = await this.#headerOf(contentOf(group), place)
     const known = isHeader(header) ? header : { guest: null, uuid: '', ctime: 0, parent: null }
     const isIncremental = known.uuid === '' ? /\.vmi(\.|$)/.test(group.archive) : known.parent !== null
     return {
@@ -138,7 +138,7 @@ class Reader {
       written: first.modified,
       encrypted: /\.age(\.\d{3})?$/.test(first.name) || (isUnreadable(header) && header.isSealed),
       ...(await this.#annotationsOf(group)),
-      ...(isUnreadable(header) && { unreadable: header.unreadable }),
+      ...(isUnreadable(header) && { unreadable: header.unreadable, isLocked: header.isSealed }),
     }
   }
 

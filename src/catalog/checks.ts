@@ -6,6 +6,7 @@ import type { Check } from './entry.ts'
 /** The most checks that are read, and characters of one text. */
 const MOST_CHECKS = 100
 const LONGEST_TEXT = 2000
+const LONGEST_WORK = 100
 
 const check = z.object({
   kind: z.enum(['verify', 'sample', 'boot']),
@@ -17,6 +18,7 @@ const check = z.object({
     .max(255)
     .regex(/^[^/\0]+$/)
     .optional(),
+  work: z.string().max(LONGEST_WORK).optional(),
 })
 
 const file = z.object({ version: z.literal(1), checks: z.array(z.unknown()).max(MOST_CHECKS) })

@@ -10,6 +10,8 @@ export interface Check {
   detail?: string
   /** Name of a file beside the archive, such as the picture of the screen. */
   file?: string
+  /** The work of a fleet that asked for it: if it is given twice, its check is found. */
+  work?: string
 }
 
 /** What people and checks have noted of an archive. It is in files beside the archive, with its name and a suffix. */
@@ -42,4 +44,6 @@ export interface CatalogEntry extends Annotations {
   encrypted: boolean
   /** Why nothing more is known of it: it is damaged, or no key opens it. */
   unreadable?: string
+  /** It is only that no key opens it. */
+  isLocked?: boolean
 }

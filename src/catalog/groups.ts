@@ -43,6 +43,21 @@ export function isBeingRemoved({ beside }: ArchiveFiles): boolean {
   return beside.has(SUFFIXES.removal)
 }
 
+/**
+ * All bytes of the archive as if they were in one file. What was known of an archive in volumes counts no more when one of them or
+ * their list has come, gone or changed: people copy them one after the other.
+ */
+export function contentOf({ first, bytes, beside }: ArchiveFiles): PlaceEntry {
+  const list = beside.get(SUFFIXES.volumes)
+  const files = list === undefined ? bytes : [...bytes, list]
+  const times = files.map(({ modified }) => modified)
+  return {
+    name: first!.name,
+    size: files.reduce((sum, { size }) => sum + size, 0),
+    modified: times.reduce((newest, time) => (newest === null || time === null ? null : newest > time ? newest : time)),
+  }
+}
+
 /** All files, those that make it an archive first. */
 export function filesOf({ first, bytes, beside }: ArchiveFiles): PlaceEntry[] {
   const others = bytes.filter((entry) => entry !== first)

@@ -76,7 +76,7 @@ export class CatalogIndex {
     if (!this.#isChanged && this.#now.size === this.#before.size) return null
     try {
       await makeFolder(dirname(this.#path))
-      const file = await PartialFile.create(this.#path, { force: true })
+      const file = await PartialFile.create(this.#path, {}, { lastWins: true })
       try {
         await writeAll(file.handle, [Buffer.from(formatIndex(this.#place, this.#now))], 0)
         await file.publish()

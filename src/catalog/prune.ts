@@ -18,6 +18,8 @@ export type { Keep } from './retention.ts'
 export interface PruneOptions {
   /** Only archives of this guest go. */
   guest?: string | undefined
+  /** Places of archives that may go; all others stay. */
+  only?: ReadonlySet<string> | undefined
   /** Only tells what would be done. */
   dryRun?: boolean | undefined
   /** What opens archives that are encrypted: without it they stay, as it is not known what they are. */
@@ -28,6 +30,8 @@ export interface PruneOptions {
   timeZone?: string | undefined
   signal?: AbortSignal | undefined
   warn?: ((message: string) => void) | undefined
+  /** Called before an archive is removed, which waits until it resolves. The archive may have to stay nevertheless. */
+  onRemoving?: ((entry: CatalogEntry) => Promise<void>) | undefined
   /** Called with each archive that was removed. */
   onRemoved?: ((entry: CatalogEntry) => void) | undefined
 }
@@ -52,7 +56,7 @@ export interface PruneResult {
  *     console.log(removed.map(({ place }) => place))
  */
 export async function prune(place: string, keep: Keep, options: PruneOptions = {}): Promise<PruneResult> {
-  const { guest, dryRun = false, keys, now = Date.now(), timeZone, signal, warn } = options
+  const { guest, only, dryRun = false, keys, now = Date.now(), timeZone, signal, warn } = options
   const catalog = await openCatalog(place, { keys, signal, warn })
   const { entries } = catalog
   const remover = new Remover(catalog, { keys, signal })
@@ -62,7 +66,8 @@ export async function prune(place: string, keep: Keep, options: PruneOptions = {
   for (const { entry, stays } of verdicts) if (!stays && (await remover.isInUse(entry))) inUse.add(entry.place)
   if (inUse.size > 0) verdicts = prunePlan(entries, keep, { ...common, inUse })
   const result: PruneResult = { place, verdicts: asked(verdicts, guest), removed: [], bytes: 0, failures: [] }
-  const going = inOrderOfRemoval(verdicts, new Families(entries))
+  const all = inOrderOfRemoval(verdicts, new Families(entries))
+  const going = only === undefined ? all : all.filter(({ place: one }) => only.has(one))
   if (dryRun) return { ...result, removed: going, bytes: sizeOf(going) }
   await removeAll(going, remover, entries, result, options)
   await finishRemovals(catalog, result, options)
@@ -82,7 +87,7 @@ async function removeAll(
   remover: Remover,
   entries: readonly CatalogEntry[],
   { verdicts, removed, failures }: PruneResult,
-  { signal, onRemoved }: PruneOptions,
+  { signal, onRemoving, onRemoved }: PruneOptions,
 ): Promise<void> {
   const families = new Families(entries)
   const gone = new Set<CatalogEntry>()
@@ -99,6 +104,7 @@ async function removeAll(
       continue
     }
     try {
+      await onRemoving?.(entry)
       const reason = await remover.remove(entry)
       if (reason !== null) {
         stay(entry, reason)

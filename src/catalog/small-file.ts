@@ -31,7 +31,7 @@ export async function readSmallIfThere(place: string, signal?: AbortSignal): Pro
 
 /** Writes the file, and replaces one that is there. It is whole and durable, or the one before stays. */
 export async function writeSmall(place: string, content: string | Uint8Array): Promise<void> {
-  const target = openPlace(place).target({ force: true })
+  const target = openPlace(place).target({ force: true, lastWins: true })
   try {
     await target.open()
     const bytes = Buffer.from(content)

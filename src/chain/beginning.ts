@@ -10,6 +10,9 @@ import { startUuid } from '../formats/vma/header.ts'
 import { decompressor } from '../stages/decompressor.ts'
 import { decryptor } from '../stages/decryptor.ts'
 
+/** Bytes of a file that are enough (64 KiB), unless it is encrypted: in an archive of ours, the header is a frame of its own. */
+export const BEGINNING = 64 << 10
+
 /** Bytes of a header with the uuid in them. */
 const ENOUGH = 24
 /** Memory for decoding a beginning. */

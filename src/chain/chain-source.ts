@@ -2,17 +2,18 @@
 
 import { ArchiveDrive } from '../access/archive-drive.ts'
 import { inArchiveOrder } from '../access/archive-order.ts'
-import { type LayeredRun, layeredRuns } from '../access/layers.ts'
+import { layeredRuns } from '../access/layers.ts'
 import { Keyring } from '../codecs/age/keyring.ts'
 import type { Budget } from '../core/budget.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
 import { Findings } from '../core/findings.ts'
 import { CLUSTER_SIZE, clusterCount } from '../core/geometry.ts'
-import { type ClusterItem, type DriveInfo, Manifest, Run } from '../core/items.ts'
+import { type ClusterItem, Manifest, Run } from '../core/items.ts'
 import { defineStage, type SourceBody, type StageContext, z } from '../core/stage.ts'
 import { SLOTS_USED } from '../formats/vma/extent.ts'
 import { Chain, openChain } from './open-chain.ts'
 import { type ReadRun, readRun } from './run-reader.ts'
+import { bytesOf, type Planned, UpcomingRuns } from './upcoming-runs.ts'
 
 const options = z.strictObject({
   from: z.string().min(1).describe('the path of the last archive of the chain; a full archive will do too'),
@@ -59,10 +60,6 @@ const DEPTH = 32
 /** A long hole is several runs, so that the next stage has something to do. */
 const MOST_ZEROES = SLOTS_USED * 64
 
-interface Planned extends LayeredRun {
-  info: DriveInfo
-}
-
 interface Pending {
   bytes: number
   runs: Promise<Run[]>
@@ -76,8 +73,7 @@ class ChainReader implements SourceBody<ClusterItem> {
   readonly #reading: Budget | null
   #chain: Chain | null = null
   #manifest: Manifest | null = null
-  #plan: Iterator<Planned> = [][Symbol.iterator]()
-  #planned = false
+  #upcoming: UpcomingRuns | null = null
   readonly #pending: Pending[] = []
   #bytes = 0
   readonly #ready: Run[] = []
@@ -100,8 +96,10 @@ class ChainReader implements SourceBody<ClusterItem> {
     const full = manifest.record && { ...manifest.record, parent: null }
     this.#manifest = new Manifest({ ...manifest, record: full })
     this.#findings?.begin(this.#manifest)
-    this.#plan = order === 'archive' ? inOrderOfArchives(this.#chain, manifest) : inOrderOfDrives(this.#chain, manifest)
-    this.#planned = true
+    this.#upcoming =
+      order === 'archive'
+        ? new UpcomingRuns(inOrderOfArchives(this.#chain, manifest), null)
+        : new UpcomingRuns(inOrderOfDrives(this.#chain, manifest), this.#chain.spareMemory())
     counters.set(
       'total',
       manifest.drives.reduce((sum, { size }) => sum + size, 0),
@@ -130,18 +128,16 @@ class ChainReader implements SourceBody<ClusterItem> {
   async close(): Promise<void> {
     for (const { runs } of this.#pending) for (const run of await runs.catch(() => [])) run.release()
     for (const run of this.#ready) run.release()
+    await this.#upcoming?.close()
     if (!this.#options.chain) await this.#chain?.close()
   }
 
   #fill(): void {
     const most = this.#context.budget.capacity / 3
     while (this.#pending.length < DEPTH && (this.#bytes < most || this.#pending.length === 0)) {
-      const { value: planned, done } = this.#planned ? this.#plan.next() : { value: undefined, done: true as const }
-      if (done || planned === undefined) {
-        this.#planned = false
-        return
-      }
-      const bytes = planned.stored ? (planned.end - planned.first) * CLUSTER_SIZE : 0
+      const planned = this.#upcoming?.next()
+      if (planned === undefined) return
+      const bytes = planned.early === undefined ? bytesOf(planned) : 0
       const runs = this.#runs(planned)
       runs.catch(() => {})
       this.#pending.push({ bytes, runs })
@@ -151,7 +147,7 @@ class ChainReader implements SourceBody<ClusterItem> {
 
   async #runs(planned: Planned): Promise<Run[]> {
     try {
-      return [this.#count(planned, await this.#readOne(planned))]
+      return [this.#count(planned, await (planned.early ?? this.#readOne(planned)))]
     } catch (error) {
       const failure = explained(error, planned)
       if (this.#findings === null) throw failure

@@ -41,12 +41,14 @@ export interface ChainOptions extends OpenFileOptions {
 /** All archives of a chain, the newest first. */
 export class Chain {
   readonly members: readonly ChainMember[]
+  readonly #memory: ChainMemory
   readonly #closers: readonly (() => Promise<void>)[]
   readonly #layers = new Map<DriveInfo, Layer[]>()
   #closed: Promise<void> | null = null
 
-  constructor(members: readonly ChainMember[], closers: readonly (() => Promise<void>)[]) {
+  constructor(members: readonly ChainMember[], memory: ChainMemory, closers: readonly (() => Promise<void>)[]) {
     this.members = members
+    this.#memory = memory
     this.#closers = closers
   }
 
@@ -79,6 +81,11 @@ export class Chain {
     }
     this.#layers.set(info, layers)
     return layers
+  }
+
+  /** Memory for clusters that are kept until their turn. Call it once, before anything is read. */
+  spareMemory(): Budget {
+    return this.#memory.spare()
   }
 
   close(): Promise<void> {
@@ -143,7 +150,7 @@ class ChainOpener {
       const { manifest } = member
       seen.add(hex(manifest.uuid))
       const parent = manifest.record?.parent ?? null
-      if (parent === null) return new Chain(this.#members, this.#closers)
+      if (parent === null) return new Chain(this.#members, this.#memory, this.#closers)
       if (seen.has(hex(parent.uuid))) throw wrongChain(member, 'the chain of its parents goes round in a ring')
       if (seen.size === MOST_ARCHIVES) throw wrongChain(member, `the chain has more than ${MOST_ARCHIVES} archives`)
       member = await this.#parentOf(member, parent)

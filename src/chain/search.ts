@@ -8,15 +8,14 @@ import { type FileHandle, open, opendir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { openFarFile } from '../storage/archive/far-file.ts'
 import { mayBeginArchive, parseArchiveName } from '../storage/archive/names.ts'
 import { openPlace } from '../storage/archive/open-place.ts'
 import { parsePlace } from '../storage/archive/spec.ts'
 import { parseVolumeName } from '../storage/archive/volumes/names.ts'
-import { mayBeArchive, uuidOfBeginning } from './beginning.ts'
+import { BEGINNING, mayBeArchive, uuidOfBeginning } from './beginning.ts'
 
-/** Bytes of a file that are read: in an archive of ours, the header with its config files is a frame of its own. */
-const BEGINNING = 64 << 10
-/** Bytes that are read if those are not enough: a block of LZ4 has up to 4 MiB. */
+/** Bytes that are read if BEGINNING is not enough: a block of LZ4 has up to 4 MiB. */
 const LONG_BEGINNING = (4 << 20) + BEGINNING
 /** The most entries of a folder that are looked at, and the most whose names are not those of archives. */
 const MOST_ENTRIES = 100_000
@@ -173,8 +172,9 @@ interface Beginning {
 async function openBeginning(place: string, signal: AbortSignal | undefined): Promise<Beginning | null> {
   const parsed = parsePlace(place)
   if (parsed.kind !== 'file') {
-    const bytes = await openPlace(place).ranges?.(signal ? { signal } : {})
-    if (bytes === undefined) return null
+    if (parsed.kind !== 'ssh' && parsed.kind !== 's3') return null
+    // Of an archive in volumes, the first has the beginning.
+    const bytes = await openFarFile(parsed, signal ? { signal } : {})
     const read = async (length: number) => {
       const start = Buffer.alloc(Math.min(length, bytes.size))
       await bytes.read(start, 0)

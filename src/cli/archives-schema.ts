@@ -8,6 +8,7 @@ const check = z.object({
   passed: z.boolean(),
   detail: z.string().optional(),
   file: z.string().optional().describe('a file beside the archive, such as the picture of a screen'),
+  work: z.string().optional().describe('the work of a fleet that asked for it'),
 })
 
 const archive = z.object({

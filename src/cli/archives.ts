@@ -96,7 +96,7 @@ function notesText({ notes }: CatalogEntry): string {
 
 /** An archive as JSON. */
 export function archiveJson(entry: CatalogEntry, families: Families): object {
-  const { ctime, uuid, parent, unreadable, checks, ...rest } = entry
+  const { ctime, uuid, parent, unreadable, isLocked: _, checks, ...rest } = entry
   const time = new Date(ctime * 1000)
   return {
     ...rest,

@@ -45,7 +45,12 @@ export function makeJobLog(flags: CommonFlags): JobLog {
         phases.set(progress.guest, progress.phase)
         const line = phaseLine(progress)
         if (line === null || (bars !== null && !ENDED.includes(progress.phase))) return
-        say(progress.phase === 'failed' ? 'warning' : 'info', line, { ...progress, snapshot: undefined })
+        say(progress.phase === 'failed' ? 'warning' : 'info', line, {
+          ...progress,
+          snapshot: undefined,
+          stats: undefined,
+          latency: undefined,
+        })
       }
     },
     close() {

@@ -3,11 +3,11 @@
  * runs, so that all starts at once, also help and usage errors.
  */
 
-import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { printable } from '../core/errors.ts'
 import { examples } from './flags.ts'
 import { styled } from './text.ts'
+import { version } from './version.ts'
 
 type Define = (program: Command) => void
 
@@ -35,7 +35,9 @@ const COMMANDS: Record<string, () => Promise<Define>> = {
   detach: async () => (await import('./commands/detach.ts')).detachCommand,
   drives: async () => (await import('./commands/drives.ts')).drivesCommand,
   job: async () => (await import('./commands/job.ts')).jobCommand,
+  fleet: async () => (await import('./commands/fleet.ts')).fleetCommand,
   unprotected: async () => (await import('./commands/unprotected.ts')).unprotectedCommand,
+  web: async () => (await import('./commands/web.ts')).webCommand,
   run: async () => (await import('./commands/run.ts')).runCommand,
   stages: async () => (await import('./commands/stages.ts')).stagesCommand,
   'new-stage': async () => (await import('./commands/new-stage.ts')).newStageCommand,
@@ -81,16 +83,4 @@ function usageLine(text: string): string {
     .replace('is invalid. ', 'is wrong: ')
   const line = [what, ...suggestions.map((s) => s.replace(/^\(|\)$/g, '').replace(/^Did/, 'did'))].join('; ')
   return `${styled('red', 'vmapipe:', process.stderr)} ${printable(line)}; see --help\n`
-}
-
-function version(): string {
-  for (const path of ['../../package.json', '../../../package.json']) {
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'))
-      if (name === 'vmapipe') return version
-    } catch {
-      // It is not there: try the other place.
-    }
-  }
-  return 'unknown'
 }

@@ -5,6 +5,7 @@
  */
 
 import { constants } from 'node:os'
+import { isatty } from 'node:tty'
 import { EXIT_CODES, VmapipeError } from '../core/errors.ts'
 import { endAtOnce } from '../system/end-at-once.ts'
 
@@ -23,6 +24,10 @@ interface Work {
   tell?(): void
   /** Ends redrawing: the process ends. */
   close?(): void
+  /** Reads its configuration again on SIGHUP. At a terminal SIGHUP still ends the command: the terminal is gone. */
+  reload?(): void
+  /** Milliseconds that its end may take, if it is more than usual: it has processes of its own, which end in time. */
+  grace?: number
 }
 
 const works = new Set<Work>()
@@ -41,10 +46,15 @@ export function watchSignals(command: string, onEnd: (error: VmapipeError) => vo
     if (told.length === 0) process.stderr.write(`${command} has been running for ${seconds} s\n`)
   })
   onceEach(ENDING, (name) => {
+    const reloading =
+      name === 'SIGHUP' && !isAtTerminal() ? [...works].filter(({ reload }) => reload !== undefined) : []
+    for (const { reload } of reloading) reload!()
+    if (reloading.length > 0) return
     if (controller.signal.aborted) return void force()
     controller.abort(new VmapipeError('ABORTED', name === 'SIGINT' ? 'interrupted' : `ended by ${name}`))
     if (works.size === 0) return void force()
-    setTimeout(force, GRACE_MS).unref()
+    const grace = Math.max(GRACE_MS, ...[...works].map((work) => work.grace ?? 0))
+    setTimeout(force, grace).unref()
   })
 }
 
@@ -67,6 +77,10 @@ async function force(): Promise<void> {
     for (const { close } of works) close?.()
     report(new VmapipeError('ABORTED', left === '' ? message : `${message}; ${left}`))
   })
+}
+
+function isAtTerminal(): boolean {
+  return [0, 1, 2].some((fd) => isatty(fd))
 }
 
 /** Calls back on each of these signals. */

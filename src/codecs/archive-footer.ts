@@ -7,6 +7,8 @@ export async function passFooter({ input, check, end, order, recovery }: Decoder
   const atEnd = (await input.peek(1)).length === 0
   if (!atEnd && !check.mayEnd) return
   await order.drain()
+  // Only now is it known that the archive ended further up: then this is the footer of another one.
+  if (end.isOver) return
   // Files that are no archives may be joined, so a footer ends only an archive.
   if (!atEnd && !end.isArchive) return
   let ended = false

@@ -1,6 +1,7 @@
 /**
  * The output of all decoders: content in order. Small pieces are joined, because frames and blocks may have a few bytes each, and a
- * piece takes more memory than that.
+ * piece takes more memory than that. The first piece is passed on at once: it is the header of an archive of ours, and what looks
+ * at the beginning of a file alone may get no other.
  */
 
 import type { Budget } from '../core/budget.ts'
@@ -22,6 +23,7 @@ export class ContentOutput {
   joins = true
   #small: Chunk[] = []
   #bytes = 0
+  #isFirst = true
 
   constructor(outputs: Budget, end: ArchiveEnd, report: (error: unknown) => void, push: Push<Chunk>) {
     this.#outputs = outputs
@@ -37,8 +39,10 @@ export class ContentOutput {
       return
     }
     this.#see(chunk)
-    if (this.joins && chunk.gap === null && chunk.byteLength < SMALL) this.#keep(chunk)
+    const isSmall = chunk.gap === null && chunk.byteLength < SMALL
+    if (this.joins && isSmall && !this.#isFirst) this.#keep(chunk)
     else {
+      this.#isFirst = false
       this.flush()
       this.#push(chunk)
     }

@@ -24,7 +24,6 @@ export async function decodeArchive(context: DecoderContext): Promise<void> {
   else if (format === 'lzop') await decodeSequence(context, new LzopMembers())
   else if (format === 'bzip2' || format === 'xz') await decodeSequence(context, new ProgramStream(format))
   else await decodeSequence(context, new ZstdLz4Frames())
-  await context.order.drain()
 }
 
 /** Bytes that are shown of a file that is no archive. */
@@ -50,6 +49,7 @@ async function passThrough({ input, order }: DecoderContext): Promise<void> {
   for (let taken = await input.take(); taken !== null; taken = await input.take()) {
     await order.pass(new Chunk(taken.buffers, taken.leases))
   }
+  await order.drain()
 }
 
 /** Decodes frames or members, one behind the other. Other bytes between or behind them are behind the end of the archive, or damage. */
@@ -72,6 +72,9 @@ async function decodeSequence(context: DecoderContext, sequence: FrameSequence):
     }
     if (end.isOver) return passOver(context)
   }
+  // The input may have ended before all content was passed on. Until then it is not known whether the last parts were behind the archive's end.
+  await order.drain()
+  if (end.isOver) return passOver(context)
   if (sequence.last === undefined) throw input.endsWithin('skippable frames')
 }
 

@@ -49,6 +49,11 @@ export class PullInput {
     return this.#queue.position
   }
 
+  /** Bytes that have come and were not read yet. */
+  get length(): number {
+    return this.#queue.length
+  }
+
   /** Gives a chunk to the decoder. Resolves when the decoder wants more; throws the decoder's error if it failed. */
   async feed(chunk: Chunk): Promise<void> {
     this.#queue.push(chunk)
@@ -81,6 +86,11 @@ export class PullInput {
   async peek(bytes: number): Promise<Buffer> {
     await this.#has(bytes)
     return this.#queue.peek(Math.min(bytes, this.#queue.length))
+  }
+
+  /** A copy of the `bytes` bytes behind the next `from`, which have come, and stay in the input. */
+  peekNow(bytes: number, from: number): Buffer {
+    return this.#queue.peek(bytes, from)
   }
 
   /** Fills `target` and returns the number of bytes, which is smaller if the stream ends. */

@@ -132,6 +132,7 @@ export class NoFindings extends Findings {
   }
 }
 
-function isDamage(error: unknown): error is VmapipeError {
+/** Whether the error is that an archive is damaged, or not whole. */
+export function isDamage(error: unknown): error is VmapipeError {
   return error instanceof VmapipeError && (error.code === 'DAMAGED' || error.code === 'INCOMPLETE')
 }

@@ -76,6 +76,18 @@ export class VarintReader {
     })
   }
 
+  /** Passes over bytes that are the same as those from `start` to here, again and again, but at most `most` times. Returns how often. */
+  passRepeats(start: number, most: number): number {
+    const bytes = this.#bytes
+    const length = this.#at - start
+    const end = Math.min(bytes.length, this.#at + length * most)
+    let at = this.#at
+    while (at < end && bytes[at] === bytes[at - length]) at++
+    const times = Math.floor((at - this.#at) / length)
+    this.#at += times * length
+    return times
+  }
+
   nextSigned(): number {
     const value = this.next()
     return value % 2 === 1 ? -(value + 1) / 2 : value / 2

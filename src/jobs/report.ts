@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from '../core/errors.ts'
 
+/** What became of a run. Times are ISO 8601, sizes bytes. */
 export interface RunReport {
   version: 1
   /** Name of the job: that of its file, without suffix. */
@@ -24,9 +25,12 @@ export interface RunReport {
   next: string | null
 }
 
+/** What became of one guest in a run. Sizes are bytes. */
 export interface GuestReport {
   guest: string
   outcome: 'done' | 'failed' | 'skipped' | 'canceled'
+  /** The archive of the time at which it was due was there already, so nothing was done. */
+  already?: boolean
   /** The error, or why it was skipped; one line. */
   reason?: string
   code?: ErrorCode

@@ -36,7 +36,7 @@ function row(guest: GuestReport): string[] {
   ]
   return [
     printable(guest.guest),
-    guest.outcome === 'failed' ? 'FAILED' : guest.outcome,
+    guest.outcome === 'failed' ? 'FAILED' : guest.already ? 'done already' : guest.outcome,
     guest.kind ?? '-',
     seconds === undefined ? '-' : formatDuration(seconds),
     read === undefined ? '-' : formatBytes(read),

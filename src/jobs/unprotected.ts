@@ -49,7 +49,8 @@ export async function unprotected(jobs: readonly Job[], signal: AbortSignal): Pr
   return result
 }
 
-async function uncovered(
+/** Guests of this host that are none of these. What cannot be looked at is added to `warnings`. Errors: ABORTED. */
+export async function uncovered(
   covered: readonly Guest[],
   warnings: string[],
   signal: AbortSignal,

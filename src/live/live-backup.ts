@@ -177,7 +177,8 @@ export class LiveBackup implements CopyHost {
       copy.waitFor(before[index])
     }
     this.figures.waiting.watch(this.maxStall, (waited) => this.#giveUp(waited))
-    this.#progress.watch(this.#maxHang, (milliseconds) => this.#hangs(milliseconds))
+    const allowed = this.#maxHang
+    this.#progress.watch(allowed, (waited) => this.#hangs(waited, allowed))
   }
 
   /** What changes from now on is tracked anew. What has changed until now is archived, if that is known and wanted. */
@@ -247,8 +248,9 @@ export class LiveBackup implements CopyHost {
     return lent > Math.max(capacity / 4, EXTENT_HOLDS)
   }
 
-  #hangs(milliseconds: number): void {
-    const message = `nothing of the archive has been taken for ${Math.round(milliseconds / 1000)} s: the backup was given up (${this.figures.reached})`
+  #hangs(waited: number, allowed: number): void {
+    const seconds = (milliseconds: number) => Math.round(milliseconds / 100) / 10
+    const message = `nothing of the archive has been taken for ${seconds(waited)} s, ${seconds(allowed)} s are allowed: the backup was given up (${this.figures.reached})`
     this.fail(
       new VmapipeError('FAILED', message, { hint: 'see why its target or reader hangs, or allow a longer --max-hang' }),
     )

@@ -3,6 +3,7 @@
 import type { Keyring } from '../codecs/age/keyring.ts'
 import { Counters } from '../core/counters.ts'
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { isDamage } from '../core/findings.ts'
 import { checkOptions, flag, names, type Shape, text } from '../core/options.ts'
 import { definePipeline } from '../core/pipeline.ts'
 import { runOptionsOf } from '../core/run-options.ts'
@@ -93,7 +94,13 @@ async function copyOne(options: CopyOptions): Promise<CopiedArchive> {
   const isChecked = await canBeRead(options)
   if (!force && (await isThere(options))) return { from, to, bytes: 0, wasThere: true, isChecked: false }
   if (!isChecked) warn(`'${from}' is encrypted and no key was given: what is in it is not checked`)
-  const check: PlannedStage[] = [['decryptor', { keys }], ['decompressor'], ['vma-deframer'], ['verifier']]
+  // A copy that is whole needs no lines about its drives; one that is not rejects.
+  const check: PlannedStage[] = [
+    ['decryptor', { keys }],
+    ['decompressor'],
+    ['vma-deframer'],
+    ['verifier', { report: () => {} }],
+  ]
   const changed = transformed(options)
   const before = counters.get('written')
   // What cannot be checked is not trusted either if it is half there.
@@ -108,7 +115,7 @@ async function copyOne(options: CopyOptions): Promise<CopiedArchive> {
   try {
     await definePipeline(stages).run(runOptionsOf({ ...options, counters }))
   } catch (error) {
-    if (continued !== null && isDamage(error)) await continued.discard()
+    if (continued !== null && isDamage(asVmapipeError(error))) await continued.discard()
     throw error
   } finally {
     await continued?.close()
@@ -152,9 +159,4 @@ async function isThere({ from, to, encrypt, signal }: CopyOptions): Promise<bool
   } finally {
     await Promise.all([old.close(), now.close()])
   }
-}
-
-function isDamage(error: unknown): boolean {
-  const { code } = asVmapipeError(error)
-  return code === 'DAMAGED' || code === 'INCOMPLETE'
 }

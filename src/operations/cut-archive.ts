@@ -9,8 +9,8 @@ import { decrypted } from '../access/encrypted-bytes.ts'
 import { Keyring } from '../codecs/age/keyring.ts'
 import { bindStage } from '../config/registry.ts'
 import { ByteQueue } from '../core/byte-queue.ts'
-import { VmapipeError } from '../core/errors.ts'
-import { Findings } from '../core/findings.ts'
+import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { Findings, isDamage } from '../core/findings.ts'
 import { BLOCK_SIZE } from '../core/geometry.ts'
 import { Chunk } from '../core/items.ts'
 import { definePipeline } from '../core/pipeline.ts'
@@ -42,26 +42,48 @@ export async function refuseIfCut(options: ReadingOptions): Promise<void> {
   // Anything but a file or an object can be read only once, or has no known size.
   const path = place?.kind === 'file' ? place.path : place?.kind === 's3' ? s3Name(place) : null
   if (path === null || (place?.kind === 'file' && !(await stat(path).catch(() => null))?.isFile())) return
-  const uuid = await uuidOfChecked(options)
+  const { uuid } = await beginningOf(options)
   if (uuid === null) return
-  let file = await openArchiveBytes(path, { signal: options.signal })
+  const size = await sizeIfCut(path, uuid, options)
+  if (size === null) return
+  throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut, or never finished', {
+    file: path,
+    offset: size,
+    hint: 'nothing was written; --salvage restores what there is',
+  })
+}
+
+/**
+ * Whether the archive has its first extent and its end. It is a file, an object, a file on another host, or the first of several volumes.
+ * True if that cannot be known: no key opens it, or it is of another program. Errors: FAILED if it cannot be read, ABORTED.
+ */
+export async function hasBothEnds(options: ReadingOptions & { from: string }): Promise<boolean> {
+  const { from, signal } = options
+  try {
+    const { hasExtent, error, uuid } = await beginningOf(options)
+    if (!hasExtent && error !== null) throw error
+    return hasExtent && (uuid === null || (await sizeIfCut(from, uuid, options)) === null)
+  } catch (error) {
+    signal?.throwIfAborted()
+    if (isDamage(error)) return false
+    if (asVmapipeError(error).code === 'USAGE') return true
+    throw error
+  }
+}
+
+/** The archive's size if it was cut; null if it was not. */
+async function sizeIfCut(archive: string, uuid: Uint8Array, options: ReadingOptions): Promise<number | null> {
+  let file = await openArchiveBytes(archive, { signal: options.signal })
   try {
     file = await decrypted(file, options.keys ?? new Keyring())
-    const { size } = file
-    if (await hasNoEnd(file, size, uuid, options)) {
-      throw new VmapipeError('INCOMPLETE', 'the archive has no end: it was cut, or never finished', {
-        file: path,
-        offset: size,
-        hint: 'nothing was written; --salvage restores what there is',
-      })
-    }
+    return (await hasNoEnd(file, file.size, uuid, options)) ? file.size : null
   } finally {
     await file.close()
   }
 }
 
-/** The uuid of an archive whose first extent has a checksum. Null for any other archive, and if it is not an archive. */
-async function uuidOfChecked({ from, keys, signal, buffer, threads }: ReadingOptions): Promise<Uint8Array | null> {
+/** Reads the archive up to the header of its first extent. Throws only ABORTED. */
+async function beginningOf({ from, keys, signal, buffer, threads }: ReadingOptions): Promise<Beginning> {
   const start = new Beginning()
   const signals = signal === undefined ? [start.signal] : [signal, start.signal]
   // With findings, the run does not end at damage before it has seen the first extent.
@@ -74,16 +96,23 @@ async function uuidOfChecked({ from, keys, signal, buffer, threads }: ReadingOpt
   ]
   await definePipeline(stages)
     .run({ buffer, threads, signal: AbortSignal.any(signals) })
-    .catch(() => {})
+    .catch((error) => {
+      start.error = error
+    })
   signal?.throwIfAborted()
-  return start.uuid
+  return start
 }
 
 /** Looks at the header and the first extent, and ends the run. */
 class Beginning {
   readonly #queue = new ByteQueue()
   readonly #enough = new AbortController()
+  /** Whether the header of the first extent was there. */
+  hasExtent = false
+  /** Of an archive whose first extent has a checksum. */
   uuid: Uint8Array | null = null
+  /** What has ended the run. */
+  error: unknown = null
   readonly stage = sinkOf((chunk) => this.#look(chunk))
 
   get signal(): AbortSignal {
@@ -98,6 +127,7 @@ class Beginning {
     const bytes = this.#queue.peek(size + EXTENT_HEADER_SIZE)
     const { uuid } = decodeHeader(bytes.subarray(0, size))
     const { checksum } = decodeExtentHeader(bytes.subarray(size), uuid, size)
+    this.hasExtent = true
     if (checksum !== null) this.uuid = uuid
     this.#queue.clear()
     this.#enough.abort(new VmapipeError('ABORTED', 'the first extent was read'))
@@ -158,23 +188,17 @@ async function mayEnd(frames: Buffer, uuid: Uint8Array, { buffer, threads, signa
   const findings = new Findings()
   let ended = false
   let tail: Buffer = Buffer.alloc(0)
-  const source = defineStage({
-    name: 'last-frames',
-    summary: 'gives the last frames',
-    input: 'nothing',
-    output: 'bytes',
-    options: z.strictObject({}),
-    create: async function* () {
-      yield new Chunk([frames])
-    },
-  })
   const look = sinkOf((chunk) => {
     const bytes = Buffer.concat([tail, ...chunk.buffers])
     ended ||= closingIn(bytes, uuid)
     tail = chunk.gap?.lost ? Buffer.alloc(0) : Buffer.from(bytes.subarray(1 - EXTENT_HEADER_SIZE))
     chunk.release()
   })
-  await definePipeline([source(), bindStage('decompressor', { findings }), look]).run({ buffer, threads, signal })
+  await definePipeline([sourceOf([new Chunk([frames])]), bindStage('decompressor', { findings }), look]).run({
+    buffer,
+    threads,
+    signal,
+  })
   return ended || findings.damage.at(-1)?.error.code === 'DAMAGED'
 }
 
@@ -190,6 +214,19 @@ async function bytesAt(file: ArchiveBytes, offset: number, length: number): Prom
   const buffer = Buffer.alloc(Math.max(0, Math.min(offset + length, file.size) - start))
   await file.read(buffer, start)
   return buffer
+}
+
+function sourceOf(chunks: Iterable<Chunk>): BoundStage {
+  return defineStage({
+    name: 'bytes',
+    summary: 'gives bytes of an archive',
+    input: 'nothing',
+    output: 'bytes',
+    options: z.strictObject({}),
+    create: async function* () {
+      yield* chunks
+    },
+  })()
 }
 
 function sinkOf(write: (chunk: Chunk) => void): BoundStage {

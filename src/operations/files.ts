@@ -38,6 +38,8 @@ export function filesystems(options: FilesOptions): Promise<Filesystem[]> {
 /**
  * The files of a folder, or the file itself, for each path; with `recursive` all that is below. Errors as of `filesystems`; FAILED for a path
  * that is not there.
+ *
+ *     for (const { path, size } of await listFiles({ from: 'vm.vma.zst', filesystem: 'drive-scsi0:1' }, ['/etc'])) console.log(path, size)
  */
 export async function listFiles(
   options: FilesOptions,
@@ -57,7 +59,10 @@ export async function listFiles(
 
 /**
  * Extracts files, and folders with all that is in them, into a new folder. It has its name only when all is there. Nothing is written outside
- * of it, whatever the guest has called its files. Errors as of `listFiles`.
+ * of it, whatever the guest has called its files. Errors as of `listFiles`; USAGE if the folder has something in it.
+ *
+ *     const { files, leftOut } = await extractFiles({ from: 'vm.vma.zst', warn: console.warn }, ['/etc', '/home/ann'], 'found')
+ *     console.log(files, 'files;', leftOut, 'left out')
  */
 export async function extractFiles(options: FilesOptions, paths: readonly string[], into: string): Promise<Extracted> {
   const plain = plainPaths(paths)
@@ -66,7 +71,12 @@ export async function extractFiles(options: FilesOptions, paths: readonly string
   })
 }
 
-/** The same as a tar stream, with owners, permissions and symlinks as the guest has them. */
+/**
+ * The same as a tar stream, with owners, permissions and symlinks as the guest has them. Resolves when `to` has taken all of it; it is not
+ * ended.
+ *
+ *     const { files } = await packFiles({ from: 'vm.vma.zst' }, ['/etc'], process.stdout)
+ */
 export async function packFiles(options: FilesOptions, paths: readonly string[], to: Writable): Promise<Packed> {
   const plain = plainPaths(paths)
   return withReader('packFiles', options, async (reader) => {

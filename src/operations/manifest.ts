@@ -1,6 +1,7 @@
 /** Reads the manifest of an archive: its drives and config files, from its header alone. */
 
 import { asVmapipeError, VmapipeError } from '../core/errors.ts'
+import { Findings, isDamage } from '../core/findings.ts'
 import type { ClusterItem, Manifest } from '../core/items.ts'
 import { checkOptions } from '../core/options.ts'
 import { definePipeline } from '../core/pipeline.ts'
@@ -18,6 +19,7 @@ export async function readManifest(options: ReadingOptions): Promise<Manifest> {
   checkOptions('readManifest', { shape: readingShape, required: ['from'] }, options)
   const enough = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, enough.signal]) : enough.signal
+  const findings = new Findings()
   let manifest: Manifest | null = null
   const stop = defineStage({
     name: 'header-only',
@@ -34,10 +36,14 @@ export async function readManifest(options: ReadingOptions): Promise<Manifest> {
     }),
   })
   try {
-    await definePipeline([...reading(options), stop()]).run({ ...runOptionsOf(options), signal })
+    // With findings, damage keeps its place in the stream, so that what is damaged further back does not come before the header.
+    await definePipeline([...reading(options, findings), stop()]).run({ ...runOptionsOf(options), signal })
   } catch (error) {
     // Errors behind the header do not matter here.
-    if (!enough.signal.aborted) throw asVmapipeError(error)
+    if (!enough.signal.aborted) {
+      const [first] = findings.damage
+      throw asVmapipeError(isDamage(error) && first !== undefined ? first.error : error)
+    }
   }
   if (manifest === null) throw new VmapipeError('INCOMPLETE', 'the archive has no header')
   return manifest

@@ -16,7 +16,7 @@ import { readManifest } from './manifest.ts'
 import type { OperationResult } from './operation.ts'
 import { type RestoreOptions, restore } from './restore.ts'
 
-/** Of the options of `restore`, the folder must be given. */
+/** Of the options of `restore`, the folder must be given. All images are raw. */
 export type RestoreQemuOptions = RestoreOptions & { into: string }
 
 /**

@@ -7,6 +7,7 @@ import type { RunOptions } from '../core/pipeline.ts'
 import { type BoundStage, defineStage, z } from '../core/stage.ts'
 import { listenTo } from '../live/guest/listen.ts'
 import type { GuestStatus } from '../live/guest-figures.ts'
+import type { WriteTimes } from '../live/write-times.ts'
 import { vmaFramer } from '../stages/vma-framer.ts'
 import { GUEST_SOURCE } from '../stages/write-interceptor.ts'
 import { announce } from './announce.ts'
@@ -26,10 +27,14 @@ export interface BackupResult extends OperationResult {
 interface RunBackupOptions extends RunOptions {
   /** Called with the state of the guest, about every second. */
   onGuest?: (status: GuestStatus) => void
+  /** Called with how long the guest's writes took up to now, every few seconds; it is asked only if this is given. */
+  onWrites?: ((times: WriteTimes) => void) | undefined
   /** What opens the parent of an incremental archive, if it is encrypted. */
   keys?: Keyring | undefined
   /** Makes a full archive if the parent that is named cannot be used. */
   orFull?: boolean | undefined
+  /** The guest that a full archive is recorded as of; by default the one that the stages name, or that is known from where its drives are. */
+  guest?: string | undefined
 }
 
 /** Whether these stages back up drives: they have a running guest, or make an archive of clusters that come from drives. */
@@ -50,7 +55,7 @@ export function runBackup(
 
 async function run(
   stages: readonly BoundStage[],
-  { onGuest, ...options }: Omit<RunBackupOptions, 'keys'>,
+  { onGuest, onWrites, guest: named, ...options }: Omit<RunBackupOptions, 'keys'>,
 ): Promise<BackupResult> {
   const tell = announce(stages, options.inform)
   let name: string | null = null
@@ -61,12 +66,13 @@ async function run(
       name = text
     },
     status: onGuest,
+    ...(onWrites && { writes: onWrites }),
     end: (status) => {
       guest = status
     },
   })
   const at = endOfClusters(stages)
-  const counted = [...heard.slice(0, at), ...recorded(stages), census.stage, ...heard.slice(at)]
+  const counted = [...heard.slice(0, at), ...recorded(stages, named), census.stage, ...heard.slice(at)]
   const result = await runOperation(counted, census, options)
   const places = placesOf(stages).filter((to) => typeof to === 'string')
   return { ...result, places, ...(guest !== undefined && { guest }) }
@@ -76,7 +82,7 @@ async function run(
  * The stage that puts the guest into the record of a full archive, so that the next backup finds its parent. An archive as the real tool
  * would write it has no record.
  */
-function recorded(stages: readonly BoundStage[]): BoundStage[] {
+function recorded(stages: readonly BoundStage[], guest = guestNameOf(stages[0])): BoundStage[] {
   const framer = stages.find(({ definition }) => definition.name === vmaFramer.definition.name)
   const { checksums, index } = (framer?.options ?? {}) as { checksums?: boolean; index?: boolean }
   if (!checksums || !index) return []
@@ -88,7 +94,7 @@ function recorded(stages: readonly BoundStage[]): BoundStage[] {
     options: z.strictObject({}),
     create: () => (item: ClusterItem) => {
       if (item.kind !== 'manifest' || item.record?.guest) return item
-      const record = { parent: null, full: null, ...item.record, guest: guestNameOf(stages[0]) }
+      const record = { parent: null, full: null, ...item.record, guest }
       return new Manifest({ ...item, record })
     },
   })

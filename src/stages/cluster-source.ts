@@ -89,6 +89,14 @@ function scanShare(budget: number): number {
   return Math.max(8 << 20, Math.min(16 << 20, budget >> 2))
 }
 
+/**
+ * The share of the budget for drives at rest: 16 MiB, or a quarter if that is more. An extent that is not full holds up to 8 MiB, and the
+ * next part must fit beside it. More would only wait in queues, and go from one memory to another past the cache of the processor.
+ */
+function restShare({ capacity, total }: Budget): number {
+  return Math.min(capacity, Math.max(16 << 20, total >> 2))
+}
+
 interface OpenDrive extends DriveInfo {
   reader: DriveReader
   claims: ClusterClaims
@@ -137,6 +145,8 @@ class ClusterSource implements SourceBody<ClusterItem> {
     const manifest = this.#manifest
     if (manifest !== null) {
       this.#manifest = null
+      // All stages are open by now, and have carved their parts off the budget.
+      if (this.#budget === this.#context.budget) this.#budget = this.#budget.carve(restShare(this.#budget), 'the scan')
       return new Manifest({ ...manifest, record: this.#record() })
     }
     while (this.#ready.length === 0) {

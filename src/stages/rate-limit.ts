@@ -50,13 +50,34 @@ export const rateLimit = defineStage({
     dial: z.instanceof(AdjustableRate).optional(),
   }),
   create({ rate, dial }, { signal }) {
-    // The time at which the bytes that have passed are within the rate.
+    // The time at which the bytes that have passed are within the rate, in seconds.
     let due = 0
     return async (item: Item) => {
-      const now = performance.now() / 1000
-      due = Math.max(due, now - BURST_SECONDS) + dataLength(item) / (dial?.bytes ?? rate)
-      await sleepUntilAborted((due - now) * 1000, signal)
+      let bytes = dial?.bytes ?? rate
+      due = Math.max(due, seconds() - BURST_SECONDS) + dataLength(item) / bytes
+      for (let left = due - seconds(); left > 0; left = due - seconds()) {
+        await sleepUntilChanged(left * 1000, dial, signal)
+        // What is left of the wait is as long as the new rate says.
+        const now = seconds()
+        if (dial !== undefined && due > now) due = now + ((due - now) * bytes) / dial.bytes
+        bytes = dial?.bytes ?? rate
+      }
       return item
     }
   },
 })
+
+const seconds = () => performance.now() / 1000
+
+/** Sleeps `ms` milliseconds, or until the rate is changed. Rejects if `signal` is aborted. */
+async function sleepUntilChanged(ms: number, dial: AdjustableRate | undefined, signal: AbortSignal): Promise<void> {
+  const changed = new AbortController()
+  const unwatch = dial?.watch(() => changed.abort())
+  try {
+    await sleepUntilAborted(ms, AbortSignal.any([signal, changed.signal]))
+  } catch (error) {
+    if (signal.aborted) throw error
+  } finally {
+    unwatch?.()
+  }
+}

@@ -30,6 +30,11 @@ export interface PartialFileOptions {
 interface PartialFileForm {
   /** The file is in a temporary folder, under its final name. */
   inFolder?: boolean
+  /**
+   * It is a small file of ours, which is no disk image. It replaces one that has the final name; a link is replaced itself. Several runs
+   * may write it at once: the last one wins.
+   */
+  lastWins?: boolean | undefined
 }
 
 /** The files that this process is writing: device and inode of the folder, and the name in it. */
@@ -44,6 +49,7 @@ export class PartialFile {
   readonly #identity: string
   readonly #entry: PartialEntry
   readonly #force: boolean
+  readonly #lastWins: boolean
   readonly #mode: number
   readonly #warn: (message: string) => void
   #open = true
@@ -54,6 +60,7 @@ export class PartialFile {
     entry: PartialEntry,
     place: Place,
     options: PartialFileOptions,
+    lastWins: boolean,
   ) {
     this.#target = target
     this.#identity = identity
@@ -61,6 +68,7 @@ export class PartialFile {
     this.path = place.path
     this.handle = place.handle
     this.#force = options.force ?? false
+    this.#lastWins = lastWins
     this.#mode = options.mode ?? OWNERS_ALONE
     this.#warn = options.warn ?? (() => {})
   }
@@ -69,20 +77,21 @@ export class PartialFile {
   static async create(
     target: string,
     options: PartialFileOptions = {},
-    { inFolder = false }: PartialFileForm = {},
+    { inFolder = false, lastWins = false }: PartialFileForm = {},
   ): Promise<PartialFile> {
     const { force = false, warn = () => {} } = options
     try {
-      await refuseToReplace(target, force)
+      await (lastWins ? refuseForm(target) : refuseToReplace(target, force))
       const { dev, ino } = await stat(dirname(target))
       const identity = `${dev}:${ino}/${basename(target)}`
-      if (written.has(identity)) throw new VmapipeError('USAGE', `'${target}' is being written by this very process`)
+      if (!lastWins && written.has(identity))
+        throw new VmapipeError('USAGE', `'${target}' is being written by this very process`)
       written.add(identity)
       try {
         const entry = await PartialEntry.create(dirname(target), typableName(basename(target)), inFolder)
         const place = await placeIn(entry, target)
         await removeAbandoned(target, entry, warn)
-        return new PartialFile(target, identity, entry, place, options)
+        return new PartialFile(target, identity, entry, place, options, lastWins)
       } catch (error) {
         written.delete(identity)
         throw error
@@ -145,6 +154,11 @@ export class PartialFile {
 
   async #renameOver(suffix: string): Promise<string> {
     if (suffix !== '') return this.#takeFreeName(this.#target + suffix)
+    if (this.#lastWins) {
+      await refuseForm(this.#target)
+      await renameOver(this.path, this.#target)
+      return this.#target
+    }
     if (this.#force) await refuseToReplace(this.#target, true)
     await (this.#force ? replaceUnused : renameToNew)(this.path, this.#target)
     return this.#target
@@ -168,18 +182,24 @@ export class PartialFile {
  * final name. All reasons that forbid to replace a file are checked here.
  */
 export async function refuseToReplace(file: string, force: boolean): Promise<void> {
+  const existing = await refuseForm(file)
+  if (existing === null) return
+  if (!force) throw alreadyThere('exists', file)
+  refuseIfRead(existing, file)
+  await (await holdUnused(file))?.close()
+}
+
+/** Throws USAGE if no file of ours may have this name. Resolves with what has it. */
+async function refuseForm(file: string): Promise<Stats | null> {
   const existing = await lookAt(file)
-  if (existing === null) return refuseAmongDevices(file)
-  if (!existing.isFile() && !existing.isSymbolicLink()) {
+  if (existing !== null && !existing.isFile() && !existing.isSymbolicLink()) {
     const what = existing.isBlockDevice()
       ? 'is a block device, which takes a raw image only'
       : 'exists and is not a file'
     throw new VmapipeError('USAGE', `'${file}' ${what}`, { file })
   }
-  if (!force) throw alreadyThere('exists', file)
   await refuseAmongDevices(file)
-  refuseIfRead(existing, file)
-  await (await holdUnused(file))?.close()
+  return existing
 }
 
 /** Renames the file over another one, unless that is in use. A guest may have started on it since the first check; none can start meanwhile. */

@@ -116,7 +116,8 @@ describe('the hashes of an archive', { timeout }, () => {
         for (let at = 0; at < 1000; at++) {
           const run = runs[Math.floor((first + at) / 4)]
           const wanted = hasher.hashes(run.masks!, run.blocks).subarray(((first + at) % 4) * 16)
-          assert.deepEqual(read.subarray(at * 16, (at + 1) * 16), wanted.subarray(0, 16))
+          const isSame = Buffer.compare(read.subarray(at * 16, (at + 1) * 16), wanted.subarray(0, 16)) === 0
+          assert.ok(isSame, `${at} behind ${first}`)
         }
       }
     }

@@ -18,7 +18,7 @@ import { needs } from '../support/tools.ts'
 import { framesIn, mapOf } from './frame-maps.ts'
 import { archiveOf, type Hooks, patchyImage } from './made-archive.ts'
 
-const limits = { timeout: 60_000 }
+const limits = { timeout: 240_000 }
 
 const IMAGE = patchyImage(5_000_000)
 const foreign = { index: false, checksums: false, map: false }

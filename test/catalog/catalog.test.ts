@@ -1,18 +1,22 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import {
   appendFileSync,
   chmodSync,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
+import { promisify } from 'node:util'
 import { readAnnotations, recordCheck, setNotes, setProtected } from '../../src/catalog/annotations.ts'
 import { readCatalog } from '../../src/catalog/catalog.ts'
 import { pathOfIndex } from '../../src/catalog/index-file.ts'
@@ -107,6 +111,44 @@ suite('the catalog of a place', { timeout }, () => {
     assert.deepEqual(await readAnnotations(archive), { protected: false, notes: null, checks: [boot, second] })
     await assert.rejects(setProtected(join(place, 'missing.vma'), true), /there is no archive/)
     await assert.rejects(setNotes('exec:cat', 'x'), /nothing can be kept beside/)
+  })
+
+  test('checks that end at once fail no check, and leave a file that is whole', async (t) => {
+    const { place, disks } = makePlace(t)
+    const archive = join(place, 'x.vma')
+    await new SmallGuest(disks, 'web').backup(join(place, 'x.vmi'))
+    const at = '2026-11-28T00:00:00Z'
+    const kinds = ['verify', 'boot', 'sample'] as const
+    const checks = kinds.map((kind) => ({ kind, at, passed: true }))
+    await Promise.all([...checks, ...checks, ...checks].map((check) => recordCheck(archive, check)))
+    assert.deepEqual((await readAnnotations(archive)).checks, checks)
+    const program = `import { recordCheck } from ${JSON.stringify(import.meta.resolve('../../src/catalog/annotations.ts'))}
+      for (let i = 0; i < 40; i++) await recordCheck(${JSON.stringify(archive)}, ${JSON.stringify(checks[0])})`
+    const run = () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', program])
+    await Promise.all([run(), run(), run(), run()])
+    assert.ok((await readAnnotations(archive)).checks.some(({ kind }) => kind === 'verify'))
+    assert.deepEqual(readdirSync(place).sort(), ['x.vma', 'x.vma.checks'])
+  })
+
+  test('a link that has the name of a file of checks or notes is replaced, not what it leads to', async (t) => {
+    const { place, disks } = makePlace(t)
+    const archive = join(place, 'x.vma')
+    await new SmallGuest(disks, 'web').backup(join(place, 'x.vmi'))
+    const other = join(disks, 'other')
+    writeFileSync(other, 'not ours')
+    for (const [name, target] of [
+      ['checks', other],
+      ['notes', '/dev/null'],
+      ['protected', join(disks, 'missing')],
+    ]) {
+      symlinkSync(target, `${archive}.${name}`)
+    }
+    await recordCheck(archive, { kind: 'verify', at: '2026-11-28T00:00:00Z', passed: true })
+    await setNotes(archive, 'ours')
+    await setProtected(archive, true)
+    for (const name of ['checks', 'notes', 'protected']) assert.ok(lstatSync(`${archive}.${name}`).isFile(), name)
+    assert.equal(readFileSync(other, 'utf8'), 'not ours')
+    assert.equal(existsSync(join(disks, 'missing')), false)
   })
 
   test('takes what strangers have written beside an archive for what it is', async (t) => {

@@ -66,7 +66,7 @@ async function assertPlace(t: Hooks, folder: string, isSlow = false): Promise<vo
 }
 
 test('a folder on another host', { timeout: 600_000, ...needs('sshd') }, async (t) => {
-  const { home } = await startSshd(suite)
+  const { home } = await startSshd(suite, { oneConnection: true })
   mkdirSync(join(home, 'place with spaces/web'), { recursive: true })
   await assertPlace(t, `ssh://${SSH_HOST}${home}/place with spaces/`, true)
 })

@@ -54,7 +54,7 @@ export function makePlace(t: Test): { place: string; disks: string } {
 }
 
 /** Waits until the condition holds. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string, seconds = 60): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, what: string, seconds = 200): Promise<void> {
   for (const end = Date.now() + seconds * 1000; !(await condition()); await sleep(50)) {
     if (Date.now() > end) throw new Error(`waited ${seconds} s for ${what}`)
   }

@@ -3,12 +3,14 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFile
 import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { setProtected } from '../../src/catalog/annotations.ts'
 import { readCatalog } from '../../src/catalog/catalog.ts'
 import { forget } from '../../src/catalog/forget.ts'
 import { prune } from '../../src/catalog/prune.ts'
 import { openParent } from '../../src/operations/since/open-parent.ts'
 import { verifyChain } from '../../src/operations/verify-chain.ts'
+import { holdUnread } from '../../src/storage/archive/reading-lock.ts'
 import { formatList, markOf } from '../../src/storage/archive/volumes/list.ts'
 import { openArchiveBytes } from '../../src/storage/archive/volumes/volume-bytes.ts'
 import { makePlace, SmallGuest, until } from './places.ts'
@@ -69,6 +71,10 @@ suite('prune', { timeout }, () => {
   test('keeps what is being read, and what a backup is made against, until they have ended', async (t) => {
     const { place, at } = await twoChains(t)
     const reading = await openArchiveBytes(at('night0.vma'))
+    // Somebody looks whether it is in use while it is locked for the first time, and has it for a moment.
+    const looking = await holdUnread(at('night0.vma'))
+    await sleep(800)
+    await looking!.release()
     await until(
       async () => (await prune(place, { last: 1 }, { now: NOW, dryRun: true })).verdicts[0].reasons.includes('in use'),
       'the lock',

@@ -52,7 +52,7 @@ function ownCache(t: Hooks): string {
   return join(folder, 'vmapipe')
 }
 
-describe('an archive without hashes', { timeout: 60_000 }, () => {
+describe('an archive without hashes', { timeout: 240_000 }, () => {
   const forms: Record<string, Making> = {
     plain: { checksums: false, index: false },
     compressed: { checksums: false, index: false, method: 'zstd', map: false, random: seeded(3) },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { SIZE, TrackedMachine } from '../live/qemu/bitmaps/tracked-machine.ts'
 import { needsQemu, QEMU_BUILDS } from '../support/qemu-builds.ts'
 import { vmapipe } from './cli.ts'
@@ -15,6 +16,8 @@ for (const build of QEMU_BUILDS) {
       const folder = `${join(machine.dir, 'archives')}/`
       mkdirSync(folder)
       const backup = async () => {
+        // Names of archives have the time in seconds, and one of another second is not overwritten.
+        await sleep(1100)
         const args = ['--qmp', machine.qmp, '--guest', 'vm1', '--since', 'auto', '-o', folder]
         const { code, stderr } = await vmapipe(['backup', ...args])
         assert.equal(code, 0, stderr)

@@ -17,7 +17,7 @@ import { startCli, vmapipe } from './cli.ts'
 const C = 65536
 const STATES = states(patchyImage(20 * C, 3), patchyImage(9 * C, 4)).slice(0, 3)
 
-suite('a chain on the command line', { timeout: 120_000 }, () => {
+suite('a chain on the command line', { timeout: 400_000 }, () => {
   test('list shows it as a tree, and what each archive adds', async (t) => {
     const dir = tmpDir(t)
     const paths = await makeChain(dir, STATES, { method: 'zstd' })

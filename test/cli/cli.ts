@@ -3,8 +3,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { LAUNCHER } from '../support/program.ts'
 
-export const LAUNCHER = join(import.meta.dirname, '../../src/cli/vmapipe.js')
+export { LAUNCHER }
 
 export interface Outcome {
   code: number | null
@@ -19,15 +20,15 @@ export interface CliOptions {
   signal?: AbortSignal
   /** A command that runs it, such as nsenter with its arguments. */
   inside?: readonly string[]
-  /** Milliseconds after which it is killed; 50 s by default. */
+  /** Milliseconds after which it is killed; five minutes by default. */
   longest?: number
 }
 
-/** Loading the sources takes half the time of a small run; what was compiled once is kept. */
+/** Compiling takes half the time of a small run; what was compiled once is kept. */
 const NODE_COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/vmapipe-test')
 
 /** One that hangs is killed, so that it cannot outlive its test. */
-const LONGEST_MS = 50_000
+const LONGEST_MS = 300_000
 
 export function startCli(args: string[], { cwd, env = {}, inside = [], longest = LONGEST_MS }: CliOptions = {}) {
   const [program, ...words] = [...inside, process.execPath, LAUNCHER, ...args]

@@ -28,7 +28,7 @@ writeFileSync(key, `${identity}\n`)
 writeFileSync(image, disk)
 await runCli(['backup', '-d', `a=${image}`, '-o', archive, '--recipient', recipient, '--identity', key, '--verify'])
 
-describe('encrypted archives by commands', { timeout: 120_000 }, () => {
+describe('encrypted archives by commands', { timeout: 300_000 }, () => {
   test("Debian's age and zstd read one", needs('age', 'zstd'), () => {
     const bytes = execFileSync('sh', ['-c', `age -d -i ${key} ${archive} | zstd -dc`], { maxBuffer: 1 << 26 })
     assert.equal(bytes.toString('latin1', 0, 4), 'VMA\0')

@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { SOURCE_LAUNCHER as LAUNCHER } from '../support/program.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { LAUNCHER } from './cli.ts'
 
 const limits = { timeout: 120_000 }
 

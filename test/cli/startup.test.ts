@@ -4,8 +4,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { backup } from '../../src/operations/backup.ts'
+import { SOURCE_LAUNCHER as LAUNCHER, makeProgram } from '../support/program.ts'
 import { tmpDir } from '../support/tmp.ts'
-import { LAUNCHER } from './cli.ts'
 
 const limits = { timeout: 60_000 }
 
@@ -16,9 +16,13 @@ registerHooks({ load: (url, context, next) => (process.stderr.write('loads ' + u
 
 /** The modules that a command loads, of node_modules and of src. */
 function loadedBy(...args: string[]): string[] {
-  const { status, stderr } = spawnSync(process.execPath, ['--import', SPY, LAUNCHER, ...args], { encoding: 'utf8' })
+  return loaded(LAUNCHER, args).flatMap((url) => /\/((?:src|node_modules)\/.*)$/.exec(url)?.[1] ?? [])
+}
+
+function loaded(launcher: string, args: readonly string[]): string[] {
+  const { status, stderr } = spawnSync(process.execPath, ['--import', SPY, launcher, ...args], { encoding: 'utf8' })
   assert.equal(status, 0, stderr)
-  return [...stderr.matchAll(/^loads file:.*\/((?:src|node_modules)\/.*)$/gm)].map(([, module]) => module)
+  return [...stderr.matchAll(/^loads (file:.*)$/gm)].map(([, url]) => url)
 }
 
 const HEAVY = /zod|yaml|prom-client|streamx|stream-chain|koffi|lz4-napi|xxhash|cli-progress|src\/stages\/|core\/run\.ts/
@@ -49,6 +53,25 @@ test('list of an uncompressed archive loads its own command and nothing that is 
     loaded.filter((module) => module.startsWith('src/cli/commands/')),
     ['src/cli/commands/list.ts'],
   )
+})
+
+test('the package has what is loaded together in few files', limits, (t) => {
+  const dir = tmpDir(t)
+  const disk = join(dir, 'disk.raw')
+  writeFileSync(disk, Buffer.alloc(100_000, 'x'))
+  const archive = join(dir, 'a.vma')
+  const program = makeProgram()
+  const files = (...args: string[]) => loaded(program, args).filter((url) => url.includes('/dist/')).length
+  for (const args of [
+    ['--version'],
+    ['backup', '-q', '-d', `d=${disk}`, '-o', archive],
+    ['verify', '-q', archive],
+    ['restore', '-q', archive, '-d', `d=${join(dir, 'back.raw')}`],
+    ['list', archive],
+  ]) {
+    const count = files(...args)
+    assert.ok(count <= 15, `${args[0]} loads ${count} files`)
+  }
 })
 
 test('the help names every command, and a mistyped one gets a suggestion', limits, () => {

@@ -24,7 +24,7 @@ import { source } from '../../src/stages/source.ts'
 import { zeroElider } from '../../src/stages/zero-elider.ts'
 import { bound, collect, itemsOf, manifestOf } from '../support/flow.ts'
 
-const timeout = 60_000
+const timeout = 240_000
 const chunk = (letter: string) => new Chunk([Buffer.from(letter)])
 const text = (items: Item[]) => items.map((item) => Buffer.concat((item as Chunk).buffers).toString()).join('')
 const upper = (bytes: Uint8Array) => Buffer.from(Buffer.from(bytes).toString().toUpperCase())

@@ -47,7 +47,7 @@ describe('what is not backed up', () => {
     assert.deepEqual(
       of('/usr/bin/qemu-system-x86_64 -name guest=web,debug-threads=on -qmp unix:/run/web.qmp,server=on'),
       {
-        ...{ pid: 7, kind: 'qemu', name: 'web', sockets: ['/run/web.qmp'] },
+        ...{ pid: 7, kind: 'qemu', name: 'web', sockets: ['/run/web.qmp'], uuid: null },
       },
     )
     assert.deepEqual(of('qemu-system-x86_64 -name db -chardev socket,id=m,path=db.qmp,server=on')!.sockets, [

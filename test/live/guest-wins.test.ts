@@ -21,7 +21,7 @@ import { MiB, makeDisk, memoryDir } from './images.ts'
 import { type FioFigures, type Running, start, startFio } from './programs.ts'
 import { type Serving, serve } from './serving.ts'
 
-const timeout = 120_000
+const timeout = 400_000
 
 const MAX_STALL = 1000
 /** What may be added to a request that the backup has let go in time, besides what others take of the machine. */

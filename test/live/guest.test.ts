@@ -13,7 +13,7 @@ import { checkRecords } from '../support/guest/records.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { serve as serveDisks } from './serving.ts'
 
-const timeout = 120_000
+const timeout = 400_000
 
 /** Serves image files as the disks of a guest. */
 interface DiskServer {

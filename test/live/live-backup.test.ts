@@ -11,7 +11,7 @@ import { MemoryDisk } from '../support/memory-disk.ts'
 import { seed, seeded } from '../support/random.ts'
 import { imagesOf } from './images.ts'
 
-const timeout = 60_000
+const timeout = 240_000
 
 /** A sink that keeps everything; `pace` is awaited before each write. */
 function archive(pace: () => Promise<unknown> = async () => {}): Writable & { bytes(): Buffer } {

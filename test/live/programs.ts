@@ -3,6 +3,9 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 type Hooks = { after(hook: () => void): void }
 
@@ -77,10 +80,22 @@ export function startFio(
   figures.catch(() => {})
   return {
     done: figures,
-    stop() {
+    async stop() {
+      // One that is still starting would end without a word.
+      while (child.exitCode === null && child.signalCode === null && !catchesInterrupt(child.pid!)) await sleep(5)
       child.kill('SIGINT')
       return figures
     },
+  }
+}
+
+/** Whether the process has a handler for SIGINT (proc(5), SigCgt). */
+function catchesInterrupt(pid: number): boolean {
+  try {
+    const [, caught] = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))!
+    return (BigInt(`0x${caught}`) & (1n << BigInt(constants.signals.SIGINT - 1))) !== 0n
+  } catch {
+    return false
   }
 }
 

@@ -37,7 +37,10 @@ test('a read of the guest that fails is an error of that read alone', options, a
   response.on('error', () => {}).resume()
   // What the scan may hold in memory is read, and is then held back for seconds.
   const scanned = async () => (await serving.status()).backup!.clusters.scanned
-  for (let before = -1, now = 0; now !== before || now === 0; [before, now] = [now, await scanned()]) await sleep(200)
+  for (let now = 0, same = 0; same < 4; same = (await scanned()) === now && now > 0 ? same + 1 : 0) {
+    now = await scanned()
+    await sleep(200)
+  }
   begin()
   await assert.rejects(guest.read(Buffer.alloc(4096), 31 * MiB), EIO)
   await assert.rejects(guest.read(Buffer.alloc(4096), 0), EIO)

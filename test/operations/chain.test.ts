@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { zstdCompressSync } from 'node:zlib'
 import { chainSource } from '../../src/chain/chain-source.ts'
+import { zstdFrames } from '../../src/codecs/zstd/frames.ts'
 import { VmapipeError } from '../../src/core/errors.ts'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { DamagedArchive } from '../../src/operations/archive-report.ts'
@@ -161,4 +163,49 @@ suite('a chain is made one full archive', () => {
       if (method === 'none') assert.equal(readFileSync(join(dir, to)).readUInt32BE(4), 1)
     })
   }
+
+  test('in which the frames of an archive are decoded a few times, and not for each of its clusters', async (t) => {
+    const dir = tmpDir(t)
+    const nights = interleaved(8, 60)
+    const paths = await makeChain(dir, nights, { method: 'zstd', frame: (4 << 20) + 4096 })
+    const frames = zstdFrames()
+    const { decode } = frames
+    let decoded = 0
+    t.mock.method(frames, 'decode', (frame: Buffer, content: Buffer) => {
+      if (content.length > 2 ** 20) decoded++
+      return decode(frame, content)
+    })
+    const result = await repack({ from: paths.at(-1)!, to: join(dir, 'week.vma'), threads: 2 })
+    assert.equal(result.manifest.drives.length, 1)
+    assert.ok(decoded < 60, `${decoded} frames were decoded`)
+    await restore({ from: join(dir, 'week.vma'), into: join(dir, 'vm') })
+    assertRestored(join(dir, 'vm'), nights.at(-1)!)
+  })
+
+  test('not if a night is damaged, which is named', async (t) => {
+    const dir = tmpDir(t)
+    const paths = await makeChain(dir, interleaved(3, 20), { method: 'zstd' })
+    const bytes = readFileSync(paths[2])
+    bytes[bytes.length >> 1] ^= 1
+    writeFileSync(paths[2], bytes)
+    await assert.rejects(repack({ from: paths[3], to: join(dir, 'week.vma') }), (error) => {
+      assert.ok(error instanceof VmapipeError)
+      assert.equal(error.code, 'DAMAGED')
+      assert.ok(error.line.includes(paths[2]), error.line)
+      return true
+    })
+    assert.ok(!readdirSync(dir).includes('week.vma'))
+  })
 })
+
+/** A drive of which each night changes every so many clusters, beside those of the other nights. */
+function interleaved(nights: number, changed: number): State[] {
+  const image = randomBytes((nights + 1) * changed * C)
+  const made = [{ 'drive-scsi0': image }]
+  for (let night = 1; night <= nights; night++) {
+    const next = Buffer.from(made[night - 1]['drive-scsi0'])
+    for (let at = night * C; at < next.length; at += (nights + 1) * C) next[at] ^= 255
+    made.push({ 'drive-scsi0': next })
+  }
+  return made
+}

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { LEAST_BUDGET } from '../../src/core/budget.ts'
 import { backup } from '../../src/operations/backup.ts'
 import { restore } from '../../src/operations/restore.ts'
 import { verify } from '../../src/operations/verify.ts'
-import { sha256 } from '../cli/guest.ts'
 import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
 
@@ -14,7 +14,7 @@ const SIZES = [LEAST_BUDGET / MIB, 24, 32, 64]
 const THREADS = [1, 2, 8]
 
 /** A stage that waits for memory which another holds waits without end: the run is given up, and the test fails. */
-const patience = () => ({ signal: AbortSignal.timeout(60_000) })
+const patience = () => ({ signal: AbortSignal.timeout(200_000) })
 
 describe('within any budget that is allowed', () => {
   const dir = tmpDir({ after })
@@ -34,7 +34,7 @@ describe('within any budget that is allowed', () => {
     'gzip:1,frame=16KiB',
   ]) {
     test(`a backup with ${compress} comes back, whatever the threads`, { timeout: 300_000 }, async () => {
-      const before = sha256(disk)
+      const content = readFileSync(disk)
       for (const size of SIZES) {
         for (const threads of THREADS) {
           const how = { buffer: size * MIB, threads }
@@ -43,7 +43,7 @@ describe('within any budget that is allowed', () => {
           const checked = await verify({ from: to, ...how, ...patience() })
           const back = await restore({ from: to, drives: { d: `${to}.raw` }, force: true, ...how, ...patience() })
           const name = `${size} MiB, ${threads} threads`
-          assert.equal(sha256(`${to}.raw`), before, name)
+          assert.ok(readFileSync(`${to}.raw`).equals(content), name)
           for (const { leaked, highWater } of [made, checked, back]) {
             assert.equal(leaked, 0, name)
             assert.ok(highWater <= how.buffer, `${name}: ${highWater}`)

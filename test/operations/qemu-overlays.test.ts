@@ -69,6 +69,11 @@ function commandIn(line: string): string {
   return command
 }
 
+/** Waits until QEMU has ended: until then it has its images. */
+async function gone({ child }: Machine): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
 /** As a QEMU would that is started again: the overlay can be opened, and has what its backing file has. */
 function assertOpens({ overlay, images }: Machine, command: string): void {
   assert.throws(() => execFileSync('qemu-img', ['convert', '-O', 'raw', overlay, `${overlay}.raw`], { stdio: 'pipe' }))
@@ -125,7 +130,7 @@ for (const build of QEMU_BUILDS) {
       await it.monitor.execute('human-monitor-command', { 'command-line': 'qemu-io drive0 "write -z 0 64k"' })
       writeFileSync(it.images[0], Buffer.alloc(65536), { flag: 'r+' })
       await it.monitor.execute('quit')
-      await sleep(500)
+      await gone(it)
       assertOpens(it, commandIn(stderr))
     })
 
@@ -136,6 +141,7 @@ for (const build of QEMU_BUILDS) {
       // The backup looks twice a second; it says nothing of what it has seen before its end.
       await sleep(5000)
       it.child.kill('SIGKILL')
+      await gone(it)
       const { code, stderr } = await cli.outcome
       assert.equal(code, 1)
       assert.match(stderr, /a snapshot was made.*; the backup failed: /)
@@ -151,7 +157,7 @@ for (const build of QEMU_BUILDS) {
       const detached = await vmapipe(['detach', '--qmp', it.qmp])
       assert.equal(detached.code, 1)
       it.child.kill('SIGKILL')
-      await sleep(500)
+      await gone(it)
       assertOpens(it, commandIn(detached.stderr))
     })
 
@@ -209,7 +215,7 @@ for (const build of QEMU_BUILDS) {
       else {
         assert.equal(code, 1)
         it.child.kill('SIGKILL')
-        await sleep(500)
+        await gone(it)
         assertOpens(it, commandIn(stderr))
       }
     })

@@ -18,7 +18,7 @@ export interface RamGuest {
   monitor: QmpClient
 }
 
-const START_MS = 30_000
+const START_MS = 90_000
 
 type After = { after(hook: () => void): void }
 

@@ -167,7 +167,7 @@ describe('an archive in frames, members and blocks of any size is read with the 
   for (const [name, codec] of Object.entries(CODECS)) {
     test(`${name} (VMAPIPE_SEED=${seed})`, {
       ...needs(...new Set(codec.programs.map(([program]) => program))),
-      timeout: 120_000,
+      timeout: 400_000,
     }, async () => {
       const bytes = readFileSync(plain)
       const digest = createHash('sha256').update(readFileSync(disk)).digest('hex')
@@ -175,7 +175,7 @@ describe('an archive in frames, members and blocks of any size is read with the 
         const from = join(dir, `${name}.vma`)
         writeFileSync(from, await encode(bytes, codec))
         const to = join(dir, `${name}.raw`)
-        const signal = AbortSignal.timeout(20_000)
+        const signal = AbortSignal.timeout(200_000)
         const how = { buffer: LEAST_BUDGET, threads: 1 + below(4), signal }
         const { leaked, highWater } = await restore({ from, drives: { d: to }, force: true, ...how })
         assert.equal(createHash('sha256').update(readFileSync(to)).digest('hex'), digest, `round ${round}`)

@@ -8,9 +8,12 @@ import { DamagedArchive } from '../../src/operations/archive-report.ts'
 import { backup } from '../../src/operations/backup.ts'
 import { verify } from '../../src/operations/verify.ts'
 import { writeGuest } from '../cli/guest.ts'
+import { piped } from '../support/content.ts'
 import { forge } from '../support/forge.ts'
 import { golden, goldenBytes, goldenPath, needsGolden } from '../support/golden.ts'
+import { writeImage } from '../support/image.ts'
 import { tmpDir } from '../support/tmp.ts'
+import { needs } from '../support/tools.ts'
 
 const timeout = 120_000
 const from = (bytes: Buffer) => Readable.from([bytes])
@@ -84,6 +87,28 @@ describe('verify', { timeout }, () => {
     const compressed = await twoDrives(t, '.zst')
     for (const length of [compressed.length - 1, compressed.length - 200, 300_000, 1000, 3])
       await assert.rejects(verify({ from: from(compressed.subarray(0, length)) }), { code: 'INCOMPLETE' }, `${length}`)
+  })
+
+  test('another archive behind the end damages nothing, also while the first one is still being decoded', {
+    ...needs('lz4'),
+    timeout,
+  }, async (t) => {
+    const dir = tmpDir(t)
+    const archive = async (compress: string, text: number) => {
+      const image = join(dir, `${compress}.raw`)
+      writeImage(image, text, { text })
+      await backup({ drives: { d: image }, to: join(dir, compress), compress })
+      return readFileSync(join(dir, compress))
+    }
+    // One block, whose content is passed on when the frames behind it have been read.
+    const first = piped('lz4', ['-c', '-BD', '-B5', '-BX'], await archive('none', 200_000))
+    const both = Buffer.concat([first, await archive('lz4', 65_536)])
+    for (let round = 0; round < 100; round++) {
+      const warnings: string[] = []
+      const { drives } = await verify({ from: from(both), threads: 2, warn: (text: string) => warnings.push(text) })
+      assert.equal(drives.length, 1)
+      assert.match(warnings.join(), new RegExp(`the archive ends at byte ${first.length};.*not part of it`))
+    }
   })
 
   test('lists so many ranges, and knows the bytes of all', async () => {

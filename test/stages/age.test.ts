@@ -43,7 +43,7 @@ function fdWith(text: string): number {
 
 const SIZES = [0, 1, 65535, 65536, 65537, 16 * 65536 - 1, 16 * 65536, 16 * 65536 + 1, 7_000_001]
 
-describe('encryption', { timeout: 120_000 }, () => {
+describe('encryption', { timeout: 300_000 }, () => {
   test('what is encrypted comes back, at every kind of end', async () => {
     for (const size of SIZES) {
       const content = randomBytes(size)
@@ -181,7 +181,7 @@ const content = randomBytes(CHUNKS * 65536 - 1000)
 const sealed = await encrypt(content)
 const start = sealed.indexOf('\n', sealed.indexOf('\n--- ') + 1) + 1 + PAYLOAD_NONCE
 
-describe('an encrypted archive that was tampered with', { timeout: 120_000 }, () => {
+describe('an encrypted archive that was tampered with', { timeout: 300_000 }, () => {
   const CHUNKS = 40
   const chunk = (index: number) => sealed.subarray(start + index * SEALED, start + (index + 1) * SEALED)
   const flipped = (at: number) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { definePipeline } from '../../src/core/pipeline.ts'
-import { rateLimit } from '../../src/stages/rate-limit.ts'
+import { AdjustableRate, rateLimit } from '../../src/stages/rate-limit.ts'
 import { chunksOf, collectBytes } from '../support/bytes.ts'
 
 test('a rate so low that a timer cannot hold the wait lets nothing pass, and ends when aborted', {
@@ -17,4 +17,17 @@ test('a rate so low that a timer cannot hold the wait lets nothing pass, and end
   await assert.rejects(definePipeline(stages).run({ signal: AbortSignal.timeout(200) }), { code: 'ABORTED' })
   assert.equal(output.bytes().length, 0)
   assert.deepEqual(warnings, [])
+})
+
+test('a rate that is raised counts for what waits already', { timeout: 60_000 }, async () => {
+  const output = collectBytes()
+  const dial = new AdjustableRate(1)
+  const stages = [chunksOf([Buffer.alloc(4 << 20)]), rateLimit({ rate: 1, dial }), output.stage]
+  const run = definePipeline(stages).run()
+  setTimeout(() => {
+    dial.bytes = 2
+    dial.bytes = 100 << 20
+  }, 200)
+  await run
+  assert.equal(output.bytes().length, 4 << 20)
 })

@@ -26,7 +26,7 @@ import { tmpDir } from '../support/tmp.ts'
 import { lacking } from '../support/tools.ts'
 
 const MIB = 1 << 20
-const limited = { timeout: 30_000 }
+const limited = { timeout: 120_000 }
 const pieces = Array.from({ length: 40 }, () => randomBytes(MIB))
 const whole = Buffer.concat(pieces)
 

@@ -14,7 +14,7 @@ import { zeroElider } from '../../src/stages/zero-elider.ts'
 import { itemsOf, manifestOf, through } from '../support/flow.ts'
 import { golden, goldenBytes, needsGolden } from '../support/golden.ts'
 
-const timeout = 60_000
+const timeout = 240_000
 
 /** As the real tool would. */
 function frame(items: Item[], slots = 58): Promise<Buffer> {

@@ -1,12 +1,25 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { closeSync, constants, openSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { readConfigFile } from '../../src/storage/config-file.ts'
 import { tmpDir } from '../support/tmp.ts'
 
 const timeout = 60_000
+
+/** How often this process has it open. */
+function timesOpen(path: string): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === path
+    } catch {
+      // That of the folder itself, or it was closed meanwhile.
+      return false
+    }
+  }).length
+}
 
 test('a config file is read whole up to its largest size, and not beyond', { timeout }, async (t) => {
   const path = join(tmpDir(t), 'x.conf')
@@ -26,9 +39,14 @@ test('a config file may come out of a pipe, and is as limited there', { timeout 
   const read = async (bytes: number) => {
     const writer = openSync(fifo, constants.O_RDWR)
     writeSync(writer, Buffer.alloc(bytes))
-    const reading = readConfigFile(fifo, 1000)
+    let isOver = false
+    const reading = readConfigFile(fifo, 1000).finally(() => {
+      isOver = true
+    })
+    reading.catch(() => {})
     // The pipe has a writer until it has been opened for reading.
-    setTimeout(() => closeSync(writer), 100)
+    while (!isOver && timesOpen(fifo) < 2) await sleep(5)
+    closeSync(writer)
     return reading
   }
   assert.deepEqual(await read(1000), Buffer.alloc(1000))

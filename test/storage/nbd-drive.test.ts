@@ -3,7 +3,8 @@ import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSy
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openDriveReader, openDriveWriter } from '../../src/storage/open.ts'
-import { freePort, isListening, nbdkit, qemuNbd, startServer } from '../support/nbd-server.ts'
+import { isListening, nbdkit, qemuNbd, startServer } from '../support/nbd-server.ts'
+import { freePorts } from '../support/ports.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { needs } from '../support/tools.ts'
 import { collect, readerContract, writerContract, writeSparse } from './contract.ts'
@@ -110,7 +111,7 @@ test('an export that is too small or read-only is refused, a larger one is not',
 test('an export over TCP, with a name that must be encoded', { timeout, ...needs('qemu-nbd') }, async (t) => {
   const path = join(tmpDir(t), 'disk')
   writeFileSync(path, Buffer.alloc(10_240, 6))
-  const port = await freePort()
+  const [port] = await freePorts(1)
   const args = ['--persistent', '--format=raw', '--bind=127.0.0.1', `--port=${port}`, '--export-name=a b/\u00fc', path]
   await startServer(t, 'qemu-nbd', args, () => isListening(port))
   const reader = await openDriveReader(`nbd://127.0.0.1:${port}/a%20b%2F%C3%BC`)

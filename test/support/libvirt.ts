@@ -31,7 +31,7 @@ namespaces = []
 stdio_handler = "file"
 `
 
-const START_MS = 30_000
+const START_MS = 90_000
 
 export interface Libvirt {
   /** For LIBVIRT_DEFAULT_URI. */

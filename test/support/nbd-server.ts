@@ -1,9 +1,12 @@
 /** Real NBD servers for tests, on a unix socket in a folder of the test. */
 
 import { spawn } from 'node:child_process'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+
+/** On a machine that has much else to do. */
+const START_MS = 60_000
 
 /** Starts a server and waits until it is ready; it ends with the test. */
 export async function startServer(
@@ -18,7 +21,7 @@ export async function startServer(
     said += text
   })
   t.after(() => child.kill('SIGKILL'))
-  for (let i = 0; i < 1000 && child.exitCode === null; i++) {
+  for (const end = Date.now() + START_MS; Date.now() < end && child.exitCode === null; ) {
     if (await isReady()) return
     await sleep(5)
   }
@@ -36,15 +39,6 @@ export function nbdkit(t: Pick<TestContext, 'after'>, socket: string, args: read
 async function onSocket(t: Pick<TestContext, 'after'>, command: string, args: readonly string[], socket: string) {
   await startServer(t, command, args, () => isListening(socket))
   return `nbd+unix:///?socket=${encodeURIComponent(socket)}`
-}
-
-/** A TCP port that nobody listened on a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 /** Whether a TCP port or a unix socket takes connections; the socket's file is there a moment before it does. */

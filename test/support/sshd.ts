@@ -1,16 +1,18 @@
 /** A real sshd on loopback with keys of its own, and an `ssh` for the PATH that finds it as the host `vmapipe-test`. */
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { accepts, freePorts } from './ports.ts'
 import { tmpDir } from './tmp.ts'
 import { which } from './tools.ts'
 
 export const SSH_HOST = 'vmapipe-test'
+/** On a machine that has much else to do. */
+const START_MS = 60_000
 
 /** As they are without any sshd of ours, of which there may be several at once. */
 const OUTER_PATH = process.env.PATH
@@ -29,10 +31,18 @@ export interface Sshd {
 export interface SshdOptions {
   /** Shell commands before the session's own, such as a limit. */
   before?: string
+  /**
+   * All sessions share one connection, as with a ControlMaster that a user has. A connection of its own costs each session a quarter of
+   * a second of a processor, and a test of many sessions is not about connections.
+   */
+  oneConnection?: boolean
 }
 
 /** Starts it, and ends it with the test. */
-export async function startSshd(t: Pick<TestContext, 'after'>, { before = ':' }: SshdOptions = {}): Promise<Sshd> {
+export async function startSshd(
+  t: Pick<TestContext, 'after'>,
+  { before = ':', oneConnection = false }: SshdOptions = {},
+): Promise<Sshd> {
   const dir = tmpDir(t)
   const home = join(dir, 'home')
   mkdirSync(home)
@@ -40,11 +50,11 @@ export async function startSshd(t: Pick<TestContext, 'after'>, { before = ':' }:
   for (const name of ['host_key', 'user_key']) {
     execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(dir, name)])
   }
-  const port = await freePort()
+  const [port] = await freePorts(1)
   writeFileSync(join(dir, 'authorized_keys'), readFileSync(join(dir, 'user_key.pub')))
   writeFileSync(join(dir, 'known_hosts'), `[127.0.0.1]:${port} ${readFileSync(join(dir, 'host_key.pub'), 'utf8')}`)
   writeFileSync(join(dir, 'sshd_config'), serverConfig(dir, port, `cd '${home}'; ${before}`))
-  writeFileSync(join(dir, 'ssh_config'), clientConfig(dir, port))
+  writeFileSync(join(dir, 'ssh_config'), clientConfig(dir, port, oneConnection))
   const path = `${writeClient(dir)}:${OUTER_PATH}`
   process.env.PATH = path
   // sshd wants to be started by its full path.
@@ -56,9 +66,26 @@ export async function startSshd(t: Pick<TestContext, 'after'>, { before = ':' }:
     sshd.kill()
   })
   await listening(sshd, port)
+  if (oneConnection) await connectOnce(t, dir)
   return { home, path, port, cut: () => killSessions(sshd.pid!) }
 }
 
+/** In the command line of each `ssh` that goes to the sshd with this home: others of other tests may run at the same time. */
+export const sshConfig = (home: string) => join(dirname(home), 'ssh_config')
+
+/** Makes the connection that all sessions share. */
+async function connectOnce(t: Pick<TestContext, 'after'>, dir: string): Promise<void> {
+  const master = spawn(OUTER_SSH!, ['-F', join(dir, 'ssh_config'), '-M', '-N', SSH_HOST], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  t.after(() => master.kill())
+  while (!existsSync(join(dir, 'master'))) {
+    if (master.exitCode !== null) throw new Error('ssh did not connect')
+    await sleep(25)
+  }
+}
+
+/** SHLVL: else a bash reads the startup files of the user who runs the tests, which may take long, or say something. */
 function serverConfig(dir: string, port: number, before: string): string {
   return `
 ListenAddress 127.0.0.1:${port}
@@ -70,12 +97,14 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
+SetEnv SHLVL=1
+MaxSessions 100
 Subsystem sftp /usr/lib/openssh/sftp-server
 ForceCommand ${before}; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 `
 }
 
-function clientConfig(dir: string, port: number): string {
+function clientConfig(dir: string, port: number, oneConnection: boolean): string {
   return `
 Host ${SSH_HOST}
   HostName 127.0.0.1
@@ -85,7 +114,7 @@ Host ${SSH_HOST}
   UserKnownHostsFile ${dir}/known_hosts
   BatchMode yes
   LogLevel ERROR
-`
+${oneConnection ? `  ControlPath ${dir}/master\n` : ''}`
 }
 
 function writeClient(dir: string): string {
@@ -96,36 +125,17 @@ function writeClient(dir: string): string {
   return bin
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 async function listening(sshd: ChildProcess, port: number): Promise<void> {
   let log = ''
   sshd.stderr!.on('data', (data) => {
     log += data
   })
-  for (let attempt = 0; attempt < 200; attempt++) {
+  for (const end = Date.now() + START_MS; Date.now() < end; ) {
     if (sshd.exitCode !== null) break
-    if (await answers(port)) return
+    if (await accepts(port)) return
     await sleep(25)
   }
   throw new Error(`sshd did not start: ${log}`)
-}
-
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1')
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }
 
 /** sshd's own descendants go by its name; the session's command does not. */

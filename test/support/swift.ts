@@ -46,7 +46,8 @@ export async function startSwift(
   for (const port of [proxy, memcached, ...servers]) {
     for (let attempt = 0; !(await accepts(port)); attempt++) {
       const ended = children.find(({ child }) => child.exitCode !== null)
-      if (ended !== undefined || attempt > 600) throw new Error(`Swift did not start: ${children.map((c) => c.said())}`)
+      if (ended !== undefined || attempt > 1200)
+        throw new Error(`Swift did not start: ${children.map((c) => c.said())}`)
       await sleep(50)
     }
   }

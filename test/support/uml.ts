@@ -13,6 +13,14 @@ import { tmpDir } from './tmp.ts'
 const MODULES = '/usr/lib/uml/modules'
 const LONGEST_MS = 300_000
 
+/** Registers of AMX do not fit into what Debian 12's user-mode-linux has for them: it ends as it starts its first process. */
+const HAS_AMX = / amx_tile\b/.test(readFileSync('/proc/cpuinfo', 'utf8'))
+
+/** Why it has run nothing, if no package can help that. */
+export function cannotRun({ output }: UmlOutcome): string | null {
+  return output === '' && HAS_AMX ? 'user-mode-linux does not run on a processor with AMX' : null
+}
+
 export interface UmlOutcome {
   /** What the script has written, and its exit code. */
   output: string

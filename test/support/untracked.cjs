@@ -8,16 +8,20 @@
  */
 
 const hooks = require('node:async_hooks')
+const { watch } = require('./open-end.cjs')
 
 const { createHook, AsyncResource } = hooks
 /** What the runner does about a new asynchronous resource. */
 let announce = () => {}
+/** The first is the test of the whole file. */
+let root
 
 /** The class of the runner's tests extends it. */
 class Announced extends AsyncResource {
   constructor(type, options) {
     super(type, options)
     announce(this.asyncId(), type, this.triggerAsyncId(), this)
+    if (type === 'Test') root ??= this
   }
 }
 
@@ -37,3 +41,4 @@ const tell = (error) => console.error(`an error of nobody: ${error?.stack ?? err
 process.on('uncaughtExceptionMonitor', tell)
 // The runner listens too, and so it is no uncaught exception.
 process.on('unhandledRejection', tell)
+watch(() => root)

@@ -24,7 +24,7 @@ async function parentOfSleep(ending: string, child = "'sleep', ['60'], { stdio: 
 }
 
 async function gone(pid: number): Promise<boolean> {
-  for (let i = 0; i < 500; i++) {
+  for (let i = 0; i < 3000; i++) {
     if (!isAlive(pid)) return true
     await sleep(10)
   }

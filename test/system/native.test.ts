@@ -20,7 +20,7 @@ const SUITES = [
   'test/operations/partitions.test.ts',
 ]
 
-describe('without the compiled code of any package', { timeout: 180_000 }, () => {
+describe('without the compiled code of any package', { timeout: 360_000 }, () => {
   for (const suffix of ['vma.zst', 'vma.gz', 'vma.lz4', 'vma']) {
     test(`a .${suffix} is listed, verified, read and restored`, async (t) => {
       const dir = tmpDir(t)

@@ -16,7 +16,8 @@ export function copyCommand(program: Command): void {
     .summary('copy an archive from place to place, checked on its way')
     .description(
       'Copies an archive from one place to another: a path, ssh://user@host/path, s3://bucket/name, - or exec:COMMAND. Everything ' +
-        'that verify checks is checked on the way, and the copy appears only if it is whole.\n\n' +
+        'that verify checks is checked on the way, and the copy appears only if it is whole. An archive in volumes is named by its first, ' +
+        'and the copy is one file.\n\n' +
         'If TARGET is a folder (it ends with /), the parents of an incremental archive are copied too, the oldest first. An archive ' +
         'that is there already is not copied again. A copy into a file that was interrupted goes on where it was: its beginning stays ' +
         'in NAME.copying until then.\n\n' +

@@ -3,11 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { VmapipeError } from '../../core/errors.ts'
+import { mayBeLeft } from '../../core/left-behind.ts'
 import { examples, type RunFlags, running } from '../flags.ts'
+import { interruptible } from '../signals.ts'
 import { print } from '../text.ts'
 
 interface Flags extends RunFlags {
   keep?: string
+  web?: boolean
+  listen: string
 }
 
 export function demoCommand(program: Command): void {
@@ -20,24 +24,45 @@ export function demoCommand(program: Command): void {
         'drives at the point in time. Takes about ten seconds and 700 MiB of disk; leaves nothing behind.',
     )
     .option('--keep <dir>', 'do it in this folder, which is new or empty, and leave everything there')
+    .option('--web', 'three guests instead, and the page on which their backups are seen, until you end it')
+    .option('--listen <host:port>', 'with --web: where the page is served', '127.0.0.1:8461')
     .action(run)
-  examples(running(command), 'vmapipe demo', 'vmapipe demo --keep ./demo')
+  examples(running(command), 'vmapipe demo', 'vmapipe demo --keep ./demo', 'vmapipe demo --web')
 }
 
-async function run({ keep, ...flags }: Flags): Promise<void> {
+/** Milliseconds that the end of the page may take: its guests and backups end first. */
+const END_MS = 5000
+
+async function run({ keep, web, listen, ...flags }: Flags): Promise<void> {
+  if (web) return runOnPage(keep, listen)
   const { runDemo } = await import('../demo/demo.ts')
   const say = flags.quiet ? () => {} : print
-  if (keep !== undefined) {
-    await makeEmpty(keep)
-    await runDemo(keep, flags, say)
-    say('', `Everything is in ${keep}; the commands were run there.`)
-    return
-  }
-  const dir = await mkdtemp(join(tmpdir(), 'vmapipe-demo-'))
+  if (keep === undefined) return inTemporaryFolder((dir) => runDemo(dir, flags, say))
+  await makeEmpty(keep)
+  await runDemo(keep, flags, say)
+  say('', `Everything is in ${keep}; the commands were run there.`)
+}
+
+async function runOnPage(keep: string | undefined, listen: string): Promise<void> {
+  if (keep !== undefined) throw new VmapipeError('USAGE', 'the demo of the page keeps nothing (--keep)')
+  const { runWebDemo } = await import('../demo/web/web-demo.ts')
+  const { signal, dispose } = interruptible({ grace: END_MS })
   try {
-    await runDemo(dir, flags, say)
+    await inTemporaryFolder((dir) => runWebDemo({ dir, listen, signal, say: print }))
   } finally {
-    await rm(dir, { recursive: true, force: true })
+    dispose()
+  }
+}
+
+async function inTemporaryFolder(work: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'vmapipe-demo-'))
+  const remove = () => rm(dir, { recursive: true, force: true, maxRetries: 3 })
+  const isGone = mayBeLeft({ what: `'${dir}'`, remove, patience: 1000 })
+  try {
+    await work(dir)
+  } finally {
+    await remove()
+    isGone()
   }
 }
 

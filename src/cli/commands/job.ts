@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander'
 import { Option } from 'commander'
-import { VmapipeError } from '../../core/errors.ts'
+import { printable, VmapipeError } from '../../core/errors.ts'
 import { parseBytes } from '../../core/size.ts'
 import type { RunReport } from '../../jobs/report.ts'
 import { collect, common, examples } from '../flags.ts'
@@ -85,7 +85,7 @@ async function run(given: string, { dryRun, json, guest, full, now, ...flags }: 
     print(...(await planLines(job, { guests: guest, full, json })))
     return
   }
-  const { runJob } = await import('../../jobs/run/job-run.ts')
+  const { runJob } = await import('../../jobs/run-job.ts')
   const { nextRun } = await import('../../jobs/schedule.ts')
   const { makeJobLog } = await import('../job-log.ts')
   const log = makeJobLog(flags)
@@ -103,7 +103,6 @@ async function run(given: string, { dryRun, json, guest, full, now, ...flags }: 
     log.close()
   }
   const { summaryLines } = await import('../../jobs/summary.ts')
-  const { printable } = await import('../../core/errors.ts')
   tell(...(json ? [JSON.stringify(report, null, 2)] : summaryLines(report).map(printable)))
   const isCanceled = signal.aborted || report.guests.some(({ outcome }) => outcome === 'canceled')
   process.exitCode = isCanceled ? 130 : { all: 0, some: 3, none: 1 }[report.outcome]
@@ -145,8 +144,14 @@ function controlCommands(job: Command): void {
     .command('cancel')
     .summary('end a run; its guests are free within two seconds')
     .argument('<job>', 'the job')
-    .action(async (given: string) => {
+    .option('--guest <name>', 'only the backup of this guest; the run goes on')
+    .action(async (given: string, { guest }: { guest?: string }) => {
       const { ask } = await import('../job-views.ts')
+      if (guest !== undefined) {
+        const { guests } = await ask(given, { ask: 'cancel', guest }, false)
+        if (guests.some((one) => one.guest === guest)) return print(`the backup of '${printable(guest)}' is ended`)
+        throw new VmapipeError('USAGE', `the run has no guest '${printable(guest)}'`)
+      }
       const status = await ask(given, { ask: 'cancel' }, true)
       print(`the run ${status.run} of '${status.job}' has ended`)
     })

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
-import type { PruneResult } from '../../catalog/prune.ts'
+import type { PruneOptions, PruneResult } from '../../catalog/prune.ts'
 import type { Keep } from '../../catalog/retention.ts'
 import { printable, VmapipeError } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
@@ -19,6 +19,7 @@ interface Flags extends CommonFlags, KeyFlags {
   keepWithin?: string
   guest?: string
   dryRun?: boolean
+  plan?: string
   json?: boolean
 }
 
@@ -54,6 +55,7 @@ export function pruneCommand(program: Command): void {
     )
     .option('--guest <name>', 'only archives of this guest')
     .option('-n, --dry-run', 'remove nothing, only print what would go')
+    .option('--plan <word>', 'remove nothing if it is not this plan any more, as the page has shown it')
     .option('--json', 'as JSON; `vmapipe schema prune` prints its schema')
     .action(run)
   examples(
@@ -64,7 +66,7 @@ export function pruneCommand(program: Command): void {
   )
 }
 
-async function run(what: string, { json, guest, dryRun = false, ...flags }: Flags): Promise<void> {
+async function run(what: string, { json, guest, dryRun = false, plan, ...flags }: Flags): Promise<void> {
   const { places, identity } = await askedBy(what, rulesOf(flags))
   const keys = await keyringOf({ ...flags, identity: flags.identity ?? identity })
   const { prune } = await import('../../catalog/prune.ts')
@@ -72,8 +74,9 @@ async function run(what: string, { json, guest, dryRun = false, ...flags }: Flag
   const warn = (message: string) => process.stderr.write(`${noteLine('warning', message)}\n`)
   const failures: VmapipeError[] = []
   try {
+    const only = plan === undefined ? undefined : await goingBy(plan, places, { guest, keys, signal, warn })
     for (const { place, keep } of places) {
-      const result = await prune(place, keep, { guest, dryRun, keys, signal, warn })
+      const result = await prune(place, keep, { guest, only, dryRun, keys, signal, warn })
       await show(result, { json, dryRun })
       failures.push(...result.failures.map(({ error }) => error))
     }
@@ -84,6 +87,19 @@ async function run(what: string, { json, guest, dryRun = false, ...flags }: Flag
   for (const error of failures) warn(error.line)
   throw new VmapipeError('FAILED', `${count(failures.length, 'archive')} could not be removed`, {
     hint: 'the others are gone',
+  })
+}
+
+/** The archives that go by this plan. Throws USAGE if it is another one by now. */
+async function goingBy(plan: string, places: Asked['places'], options: PruneOptions): Promise<Set<string>> {
+  const { prune } = await import('../../catalog/prune.ts')
+  const { planToken } = await import('../../catalog/plan-token.ts')
+  const plans: (PruneResult & { keep: Keep })[] = []
+  for (const { place, keep } of places)
+    plans.push({ ...(await prune(place, keep, { ...options, dryRun: true })), place, keep })
+  if (planToken(plans) === plan) return new Set(plans.flatMap(({ removed }) => removed.map(({ place }) => place)))
+  throw new VmapipeError('USAGE', 'the archives have changed since the plan was shown: nothing was removed', {
+    hint: 'look at the new plan',
   })
 }
 

@@ -95,7 +95,7 @@ export async function runDomain(
     ...rest
   } = flags
   const keys = await keyringOf({ identity, passphraseFd })
-  const { restoreDomain } = await import('../../operations/libvirt/restore-domain.ts')
+  const { restoreDomain } = await import('../../operations/restore-domain.ts')
   const name = libvirt ?? newName
   await runOperation(
     'restore',

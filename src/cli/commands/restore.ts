@@ -24,7 +24,7 @@ export function restoreCommand(program: Command): void {
         '(disk-NAME.raw), or only the drives given with -d, to their targets.\n\n' +
         'The parents of an incremental archive are found beside it, whatever their names are, or at --parents.\n\n' +
         'ARCHIVE is a path, - for standard input, ssh://user@host/path, s3://bucket/name or exec:COMMAND; zstd, LZ4, gzip, lzop, bzip2 and xz ' +
-        'are recognised.\n\n' +
+        'are recognised. An archive in volumes is named by its first, such as ssh://nas/srv/vm.vma.zst.000.\n\n' +
         'TARGET is a raw image or block device, qcow2:PATH (vmdk:, vdi:, vhdx: …), nbd:// or nbd+unix://.\n\n' +
         'If the archive is damaged, the whole drives are restored. The name of a drive that is not whole ends with ' +
         '.damaged. With --salvage it gets its final name, and the ranges of bytes that are damaged (kept as they were ' +

@@ -2,14 +2,14 @@ import { Argument, type Command } from 'commander'
 import { collect, common, examples } from '../flags.ts'
 import { print } from '../text.ts'
 
-const KINDS = ['pipeline', 'progress', 'job', 'archives', 'prune'] as const
+const KINDS = ['pipeline', 'progress', 'job', 'fleet', 'archives', 'prune'] as const
 
 export function schemaCommand(program: Command): void {
   const command = program
     .command('schema')
     .summary('print a JSON Schema')
     .description(
-      'Prints the JSON Schema of a pipeline config or a job file, for editors and checkers, of a line of --progress json, or of what ' +
+      'Prints the JSON Schema of a pipeline config, a job file or the config of `fleet serve`, for editors and checkers, of a line of --progress json, or of what ' +
         '`archives --json` and `prune --json` print.\n\n' +
         'A config names the file in its first line: # yaml-language-server: $schema=./pipeline.schema.json',
     )
@@ -33,6 +33,11 @@ async function run(what: (typeof KINDS)[number], { use = [] }: { use?: string[] 
   if (what === 'job') {
     const { jobSchemaText } = await import('../../jobs/file/json-schema.ts')
     print(jobSchemaText().trimEnd())
+    return
+  }
+  if (what === 'fleet') {
+    const { fleetSchemaText } = await import('../../fleet/config/json-schema.ts')
+    print(fleetSchemaText().trimEnd())
     return
   }
   if (what === 'archives' || what === 'prune') {

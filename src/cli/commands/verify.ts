@@ -28,6 +28,7 @@ export function verifyCommand(program: Command): void {
         'cluster of every drive is there once, and the checksums of the data. Prints one line for each drive.\n\n' +
         'It goes on behind damage, prints a line for each damaged place, and the exit code is 3. An archive of another ' +
         'tool may have no checksums of its data, or only those of its compression; verify then says so.\n\n' +
+        'An archive in volumes is named by its first, vm.vma.zst.000, wherever they are.\n\n' +
         'An incremental archive is checked alone, and its parents must be there. With --chain all archives of the chain are ' +
         'checked, and a root is printed for each drive, which is made of the hashes of its clusters: two archives of the ' +
         'same root hold the same disk, also an incremental archive and the full one that repack has made of it.\n\n' +

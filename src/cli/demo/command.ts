@@ -18,9 +18,13 @@ export class DemoCommand {
   readonly #exit: Promise<number | null>
   #said = ''
 
-  constructor(args: readonly string[], cwd: string) {
+  constructor(args: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}) {
     this.#name = `vmapipe ${args[0]}`
-    this.#child = spawnTied(process.execPath, [LAUNCHER, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] })
+    this.#child = spawnTied(process.execPath, [LAUNCHER, ...args], {
+      cwd,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    })
     this.#child.stderr!.on('data', (text) => {
       this.#said = (this.#said + text).slice(-MAX_SAID)
     })

@@ -13,16 +13,35 @@ export const PROGRAMS = 4
 /** The longest time that a program waits between writes, in milliseconds. */
 const THINKING_MS = 12
 
+export interface DemoGuestOptions {
+  /** The longest time that a program waits between writes, in milliseconds. */
+  thinking?: number
+  /** Whether writes are kept in the journal. One that runs for hours would fill the memory with it. */
+  journal?: boolean
+}
+
 export class DemoGuest {
   readonly journal = new DemoJournal()
+  readonly #thinking: number
+  readonly #keeps: boolean
   readonly #clients: NbdClient[] = []
   #programs: Promise<unknown> = Promise.resolve()
   #running = true
   #number = 0
 
+  private constructor({ thinking = THINKING_MS, journal = true }: DemoGuestOptions) {
+    this.#thinking = thinking
+    this.#keeps = journal
+  }
+
   /** Starts to write to the drives that are served at `socketPath`. */
-  static async start(drives: readonly DemoDrive[], socketPath: string, signal: AbortSignal): Promise<DemoGuest> {
-    const guest = new DemoGuest()
+  static async start(
+    drives: readonly DemoDrive[],
+    socketPath: string,
+    signal: AbortSignal,
+    options: DemoGuestOptions = {},
+  ): Promise<DemoGuest> {
+    const guest = new DemoGuest(options)
     for (const { name: exportName } of drives)
       guest.#clients.push(await NbdClient.connect({ exportName, socketPath }, { signal }))
     const programs = drives.flatMap((drive, index) =>
@@ -54,7 +73,7 @@ export class DemoGuest {
       // Each program has pages of its own.
       const page = Math.floor((Math.random() * drive.size) / PAGE / PROGRAMS) * PROGRAMS + program
       await this.#write(drive, client, page)
-      await sleep(Math.random() * THINKING_MS)
+      await sleep(Math.random() * this.#thinking)
     }
   }
 
@@ -62,7 +81,7 @@ export class DemoGuest {
     const number = ++this.#number
     const record = recordOf({ drive, page, number })
     const write: Write = { drive, page, number, begun: Date.now(), ended: Number.POSITIVE_INFINITY, latency: 0 }
-    this.journal.writes.push(write)
+    if (this.#keeps) this.journal.writes.push(write)
     const started = performance.now()
     await client.write([record], page * PAGE)
     write.latency = performance.now() - started

@@ -11,7 +11,7 @@ import { sink } from '../../stages/sink.ts'
 import { source } from '../../stages/source.ts'
 import { DemoCommand } from './command.ts'
 import { CONFIG, DRIVES, makeDrives } from './drives.ts'
-import { DemoGuest } from './guest.ts'
+import { DemoGuest, type DemoGuestOptions } from './guest.ts'
 import type { DemoJournal } from './journal.ts'
 import type { Phase } from './latency.ts'
 
@@ -37,8 +37,17 @@ interface Span {
 /** The drives as arguments of `vmapipe serve`, and of `vmapipe backup`. */
 export const DRIVE_ARGUMENTS = DRIVES.flatMap(({ name, file }) => ['-d', `${name}=${file}`])
 
-export const SERVE = ['serve', ...DRIVE_ARGUMENTS, '--socket', SOCKET, '--control', CONTROL]
+export const SERVE = serveArguments(CONTROL)
 export const ATTACH = ['backup', '--attach', CONTROL, '-c', CONFIG.name]
+
+function serveArguments(control: string): string[] {
+  return ['serve', ...DRIVE_ARGUMENTS, '--socket', SOCKET, '--control', control]
+}
+
+interface LiveGuestOptions extends DemoGuestOptions {
+  /** The name of the control socket in its folder. */
+  control?: string
+}
 
 export class LiveGuest {
   readonly #dir: string
@@ -49,19 +58,19 @@ export class LiveGuest {
   #off: Promise<void> | null = null
   #span: Span = { begun: Number.POSITIVE_INFINITY, ended: Number.POSITIVE_INFINITY }
 
-  private constructor(dir: string) {
+  private constructor(dir: string, control: string) {
     this.#dir = dir
-    this.#server = new DemoCommand([...SERVE, '--ready-fd', '3'], dir)
-    this.#control = new ControlClient(join(dir, CONTROL))
+    this.#server = new DemoCommand([...serveArguments(control), '--ready-fd', '3'], dir)
+    this.#control = new ControlClient(join(dir, control))
   }
 
   /** Makes the drives in `dir`, serves them, and lets the guest write for a while. */
-  static async start(dir: string, signal: AbortSignal): Promise<LiveGuest> {
+  static async start(dir: string, signal: AbortSignal, options: LiveGuestOptions = {}): Promise<LiveGuest> {
     await makeDrives(dir, signal)
-    const live = new LiveGuest(dir)
+    const live = new LiveGuest(dir, options.control ?? CONTROL)
     try {
       await live.#server.ready()
-      live.#guest = await DemoGuest.start(DRIVES, join(dir, SOCKET), signal)
+      live.#guest = await DemoGuest.start(DRIVES, join(dir, SOCKET), signal, options)
       live.#started = Date.now() + WARM_UP_MS
       await live.#wait(WARM_UP_MS + PEACE_MS, signal)
       return live

@@ -1,6 +1,5 @@
-/** Decodes one zstd frame. A small frame that declares its size is decoded as a whole, in parallel with others; any other as a stream. */
+/** Decodes one zstd frame. A small frame that declares its size is decoded as a whole, in parallel with others; any other part by part. */
 
-import { constants, createZstdDecompress } from 'node:zlib'
 import type { Slab } from '../../core/budget.ts'
 import { VmapipeError } from '../../core/errors.ts'
 import { formatBytes } from '../../core/size.ts'
@@ -14,8 +13,10 @@ import {
 import { fitted, roomFor } from '../content-memory.ts'
 import { collectSize, type DecoderContext, STREAM_PIECE } from '../decoder-context.ts'
 import type { PullInput } from '../pull-input.ts'
-import { damagedFrame, runZlib } from '../zlib-stream.ts'
+import { damagedFrame } from '../zlib-stream.ts'
 import { zstdFrames } from './frames.ts'
+import { byLibzstd, byZlib } from './large-frame.ts'
+import { libzstd } from './libzstd.ts'
 
 export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
   const { input, inputs, maxContent, recovery } = context
@@ -32,7 +33,7 @@ export async function decodeZstdFrame(context: DecoderContext): Promise<void> {
     const filled = await frame.fill(slab.buffer)
     const most = header.contentSize ?? frame.mostContent
     if (frame.done && most <= maxContent) await decodeWhole(context, header, most, slab, filled, offset)
-    else await decodeStream(context, header, frame, slab.buffer.subarray(0, filled), slab.buffer, offset)
+    else await decodeLarge(context, header, frame, slab.buffer, filled, offset)
   } finally {
     slab.release()
   }
@@ -79,15 +80,35 @@ class FrameReader {
     let filled = 0
     try {
       while (this.#next > 0 && filled + this.#next <= target.length) {
-        await this.#input.readWhole(target.subarray(filled, filled + this.#next), 'a zstd frame')
-        filled += this.#next
-        this.#next = await this.#partAfter()
+        const { bytes, next } = this.#haveCome(target.length - filled)
+        await this.#input.readWhole(target.subarray(filled, filled + bytes), 'a zstd frame')
+        filled += bytes
+        this.#next = next ?? (await this.#partAfter())
       }
     } catch (error) {
       this.#input.giveBack(Buffer.from(target.subarray(MAGIC_SIZE, filled)))
       throw error
     }
     return filled
+  }
+
+  /**
+   * Bytes of the next part, and of those behind it that have come as a whole and fit into `room`: a frame of ours has 32 blocks, and
+   * a promise for each takes longer than its bytes. `next` is the length of the part behind them; undefined if that is not known yet.
+   */
+  #haveCome(room: number): { bytes: number; next?: number } {
+    const { length } = this.#input
+    let bytes = this.#next
+    for (;;) {
+      const { ended, needed } = this.#parts
+      if (ended) return { bytes, next: 0 }
+      if (bytes + needed > length) return { bytes }
+      const start = this.#input.peekNow(needed, bytes)
+      if (!this.#parts.isSound(start)) return { bytes }
+      const next = this.#parts.next(start, this.#input.position + bytes)
+      if (bytes + next > Math.min(room, length)) return { bytes, next }
+      bytes += next
+    }
   }
 
   async #partAfter(): Promise<number> {
@@ -98,8 +119,6 @@ class FrameReader {
     return this.#parts.next(start, this.#input.position)
   }
 }
-
-const WINDOW_LOG_MAX = constants.ZSTD_d_windowLogMax
 
 /** Decodes a whole frame, in memory for `most` bytes of content. */
 async function decodeWhole(
@@ -141,12 +160,13 @@ async function decodeUnchecked(frame: Buffer, content: Buffer): Promise<number> 
     .catch(() => -1)
 }
 
-async function decodeStream(
+/** Decodes a frame part by part. `filled` bytes of it are in `first`. */
+async function decodeLarge(
   context: DecoderContext,
   { windowSize, contentSize }: ZstdFrameHeader,
   frame: FrameReader,
   first: Buffer,
-  buffer: Buffer,
+  filled: number,
   offset: number,
 ): Promise<void> {
   if (windowSize > context.maxWindow) {
@@ -154,14 +174,32 @@ async function decodeStream(
     if (contentSize !== undefined && contentSize > most) throw wrongSize(contentSize, most, offset)
     throw await windowTooLarge(context, windowSize, offset)
   }
-  const params = { [WINDOW_LOG_MAX]: Math.max(10, Math.ceil(Math.log2(windowSize))) }
-  const engine = createZstdDecompress({ params, chunkSize: STREAM_PIECE })
-  const total = await runZlib(context, engine, 'zstd', offset, async (write) => {
-    let left = await write(first)
-    while (!frame.done && left === 0) left = await write(buffer.subarray(0, await frame.fill(buffer)))
-    if (left > 0) throw new VmapipeError('DAMAGED', 'a zstd frame goes on after its end', { offset })
-  })
-  if (contentSize !== undefined && total !== contentSize) throw wrongSize(contentSize, total, offset)
+  const windowLog = Math.max(10, Math.ceil(Math.log2(windowSize)))
+  const other = await context.inputs.take(collectSize(STREAM_PIECE))
+  try {
+    const next = inTurn(frame, first, filled, other.buffer)
+    const large = { windowLog, offset, next, giveBack: (bytes: Buffer) => context.input.giveBack(bytes) }
+    const native = libzstd()
+    const total = await (native === null ? byZlib(context, large) : byLibzstd(context, large, native))
+    if (contentSize !== undefined && total !== contentSize) throw wrongSize(contentSize, total, offset)
+  } finally {
+    other.release()
+  }
+}
+
+/** Fills two buffers in turn with the parts of a frame, of which `filled` bytes are in the first. */
+function inTurn(frame: FrameReader, first: Buffer, filled: number, other: Buffer): () => Promise<Buffer | null> {
+  const buffers = [other, first]
+  let start: Buffer | null = first.subarray(0, filled)
+  return async () => {
+    const bytes = start
+    start = null
+    if (bytes !== null) return bytes
+    if (frame.done) return null
+    const buffer = buffers[0]
+    buffers.reverse()
+    return buffer.subarray(0, await frame.fill(buffer))
+  }
 }
 
 /** The largest window of zstd, by --long=31. */

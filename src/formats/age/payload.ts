@@ -4,10 +4,11 @@
  * (C2SP age-encryption.org/v1, section "Payload").
  */
 
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto'
+import { hkdfSync } from 'node:crypto'
 import { VmapipeError } from '../../core/errors.ts'
 
-const CIPHER = 'chacha20-poly1305'
+/** As Node names it. */
+export const CIPHER = 'chacha20-poly1305'
 
 /** Bytes of content in every chunk but the last. */
 export const CHUNK = 65536
@@ -23,31 +24,8 @@ export function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Buffer {
   return Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32))
 }
 
-/** Seals a chunk in place: `bytes` is its content, and room for the tag behind it. */
-export function sealChunk(key: Uint8Array, index: number, isLast: boolean, bytes: Uint8Array): void {
-  const cipher = createCipheriv(CIPHER, key, nonceOf(index, isLast), { authTagLength: TAG })
-  const content = bytes.subarray(0, -TAG)
-  content.set(cipher.update(content))
-  cipher.final()
-  bytes.set(cipher.getAuthTag(), content.length)
-}
-
-/** Opens a sealed chunk in place. Returns false, and leaves `bytes` sealed, if it is not this chunk of this file. */
-export function openChunk(key: Uint8Array, index: number, isLast: boolean, bytes: Uint8Array): boolean {
-  const decipher = createDecipheriv(CIPHER, key, nonceOf(index, isLast), { authTagLength: TAG })
-  decipher.setAuthTag(bytes.subarray(-TAG))
-  const content = decipher.update(bytes.subarray(0, -TAG))
-  try {
-    decipher.final()
-  } catch {
-    return false
-  }
-  bytes.set(content)
-  return true
-}
-
-/** 11 bytes with the number of the chunk, and one that is 1 for the last chunk. */
-function nonceOf(index: number, isLast: boolean): Buffer {
+/** The nonce of a chunk: 11 bytes with its number, and one that is 1 for the last chunk. */
+export function chunkNonce(index: number, isLast: boolean): Buffer {
   const nonce = Buffer.alloc(12)
   nonce.writeUIntBE(index, 5, 6)
   nonce[11] = isLast ? 1 : 0

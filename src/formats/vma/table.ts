@@ -110,6 +110,10 @@ export class TableReader {
   readonly counts = new Uint8Array(SLOTS)
   readonly stored = new Uint8Array(SLOTS)
   readonly #reader: VarintReader
+  /** Where the last entry begins. */
+  #start = 0
+  /** Whether it is one run, which continues what its drive had before. */
+  #isSimple = false
   /** The cluster behind each drive's last run, except for the drive of the last run of all. */
   readonly #expected = new Map<number, number>()
   #drive = -1
@@ -122,6 +126,8 @@ export class TableReader {
   /** Reads the next entry of the index. */
   next(): void {
     const reader = this.#reader
+    this.#start = reader.position
+    this.#isSimple = false
     this.blocks = reader.next()
     this.runs = 0
     let slots = 0
@@ -134,6 +140,7 @@ export class TableReader {
       slots += count
       if (slots > SLOTS) throw wrong(`has ${slots} clusters in an extent`)
       if (first < 0) throw wrong('has a cluster before the first')
+      this.#isSimple = this.runs === 0 && left === 1 && first === this.#next
       this.#next = first + count
       this.drives[this.runs] = drive
       this.firsts[this.runs] = first
@@ -142,6 +149,17 @@ export class TableReader {
     }
     if (this.blocks > slots * BLOCKS_PER_CLUSTER)
       throw wrong(`has ${this.blocks} blocks in an extent of ${slots} clusters`)
+  }
+
+  /**
+   * Passes over entries that are the same as the last one, at most `most`: extents of one run each, with as many clusters, that continue
+   * it. Returns their number. A large drive has millions of them, of holes or of data.
+   */
+  passRepeats(most: number): number {
+    if (!this.#isSimple) return 0
+    const times = this.#reader.passRepeats(this.#start, most)
+    this.#next += times * this.counts[0]
+    return times
   }
 
   /** Reads what follows the index, up to the end of the table. */

@@ -40,7 +40,7 @@ export function isZstdHeader(start: Buffer): boolean {
   const length = zstdHeaderLength(start[4])
   if (start.length < length + ZSTD_BLOCK_HEADER_SIZE) return false
   const bits = start.readUIntLE(length, ZSTD_BLOCK_HEADER_SIZE)
-  return ((bits >>> 1) & 3) !== BLOCK_RESERVED && bits >>> 3 <= ZSTD_BLOCK_LIMIT
+  return isSoundBlock(bits)
 }
 
 function contentFieldSize(descriptor: number): number {
@@ -112,12 +112,16 @@ const BLOCK_RLE = 1
 const BLOCK_COMPRESSED = 2
 const BLOCK_RESERVED = 3
 
+function isSoundBlock(bits: number): boolean {
+  return ((bits >>> 1) & 3) !== BLOCK_RESERVED && bits >>> 3 <= ZSTD_BLOCK_LIMIT
+}
+
 /** Decodes a block header (section 3.1.1.2). `offset` is its place in the archive. Throws DAMAGED. */
 export function decodeZstdBlock(header: Buffer, offset: number): ZstdBlock {
   const bits = header.readUIntLE(0, ZSTD_BLOCK_HEADER_SIZE)
   const type = (bits >>> 1) & 3
   const size = bits >>> 3
-  if (type === BLOCK_RESERVED || size > ZSTD_BLOCK_LIMIT) {
+  if (!isSoundBlock(bits)) {
     throw new VmapipeError('DAMAGED', 'a zstd frame has a block of an unknown type', { offset })
   }
   return {
@@ -146,6 +150,11 @@ export class ZstdParts {
   /** The first bytes of the next part that `next` must be given. */
   get needed(): number {
     return this.#next === 'block' ? ZSTD_BLOCK_HEADER_SIZE : 0
+  }
+
+  /** Whether `next` does not throw. */
+  isSound(start: Buffer): boolean {
+    return this.#next !== 'block' || isSoundBlock(start.readUIntLE(0, ZSTD_BLOCK_HEADER_SIZE))
   }
 
   /** The length of the next part, which begins with `start`. `offset` is its place in the archive. Throws DAMAGED. */

@@ -22,6 +22,13 @@ const MOST_BYTES = 256 << 10
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/
 const SUFFIX = /\.(ya?ml|json)$/
 
+/**
+ * Loads a job file, YAML or JSON. The job has the name of its file. Errors: CONFIG, with file, line and column of what is wrong, and the
+ * other problems in `suppressed`; also CONFIG for a file that somebody else than root or this user may write.
+ *
+ *     const { name, to } = await loadJob('/etc/vmapipe/jobs/nightly.yaml')
+ *     console.log(name, to.map(({ place }) => place))
+ */
 export async function loadJob(path: string): Promise<Job> {
   const file = await realpath(path).catch((cause) => {
     throw new VmapipeError('CONFIG', `cannot read the job file: ${describe(cause)}`, { file: path, cause })
@@ -36,6 +43,19 @@ export async function loadJob(path: string): Promise<Job> {
 
 /** Reads the text of a job file. `file` is its path, for messages, for the name, and for paths in it. */
 export function readJob(file: string, text: string): Job {
+  return readJobDocument(file, text).job
+}
+
+interface JobDocument {
+  job: Job
+  /** What the text says, before it was checked. */
+  value: Readonly<Record<string, unknown>>
+  /** The error of these problems, with file, line and column. */
+  fail(problems: readonly Problem[]): VmapipeError
+}
+
+/** The same with what those need who have rules of their own. `others`: keys at the top that they read themselves. */
+export function readJobDocument(file: string, text: string, others: readonly string[] = []): JobDocument {
   const name = basename(file).replace(SUFFIX, '')
   if (!NAME.test(name)) {
     throw new VmapipeError('CONFIG', `'${printable(name)}' cannot be the name of a job`, {
@@ -43,7 +63,7 @@ export function readJob(file: string, text: string): Job {
     })
   }
   const document = parseConfig(file, text)
-  const fail = (problems: Problem[]): VmapipeError => {
+  const fail = (problems: readonly Problem[]): VmapipeError => {
     const errors = problems.map(({ path, key, message, hint }) => {
       const what = path.length === 0 ? message : `${pathText(path)}: ${message}`
       return new VmapipeError('CONFIG', `${file}:${document.position(path, key)}: ${what}`, { hint })
@@ -54,12 +74,13 @@ export function readJob(file: string, text: string): Job {
   const { value } = document
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw fail([{ path: [], message: 'expected a map with `guests:` and `to:`' }])
-  const checked = jobSchema.safeParse(value)
-  if (!checked.success) throw fail(problemsOf(withoutUnions(checked.error, value), value, knownKeys))
+  const own = Object.fromEntries(Object.entries(value).filter(([key]) => !others.includes(key)))
+  const checked = jobSchema.safeParse(own)
+  if (!checked.success) throw fail(problemsOf(withoutUnions(checked.error, own), own, knownKeys))
   const job = { ...checked.data, name, file }
   const problems = checkJob(job)
   if (problems.length > 0) throw fail(problems)
-  return job
+  return { job, value: value as Record<string, unknown>, fail }
 }
 
 /** A path in the job file: it counts from the folder of the file. */

@@ -84,6 +84,11 @@ const placeEntry = z.strictObject({
     .max(1000)
     .optional()
     .describe('guests that are written there at once; limits.per-place by default'),
+  storage: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, { message: 'expected a name such as nas1' })
+    .optional()
+    .describe('the storage that it is on, which other hosts of a fleet may write to by other places'),
   ...placeFields,
 })
 
@@ -164,6 +169,9 @@ export const jobSchema = z.strictObject({
   schedule: oneOrMore(word)
     .optional()
     .describe('when: as systemd reads it, such as Mon..Sat 01:30, or a cron expression'),
+  promise: duration({ min: 60, example: '26h' })
+    .optional()
+    .describe('how old the last good backup of a guest may be; one and a half of the longest interval by default'),
   full: rhythm
     .optional()
     .describe(
@@ -184,7 +192,9 @@ export const jobSchema = z.strictObject({
   unit: unit.optional().describe('for job install'),
 })
 
+/** A place of a job, with what stays there. */
 export type PlaceEntry = z.infer<typeof placeEntry>
+/** An entry of `guests`: where guests come from, and how they are backed up. */
 export type GuestEntry = z.infer<typeof guestEntry>
 export type JobFile = z.infer<typeof jobSchema>
 

@@ -48,6 +48,13 @@ export function guestFolder(name: string): string {
   return `${folder.slice(0, LONGEST_FOLDER - 34).replace(/=[0-9A-F]?$/, '')}==${whole}`
 }
 
+/** The guest whose folder has this name; null if it is no guest's, or if its name is too long for a folder to tell. */
+export function guestOfFolder(folder: string): string | null {
+  const bytes = folder.replace(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  const name = Buffer.from(bytes, 'latin1').toString()
+  return name !== '' && guestFolder(name) === folder ? name : null
+}
+
 function escaped(byte: number): string {
   return `=${byte.toString(16).toUpperCase().padStart(2, '0')}`
 }

@@ -11,6 +11,8 @@ export interface RunningGuest {
   kind: 'qemu' | 'serve'
   /** Its monitors, or its control socket. */
   sockets: string[]
+  /** What makes it the same guest on another host, if it has one. */
+  uuid: string | null
 }
 
 /** Processes that may not be looked at are left out. */
@@ -37,12 +39,18 @@ export function guestOfCommand(pid: number, words: readonly string[], folder: st
   if (/^qemu-(system-|kvm)|^kvm$/.test(basename(words[0]))) {
     const name = argumentOf(words, '-name') ?? ''
     const plain = /(?:^|,)guest=([^,]*)/.exec(name)?.[1] ?? name.split(',')[0]
-    return { pid, kind: 'qemu', name: plain || `QEMU ${pid}`, sockets: monitorsOf(words).map(at) }
+    return {
+      pid,
+      kind: 'qemu',
+      name: plain || `QEMU ${pid}`,
+      sockets: monitorsOf(words).map(at),
+      uuid: argumentOf(words, '-uuid') ?? null,
+    }
   }
   const serve = words.findIndex((word, index) => word === 'serve' && /vmapipe(\.js)?$/.test(words[index - 1]))
   if (serve === -1) return null
   const control = argumentOf(words, '--control')
-  return control === undefined ? null : { pid, kind: 'serve', name: at(control), sockets: [at(control)] }
+  return control === undefined ? null : { pid, kind: 'serve', name: at(control), sockets: [at(control)], uuid: null }
 }
 
 /** Paths of `-qmp unix:PATH,…` and of `-chardev socket,path=PATH`. */

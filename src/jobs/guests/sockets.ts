@@ -53,6 +53,11 @@ async function nameOf(path: string, entry: GuestEntry, signal: AbortSignal): Pro
   const by = entry['name-from'] ?? 'file'
   if (by === 'folder') return basename(dirname(path))
   if (by === 'qemu') return nameOfQemu(path, signal)
+  return nameOfSocket(path)
+}
+
+/** The name that a guest has by its socket: `/run/vms/web.qmp` is that of web. */
+export function nameOfSocket(path: string): string {
   return basename(path).replace(/(\.(qmp|ctl|sock|socket|monitor|control))+$/, '') || basename(path)
 }
 

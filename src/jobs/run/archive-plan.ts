@@ -10,6 +10,7 @@ import type { Keyring } from '../../codecs/age/keyring.ts'
 import { parseCompression } from '../../operations/compression.ts'
 import { nameInFolder } from '../../operations/since/naming.ts'
 import { openPlace } from '../../storage/archive/open-place.ts'
+import { fileName } from '../../storage/archive/spec.ts'
 import type { Job, PlaceEntry } from '../file/schema.ts'
 import type { Rhythm } from '../file/values.ts'
 import type { Guest } from '../guests/guest.ts'
@@ -42,6 +43,10 @@ interface PlanOptions {
   full?: boolean | undefined
   /** Only looks: no folder is made. */
   look?: boolean | undefined
+  /** The time in the archive's name, if it is not to be chosen. */
+  time?: number | undefined
+  /** When it was due: an archive of that time or later is no parent. One of the same time is damaged, or the backup would not be made. */
+  due?: number | undefined
 }
 
 /** Errors: FAILED if a required place cannot be listed, ABORTED. */
@@ -49,14 +54,16 @@ export async function planArchive(job: Job, guest: Guest, options: PlanOptions):
   if (!options.look) await makeFolders(guest, options)
   const places = [...options.places].sort((a, b) => Number(isRequired(b)) - Number(isRequired(a)))
   const rhythm: Rhythm =
-    options.full || guest.entry.pipeline !== undefined ? { kind: 'always' } : (job.full ?? { kind: 'always' })
+    options.full || (guest.entry.pipeline ?? job.pipeline) !== undefined
+      ? { kind: 'always' }
+      : (job.full ?? { kind: 'always' })
   const since =
     rhythm.kind === 'always' ? 'every archive of this job is' : await sinceOf(guest, places, rhythm, options)
   const isIncremental = typeof since !== 'string'
   const written = isIncremental ? places.filter((entry) => isRequired(entry) || since.has.includes(entry)) : places
   const targetsAt = (now: number) =>
     written.map((entry) => ({ entry, to: targetOf(job, guest, entry, { isIncremental, now }) }))
-  const time = options.look ? options.now : await freeTime(targetsAt, options)
+  const time = options.time ?? (options.look ? options.now : await freeTime(targetsAt, options))
   return {
     time,
     kind: isIncremental ? 'incremental' : 'full',
@@ -68,7 +75,7 @@ export async function planArchive(job: Job, guest: Guest, options: PlanOptions):
 }
 
 /** Makes the folder of the guest at each place. Errors: that of a required place. */
-async function makeFolders(guest: Guest, { places, warn }: PlanOptions): Promise<void> {
+export async function makeFolders(guest: Guest, { places, warn }: Pick<PlanOptions, 'places' | 'warn'>): Promise<void> {
   for (const entry of places) {
     await openPlace(`${folderAt(entry, guest.name)}any`)
       .makeFolder?.()
@@ -99,7 +106,9 @@ async function sinceOf(
   const isKnown = (archive: CatalogEntry) => archive.unreadable === undefined && archive.guest === guest.name
   // Where the archives are encrypted and there is no key, others may tell what they are.
   const [base] = required.toSorted((a, b) => b.archives.filter(isKnown).length - a.archives.filter(isKnown).length)
-  const candidates = base.archives.filter(isKnown).sort((a, b) => b.ctime - a.ctime)
+  const { due: latest = Number.POSITIVE_INFINITY } = options
+  const isBefore = ({ ctime }: CatalogEntry) => ctime < Math.floor(latest / 1000)
+  const candidates = base.archives.filter((archive) => isKnown(archive) && isBefore(archive)).sort(byAge)
   if (candidates.length === 0) {
     const sealed = base.archives.some(({ encrypted, unreadable }) => encrypted && unreadable !== undefined)
     return sealed
@@ -112,7 +121,7 @@ async function sinceOf(
     const has = lists.filter(({ archives }) => missingOf(chain, archives).length === 0).map(({ entry }) => entry)
     if (!required.every(({ entry }) => has.includes(entry))) continue
     const began = chain.at(-1)!.ctime * 1000
-    const due = fullIsDue(rhythm, { began, archives: chain.length }, options.now)
+    const due = fullIsDue(rhythm, { began, archives: chain.length }, options.time ?? options.now)
     return due ?? { parent: candidate, has }
   }
   return required.length > 1
@@ -139,7 +148,12 @@ export async function archivesOf(
   }
 }
 
-function isGood({ checks }: CatalogEntry): boolean {
+function byAge(a: CatalogEntry, b: CatalogEntry): number {
+  return b.ctime - a.ctime
+}
+
+/** Whether no check has found it damaged. That its guest did not boot says nothing of its data. */
+export function isGood({ checks }: CatalogEntry): boolean {
   return checks.every(({ kind, passed }) => passed || kind === 'boot')
 }
 
@@ -209,6 +223,14 @@ export function isSealed(entry: PlaceEntry): boolean {
 }
 
 /** Proxmox finds an archive by the number of its guest. */
-function nameFor({ name, source }: Guest): string {
+export function nameFor({ name, source }: Guest): string {
   return source.kind === 'proxmox' ? `proxmox:${source.id}` : name
+}
+
+/** Whether it is the archive that was asked for; an incremental one may have become a full one. */
+export function sameArchive(place: string, asked: string): boolean {
+  const plain = (text: string) => fileName(text).replace(/\.vm[ai](?=\.|$)/, '.vm')
+  return (
+    plain(place) === plain(asked) && place.slice(0, place.lastIndexOf('/')) === asked.slice(0, asked.lastIndexOf('/'))
+  )
 }

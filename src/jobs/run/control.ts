@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import * as z from 'zod'
@@ -14,7 +14,7 @@ import type { RunStatus } from './events.ts'
 
 const question = z.discriminatedUnion('ask', [
   z.strictObject({ ask: z.literal('status') }),
-  z.strictObject({ ask: z.literal('cancel') }),
+  z.strictObject({ ask: z.literal('cancel'), guest: z.string().optional() }),
   z.strictObject({ ask: z.literal('rate'), rate: z.number().positive().nullable() }),
 ])
 type Question = z.infer<typeof question>
@@ -23,7 +23,8 @@ type Question = z.infer<typeof question>
 interface Controlled {
   readonly status: RunStatus
   rate: number | null
-  cancel(reason: string): void
+  /** Of one guest, or of the whole run. */
+  cancel(reason: string, guest?: string): void
 }
 
 /** The longest question in characters. */
@@ -32,6 +33,8 @@ const MOST_TEXT = 4096
 const MOST_ANSWER = 16 << 20
 /** Milliseconds that a run may take to answer. */
 const ANSWER_MS = 10_000
+
+const SOCKET = /^job-.*\.sock$/
 
 /** The name of a job may be longer than the path of a socket. */
 function socketOf(runtime: string, job: string): string {
@@ -64,7 +67,7 @@ async function answer(socket: Socket, run: Controlled): Promise<void> {
   if (!asked.success) return void socket.destroy()
   const { data } = asked
   if (data.ask === 'rate') run.rate = data.rate
-  if (data.ask === 'cancel') run.cancel('canceled')
+  if (data.ask === 'cancel') run.cancel('canceled', data.guest)
   socket.write(`${JSON.stringify(run.status)}\n`)
 }
 
@@ -87,6 +90,24 @@ function lineOf(socket: Socket, most: number): Promise<unknown> {
   })
 }
 
+/** A run that goes on, and the socket by which it is asked. */
+export interface RunNow {
+  socket: string
+  status: RunStatus
+}
+
+/** All runs of this host, by job and time. One that does not answer is left out. */
+export async function runsNow(runtime: string): Promise<RunNow[]> {
+  const names = (await readdir(runtime).catch(() => [])).filter((name) => SOCKET.test(name))
+  const asked = names.map(async (name) => {
+    const socket = join(runtime, name)
+    const status = await askAt(socket, name, { ask: 'status' }).catch(() => null)
+    return status === null ? [] : [{ socket, status }]
+  })
+  const key = ({ status: { job, run } }: RunNow) => `${job}\0${run}`
+  return (await Promise.all(asked)).flat().sort((a, b) => (key(a) < key(b) ? -1 : 1))
+}
+
 /** Asks a run; null if the job does not run. `untilEnd`: waits until the run has ended. Errors: FAILED. */
 export async function askRun(
   runtime: string,
@@ -94,23 +115,34 @@ export async function askRun(
   asked: Question,
   { untilEnd = false } = {},
 ): Promise<RunStatus | null> {
-  const socket = connect(socketOf(runtime, job))
+  return askAt(socketOf(runtime, job), job, asked, { untilEnd })
+}
+
+/** The same by the socket of the run. `name` is for messages. */
+export async function askAt(
+  path: string,
+  name: string,
+  asked: Question,
+  { untilEnd = false } = {},
+): Promise<RunStatus | null> {
+  const socket = connect(path)
   try {
     await once(socket, 'connect')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null
-    throw new VmapipeError('FAILED', `the run of '${job}' cannot be asked: ${(error as Error).message}`, {
+    throw new VmapipeError('FAILED', `the run of '${name}' cannot be asked: ${(error as Error).message}`, {
       cause: error,
     })
   }
-  const closed = once(socket, 'close')
+  // A run that ends just then breaks the connection: that is no answer, and an end. `once` would reject for nobody.
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
   socket.on('error', () => {})
   socket.write(`${JSON.stringify(asked)}\n`)
   const timer = setTimeout(() => socket.destroy(), ANSWER_MS)
   const status = (await lineOf(socket, MOST_ANSWER)) as RunStatus | null
   clearTimeout(timer)
-  if (status === null) throw new VmapipeError('FAILED', `the run of '${job}' has not answered`)
+  if (status === null) throw new VmapipeError('FAILED', `the run of '${name}' has not answered`)
   if (untilEnd) await closed
   else socket.destroy()
   return status

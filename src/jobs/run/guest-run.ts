@@ -1,20 +1,28 @@
 /** One guest in a run: what it is doing, what became of it, and its backup from the hook before it to the archives that retention removes. */
 
 import { recordCheck } from '../../catalog/annotations.ts'
-import type { Check } from '../../catalog/entry.ts'
-import { prune } from '../../catalog/prune.ts'
+import type { CatalogEntry, Check } from '../../catalog/entry.ts'
 import { Keyring } from '../../codecs/age/keyring.ts'
 import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
-import { fileName } from '../../storage/archive/spec.ts'
 import { pathIn } from '../file/load.ts'
 import type { Job, PlaceEntry } from '../file/schema.ts'
 import { type Guest, sourceText } from '../guests/guest.ts'
 import type { GuestReport, RunReport } from '../report.ts'
-import { type ArchivePlan, archivesOf, chainOf, missingOf, planArchive } from './archive-plan.ts'
+import {
+  type ArchivePlan,
+  archivesOf,
+  chainOf,
+  makeFolders,
+  missingOf,
+  planArchive,
+  sameArchive,
+} from './archive-plan.ts'
 import { backupTask, sealingOf } from './backup-task.ts'
+import { type Due, type Found, lookForDue } from './due.ts'
 import type { GuestPhase, GuestProgress } from './events.ts'
 import { runHook } from './hooks.ts'
 import { folderAt, isRequired } from './places.ts'
+import { pruneGuest } from './prune-guest.ts'
 import type { Rates } from './rates.ts'
 import type { BackupTaskResult, ResultOf, Task, Telling } from './task.ts'
 import type { StartTask } from './worker.ts'
@@ -32,12 +40,17 @@ export interface RunContext {
   places: readonly PlaceEntry[]
   /** Full archives, whatever the rhythm says. */
   full: boolean
+  /** When the guests were due, if the names of the archives have that time: milliseconds since 1970. */
+  due: number | undefined
   changed(guest: GuestRun): void
   note(level: 'info' | 'warning', text: string, guest?: string): void
   removed: RunReport['removed']
 }
 
 const DEFAULT_BOOT_MS = 300_000
+
+/** The progress of a guest without a process that works for it. */
+const NOTHING_RUNS = { snapshot: null, stats: null, latency: null }
 
 export class GuestRun {
   readonly guest: Guest
@@ -54,7 +67,8 @@ export class GuestRun {
   constructor(guest: Guest, context: RunContext) {
     this.guest = guest
     this.#context = context
-    this.progress = { guest: guest.name, phase: 'waiting', attempts: 0, snapshot: null, reason: null, again: null }
+    const common = { attempts: 0, began: null, reason: null, again: null } as const
+    this.progress = { guest: guest.name, phase: 'waiting', ...common, ...NOTHING_RUNS }
     this.report = { guest: guest.name, outcome: 'skipped', attempts: 0, places: [], warnings: [] }
   }
 
@@ -65,19 +79,29 @@ export class GuestRun {
   /** Ends its backup. The guest is free within two seconds. */
   cancel(reason: string): void {
     this.#canceled ??= reason
+    this.progress.reason = reason
     this.#running?.cancel(reason)
   }
 
   /** Backs it up once. Errors: those of the backup. */
   async attempt(): Promise<void> {
-    const { job, signal } = this.#context
+    const { job, signal, full, places, now, due } = this.#context
+    this.#failIfCanceled()
     this.report.attempts = ++this.progress.attempts
+    this.progress.began = new Date(now()).toISOString()
     this.phase('preparing')
-    if (this.report.attempts === 1) await runHook(job, 'before', { about: this.#about(), signal })
     const keys = this.#keys()
     const warn = (text: string) => this.#warn(text)
-    const { full, places, now } = this.#context
-    const plan = await planArchive(job, this.guest, { now: now(), places, keys, signal, warn, full })
+    let time: number | undefined
+    if (due !== undefined) {
+      await makeFolders(this.guest, { places, warn })
+      const look = await lookForDue(job, this.guest, places, { due, keys, warn, signal })
+      if (look.state === 'done') return this.takeDone(look.found)
+      if (look.state === 'some') return await this.#complete(look, keys)
+      time = look.time
+    }
+    if (this.report.attempts === 1) await runHook(job, 'before', { about: this.#about(), signal })
+    const plan = await planArchive(job, this.guest, { now: now(), places, keys, signal, warn, full, time, due })
     this.#context.note('info', `${plan.kind} archive: ${plan.reason}`, this.guest.name)
     const rate = this.guest.entry.rate ?? job.rate ?? null
     const task = backupTask(job, this.guest, plan, this.#context.rates.shareOf(rate))
@@ -92,6 +116,35 @@ export class GuestRun {
     this.report.outcome = 'done'
     await this.#prune(keys)
     await this.#afterwards('after')
+  }
+
+  /** The archive is there already: nothing is done. */
+  takeDone(found: readonly Found[]): void {
+    const { kind } = found[0].archive
+    const places = found.map(({ archive }) => archive.place)
+    Object.assign(this.report, { outcome: 'done', already: true, kind, places })
+    this.progress.reason = 'its archive is there already'
+  }
+
+  /** Some required places have the archive: an earlier run has ended in the middle. The others get a copy. Errors: FAILED, ABORTED. */
+  async #complete({ found, lacking }: Extract<Due, { state: 'some' }>, keys: Keyring | undefined): Promise<void> {
+    const [source] = found.toSorted((a, b) => Number(isKnown(b)) - Number(isKnown(a)))
+    const { archive, archives } = source
+    this.#context.note('info', `'${archive.place}' is there already`, this.guest.name)
+    this.report.kind = archive.kind
+    this.report.places = found.map((one) => one.archive.place)
+    const chain = isKnown(source) ? chainOf(archive, archives) : archive.kind === 'full' ? [archive] : null
+    for (const entry of lacking) {
+      try {
+        await this.#copyChain(chain, entry, keys)
+      } catch (error) {
+        this.#failIfCanceled()
+        if (isRequired(entry)) throw error
+        this.#warn(`'${entry.place}' did not get the archive: ${asVmapipeError(error).text}`)
+      }
+    }
+    this.report.outcome = 'done'
+    await this.#prune(keys)
   }
 
   /** Boots it from its new archive. Returns why it did not come up; null if it did. Errors: ABORTED. */
@@ -146,13 +199,14 @@ export class GuestRun {
     } finally {
       rates.remove(running)
       this.#running = null
-      this.progress.snapshot = null
+      Object.assign(this.progress, NOTHING_RUNS)
     }
   }
 
   #hear(telling: Telling): void {
     if (telling.type === 'progress') {
-      this.progress.snapshot = telling.snapshot
+      const { snapshot, stats, latency } = telling
+      Object.assign(this.progress, { snapshot, stats, latency })
       this.#context.changed(this)
     } else if (telling.type === 'phase') this.phase(telling.phase)
     else if (telling.type === 'note' && telling.level === 'warning') this.#warn(telling.text)
@@ -196,7 +250,7 @@ export class GuestRun {
     { places, uuid }: BackupTaskResult,
     keys: Keyring | undefined,
   ): Promise<void> {
-    const { job, signal } = this.#context
+    const { signal } = this.#context
     const failed = targets.filter(
       ({ entry, to }) => !isRequired(entry) && !places.some((place) => sameArchive(place, to)),
     )
@@ -206,22 +260,7 @@ export class GuestRun {
         const warn = (text: string) => this.#warn(text)
         const from = await archivesOf(this.guest.name, targets[0].entry, { keys, signal, warn })
         const newest = from.find((archive) => archive.uuid === uuid)
-        const chain = newest && chainOf(newest, from)
-        if (!chain) throw new VmapipeError('FAILED', 'the chain of the archive cannot be read')
-        const missing = missingOf(chain, await archivesOf(this.guest.name, entry, { keys, signal, warn })).reverse()
-        const encrypt = sealingOf(job, entry)
-        const copies = missing.map(({ place, name }) => {
-          const sealed = encrypt !== undefined && !name.endsWith('.age') ? '.age' : ''
-          return { from: place, to: `${folderAt(entry, this.guest.name)}${name}${sealed}` }
-        })
-        this.#context.note(
-          'info',
-          `'${entry.place}' lacks ${copies.length} archives of the chain: they are copied`,
-          this.guest.name,
-        )
-        const identities = (job.identity ?? []).map((path) => pathIn(job, path))
-        const { places: copied } = await this.#run({ kind: 'copy', copies, encrypt, identities, rate: null }, null)
-        this.report.places.push(copied.at(-1)!)
+        await this.#copyChain((newest && chainOf(newest, from)) ?? null, entry, keys)
       } catch (error) {
         this.#failIfCanceled()
         this.#warn(`'${entry.place}' did not get the archive: ${asVmapipeError(error).text}`)
@@ -229,27 +268,32 @@ export class GuestRun {
     }
   }
 
+  /** Copies those archives of a chain that the place lacks, the oldest first. Errors: FAILED, ABORTED. */
+  async #copyChain(chain: readonly CatalogEntry[] | null, entry: PlaceEntry, keys: Keyring | undefined): Promise<void> {
+    const { job, signal } = this.#context
+    if (chain === null) throw new VmapipeError('FAILED', 'the chain of the archive cannot be read')
+    const warn = (text: string) => this.#warn(text)
+    const missing = missingOf(chain, await archivesOf(this.guest.name, entry, { keys, signal, warn })).reverse()
+    const encrypt = sealingOf(job, entry)
+    const copies = missing.map(({ place, name }) => {
+      const sealed = encrypt !== undefined && !name.endsWith('.age') ? '.age' : ''
+      return { from: place, to: `${folderAt(entry, this.guest.name)}${name}${sealed}` }
+    })
+    this.#context.note(
+      'info',
+      `'${entry.place}' lacks ${copies.length} archives of the chain: they are copied`,
+      this.guest.name,
+    )
+    const identities = (job.identity ?? []).map((path) => pathIn(job, path))
+    const { places: copied } = await this.#run({ kind: 'copy', copies, encrypt, identities, rate: null }, null)
+    if (copied.length > 0) this.report.places.push(copied.at(-1)!)
+  }
+
   /** Removes what retention does not keep: only after a backup that succeeded. */
   async #prune(keys: Keyring | undefined): Promise<void> {
     const { signal, places, removed, now } = this.#context
-    for (const entry of places) {
-      if (entry.keep === undefined) continue
-      try {
-        const folder = folderAt(entry, this.guest.name)
-        const warn = (text: string) => this.#warn(text)
-        const result = await prune(folder, entry.keep, { guest: this.guest.name, now: now(), keys, signal, warn })
-        for (const { entry: archive, error } of result.failures)
-          this.#warn(`'${archive.place}' could not be removed: ${error.message}`)
-        if (result.removed.length === 0) continue
-        const sum = removed.find(({ place }) => place === entry.place)
-        if (sum === undefined)
-          removed.push({ place: entry.place, archives: result.removed.length, bytes: result.bytes })
-        else Object.assign(sum, { archives: sum.archives + result.removed.length, bytes: sum.bytes + result.bytes })
-      } catch (error) {
-        if (signal.aborted) return
-        this.#warn(`nothing was removed from '${entry.place}': ${asVmapipeError(error).text}`)
-      }
-    }
+    const warn = (text: string) => this.#warn(text)
+    removed.push(...(await pruneGuest(this.guest.name, places, { keys, now: now(), signal, warn })))
   }
 
   /** A hook whose failure changes nothing any more. */
@@ -280,10 +324,6 @@ export class GuestRun {
   }
 }
 
-/** Whether it is the archive that was asked for; an incremental one may have become a full one. */
-function sameArchive(place: string, asked: string): boolean {
-  const plain = (text: string) => fileName(text).replace(/\.vm[ai](?=\.|$)/, '.vm')
-  return (
-    plain(place) === plain(asked) && place.slice(0, place.lastIndexOf('/')) === asked.slice(0, asked.lastIndexOf('/'))
-  )
+function isKnown({ archive }: Found): boolean {
+  return archive.unreadable === undefined
 }

@@ -15,24 +15,25 @@ import { ownFolder, runtimeFolder, stateFolder } from '../state/folders.ts'
 import { type GuestState, JobState } from '../state/job-state.ts'
 import { bootInTurn } from './boot-turn.ts'
 import { chosenGuests } from './chosen.ts'
-import { closeRun, tellStart } from './close-run.ts'
-import { serveControl } from './control.ts'
+import { closeRun, keepPart, runEndHook, tellStart } from './close-run.ts'
+import { doneAlready } from './done-already.ts'
 import type { RunEvent, RunStatus } from './events.ts'
+import { RunGroup } from './group.ts'
 import { GuestRun, type RunContext } from './guest-run.ts'
 import { runHook } from './hooks.ts'
 import type { JobOptions } from './job-options.ts'
 import { limitsOf, parallelOf } from './limits.ts'
 import { makeReport, remember } from './make-report.ts'
+import { runOfDue } from './merge-reports.ts'
 import { reachablePlaces } from './places.ts'
+import { summedRemovals } from './prune-guest.ts'
 import { Queue } from './queue.ts'
-import { Rates } from './rates.ts'
 import { isLasting, retriesOf } from './retries.ts'
 import { sampleInTurn } from './sample-turn.ts'
-import { type Held, Slots } from './slots.ts'
-import { nextEnd, untilOpen } from './window.ts'
+import type { Held } from './slots.ts'
+import { untilOpen } from './window.ts'
+import { watchWindow } from './window-end.ts'
 import { startWorker } from './worker.ts'
-
-const DEFAULT_SLOW = 10 << 20
 
 export class JobRun {
   readonly #job: Job
@@ -41,13 +42,12 @@ export class JobRun {
   readonly #run: string
   readonly #started: number
   readonly #end = new AbortController()
-  readonly #rates: Rates
   readonly #state: JobState
   readonly #notes: string[] = []
   #guests: GuestRun[] = []
   #removed: RunReport['removed'] = []
   #doing = 'beginning'
-  #statusDue = 0
+  #group: RunGroup | null = null
 
   constructor(job: Job, options: JobOptions = {}) {
     const { clock = systemClock, signal, state = stateFolder() } = options
@@ -56,8 +56,7 @@ export class JobRun {
     this.#clock = clock
     this.#started = clock.now()
     const time = new Date(this.#started).toISOString().replace(/[-:]|\.\d+/g, '')
-    this.#run = `${time}-${randomBytes(3).toString('hex')}`
-    this.#rates = new Rates(job.limits?.rate ?? null)
+    this.#run = options.due === undefined ? `${time}-${randomBytes(3).toString('hex')}` : runOfDue(options.due)
     this.#state = new JobState(state, job.name, (text) => this.#note('warning', text))
     signal?.addEventListener('abort', () => this.cancel(asVmapipeError(signal.reason).message), { once: true })
     if (signal?.aborted) this.cancel(asVmapipeError(signal.reason).message)
@@ -71,65 +70,66 @@ export class JobRun {
       pid: process.pid,
       started: new Date(this.#started).toISOString(),
       doing: this.#doing,
-      rate: this.#rates.total,
+      rate: this.rate,
       guests: this.#guests.map(({ progress }) => progress),
     }
   }
 
-  /** Ends the run; its guests are free within two seconds. */
-  cancel(reason = 'canceled'): void {
-    if (this.#end.signal.aborted) return
-    this.#end.abort(new VmapipeError('ABORTED', reason))
-    for (const guest of this.#guests) guest.cancel(reason)
-  }
-
-  get rate(): number | null {
-    return this.#rates.total
-  }
-
-  /** Bytes a second of all guests together; null for no limit. */
-  set rate(rate: number | null) {
-    this.#rates.total = rate
-    this.#saveStatus(true)
+  /** Ends the run, or one guest's backup; the guests are free within two seconds. */
+  cancel(reason = 'canceled', guest?: string): void {
+    if (guest === undefined && !this.#end.signal.aborted) this.#end.abort(new VmapipeError('ABORTED', reason))
+    for (const one of this.#guests) if (guest === undefined || one.guest.name === guest) one.cancel(reason)
   }
 
   /** Errors: FAILED if the job runs already, USAGE for guests that it does not have. All else is in the report. */
   async run(): Promise<RunReport> {
     const runtime = await ownFolder(this.#options.runtime ?? runtimeFolder())
-    const slots = new Slots(runtime)
-    const job = await slots.take([{ name: `job:${this.#job.name}`, count: 1 }])
-    if ('full' in job) {
-      throw new VmapipeError('FAILED', `the job '${this.#job.name}' is running already`, {
-        hint: `vmapipe job status ${this.#job.name} shows it, vmapipe job cancel ${this.#job.name} ends it`,
-      })
-    }
-    const control = await serveControl(runtime, this).catch((error) => {
-      this.#note('warning', `the run cannot be asked how it is doing: ${error.message}`)
-      return null
+    const group = await RunGroup.join(this.#job, this, {
+      ...{
+        runtime,
+        state: this.#state,
+        part: this.#options.part ?? false,
+        clock: this.#clock,
+        signal: this.#end.signal,
+      },
+      say: (text) => this.#say(text),
+      warn: (text) => this.#note('warning', text),
     })
+    this.#group = group
+    const warn = (text: string) => this.#note('warning', text)
     try {
-      if (this.#options.tell)
-        await tellStart(this.#job, this.#report(undefined, null), (text) => this.#note('warning', text))
-      const problem = await this.#whole(slots)
-      return await this.#close(problem)
+      if (this.#options.tell) await tellStart(this.#job, this.#report(undefined, null), warn)
+      const problem = await this.#whole(group)
+      return await this.#close(group, problem)
     } finally {
-      await this.#state.saveStatus(null)
-      await control?.close()
-      await job.release()
+      // A part that did not get to its end may be the last one.
+      if (this.#options.part) await group.end(() => runEndHook(this.#job, this.#report(undefined, null), warn))
+      await group.leave(this)
     }
   }
 
+  get rate(): number | null {
+    return this.#group === null ? (this.#job.limits?.rate ?? null) : this.#group.rate
+  }
+
+  /** Bytes a second of all guests together; null for no limit. */
+  set rate(rate: number | null) {
+    if (this.#group !== null) this.#group.rate = rate
+  }
+
   /** Returns what failed for all guests alike. */
-  async #whole(slots: Slots): Promise<string | undefined> {
+  async #whole(group: RunGroup): Promise<string | undefined> {
     const { signal } = this.#end
     try {
-      if (!this.#options.ignoreWindow) await untilOpen(this.#job, this.#clock, signal, (text) => this.#say(text))
+      if (await this.#isDone(group)) return undefined
+      const { ignoreWindow = false, isWindowOpen = false } = this.#options
+      if (!ignoreWindow && !isWindowOpen) await untilOpen(this.#job, this.#clock, signal, (text) => this.#say(text))
       this.#say('finding guests')
       const { guests, errors, warnings } = await findGuests(this.#job, signal)
       for (const text of [...errors, ...warnings]) this.#note('warning', text)
       const chosen = chosenGuests(guests, this.#options.guests, this.#job.name)
-      const states = await this.#state.guests()
-      const context = this.#context()
+      const states = await group.states()
+      const context = this.#context(group)
       this.#guests = chosen.map((guest) => new GuestRun(guest, context))
       this.#emit({ type: 'begin', run: this.#run, guests: chosen.map(({ name }) => name) })
       if (chosen.length === 0) return errors[0] ?? 'no guest was found'
@@ -139,14 +139,15 @@ export class JobRun {
         say: (text) => this.#say(text),
         warn: (text) => this.#note('warning', text),
       })
-      await runHook(this.#job, 'start', { about: { run: this.#run, guests: chosen.length }, signal })
+      await group.begin(() => runHook(this.#job, 'start', { about: { run: this.#run, guests: chosen.length }, signal }))
       this.#say('backing up')
-      await this.#queue(slots, states)
-      const dead = await bootInTurn(this.#job, this.#guests, states, this.#clock.now())
-      await this.#state.saveGuests(states)
+      await this.#queue(group, states)
+      const night = this.#options.part ? await this.#state.report(this.#run) : undefined
+      const dead = await bootInTurn(this.#job, this.#guests, states, { now: this.#clock.now(), night })
+      await group.saveStates()
       if (dead !== null) errors.push(dead)
       const warn = (text: string) => this.#note('warning', text)
-      errors.push(...(await sampleInTurn(this.#job, context.places, { signal, warn })))
+      if (!this.#options.part) errors.push(...(await sampleInTurn(this.#job, context.places, { signal, warn })))
       return errors.length > 0 ? errors.join('; ') : undefined
     } catch (error) {
       const failure = asVmapipeError(error)
@@ -159,26 +160,42 @@ export class JobRun {
     }
   }
 
-  #context(): RunContext {
+  /** Takes the guests as done if all of them have the archive of the time at which they were due. */
+  async #isDone(group: RunGroup): Promise<boolean> {
+    const { due, guests } = this.#options
+    const all = await doneAlready(this.#job, { due, guests, signal: this.#end.signal })
+    if (all === null) return false
+    const context = this.#context(group)
+    this.#guests = all.map(({ guest }) => new GuestRun(guest, context))
+    this.#emit({ type: 'begin', run: this.#run, guests: all.map(({ guest }) => guest.name) })
+    for (const [at, run] of this.#guests.entries()) {
+      run.takeDone(all[at].found)
+      run.phase('done')
+    }
+    return true
+  }
+
+  #context(group: RunGroup): RunContext {
     return {
       job: this.#job,
       run: this.#run,
       signal: this.#end.signal,
       now: () => this.#clock.now(),
       start: this.#options.start ?? startWorker,
-      rates: this.#rates,
+      rates: group.rates,
       places: [],
       full: this.#options.full ?? false,
+      due: this.#options.due,
       removed: this.#removed,
       changed: ({ progress }) => {
         this.#emit({ type: 'guest', progress })
-        this.#saveStatus(progress.snapshot === null)
+        group.saveStatus(progress.snapshot === null)
       },
       note: (level, text, guest) => this.#emit({ type: 'note', level, text, ...(guest !== undefined && { guest }) }),
     }
   }
 
-  async #queue(slots: Slots, states: Map<string, GuestState>): Promise<void> {
+  async #queue(group: RunGroup, states: Map<string, GuestState>): Promise<void> {
     const { limits = {} } = this.#job
     const disks = new Map<GuestRun, string[]>()
     if (limits['per-disk'] !== undefined)
@@ -190,11 +207,20 @@ export class JobRun {
       signal: this.#end.signal,
       since: ({ guest }) => Date.parse(states.get(guest.name)?.success ?? '') || 0,
       disks: (guest) => disks.get(guest) ?? [],
-      take: (guest) => slots.take(limitsOf(this.#job, guest.guest, disks.get(guest) ?? [])),
+      take: (guest) => group.slots.take(limitsOf(this.#job, guest.guest, disks.get(guest) ?? [])),
       work: (guest, held) => this.#work(guest, held, states),
     })
     const ended = new AbortController()
-    const watch = this.#watchWindow(queue, ended.signal)
+    const watch = this.#options.ignoreWindow
+      ? undefined
+      : watchWindow(this.#job, queue, {
+          clock: this.#clock,
+          signal: ended.signal,
+          note: (text) => this.#note('info', text),
+          setRate: (rate) => {
+            group.rate = rate
+          },
+        })
     try {
       await queue.run()
     } finally {
@@ -209,7 +235,7 @@ export class JobRun {
       await guest.attempt()
       remember(guest, states, this.#clock.now())
       guest.phase('done')
-      await this.#state.saveGuests(states)
+      await this.#group!.saveStates()
       return false
     } catch (error) {
       return await this.#failed(guest, asVmapipeError(error))
@@ -252,34 +278,18 @@ export class JobRun {
     return true
   }
 
-  /** Does at the end of the window what the job says. */
-  async #watchWindow(queue: Queue<GuestRun>, signal: AbortSignal): Promise<void> {
-    const { window, 'at-end': atEnd = 'finish', 'slow-rate': slow = DEFAULT_SLOW } = this.#job.limits ?? {}
-    if (window === undefined || this.#options.ignoreWindow) return
-    try {
-      await this.#clock.sleep(nextEnd(window, this.#clock.now()) - this.#clock.now(), signal)
-    } catch {
-      return
-    }
-    const reason = 'the window has ended'
-    this.#note('info', `${reason}: no more guests are begun`)
-    queue.close((guest) =>
-      guest.end(
-        'skipped',
-        new VmapipeError('FAILED', `${reason} before its turn`, { hint: 'it is the first in the next run' }),
-      ),
-    )
-    if (atEnd === 'slow') this.rate = slow
-    if (atEnd === 'stop') for (const guest of queue.running) guest.cancel(reason)
-  }
-
-  async #close(problem: string | undefined): Promise<RunReport> {
+  async #close(group: RunGroup, problem: string | undefined): Promise<RunReport> {
+    const { due, part = false, tell = false } = this.#options
     const report = this.#report(problem, (await this.#options.next?.().catch(() => null)) ?? null)
-    await closeRun(this.#job, report, {
-      state: this.#state,
-      tell: this.#options.tell ?? false,
-      warn: (text) => this.#note('warning', text),
-    })
+    const warn = (text: string) => this.#note('warning', text)
+    const isNothing = report.guests.length > 0 && report.guests.every(({ already }) => already)
+    if (part) await group.end(() => runEndHook(this.#job, report, warn))
+    else if (!isNothing) await runEndHook(this.#job, report, warn)
+    if (!isNothing) {
+      const whole = due === undefined ? report : await group.inTurn(() => keepPart(report, this.#state))
+      const options = { state: this.#state, states: await group.states(), tell, warn }
+      if (!part) await closeRun(this.#job, whole, options)
+    }
     this.#emit({ type: 'end', report })
     return report
   }
@@ -289,13 +299,13 @@ export class JobRun {
       ...{ job: this.#job.name, run: this.#run, started: this.#started, ended: this.#clock.now(), problem, next },
       guests: this.#guests.map(({ report }) => report),
       warnings: this.#notes,
-      removed: this.#removed,
+      removed: summedRemovals(this.#removed),
     })
   }
 
   #say(doing: string): void {
     this.#doing = doing
-    this.#saveStatus(true)
+    this.#group?.saveStatus(true)
   }
 
   #note(level: 'info' | 'warning', text: string, guest?: string): void {
@@ -306,22 +316,4 @@ export class JobRun {
   #emit(event: RunEvent): void {
     this.#options.onEvent?.(event)
   }
-
-  /** Progress is saved once a second, all else at once. */
-  #saveStatus(isNew: boolean): void {
-    const now = performance.now()
-    if (!isNew && now < this.#statusDue) return
-    this.#statusDue = now + 1000
-    void this.#state.saveStatus(this.status)
-  }
-}
-
-/**
- * Runs a job once. All that happens to its guests is in the report. Errors: FAILED if it runs already, USAGE for guests that it does not
- * have.
- *
- *     const { outcome, guests } = await runJob(await loadJob('/etc/vmapipe/jobs/nightly.yaml'))
- */
-export function runJob(job: Job, options: JobOptions = {}): Promise<RunReport> {
-  return new JobRun(job, options).run()
 }

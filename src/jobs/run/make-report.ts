@@ -34,15 +34,23 @@ export function makeReport({ started, ended, guests, problem, warnings, ...parts
   }
 }
 
+const NOTHING = { booted: null, full: null, size: null, seconds: null, stored: null }
+
 /** Notes that the guest has a new archive. `now`: milliseconds since 1970. */
 export function remember({ guest, report, size }: GuestRun, states: Map<string, GuestState>, now: number): void {
   const before = states.get(guest.name)
+  if (report.already) {
+    // It was remembered when it was made, unless the state is lost.
+    if (before === undefined)
+      states.set(guest.name, { ...NOTHING, name: guest.name, success: new Date(now).toISOString() })
+    return
+  }
   states.set(guest.name, {
     name: guest.name,
     success: new Date(now).toISOString(),
     booted: before?.booted ?? null,
     full: report.kind === 'full' ? (report.stored ?? null) : (before?.full ?? null),
-    size,
+    size: size ?? before?.size ?? null,
     seconds: report.seconds ?? null,
     stored: report.stored ?? null,
   })

@@ -8,6 +8,7 @@ import { asVmapipeError, VmapipeError } from '../../core/errors.ts'
 import { Meter } from '../../core/meter.ts'
 import type { RunOptions } from '../../core/pipeline.ts'
 import type { BoundStage } from '../../core/stage.ts'
+import type { RunStats } from '../../core/stats.ts'
 import { uuidText } from '../../formats/vma/header.ts'
 import { plannedBackup } from '../../operations/backup.ts'
 import { plannedGuestBackup } from '../../operations/backup-guest.ts'
@@ -21,6 +22,7 @@ import { openParent } from '../../operations/since/open-parent.ts'
 import type { AdjustableRate } from '../../stages/rate-limit.ts'
 import { openPlace } from '../../storage/archive/open-place.ts'
 import { hasName } from '../../storage/archive/spec.ts'
+import { LatencyTrace } from './latency.ts'
 import type {
   BackupTask,
   BackupTaskResult,
@@ -31,6 +33,7 @@ import type {
   ResultOf,
   Task,
   Telling,
+  VerifyTask,
 } from './task.ts'
 
 interface Context {
@@ -44,15 +47,37 @@ const EVERY_MS = 500
 
 export async function perform(task: Task, context: Context): Promise<ResultOf<Task>> {
   if (task.kind === 'boot') return boot(task, context)
+  if (task.kind === 'verify') return verifyOne(task, context)
   return task.kind === 'copy' ? copyAll(task, context) : backUp(task, context)
 }
 
-async function boot({ from, limit, identities }: BootTask, { signal, tell }: Context): Promise<Check> {
+async function boot({ from, limit, identities, work }: BootTask, { signal, tell }: Context): Promise<Check> {
   const { checkBoot } = await import('../../catalog/boot-check.ts')
   const keys = keysOf(identities)
   tell({ type: 'phase', phase: 'boot' })
   const warn = (text: string) => tell({ type: 'note', level: 'warning', text })
-  const { check } = await checkBoot({ from, limit, signal, warn, ...(keys && { keys }) })
+  const { check } = await checkBoot({ from, limit, signal, warn, ...(keys && { keys }), ...(work && { work }) })
+  return check
+}
+
+/** Errors: those that say nothing of the archive. */
+async function verifyOne({ from, identities, work }: VerifyTask, { signal, rate, tell }: Context): Promise<Check> {
+  const { checkOfError, passedCheck } = await import('../../catalog/sample.ts')
+  const { verifyWithParents } = await import('../../operations/verify-chain.ts')
+  const { recordCheck } = await import('../../catalog/annotations.ts')
+  const keys = keysOf(identities)
+  const warn = (text: string) => tell({ type: 'note', level: 'warning', text })
+  const check = await watched(tell, 'verify', (looks) =>
+    verifyWithParents({ from, signal, warn, ...looks, bwlimit: rate, ...(keys && { keys }) }),
+  ).then(
+    ({ drives }) => passedCheck(drives),
+    (error) => {
+      const found = checkOfError(error)
+      if (found === null) throw error
+      return found
+    },
+  )
+  await recordCheck(from, { ...check, ...(work && { work }) })
   return check
 }
 
@@ -64,13 +89,13 @@ async function copyAll(
   const warn = (text: string) => tell({ type: 'note', level: 'warning', text })
   for (const { from, to } of copies) {
     const sealing = to.endsWith('.age') && !from.endsWith('.age') ? encrypt : undefined
-    await watched(tell, 'copy', (counters) =>
+    await watched(tell, 'copy', (looks) =>
       copy({
         from,
         to,
         signal,
         warn,
-        counters,
+        ...looks,
         bwlimit: rate,
         ...(keys && { keys }),
         ...(sealing && { encrypt: sealing }),
@@ -91,10 +116,34 @@ async function backUp(task: BackupTask, { signal, rate, tell }: Context): Promis
   const common: RunOptions = { signal, warn, inform: (text) => tell({ type: 'note', level: 'info', text }) }
   const { buffer, threads } = task.kind === 'pipeline' ? ({} as RunOptions) : task.options
   const limits = { ...(buffer !== undefined && { buffer }), ...(threads !== undefined && { threads }) }
-  const result = await watched(tell, 'backup', async (counters) =>
-    task.kind === 'proxmox'
-      ? backUpProxmox(task.options, { ...common, ...limits, counters, bwlimit: rate, ...(keys && { keys }) })
-      : runBackup(await stagesOf(task, rate), { ...common, ...limits, counters, keys, orFull: true }),
+  const latency = new LatencyTrace()
+  const guest: GuestLooks = {
+    onGuest: ({ since }) => since > 0 && latency.begin(since * 1000),
+    onWrites: (times) => latency.add(times, Date.now()),
+  }
+  const result = await watched(
+    tell,
+    'backup',
+    async (looks) =>
+      task.kind === 'proxmox'
+        ? backUpProxmox(task.options, {
+            ...common,
+            ...limits,
+            ...looks,
+            ...guest,
+            bwlimit: rate,
+            ...(keys && { keys }),
+          })
+        : runBackup(await stagesOf(task, rate), {
+            ...common,
+            ...limits,
+            ...looks,
+            ...guest,
+            keys,
+            orFull: true,
+            guest: guestOf(task),
+          }),
+    latency,
   )
   const places = await written(result, wantedPlaces(task), warn)
   const verified: Record<string, boolean> = {}
@@ -105,8 +154,8 @@ async function backUp(task: BackupTask, { signal, rate, tell }: Context): Promis
       continue
     }
     try {
-      await watched(tell, 'verify', (counters) =>
-        readBack(place, { ...common, ...limits, counters, ...(keys && { keys }) }),
+      await watched(tell, 'verify', (looks) =>
+        readBack(place, { ...common, ...limits, ...looks, ...(keys && { keys }) }),
       )
       verified[place] = true
     } catch (error) {
@@ -168,6 +217,11 @@ async function stagesOf(
   return pipeline.stages
 }
 
+/** A pipeline does not know what the job calls its guest, and only archives of that name are found again and removed. */
+function guestOf(task: Exclude<BackupTask, { kind: 'proxmox' }>): string | undefined {
+  return task.kind === 'pipeline' ? task.variables.GUEST : undefined
+}
+
 /** The places of the task, and whether there has to be an archive. */
 function wantedPlaces(task: BackupTask): { required: boolean }[] {
   if (task.kind === 'pipeline') return []
@@ -197,18 +251,47 @@ async function written(
   return found
 }
 
+/** How a pipeline is watched. */
+type Looks = Required<Pick<RunOptions, 'counters' | 'onStats'>>
+
+/** How the guest of a backup is watched. */
+type GuestLooks = Pick<BackupProxmoxOptions, 'onGuest' | 'onWrites'>
+
 async function watched<T>(
   tell: (telling: Telling) => void,
   phase: Phase,
-  work: (counters: Counters) => Promise<T>,
+  work: (looks: Looks) => Promise<T>,
+  latency = new LatencyTrace(),
 ): Promise<T> {
   const counters = new Counters()
   const meter = new Meter(counters)
   tell({ type: 'phase', phase })
-  const timer = setInterval(() => tell({ type: 'progress', snapshot: meter.look() }), EVERY_MS)
+  let stats: RunStats | null = null
+  const onStats = (latest: RunStats) => {
+    stats = latest
+  }
+  const look = () =>
+    tell({ type: 'progress', snapshot: meter.look(), stats: stats && rounded(stats), latency: latency.view })
+  const timer = setInterval(look, EVERY_MS)
   try {
-    return await work(counters)
+    return await work({ counters, onStats })
   } finally {
     clearInterval(timer)
+  }
+}
+
+/** Digits that nobody reads make the status of a run long. */
+function rounded({ elapsed, stages, bottleneck, ...stats }: RunStats): RunStats {
+  const short = (seconds: number) => Math.round(seconds * 1000) / 1000
+  return {
+    ...stats,
+    elapsed: short(elapsed),
+    stages: stages.map(({ working, waitingForInput, waitingForNext, ...stage }) => ({
+      ...stage,
+      working: short(working),
+      waitingForInput: short(waitingForInput),
+      waitingForNext: short(waitingForNext),
+    })),
+    bottleneck: bottleneck && { ...bottleneck, share: short(bottleneck.share) },
   }
 }

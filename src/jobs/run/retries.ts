@@ -15,6 +15,6 @@ export function retriesOf({ retry: { count = DEFAULT_RETRIES, delay = DEFAULT_DE
 }
 
 /** Whether the error stays: trying again would end the same way. */
-export function isLasting({ code }: VmapipeError): boolean {
+export function isLasting({ code }: Pick<VmapipeError, 'code'>): boolean {
   return code === 'USAGE' || code === 'CONFIG' || code === 'STAGE' || code === 'ABORTED'
 }

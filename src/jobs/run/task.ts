@@ -3,10 +3,12 @@
 import type { Check } from '../../catalog/entry.ts'
 import type { ErrorCode } from '../../core/errors.ts'
 import type { Snapshot } from '../../core/meter.ts'
+import type { RunStats } from '../../core/stats.ts'
 import type { BackupOptions } from '../../operations/backup.ts'
 import type { BackupGuestOptions } from '../../operations/backup-guest.ts'
 import type { BackupProxmoxOptions } from '../../operations/proxmox/options.ts'
 import type { Encryption } from '../../operations/write-archive.ts'
+import type { LatencyView } from './latency.ts'
 
 interface Common {
   /** Files with secret keys. */
@@ -40,11 +42,18 @@ export type CopyTask = Common & {
 }
 
 /** An archive whose guest is booted. `limit`: milliseconds that it may take. */
-export type BootTask = Common & { kind: 'boot'; from: string; limit: number }
+export type BootTask = Common & { kind: 'boot'; from: string; limit: number } & Pick<Check, 'work'>
 
-export type Task = BackupTask | CopyTask | BootTask
+/** An archive that is read to its end. What is found is noted beside it. */
+export type VerifyTask = Common & { kind: 'verify'; from: string } & Pick<Check, 'work'>
 
-export type ResultOf<T extends Task> = T extends BootTask ? Check : T extends CopyTask ? CopyResult : BackupTaskResult
+export type Task = BackupTask | CopyTask | BootTask | VerifyTask
+
+export type ResultOf<T extends Task> = T extends BootTask | VerifyTask
+  ? Check
+  : T extends CopyTask
+    ? CopyResult
+    : BackupTaskResult
 
 export interface CopyResult {
   places: string[]
@@ -82,7 +91,7 @@ export interface TaskError {
 export type Phase = 'backup' | 'verify' | 'copy' | 'boot'
 
 export type Telling =
-  | { type: 'progress'; snapshot: Snapshot }
+  | { type: 'progress'; snapshot: Snapshot; stats: RunStats | null; latency: LatencyView | null }
   | { type: 'phase'; phase: Phase }
   | { type: 'note'; level: 'info' | 'warning'; text: string }
   | { type: 'done'; result: ResultOf<Task> }

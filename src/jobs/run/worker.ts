@@ -26,11 +26,19 @@ const KILL_MS = 1900
 /** The most text of its standard error that is remembered. */
 const MOST_STDERR = 4096
 
-export const startWorker: StartTask = <T extends Task>(task: T, hear: (telling: Telling) => void) => {
+export const startWorker: StartTask = (task, hear) => start(fileURLToPath(PROGRAM), task, hear)
+
+/** Starts tasks by this program, such as one of a bundle. */
+export const workersOf =
+  (program: string): StartTask =>
+  (task, hear) =>
+    start(program, task, hear)
+
+function start<T extends Task>(program: string, task: T, hear: (telling: Telling) => void): Running<ResultOf<T>> {
   // Compiled code is kept for the next guest too: half of the time of a start is compiling.
   const cache = getCompileCacheDir()
   const env = { ...process.env, ...(cache !== undefined && { NODE_COMPILE_CACHE: cache }) }
-  const child = spawnTied(process.execPath, [fileURLToPath(PROGRAM)], { env, stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = spawnTied(process.execPath, [program], { env, stdio: ['pipe', 'pipe', 'pipe'] })
   const { promise, resolve, reject } = Promise.withResolvers<ResultOf<T>>()
   let said = ''
   let killer: NodeJS.Timeout | undefined

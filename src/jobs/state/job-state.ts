@@ -35,6 +35,8 @@ export class JobState {
   readonly folder: string
   readonly #warn: (message: string) => void
   #hasWarned = false
+  /** Resolves when the status that was given last is in its file. */
+  #statusSaved: Promise<void> = Promise.resolve()
 
   /** `state`: the folder of all jobs. */
   constructor(state: string, job: string, warn: (message: string) => void) {
@@ -66,10 +68,19 @@ export class JobState {
     return read.filter((report) => (report as RunReport | null)?.version === 1) as RunReport[]
   }
 
-  /** How far the run is; null when it has ended. */
-  async saveStatus(status: object | null): Promise<void> {
-    if (status === null) await rm(this.#statusPath, { force: true }).catch(() => {})
-    else await this.#save(this.#statusPath, status)
+  /** The report of one run; null if there is none. */
+  async report(run: string): Promise<RunReport | null> {
+    const report = (await readJson(join(this.#runsPath, `${run}.json`))) as RunReport | null
+    return report?.version === 1 ? report : null
+  }
+
+  /** How far the run is; null when it has ended. One is saved after the other: nothing comes back when the run has ended. */
+  saveStatus(status: object | null): Promise<void> {
+    this.#statusSaved = this.#statusSaved.then(async () => {
+      if (status === null) await rm(this.#statusPath, { force: true }).catch(() => {})
+      else await this.#save(this.#statusPath, status)
+    })
+    return this.#statusSaved
   }
 
   async status(): Promise<unknown> {

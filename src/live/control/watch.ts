@@ -17,12 +17,16 @@ const SETTLE_MS = 2000
 export class Watch {
   readonly #client: ControlClient
   readonly #uuid: string
-  readonly #onGuest: (status: LiveBackupStatus) => void
+  readonly #onGuest: (status: LiveBackupStatus, service: ServiceStatus) => void
   readonly #given = new AbortController()
   readonly #timer: NodeJS.Timeout
 
   /** `uuid`: of the backup. `onGuest` is called with how the guest is doing. */
-  constructor(client: ControlClient, uuid: string, onGuest: (status: LiveBackupStatus) => void = () => {}) {
+  constructor(
+    client: ControlClient,
+    uuid: string,
+    onGuest: (status: LiveBackupStatus, service: ServiceStatus) => void = () => {},
+  ) {
     this.#client = client
     this.#uuid = uuid
     this.#onGuest = onGuest
@@ -53,7 +57,7 @@ export class Watch {
 
   async #look(): Promise<void> {
     const status = await this.#client.status().catch(() => null)
-    if (status?.backup?.uuid === this.#uuid) this.#onGuest(status.backup)
+    if (status?.backup?.uuid === this.#uuid) this.#onGuest(status.backup, status)
     const error = status && this.#outcomeOf(status)?.error
     if (error) this.#given.abort(new VmapipeError('FAILED', error))
   }

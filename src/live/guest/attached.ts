@@ -11,10 +11,12 @@ import { type BoundStage, defineStage, type SurroundedRun, z } from '../../core/
 import { type ConfigFiles, namedConfigs, readConfigs } from '../../stages/cluster-source/config-files.ts'
 import { vmaFramer } from '../../stages/vma-framer.ts'
 import { type BackupWish, ControlClient } from '../control/client.ts'
+import type { ServiceStatus } from '../control/controlled-service.ts'
 import { confirmation, feedSource } from '../control/handover/feed-source.ts'
 import { Watch } from '../control/watch.ts'
 import { type LiveBackupStatus, PIECE_CLUSTERS } from '../live-backup.ts'
 import { tellPointInTime } from '../point-in-time.ts'
+import { writeTimesOf } from '../write-times.ts'
 import { type Comparison, comparisonWith, withReasons } from './comparison.ts'
 import type { GuestOptions } from './options.ts'
 import type { GuestParts } from './parts.ts'
@@ -51,7 +53,9 @@ export async function runAttached<Result>(
   const parent = parentIn(rest)
   const comparison = parent && (await comparisonWith(client, parent, drives, signal))
   // A service that cannot tell refuses the backup too, and says why.
-  const status = await client.status(signal).catch(() => ({ drives: [] }))
+  const service = await client.status(signal).catch(() => null)
+  const status = service ?? { drives: [] }
+  tellWrites(service)
   const wish = {
     uuid,
     drives,
@@ -65,9 +69,10 @@ export async function runAttached<Result>(
   const told = once((since: number) => tellPointInTime(inform, since))
   // A service that is older cannot change its limit: then the one that it began with stays.
   const unwatch = dial?.watch((bytes) => void client.limit(bytes).catch(() => {}))
-  const watch = new Watch(client, uuid, (status) => {
+  const watch = new Watch(client, uuid, (status, service) => {
     told(status.since)
     listener.status?.(status)
+    tellWrites(service)
   })
   try {
     const result = await run(stages, either(watch.givenUp, signal))
@@ -82,6 +87,11 @@ export async function runAttached<Result>(
   } finally {
     watch.stop()
     unwatch?.()
+  }
+
+  function tellWrites(service: ServiceStatus | null): void {
+    const times = service && writeTimesOf(service)
+    if (times) listener.writes?.(times)
   }
 
   function endWith(status: LiveBackupStatus): void {

@@ -24,6 +24,13 @@ function both(first: GuestListener | undefined, second: GuestListener): GuestLis
       first.status?.(status)
       second.status?.(status)
     },
+    // Counting costs a question every second: only if somebody wants to know.
+    ...((first.writes ?? second.writes) && {
+      writes(times) {
+        first.writes?.(times)
+        second.writes?.(times)
+      },
+    }),
     end(status) {
       first.end?.(status)
       second.end?.(status)

@@ -3,6 +3,7 @@
 import { z } from '../../core/stage.ts'
 import { configFiles } from '../../stages/cluster-source/config-files.ts'
 import type { GuestStatus } from '../guest-figures.ts'
+import type { WriteTimes } from '../write-times.ts'
 import { FSFREEZE_MODES, MODES } from './modes.ts'
 
 /** What the code that runs the pipeline is told of the guest. */
@@ -11,6 +12,8 @@ export interface GuestListener {
   name?(text: string): void
   /** About every second. */
   status?(status: GuestStatus): void
+  /** How long the guest's writes took up to now: at once, and every few seconds. */
+  writes?(times: WriteTimes): void
   /** At the end of a successful run; null if the service that serves the guest's disk is gone and cannot tell. */
   end?(status: GuestStatus | null): void
 }

@@ -25,6 +25,7 @@ import { PushBackup } from '../qemu/push-backup.ts'
 import { PushServer } from '../qemu/push-server.ts'
 import { RAM_NAME } from '../qemu/ram/ram-snapshot.ts'
 import { socketOwner } from '../qemu/socket-owner.ts'
+import { type WriteWatch, watchWrites } from '../qemu/watch-writes.ts'
 import { attachmentFor } from './attachment-for.ts'
 import type { GuestOptions } from './options.ts'
 import type { GuestParts } from './parts.ts'
@@ -40,6 +41,7 @@ interface Job<Result> {
   server: PushServer
   claim: Claim
   describe?: Describe | undefined
+  writes: WriteWatch | null
 }
 
 type Configs = Record<string, string | Uint8Array<ArrayBuffer>>
@@ -57,13 +59,17 @@ export async function runWithQemu<Result>(
   const { qmp, libvirt, connect } = options
   const place: MonitorPlace = { qmp, shared: options['shared-monitor'], libvirt, connect }
   const connection = await QemuConnection.open(place, { signal, warn })
+  let writes: WriteWatch | null = null
   try {
     const server = await PushServer.create({ parent: options['socket-dir'], owner: await socketOwner(place) })
     try {
       const claim = await Claim.take(connection.qmp, server.lifeSocket)
       try {
-        return await claimed({ options, parts, run, connection, server, claim, describe })
+        const { listener } = options
+        writes = listener?.writes ? watchWrites(connection.qmp, (times) => listener.writes?.(times)) : null
+        return await claimed({ options, parts, run, connection, server, claim, describe, writes })
       } finally {
+        writes?.stop()
         // As long as anything of ours may be in QEMU nobody else's turn begins. If QEMU cannot be reached any more,
         // the user has been told what is left there.
         if (!claim.isReleased) await connection.lastly((qmp) => claim.release(qmp)).catch(() => {})
@@ -116,7 +122,7 @@ function withMachine(machine: QemuMachine, options: GuestOptions, more: Configs 
 }
 
 async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], configs: Configs): Promise<Result> {
-  const { options, parts, run, connection, server, claim } = job
+  const { options, parts, run, connection, server } = job
   const { listener } = options
   const drives = chosen.map(({ name, node, size, qomPath }) => ({ name, node, size, device: qomPath }))
   const uuid = options.uuid ?? randomUUID()
@@ -130,7 +136,7 @@ async function pushed<Result>(job: Job<Result>, chosen: readonly QemuDrive[], co
   const backup = new PushBackup({
     drives,
     connection,
-    attachment: underClaim(attachment, claim),
+    attachment: underClaim(attachment, job),
     onPointInTime,
     reasons: tracking?.reasons,
     ...way,
@@ -204,9 +210,12 @@ function stagesOf(
 }
 
 /** With the last of ours in QEMU the claim goes, though the archive may still be written. */
-function underClaim(attachment: Attachment, claim: Claim): Attachment {
+function underClaim(attachment: Attachment, { claim, writes }: Pick<Job<unknown>, 'claim' | 'writes'>): Attachment {
   return {
-    insert: (qmp, events) => attachment.insert(qmp, events),
+    insert(qmp, events) {
+      const insert = () => attachment.insert(qmp, events)
+      return writes === null ? insert() : writes.without(insert)
+    },
     changed: async (qmp) => (await attachment.changed?.(qmp)) ?? [],
     pull: () => attachment.pull(),
     async remove(qmp) {

@@ -76,11 +76,8 @@ export class ChangeTracker {
     this.#warn = warn
     this.#gate = this.#newGate()
     this.#lifetime = new Lifetime(
-      (until, durably) =>
-        this.#queued(async () => {
-          await file.writeUntil(head.use, until)
-          if (durably) await file.sync()
-        }),
+      (until) => this.#queued(() => file.writeUntil(head.use, until)),
+      () => this.#queued(() => file.sync()),
       (error) => this.lose(`how long the marks hold cannot be written: ${asVmapipeError(error).message}`),
     )
   }
@@ -255,7 +252,9 @@ export class ChangeTracker {
   }
 
   #newGate(): FlushGate {
-    return new FlushGate(() => within(this.#queued(async () => this.#marks?.sync(this.#file))))
+    return new FlushGate(() =>
+      within(this.#queued(async () => this.#marks?.sync(this.#file)).then(() => this.#lifetime.hold())),
+    )
   }
 
   /** One after the other: what hangs must not overwrite later what is newer. */

@@ -6,10 +6,11 @@
 import type { Machine } from '../../machine/machine.ts'
 import { diskArguments, type ScriptImage } from '../../machine/qemu/disks.ts'
 import { boardOf, isQ35, type Note } from '../../machine/qemu/values.ts'
+import type { Accelerator } from './accelerator.ts'
 import type { Firmware } from './firmware.ts'
 
 export interface BootArguments {
-  accel: 'kvm' | 'tcg'
+  accel: Accelerator
   /** Bytes of memory, and processors. */
   memory: number
   processors: number

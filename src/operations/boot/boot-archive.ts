@@ -3,7 +3,6 @@
  * writes goes into an overlay that is thrown away. The guest has no network, no file and no device of this host.
  */
 
-import { existsSync } from 'node:fs'
 import { availableParallelism, freemem } from 'node:os'
 import type { Archive } from '../../access/archive.ts'
 import { Budget } from '../../core/budget.ts'
@@ -19,6 +18,7 @@ import type { Disk } from '../../storage/disk.ts'
 import { openExport } from '../export.ts'
 import { openArchive } from '../open-archive.ts'
 import { type RandomReadingOptions, randomReadingShape } from '../random-reading.ts'
+import { type Accelerator, withAccelerator } from './accelerator.ts'
 import { type BootArguments, boardKind, bootArguments } from './arguments.ts'
 import { guestMachine, type MachineChoices } from './guest-machine.ts'
 import { findQemu, limitedUser } from './program.ts'
@@ -26,7 +26,6 @@ import { Scratch } from './scratch.ts'
 import { encodePng } from './screen.ts'
 import { type BootTrial, tryBoot } from './try-boot.ts'
 import { writeVariables } from './variables.ts'
-import { QemuStartError } from './virtual-machine.ts'
 
 /** Which archive, and what counts as a boot. */
 export interface BootOptions extends RandomReadingOptions, MachineChoices {
@@ -46,7 +45,7 @@ export interface BootOptions extends RandomReadingOptions, MachineChoices {
   /** The folder for what the guest writes; that for temporary files by default. */
   scratch?: string
   /** KVM if this host has it, by default. */
-  accel?: 'auto' | 'kvm' | 'tcg'
+  accel?: Accelerator | 'auto'
   /** Takes one line about what is being done. */
   inform?: (message: string) => void
 }
@@ -91,25 +90,29 @@ const MOST_PROCESSORS = 4
  */
 export async function bootArchive(options: BootOptions): Promise<BootResult> {
   checkOptions('bootArchive', { shape, required: ['from'] }, options)
-  const { from, parents, spool, keys, buffer = DEFAULT_BUDGET, signal, warn } = options
+  const { from, parents, spool, keys, buffer = DEFAULT_BUDGET, signal, warn = () => {} } = options
   const program = findQemu()
   const user = limitedUser()
   const archive = await openArchive(from, { budget: new Budget(buffer), parents, spool, keys, signal, warn })
   try {
-    const scratch = await Scratch.make(options.scratch, user)
-    try {
-      return await boot(archive, { ...options, scratch, program, user })
-    } finally {
-      await scratch.remove()
-    }
+    return await withAccelerator(options.accel, warn, async (accel) => {
+      // Each try has its own: what the guest has written in one is not on its disks in the next.
+      const scratch = await Scratch.make(options.scratch, user)
+      try {
+        return await boot(archive, { ...options, accel, scratch, program, user })
+      } finally {
+        await scratch.remove()
+      }
+    })
   } finally {
     await archive.close()
   }
 }
 
-type Tools = Omit<BootOptions, 'scratch'> & Pick<BootTrial, 'program' | 'user'> & { scratch: Scratch }
+type Tools = Omit<BootOptions, 'scratch' | 'accel'> &
+  Pick<BootTrial, 'program' | 'user'> & { scratch: Scratch; accel: Accelerator }
 
-async function boot(archive: Archive, { scratch, program, user, ...options }: Tools): Promise<BootResult> {
+async function boot(archive: Archive, { scratch, program, user, accel, ...options }: Tools): Promise<BootResult> {
   const { warn = () => {}, inform = () => {}, signal, pattern, limit = 5 * MINUTE, scratchSize = 4 * GiB } = options
   const machine = await guestMachine(archive, options)
   refuseOtherKinds(machine)
@@ -124,29 +127,25 @@ async function boot(archive: Archive, { scratch, program, user, ...options }: To
     const uefi = machine.firmware?.kind === 'uefi' ? await uefiOf(archive, machine, scratch, warn) : undefined
     const memory = memoryOf(machine, options.memory)
     const processors = Math.min(MOST_PROCESSORS, availableParallelism(), processorsOf(machine))
-    const args = (accel: 'kvm' | 'tcg') => {
-      const how = accel === 'kvm' ? 'by KVM' : 'emulated'
-      const kind = uefi === undefined ? 'BIOS' : 'UEFI'
-      inform(
-        `the guest starts, ${how}: ${kind}, ${formatBytes(memory)} of memory, ${processors} processors, ${disks.size} drives`,
-      )
-      return bootArguments(machine, {
-        accel,
-        memory,
-        processors,
-        socket,
-        exports: [...disks].map(([name, { size }]) => ({ drive: name, file: typableName(name), size })),
-        uefi,
-        note: warn,
-      })
-    }
+    const how = accel === 'kvm' ? 'by KVM' : 'emulated'
+    const kind = uefi === undefined ? 'BIOS' : 'UEFI'
+    inform(
+      `the guest starts, ${how}: ${kind}, ${formatBytes(memory)} of memory, ${processors} processors, ${disks.size} drives`,
+    )
+    const args = bootArguments(machine, {
+      accel,
+      memory,
+      processors,
+      socket,
+      exports: [...disks].map(([name, { size }]) => ({ drive: name, file: typableName(name), size })),
+      uefi,
+      note: warn,
+    })
     await service.start()
     const still = options.still ?? (pattern === undefined ? STILL_MS : 0)
     const screenFile = await scratch.fileForQemu('screen')
     const trial = { program, user, screenFile, pattern, limit, scratch, scratchSize, signal, still: still || undefined }
-    const { screen, ...verdict } = await withAccelerator(options.accel, warn, (accel) =>
-      tryBoot({ ...trial, args: args(accel) }),
-    )
+    const { screen, ...verdict } = await tryBoot({ ...trial, args })
     return { ...verdict, at: new Date().toISOString(), screen: screen && encodePng(screen) }
   } finally {
     await service.stop().catch(() => {})
@@ -198,21 +197,4 @@ async function uefiOf(
   const variables = await scratch.fileForQemu('variables')
   const firmware = await writeVariables(archive, machine, { board: boardKind(machine), file: variables, note })
   return { variables, firmware }
-}
-
-/** Tries KVM, if this host has it. A KVM that QEMU cannot use, as in some virtual machines, is no reason to give up: it is emulated. */
-async function withAccelerator<T>(
-  accel: BootOptions['accel'] = 'auto',
-  warn: (message: string) => void,
-  attempt: (accel: 'kvm' | 'tcg') => Promise<T>,
-): Promise<T> {
-  if (accel !== 'auto') return attempt(accel)
-  if (!existsSync('/dev/kvm')) return attempt('tcg')
-  try {
-    return await attempt('kvm')
-  } catch (error) {
-    if (!(error instanceof QemuStartError)) throw error
-    warn(`KVM cannot be used here, so the guest is emulated, which is slow: ${error.message}`)
-    return attempt('tcg')
-  }
 }

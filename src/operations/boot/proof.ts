@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { QmpClient } from '../../protocol/qmp/client.ts'
 import { LineSocket } from '../../protocol/qmp/line-socket.ts'
+import { AcceleratorError } from './accelerator.ts'
 import { AGENT_PORT } from './arguments.ts'
 import { content, type Screen } from './screen.ts'
 import { Stillness } from './stillness.ts'
@@ -28,10 +29,14 @@ export interface Verdict {
   detail: string
 }
 
-/** Resolves with the first verdict. It never resolves if nothing is proven: the caller has the time limit. */
+/**
+ * Resolves with the first verdict. It never resolves if nothing is proven: the caller has the time limit. Throws an AcceleratorError if
+ * the guest cannot go on for a reason that is not the guest's.
+ */
 export function prove(qmp: QmpClient, agent: Socket, console: Readable, options: ProofOptions): Promise<Verdict> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     watchEvents(qmp, resolve)
+    watchState(qmp, reject)
     watchAgent(qmp, agent, options.signal, resolve)
     watchConsole(console, options.pattern, resolve)
     // A monitor that is gone ends it by QEMU's exit.
@@ -54,6 +59,22 @@ function watchEvents(qmp: QmpClient, decide: Decide): void {
     if (event === 'BLOCK_IO_ERROR')
       decide({ passed: false, detail: `a drive of the guest fails: ${String((data as { reason?: unknown })?.reason)}` })
   })
+}
+
+/** KVM may meet something that it cannot run, above all where it is itself in a virtual machine. QEMU stops the guest then, for ever. */
+function watchState(qmp: QmpClient, fail: (error: Error) => void): void {
+  const look = async () => {
+    const { status } = (await qmp.execute('query-status')) as { status?: unknown }
+    if (status !== 'internal-error') return
+    const hint = 'boot it emulated: --accel tcg'
+    fail(new AcceleratorError('FAILED', 'QEMU stopped the guest with an internal error of KVM', { hint }))
+  }
+  // A monitor that is gone ends it by QEMU's exit.
+  const check = () => void look().catch(() => {})
+  qmp.on(({ event }) => {
+    if (event === 'STOP') check()
+  })
+  check()
 }
 
 const ASK_MS = 2000

@@ -6,9 +6,10 @@ import { type FileHandle, open } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { setPriority } from 'node:os'
 import type { Readable } from 'node:stream'
-import { asVmapipeError, printable, VmapipeError } from '../../core/errors.ts'
+import { asVmapipeError, printable } from '../../core/errors.ts'
 import { QmpClient } from '../../protocol/qmp/client.ts'
 import { spawnTied } from '../../system/child.ts'
+import { AcceleratorError } from './accelerator.ts'
 import { AGENT_FD, MONITOR_FD } from './arguments.ts'
 import { commandAs, type LimitedUser } from './program.ts'
 import { parsePpm, type Screen } from './screen.ts'
@@ -28,9 +29,6 @@ const NICE = 5
 const LARGEST_PICTURE = 128 << 20
 const LONGEST_WORDS = 2000
 
-/** QEMU ended before the guest ran. */
-export class QemuStartError extends VmapipeError {}
-
 export class VirtualMachine {
   readonly qmp: QmpClient
   readonly agent: Socket
@@ -40,6 +38,8 @@ export class VirtualMachine {
   readonly #child: ChildProcess
   readonly #screen: FileHandle
   readonly #screenFile: string
+  /** The last picture that is being taken: they have one file. */
+  #taking: Promise<unknown> = Promise.resolve()
 
   private constructor(
     child: ChildProcess,
@@ -83,14 +83,21 @@ export class VirtualMachine {
       const said = await ended
       await screen.close()
       if (signal?.aborted) throw asVmapipeError(signal.reason)
-      throw new QemuStartError('FAILED', `QEMU does not start: ${said === '' ? (error as Error).message : said}`, {
+      throw new AcceleratorError('FAILED', `QEMU does not start: ${said === '' ? (error as Error).message : said}`, {
         cause: error,
       })
     }
   }
 
-  /** A picture of the screen; null if there is none. */
-  async look(): Promise<Screen | null> {
+  /** A picture of the screen; null if there is none. Of several that are asked for at once, one is taken after the other. */
+  look(): Promise<Screen | null> {
+    const picture = this.#taking.then(() => this.#take())
+    this.#taking = picture
+    return picture
+  }
+
+  /** Never fails. */
+  async #take(): Promise<Screen | null> {
     try {
       await this.qmp.execute('screendump', { filename: this.#screenFile })
       const { size } = await this.#screen.stat()

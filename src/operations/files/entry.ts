@@ -1,7 +1,9 @@
 /** Files of a guest as they come out of a filesystem. Every name may be hostile. */
 
+/** What an entry is; `other` is a device, a pipe or a socket. */
 export type EntryType = 'file' | 'folder' | 'symlink' | 'hardlink' | 'other'
 
+/** A file, a folder or a link in a filesystem of a guest. */
 export interface FileEntry {
   /** From the root of the filesystem, without a slash at the beginning: "etc/hosts"; text as of `textOf`. Empty for the root. */
   path: string

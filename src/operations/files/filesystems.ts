@@ -3,6 +3,7 @@
 import { VmapipeError } from '../../core/errors.ts'
 import type { Guestfish } from './guestfish.ts'
 
+/** A filesystem on a drive, a partition or a volume. */
 export interface Filesystem {
   /** What the user types. */
   name: string

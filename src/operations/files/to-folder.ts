@@ -32,6 +32,7 @@ const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | con
 /** The most things left out that are named one by one. */
 const MOST_NAMED = 10
 
+/** How much was extracted. Bytes are those of the files' contents; left out is what `warn` was told of. */
 export interface Extracted {
   files: number
   folders: number

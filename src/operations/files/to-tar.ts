@@ -6,6 +6,7 @@ import { pack } from 'tar-stream'
 import { printable } from '../../core/errors.ts'
 import type { FileItem } from './entry.ts'
 
+/** How much was packed. Bytes are those of the files' contents. */
 export interface Packed {
   files: number
   bytes: number

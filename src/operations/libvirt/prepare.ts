@@ -9,16 +9,9 @@ import { isLibvirtUuid, tpmStateFile } from '../../machine/libvirt/tpm-state.ts'
 import { attribute, content, find } from '../../machine/libvirt/xml.ts'
 import { GUEST_JSON, machineSchema } from '../../machine/machine.ts'
 import { IMAGE_FORMATS, type ImageFormat } from '../../storage/spec.ts'
+import type { GuestIdentity } from './domain-options.ts'
 
 type Format = ImageFormat | 'raw'
-
-/** Who the guest is to be. */
-export interface GuestIdentity {
-  /** Its name in libvirt; that of the archive by default. */
-  name?: string | undefined
-  /** Another uuid than the archive's: true for a random one. */
-  newUuid?: boolean | string | undefined
-}
 
 export interface PreparedDisk {
   target: string

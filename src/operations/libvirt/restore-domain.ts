@@ -11,33 +11,13 @@ import { xmlText } from '../../machine/libvirt/xml.ts'
 import { Virsh } from '../../protocol/libvirt/virsh.ts'
 import { makeDurableFolder } from '../../storage/folder.ts'
 import { IMAGE_FORMATS } from '../../storage/spec.ts'
-import type { OperationResult } from '../operation.ts'
 import { quickManifest } from '../quick-manifest.ts'
 import { type RestoreOptions, restore, restoreShape } from '../restore.ts'
+import type { RestoreDomainOptions, RestoreDomainResult } from './domain-options.ts'
 import { definitionNames, offered, poolFolder, replaced } from './host.ts'
-import { type GuestIdentity, type PreparedDomain, prepareDomain } from './prepare.ts'
+import { type PreparedDomain, prepareDomain } from './prepare.ts'
 import { freePath, type Placed, Staging } from './staging.ts'
 import { placeTpmState } from './tpm.ts'
-
-/** Which archive is restored, and what the domain is to be. */
-export interface RestoreDomainOptions
-  extends Omit<RestoreOptions, 'from' | 'into' | 'drives' | 'zeroed' | 'salvage'>,
-    GuestIdentity {
-  /** A path, or another archive that can be read several times. */
-  from: string
-  /** URI of the libvirt; virsh's own choice by default. */
-  connect?: string
-  /** The pool for the images; `default` unless this or a folder is named. */
-  pool?: string
-  /** The folder for the images. */
-  into?: string
-  /** Format of all images; by default the one that each had. */
-  format?: string
-  /** Gives the network devices new MAC addresses. */
-  newMac?: boolean
-  /** Starts the guest. */
-  start?: boolean
-}
 
 const { into, drives: _drives, zeroed: _zeroed, salvage: _salvage, from: _from, ...common } = restoreShape
 
@@ -54,17 +34,8 @@ const shape = {
   start: flag,
 } satisfies Shape<RestoreDomainOptions>
 
-/** What a restore of a domain ends with. */
-export interface RestoreDomainResult extends OperationResult {
-  domain: { name: string; uuid: string; files: string[]; started: boolean }
-}
-
-/**
- * Restores the guest of an archive and defines it in libvirt. The XML of the archive is reduced to what is harmless: `warn` is told what
- * is left out. When this resolves, all is in place; if it rejects, libvirt has no such domain, and no file of it is left, unless only
- * the start has failed. Errors: those of `restore`.
- */
-export async function restoreDomain(options: RestoreDomainOptions): Promise<RestoreDomainResult> {
+/** Does what `restoreDomain` of ../restore-domain.ts promises. */
+export async function defineRestored(options: RestoreDomainOptions): Promise<RestoreDomainResult> {
   checkOptions('restoreDomain', { shape, required: ['from'] }, options)
   const { from, connect, pool, into, format, name, newUuid, newMac, start, ...rest } = options
   const { signal, force = false, warn = () => {}, inform = () => {} } = rest

@@ -61,7 +61,7 @@ export async function writeBeside(places: readonly string[], { notes, log, warn 
 
 async function writeText(place: string, text: string): Promise<void> {
   if (text === '') return
-  const target = openPlace(place).target({ force: true })
+  const target = openPlace(place).target({ force: true, lastWins: true })
   try {
     await target.open()
     await target.write([Buffer.from(text)])

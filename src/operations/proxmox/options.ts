@@ -6,6 +6,7 @@ import { callback, flag, names, type Shape, text } from '../../core/options.ts'
 import { z } from '../../core/stage.ts'
 import { FSFREEZE_MODES, MODES } from '../../live/guest/modes.ts'
 import type { GuestStatus } from '../../live/guest-figures.ts'
+import type { WriteTimes } from '../../live/write-times.ts'
 import { type OperationOptions, operationShape } from '../operation.ts'
 import { type WritingOptions, writingShape } from '../write-archive.ts'
 
@@ -43,6 +44,8 @@ export interface BackupProxmoxOptions extends OperationOptions, WritingOptions {
   keys?: Keyring
   /** Called with the state of the guest, about every second. */
   onGuest?: (status: GuestStatus) => void
+  /** If it runs: called with how long its writes took up to now, every few seconds. */
+  onWrites?: (times: WriteTimes) => void
 }
 
 export const proxmoxShape = {
@@ -64,4 +67,5 @@ export const proxmoxShape = {
   socketDir: text,
   keys: z.instanceof(Keyring),
   onGuest: callback,
+  onWrites: callback,
 } satisfies Shape<BackupProxmoxOptions>

@@ -7,7 +7,7 @@ import type { ClusterHashing } from '../../codecs/hashing/cluster-hashing.ts'
 import type { ByteQueue } from '../../core/byte-queue.ts'
 import { BLOCK_SIZE } from '../../core/geometry.ts'
 import { decodeExtentHeader, EXTENT_HEADER_SIZE, type ExtentHeader } from '../../formats/vma/extent.ts'
-import { hasHashes, masksOf } from '../../formats/vma/extent-check.ts'
+import { hasHashes, masksOf, NO_HASHES } from '../../formats/vma/extent-check.ts'
 
 /** An extent whose data has come. Null for hashes that the archive does not have. */
 interface Ahead {
@@ -73,6 +73,7 @@ export class LookAhead {
   /** Begins to hash the extent whose data is at `at` of the queue. */
   #begin(header: ExtentHeader, at: number): Ahead['hashes'] {
     if (!hasHashes(header)) return null
+    if (header.blocks === 0) return NO_HASHES
     const { buffers: blocks, leases } = this.#queue.lookAt(at, header.blocks * BLOCK_SIZE)
     return this.#hashing.hashes({ masks: masksOf(header.slots), blocks, leases })
   }

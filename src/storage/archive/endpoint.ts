@@ -53,6 +53,8 @@ export interface TargetOptions {
   object?: ObjectOptions
   /** Replaces an archive that exists, when the new one is complete. */
   force?: boolean
+  /** The same for a small file of ours beside an archive: several runs may write it at once, and the last one wins. */
+  lastWins?: boolean
   /** Ends a write that waits for another program. */
   signal?: AbortSignal
   /** One line for the user that is not an error. */

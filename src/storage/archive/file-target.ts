@@ -23,9 +23,11 @@ export class FileTarget implements ArchiveTarget {
     this.#options = options
   }
 
-  /** Follows a symbolic link: the file that it leads to is replaced, not the link. */
+  /** Follows a symbolic link: the file that it leads to is replaced, not the link. A link in the place of a small file of ours is no user's. */
   async open(): Promise<void> {
-    this.#file = await PartialFile.create(await meant(this.#path), this.#options)
+    const { lastWins } = this.#options
+    const path = lastWins ? this.#path : await meant(this.#path)
+    this.#file = await PartialFile.create(path, this.#options, { lastWins })
   }
 
   async write(buffers: readonly Uint8Array[]): Promise<void> {

@@ -24,12 +24,21 @@ const SHORT_READ_MS = 500
 export function lockIfLong(path: string): () => void {
   let held: FileHandle | null = null
   let isOver = false
-  const timer = setTimeout(async () => {
-    const file = await locked(path).catch(() => null)
-    if (isOver) await file?.close()
-    else held = file
-  }, SHORT_READ_MS)
-  timer.unref()
+  const lock = async () => {
+    try {
+      const file = await locked(path)
+      if (isOver) await file.close()
+      else held = file
+    } catch (error) {
+      // A run that only looks whether it is in use has it for a moment.
+      if (!isOver && error instanceof VmapipeError) wait()
+    }
+  }
+  let timer: NodeJS.Timeout
+  const wait = () => {
+    timer = setTimeout(lock, SHORT_READ_MS).unref()
+  }
+  wait()
   return () => {
     isOver = true
     clearTimeout(timer)

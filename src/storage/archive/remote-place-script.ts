@@ -1,6 +1,7 @@
 /** The scripts that read an archive on the other side of ssh in any order, and look after archives there. See remote-script.ts. */
 
 import { READ_WORDS } from './remote-script.ts'
+import { MOST_LIST_BYTES } from './volumes/list.ts'
 
 /**
  * Says size and inode of the file, then gives ranges of it: each line of standard input has an offset and a length. The file is opened
@@ -30,6 +31,18 @@ const LIST = [
 
 /** The same for the folders there, one command for each: the names of all of them may be too long for one. */
 const LIST_FOLDERS = [...LIST, 'for g in "$d"*/; do entries "$g"*; done;']
+
+/** Says the list of the volumes of an archive, line by line, and how large each volume is. Nothing else of the folder is looked at. */
+const VOLUMES = [
+  ...READ_WORDS,
+  'name; b=$word; l=$b.volumes;',
+  'if [ -f "$l" ]; then [ -r "$l" ] || fail nolist; say list;',
+  `head -c ${MOST_LIST_BYTES} <"$l" | while IFS= read -r w || [ -n "$w" ]; do say line "$w"; done; fi;`,
+  'set +f; for v in "$b".[0-9][0-9][0-9]; do if [ -f "$v" ]; then',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's
+  'set -- $(ls -lnL "$v") && say volume "${v##*.}" "$5"; fi; done;',
+  'say done',
+]
 
 const STAT = [
   ...READ_WORDS,
@@ -68,6 +81,7 @@ const command = (words: readonly string[]) => `exec sh -c '${words.join(' ')}'`
 export const rangesCommand = command(RANGES)
 export const listCommand = command([...LIST, 'say done'])
 export const listFoldersCommand = command([...LIST_FOLDERS, 'say done'])
+export const volumesCommand = command(VOLUMES)
 export const statCommand = command(STAT)
 export const makeFolderCommand = command(MAKE_FOLDER)
 export const removeCommand = command(REMOVE)

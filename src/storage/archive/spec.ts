@@ -5,7 +5,7 @@
 
 import { posix } from 'node:path'
 import { VmapipeError } from '../../core/errors.ts'
-import { parseS3, type S3Place } from './s3/s3-url.ts'
+import { parseS3, type S3Place, s3Name } from './s3/s3-url.ts'
 
 export interface SshPlace {
   kind: 'ssh'
@@ -15,6 +15,9 @@ export interface SshPlace {
   /** The path for the remote side: absolute, or relative to the home folder. Any bytes but NUL. */
   path: Buffer
 }
+
+/** A file on another host, or an object in a bucket. */
+export type FarPlace = SshPlace | S3Place
 
 type ArchivePlace =
   | { kind: 'file'; path: string }
@@ -113,6 +116,19 @@ function decode(text: string, spec: string): Buffer {
 
 function usage(message: string, hint: string): VmapipeError {
   return new VmapipeError('USAGE', message, { hint })
+}
+
+/** The place as a user writes it. */
+export function placeText(place: FarPlace): string {
+  if (place.kind === 's3') return s3Name(place)
+  const { user, host, port, path } = place
+  const account = user === undefined ? '' : `${encodeURIComponent(user)}@`
+  const name = host.includes(':') ? `[${host}]` : encodeURIComponent(host)
+  const bytes = [...path.toString('latin1').replace(/^\.\//, '/~/')]
+  const encoded = bytes.map((char) =>
+    /[\w./~-]/.test(char) ? char : `%${Buffer.from(char, 'latin1').toString('hex')}`,
+  )
+  return `ssh://${account}${name}${port === undefined ? '' : `:${port}`}${encoded.join('')}`
 }
 
 /** The place in words, for messages. */

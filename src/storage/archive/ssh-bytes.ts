@@ -46,7 +46,8 @@ export class SshBytes implements ArchiveBytes {
   readonly #identity: Identity
   /** Those that were not answered yet, in the order in which they are asked for. */
   readonly #requests: Request[] = []
-  #isServing = false
+  /** Resolves when there are no requests; null if there are none. */
+  #serving: Promise<void> | null = null
   #isClosed = false
 
   private constructor(place: SshPlace, session: Session, identity: Identity, options: OpenOptions) {
@@ -73,7 +74,7 @@ export class SshBytes implements ArchiveBytes {
       const request = { buffer, offset, resolve, reject }
       this.#requests.push(request)
       if (this.#session !== null) ask(this.#session, request)
-      if (!this.#isServing) void this.#serve()
+      this.#serving ??= this.#serve()
     })
   }
 
@@ -81,12 +82,13 @@ export class SshBytes implements ArchiveBytes {
     if (this.#isClosed) return
     this.#isClosed = true
     await this.#end()
+    // An answer that has come in part may still be written into its memory.
+    await this.#serving
     for (const { reject } of this.#requests.splice(0)) reject(this.#closed())
   }
 
   /** Takes answers as long as there are requests. */
   async #serve(): Promise<void> {
-    this.#isServing = true
     while (this.#requests.length > 0 && !this.#isClosed) {
       try {
         this.#session ??= await this.#again()
@@ -98,7 +100,7 @@ export class SshBytes implements ArchiveBytes {
         for (const { reject } of this.#requests.splice(0)) reject(asVmapipeError(error))
       }
     }
-    this.#isServing = false
+    this.#serving = null
   }
 
   async #answer({ command, answer }: Session, { buffer }: Request): Promise<void> {

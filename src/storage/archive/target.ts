@@ -41,8 +41,9 @@ function mayKeep(to: Writable): boolean {
   return !(to instanceof Socket || to instanceof WriteStream || 'headersSent' in to)
 }
 
-/** A file is written under a temporary name first. Anything else that has a path is written in place. */
+/** A file is written under a temporary name first. Anything else that has a path is written in place, but never by a small file of ours. */
 async function pathTarget(path: string, options: TargetOptions): Promise<ArchiveTarget> {
+  if (options.lastWins) return new FileTarget(path, options)
   const found = await stat(path).catch((error) => {
     if (error.code === 'ENOENT') return null
     throw error

@@ -162,6 +162,34 @@ describe('the end of an archive', () => {
     assert.ok(table.entries.bytes.length <= extents * 7)
   })
 
+  test('of extents that are alike is the same if their entries are passed over', () => {
+    const part = fc.tuple(fc.constantFrom(0, 0xffff, 1), fc.constantFrom(59, 58, 1), fc.integer({ min: 1, max: 9 }))
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 8 }), fc.integer({ min: 1, max: 5 }), (parts, most) => {
+        const table = new TableEncoder([1])
+        const extents = parts.flatMap(([mask, count, times]) => Array.from({ length: times }, () => ({ mask, count })))
+        let next = 0
+        for (const { mask, count } of extents) {
+          for (let left = count; left > 0; left--) table.add(1, next++, mask)
+          table.endExtent()
+        }
+        const reader = new TableReader(table.finish())
+        let [at, first] = [0, 0]
+        while (at < extents.length) {
+          reader.next()
+          const { mask, count } = extents[at]
+          assert.deepEqual([reader.runs, reader.firsts[0], reader.counts[0]], [1, first, count])
+          const times = reader.passRepeats(Math.min(most, extents.length - at - 1))
+          const alike = extents.slice(at + 1).findIndex((other) => other.mask !== mask || other.count !== count)
+          assert.equal(times, Math.min(most, alike < 0 ? extents.length - at - 1 : alike))
+          first += (times + 1) * count
+          at += times + 1
+        }
+        assert.equal(reader.totals()[0].clusters, next)
+      }),
+    )
+  })
+
   test('that does not agree is damage: another extent, a missing page, one too many', () => {
     const extents: Slots[] = Array.from({ length: 200 }, (_, n) => [
       [1, n * 7, 0xffff],

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { readJob } from '../../../src/jobs/file/load.ts'
 import { findGuests } from '../../../src/jobs/guests/find.ts'
-import { guestFolder } from '../../../src/jobs/guests/guest.ts'
+import { guestFolder, guestOfFolder } from '../../../src/jobs/guests/guest.ts'
 import { proxmoxGuests } from '../../../src/jobs/guests/proxmox.ts'
 import { putVirsh } from '../../support/fake-virsh.ts'
 import { tmpDir } from '../../support/tmp.ts'
@@ -114,5 +114,10 @@ test('the folder of a guest leads nowhere else, and no two guests have the same'
   const folders = names.map(guestFolder)
   assert.equal(new Set(folders).size, names.length)
   for (const folder of folders) assert.match(folder, /^[A-Za-z0-9_=][A-Za-z0-9._=-]{0,159}$/)
+  assert.deepEqual(
+    folders.map(guestOfFolder),
+    names.map((name) => (name.length > 100 ? null : name)),
+  )
+  assert.deepEqual(['..', 'a b', '=zz', '=2e', ''].map(guestOfFolder), [null, null, null, null, null])
   assert.deepEqual([guestFolder('web-1.example'), guestFolder('../x')], ['web-1.example', '=2E.=2Fx'])
 })

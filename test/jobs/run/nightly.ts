@@ -9,6 +9,7 @@ import type { JobOptions } from '../../../src/jobs/run/job-options.ts'
 import { JobRun } from '../../../src/jobs/run/job-run.ts'
 import { writeImage } from '../../support/image.ts'
 import { tmpDir } from '../../support/tmp.ts'
+import { startTestWorker } from '../../support/workers.ts'
 
 type Hooks = { after(hook: () => void): void }
 
@@ -42,6 +43,7 @@ export function nightly(t: Hooks, guests: readonly string[] = []): Nightly {
       new JobRun(job, {
         state: join(dir, 'state'),
         runtime: join(dir, 'locks'),
+        start: startTestWorker,
         onEvent: (event) => events.push(event),
         ...options,
       }),

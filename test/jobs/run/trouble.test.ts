@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { readCatalog } from '../../../src/catalog/catalog.ts'
 import { askRun } from '../../../src/jobs/run/control.ts'
 import { Slots } from '../../../src/jobs/run/slots.ts'
@@ -66,6 +67,9 @@ describe('a place', () => {
     const night = nightly(t, ['a'])
     const job = night.job(jobOf(night, ['a'], `to: [${night.dir}/place, ${night.dir}/other]\nfull: weekly\n`))
     const first = await night.run(job).run()
+    // Of two archives of one second none is the newer one.
+    const ended = Math.floor(Date.now() / 1000)
+    await until(() => Math.floor(Date.now() / 1000) > ended, 'the next second')
     rmSync(join(night.dir, 'other'), { recursive: true })
     const second = await night.run(job).run()
     assert.deepEqual([first.guests[0].kind, second.guests[0].kind], ['full', 'full'])
@@ -222,7 +226,7 @@ describe('a run', () => {
       const env = { VMAPIPE_STATE: join(night.dir, 'state'), VMAPIPE_RUNTIME: join(night.dir, 'locks') }
       const running = async () => (await serving.status()).backup !== null
       const begun = async () => {
-        while (!(await running()));
+        while (!(await running())) await sleep(20)
       }
 
       const first = startCli(['job', 'run', file], { env })
@@ -247,10 +251,10 @@ describe('a run', () => {
       second.kill('SIGKILL')
       // The launcher may be a parent of the program.
       await until(
-        () => processesWith('backup-worker').filter((pid) => cwdIs(pid)).length === 0,
+        () => processesWith('backup-worker').filter((pid) => isOf(night.dir, pid)).length === 0,
         'the process of the backup has ended',
       )
-      while (await running());
+      while (await running()) await sleep(20)
       const told = await vmapipe(['job', 'status', file], { env })
       assert.match(told.stdout.toString(), /nightly: the run .* was killed/)
       assert.deepEqual(
@@ -267,14 +271,19 @@ describe('a run', () => {
   )
 })
 
-function parentOf(pid: number): number {
-  return Number(/\) \S (\d+) /.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1])
+/** Null for one that has ended: other tests have such processes too. */
+function parentOf(pid: number): number | null {
+  try {
+    return Number(/\) \S (\d+) /.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1])
+  } catch {
+    return null
+  }
 }
 
-/** Whether this process, or one that has ended, has started it. */
-function cwdIs(pid: number): boolean {
+/** Whether its state is in this folder. */
+function isOf(dir: string, pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').includes('VMAPIPE_STATE=')
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`VMAPIPE_STATE=${dir}/`)
   } catch {
     return false
   }

@@ -11,7 +11,8 @@ import { tmpDir } from '../../support/tmp.ts'
 import { MiB, makeDisk } from '../images.ts'
 import { type Serving, serve } from '../serving.ts'
 
-const timeout = 60_000
+const timeout = 240_000
+const GIVEN_UP = /nothing of the archive has been taken for ([\d.]+) s, 3 s are allowed: the backup was given up/
 
 async function start(t: TestContext, ...flags: string[]): Promise<{ serving: Serving; dir: string }> {
   const dir = tmpDir(t)
@@ -77,11 +78,13 @@ describe('a backup whose reader hangs', { timeout: 2 * timeout }, () => {
     })
 
     test(`is given up after --max-hang: ${who}`, { timeout }, async (t) => {
-      const { serving, dir } = await start(t, '--max-hang', '700ms')
+      const { serving, dir } = await start(t, '--max-hang', '3s')
       const reader = await begin(serving, t, dir)
       const { complete, error } = await serving.ended()
       assert.equal(complete, false)
-      assert.match(error!, /nothing of the archive has been taken for 1 s: the backup was given up/)
+      const [, waited] = error!.match(GIVEN_UP) ?? assert.fail(error!)
+      // On a busy machine the service looks late.
+      assert.ok(Number(waited) >= 3, error!)
       await reader.gone()
     })
   }
@@ -90,7 +93,10 @@ describe('a backup whose reader hangs', { timeout: 2 * timeout }, () => {
     const { serving } = await start(t)
     const response = await serving.ask('GET', '/backup?max-hang=300')
     response.on('error', () => {})
-    assert.match((await serving.ended()).error!, /nothing of the archive has been taken/)
+    assert.match(
+      (await serving.ended()).error!,
+      /nothing of the archive has been taken for [\d.]+ s, 0\.3 s are allowed/,
+    )
   })
 
   test('where there is none, abort says so', { timeout }, async (t) => {

@@ -12,7 +12,7 @@ import { encodeMessage, Kind, MESSAGE_BYTES, type Message } from '../../../src/l
 import { seeded } from '../../support/random.ts'
 import { tmpDir } from '../../support/tmp.ts'
 
-const timeout = 60_000
+const timeout = 240_000
 
 const CLUSTERS = 64
 const HEAD = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: vmapipe-clusters\r\n\r\n'

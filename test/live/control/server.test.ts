@@ -8,7 +8,7 @@ import { assertArchive, MiB, makeDisk } from '../images.ts'
 import { curl, run } from '../programs.ts'
 import { serve } from '../serving.ts'
 
-const timeout = 60_000
+const timeout = 240_000
 
 describe('the control socket', () => {
   test('takes config files with a request, and the archive has them', { ...needs('curl'), timeout }, async (t) => {

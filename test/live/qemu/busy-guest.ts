@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { footprintOf, namesIn } from '../../../src/live/qemu/attachment/footprint.ts'
-import { namesOf } from '../../../src/live/qemu/attachment/names.ts'
+import { isOurs, namesOf } from '../../../src/live/qemu/attachment/names.ts'
 import { QmpClient } from '../../../src/protocol/qmp/client.ts'
 import { type CliOptions, startCli, vmapipe } from '../../cli/cli.ts'
 import { makeGuestDisk } from '../../support/guest/disk.ts'
@@ -110,16 +110,30 @@ export async function startBackup(
   const child = startCli(['backup', '--qmp', qmp, '--bwlimit', '12MiB/s', ...args], options)
   t.after(() => child.kill('SIGKILL'))
   let log = ''
-  child.stderr.on('data', (data) => {
-    log += data
+  let isOver = false
+  const told = new Promise<void>((resolve) => {
+    child.stderr.on('data', (data) => {
+      log += data
+      if (log.includes('point in time: ')) resolve()
+    })
   })
   const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, log: () => log }))
-  for (;;) {
-    const { exports, jobs } = await footprintOf(monitor)
-    if (jobs.length > 0 || exports.some((id) => id === namesOf(0).snapshot)) break
-    if (child.exitCode !== null) throw new Error(`the backup ended early: ${log}`)
-    await sleep(10)
+  // A QEMU on a busy machine may take long to answer, and the backup goes on meanwhile: what it tells itself comes sooner, but it may be quiet.
+  const seen = async () => {
+    while (!isOver) {
+      const [jobs, exports] = await Promise.all(
+        ['query-jobs', 'query-block-exports'].map((command) => monitor.execute<{ id: string }[]>(command)),
+      )
+      if (jobs.some(({ id }) => isOurs(id)) || exports.some(({ id }) => id === namesOf(0).snapshot)) return
+      await sleep(10)
+    }
   }
+  const early = ended.then(() => {
+    if (!isOver) throw new Error(`the backup ended early: ${log}`)
+  })
+  await Promise.race([told, seen(), early]).finally(() => {
+    isOver = true
+  })
   return { child, ended }
 }
 

@@ -46,13 +46,13 @@ interface RunOptions {
 
 async function backUp(t: TestContext, setUp: DaemonDrives, random: () => number, options: RunOptions) {
   const { connection, drives, guest } = setUp
-  const { to, mode = 'guarded', buffer = 32 << 20, maxStall = 3000, writes = true, signal, cut } = options
+  const { to, mode = 'guarded', buffer = 32 << 20, maxStall = 20_000, writes = true, signal, cut } = options
   const server = await PushServer.create()
   t.after(() => server.close())
   const { pushSocket, pullSocket } = server
   const attachment =
     mode === 'guarded'
-      ? new GuardedPush({ drives, guest, pushSocket, pullSocket, timeout: 4 })
+      ? new GuardedPush({ drives, guest, pushSocket, pullSocket, timeout: 30 })
       : new PlainPush({ drives, pushSocket })
   const backup = new PushBackup({ drives, connection, attachment, maxStall, cut })
   await server.offer(backup.targets)

@@ -36,7 +36,7 @@ describeBusyGuests('under plain push a guest goes on, without one error and with
     timeout,
   }, async (t) => {
     const { acked } = busy().guest
-    const { child, ended } = await startBackup(t, busy(), [...plain(), '--bwlimit', '40MiB/s'])
+    const { child, ended } = await startBackup(t, busy(), [...plain(), '--bwlimit', '20MiB/s'])
     const begun = busy().guest.acked + 1
     child.kill('SIGSTOP')
     setTimeout(() => child.kill('SIGCONT'), 3000)
@@ -56,7 +56,7 @@ describeBusyGuests('under plain push a guest goes on, without one error and with
   }, async (t) => {
     const { guest, monitor } = busy()
     const { acked } = guest
-    const { ended } = await startBackup(t, busy(), [...plain(), '--bwlimit', '40MiB/s'])
+    const { ended } = await startBackup(t, busy(), [...plain(), '--bwlimit', '20MiB/s'])
     const begun = guest.acked + 1
     await monitor.execute('set-action', { reboot: 'reset' })
     await monitor.execute('system_reset')

@@ -17,7 +17,7 @@ import { type Taken, takeBackup } from './taken.ts'
 const SIZE = 32 * MiB
 const ALL = SIZE / 65536
 const REGION = MiB / 65536
-const timeout = 60_000
+const timeout = 240_000
 const PARENT = '11111111-1111-4111-8111-111111111111'
 
 class Guest {
@@ -127,7 +127,7 @@ describe('a tracked drive', { concurrency }, () => {
     const guest = await tracked(t)
     const given = new AbortController()
     const cut = takeBackup(guest.serving, { bwlimit: MiB }, { a: guest.image }, given.signal)
-    await sleep(200)
+    while (((await guest.serving.status()).backup?.since ?? 0) === 0) await sleep(5)
     await guest.write(7 * MiB, 'during the backup')
     given.abort()
     await assert.rejects(cut)

@@ -61,13 +61,14 @@ describe('a live restore of a guest of libvirt', { ...needsLibvirt() }, () => {
     assert.match(await host.libvirt.virsh('list', '--all'), /live\s+(running|paused)/)
     const acknowledged = Number(first.matches('ACK (\\d+)').at(-1)![1])
     const again = startCli(command, { env: host.env, longest: WAIT_MS })
+    const endedAgain = once(again, 'close')
     let saidAgain = ''
     again.stderr.setEncoding('utf8').on('data', (text) => {
       saidAgain += text
     })
     await eventually(() => /goes on in a new QEMU/.test(saidAgain) || again.exitCode !== null, 'the guest goes on')
     const console = await consoleOf(t, host.libvirt, 'live')
-    const [code] = await once(again, 'close')
+    const [code] = await endedAgain
     assert.equal(code, 0, saidAgain)
     assert.match(saidAgain, /goes on with the restore that was stopped/)
     assert.match(saidAgain, /complete: the domain live .* has plain images/)

@@ -63,8 +63,9 @@ test('a FIFO waits for its writer', { timeout: 60_000 }, async (t) => {
   const read = readAll(source)
   await sleep(100)
   const writer = spawn('/bin/sh', ['-c', `cat /bin/sh >'${fifo}'`])
+  const ended = once(writer, 'exit')
   assert.ok((await read).equals(execFileSync('cat', ['/bin/sh'])))
-  await once(writer, 'exit')
+  await ended
   await source.close()
 })
 

@@ -41,7 +41,7 @@ export function shellCopy(command: string): Promise<Copied> {
 }
 
 /** Waits until `condition` holds; says what it waited for when it does not come. */
-export async function until(condition: () => boolean, what: string, seconds = 50): Promise<void> {
+export async function until(condition: () => boolean, what: string, seconds = 300): Promise<void> {
   const end = Date.now() + seconds * 1000
   while (!condition()) {
     if (Date.now() > end) throw new Error(`waited ${seconds} s for this: ${what}`)

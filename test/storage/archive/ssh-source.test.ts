@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { Budget } from '../../../src/core/budget.ts'
 import { archiveSource } from '../../../src/storage/archive/source.ts'
-import { SSH_HOST, startSshd } from '../../support/sshd.ts'
+import { SSH_HOST, sshConfig, startSshd } from '../../support/sshd.ts'
 import { needs } from '../../support/tools.ts'
 import { outcome, partialIn, processesIn, processesWith, startCopy, until } from './processes.ts'
 
@@ -61,6 +61,6 @@ test('a reader that stops early leaves no process behind', options, async (t) =>
   await source.open()
   ;(await source.read())!.release()
   await source.close()
-  await until(() => processesWith(`${SSH_HOST} exec sh`).length === 0, 'our ssh has ended')
+  await until(() => processesWith(sshConfig(home)).length === 0, 'our ssh has ended')
   await until(() => processesIn(home).length === 0, 'the remote end has ended')
 })

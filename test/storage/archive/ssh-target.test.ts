@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { archiveTarget } from '../../../src/storage/archive/target.ts'
 import { partialName, SHARED } from '../../../src/storage/partial-name.ts'
-import { SSH_HOST, type Sshd, type SshdOptions, startSshd } from '../../support/sshd.ts'
+import { SSH_HOST, type Sshd, type SshdOptions, sshConfig, startSshd } from '../../support/sshd.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { needs } from '../../support/tools.ts'
 import { outcome, partialIn, processesIn, processesWith, shellCopy, startCopy, until } from './processes.ts'
@@ -144,7 +144,7 @@ for (const [signal, exit] of [
     child.kill(signal)
     assert.equal((await outcome(child)).code, exit)
     await nothingIsLeft(sshd)
-    await until(() => processesWith(`${SSH_HOST} exec sh`).length === 0, 'our ssh has ended')
+    await until(() => processesWith(sshConfig(sshd.home)).length === 0, 'our ssh has ended')
   })
 }
 

@@ -10,7 +10,7 @@ import { openDisk } from '../../../src/storage/open-disk.ts'
 import { tmpDir } from '../../support/tmp.ts'
 import { checkExtents, randomFrom } from '../contract.ts'
 
-const timeout = 60_000
+const timeout = 240_000
 const SIZE = 3 * 2 ** 20 + 777
 const CONNECTIONS = 4
 const WORKERS_EACH = 4
@@ -104,7 +104,8 @@ test(`random requests over ${CONNECTIONS} connections leave what a model has`, {
   const deadline = performance.now() + RUN_MS
   let steps = 0
   const worker = async (client: NbdClient, random: Random) => {
-    while (performance.now() < deadline) {
+    // On a busy machine until there were enough.
+    while (performance.now() < deadline || steps <= 200) {
       const [offset, length] = pick(random)
       const release = claims.tryTake(offset, offset + length)
       if (!release) {
@@ -123,7 +124,6 @@ test(`random requests over ${CONNECTIONS} connections leave what a model has`, {
     Array.from({ length: WORKERS_EACH }, (_, j) => worker(client, randomFrom(seed + 100 * i + j))),
   )
   await Promise.all(work)
-  assert.ok(steps > 200, `${steps} steps`)
   for (const client of clients) await client.close()
   await server.close()
   await disk.close()

@@ -14,6 +14,9 @@ import type { ServerStats } from './stats.ts'
 import { type DiskFailure, Transmission, type Windows } from './transmission.ts'
 import { type SharedRoom, Window } from './window.ts'
 
+/** A client may send nothing in the middle of a request for so many looks in a row. */
+export const LOOKS = 4
+
 export interface ConnectionContext {
   exports: Exports
   buffers: PayloadBuffers
@@ -26,8 +29,6 @@ export interface ConnectionContext {
   shared: { changes: SharedRoom; others: SharedRoom }
   /** How long the handshake may take, in milliseconds. */
   handshakeTimeout: number
-  /** How long a client may send nothing in the middle of a request, in milliseconds. */
-  idleTimeout: number
   onDiskError: (failure: DiskFailure) => void
 }
 
@@ -43,7 +44,7 @@ export class ServerConnection {
   /** The number of reads that got bytes. */
   #heard = 0
   /** What the last check saw that found anything new. */
-  #seen = { heard: 0, unsent: 0, at: 0 }
+  #seen = { heard: 0, unsent: 0, looks: 0 }
   /** Called when the large request of another client, which this one waits for, has ended. */
   readonly #freed = () => this.#left()
   /** Whether no more requests are read. */
@@ -81,15 +82,18 @@ export class ServerConnection {
     this.#socket.destroy()
   }
 
-  /** Ends the connection if its client has stopped in the middle of a request or a reply. To be called regularly. */
-  check(now: number): void {
+  /**
+   * Ends the connection if its client has stopped in the middle of a request or a reply. To be called regularly. Looks
+   * are counted, not time: who was held up itself, such as by SIGSTOP, has not read meanwhile what the client sent.
+   */
+  check(): void {
     // If other clients wait for the end of a large request, this client must take the reply once the disk is done.
     const isLate = this.#transmission?.running === 0 && this.#windows?.others.blocksOthers
     const isStuck = this.#transmission !== null && (this.#feeder.isMidway || isLate)
     const unsent = isLate ? unsentBytes(this.#socket) : 0
     if (!isStuck || this.#heard !== this.#seen.heard || unsent !== this.#seen.unsent)
-      this.#seen = { heard: this.#heard, unsent, at: now }
-    else if (now - this.#seen.at >= this.#context.idleTimeout) this.destroy()
+      this.#seen = { heard: this.#heard, unsent, looks: 0 }
+    else if (++this.#seen.looks >= LOOKS) this.destroy()
   }
 
   *#session(): Parser {

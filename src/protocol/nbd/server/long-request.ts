@@ -9,6 +9,8 @@ export class LongRequest {
   readonly write: LongWrite | undefined
   /** The error of the first piece that failed; 0 if none did. */
   errno = 0
+  /** When the first piece began, or has begun to wait, in milliseconds of `performance.now()`. */
+  since: number | null = null
   /** The bytes of pieces that are not done. */
   #left: number
   /** The number of pieces that the disk is busy with. */

@@ -7,7 +7,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { asVmapipeError } from '../../../core/errors.ts'
 import { listenOnPath, type SocketFile, type SocketFileOptions } from '../../socket-file.ts'
 import { PayloadBuffers } from './buffers.ts'
-import { type ConnectionContext, ServerConnection } from './connection.ts'
+import { type ConnectionContext, LOOKS, ServerConnection } from './connection.ts'
 import { Exports, type NbdExport } from './export.ts'
 import { ServerStats } from './stats.ts'
 import type { DiskFailure } from './transmission.ts'
@@ -56,9 +56,9 @@ export class NbdServer {
       buffers: new PayloadBuffers(maxTotalBytes),
       stats: this.stats,
       shared: { changes: new SharedRoom(maxTotalBytes), others: new SharedRoom(maxTotalBytes) },
-      ...{ maxRequests, maxBytes, handshakeTimeout, idleTimeout, onDiskError },
+      ...{ maxRequests, maxBytes, handshakeTimeout, onDiskError },
     }
-    this.#checks = setInterval(() => this.#check(), idleTimeout / 4).unref()
+    this.#checks = setInterval(() => this.#check(), idleTimeout / LOOKS).unref()
   }
 
   /** Listens on a socket of mode 0600. Replaces the socket of a server that has ended. FAILED if another one listens there. */
@@ -116,8 +116,7 @@ export class NbdServer {
   }
 
   #check(): void {
-    const now = performance.now()
-    for (const connection of this.#connections) connection.check(now)
+    for (const connection of this.#connections) connection.check()
   }
 
   #newListener(): Server {

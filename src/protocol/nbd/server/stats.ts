@@ -17,8 +17,16 @@ export class ServerStats {
   statuses = 0
   bytesRead = 0
   bytesWritten = 0
+  /** Writes that were answered, and the milliseconds from their arrival to the answer, of all together: what they waited for counts too. */
+  timedWrites = 0
+  writeMilliseconds = 0
   /** The requests that were answered with an error, from the disk or because they were wrong. */
   errors = 0
+
+  timeWrite(milliseconds: number): void {
+    this.timedWrites++
+    this.writeMilliseconds += milliseconds
+  }
 
   count(type: number, length: number): void {
     switch (type) {

@@ -182,6 +182,12 @@ export class Transmission {
     this.#running++
     this.#context.stats.inFlight++
     whole?.begin()
+    const began = request.type === nbd.CMD_WRITE ? beginning(whole, since) : 0
+    const succeeded = () => {
+      this.#succeed(request, buffer, whole)
+      if (request.type === nbd.CMD_WRITE && (whole?.isDone ?? true))
+        this.#context.stats.timeWrite(performance.now() - began)
+    }
     try {
       const failed = (error: unknown) => this.#fail(request, buffer, error, whole)
       if (request.type === nbd.CMD_BLOCK_STATUS) {
@@ -189,8 +195,8 @@ export class Transmission {
         return
       }
       const done = this.#ask(request, bytes, whole, since)
-      if (done === undefined) this.#succeed(request, buffer, whole)
-      else done.then(() => this.#succeed(request, buffer, whole), failed)
+      if (done === undefined) succeeded()
+      else done.then(succeeded, failed)
     } catch (error) {
       this.#fail(request, buffer, error, whole)
     }
@@ -291,6 +297,13 @@ export class Transmission {
     window.leave(room)
     this.#context.left()
   }
+}
+
+/** When a write has arrived, by `performance.now()`: that of all of its pieces is that of the first. */
+function beginning(whole: LongRequest | null, since = performance.now()): number {
+  if (whole === null) return since
+  whole.since ??= since
+  return whole.since
 }
 
 function isChange(type: number): boolean {

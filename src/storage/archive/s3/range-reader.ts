@@ -5,6 +5,8 @@
 
 import { setMaxListeners } from 'node:events'
 import { asVmapipeError, VmapipeError } from '../../../core/errors.ts'
+import type { ArchiveBytes } from '../archive-bytes.ts'
+import type { RangeOptions } from '../place.ts'
 import { LARGEST_READ, mayPass, S3Client } from './client.ts'
 import type { Answer } from './exchange.ts'
 import { S3Error } from './s3-error.ts'
@@ -16,14 +18,7 @@ const TAIL = 128 << 10
 /** An attempt that brought this much was worth it, and does not count. */
 const PROGRESS = 64 << 10
 
-interface RangeReaderOptions {
-  signal?: AbortSignal
-  warn?: (message: string) => void
-  /** Counts the bytes that come from the store. */
-  count?: (bytes: number) => void
-}
-
-export class RangeReader {
+export class RangeReader implements ArchiveBytes {
   readonly name: string
   readonly size: number
   readonly #key: string
@@ -51,8 +46,9 @@ export class RangeReader {
     this.#count = count
   }
 
-  /** Throws USAGE, FAILED. */
-  static async open(place: S3Place, { signal, warn, count = () => {} }: RangeReaderOptions): Promise<RangeReader> {
+  /** Opens the object. `counters` count the bytes that come from the store. `signal` aborts the opening too. Throws USAGE, FAILED. */
+  static async open(place: S3Place, { signal, warn, counters }: RangeOptions): Promise<RangeReader> {
+    const count = (bytes: number) => counters?.add('read', bytes)
     const client = await S3Client.open(place.bucket, { warn })
     const closing = new AbortController()
     setMaxListeners(0, closing.signal)

@@ -1,10 +1,7 @@
-/** Reads an object of an S3 store in any order. Small reads, as of headers, are answered from blocks that were read whole. */
+/** Reads an archive in an S3 store in any order. Small reads, as of headers, are answered from blocks that were read whole. */
 
 import { LRUCache } from 'lru-cache'
-import type { Counters } from '../../../core/counters.ts'
 import type { ArchiveBytes } from '../archive-bytes.ts'
-import { RangeReader } from './range-reader.ts'
-import type { S3Place } from './s3-url.ts'
 
 /** Bytes of a block: a round trip takes longer than to bring so much. */
 const BLOCK = 64 << 10
@@ -15,26 +12,15 @@ const BLOCKS = 16
 /** A read up to this size is a small one. */
 const SMALL = 16 << 10
 
-interface S3BytesOptions {
-  counters?: Counters
-  signal?: AbortSignal
-  warn?: (message: string) => void
-}
-
 export class S3Bytes implements ArchiveBytes {
   readonly size: number
-  readonly #reader: RangeReader
+  readonly #reader: ArchiveBytes
   readonly #blocks = new LRUCache<number, Promise<Buffer>>({ max: BLOCKS })
 
-  private constructor(reader: RangeReader) {
+  /** `reader` makes a request for each read. */
+  constructor(reader: ArchiveBytes) {
     this.#reader = reader
     this.size = reader.size
-  }
-
-  /** Opens the object. `signal` aborts the opening. Throws USAGE, FAILED. */
-  static async open(place: S3Place, { counters, signal, warn }: S3BytesOptions = {}): Promise<S3Bytes> {
-    const reader = await RangeReader.open(place, { signal, warn, count: (bytes) => counters?.add('read', bytes) })
-    return new S3Bytes(reader)
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {

@@ -2,8 +2,8 @@
 
 import { posix } from 'node:path'
 import type { ListOptions, Place, PlaceEntry } from '../place.ts'
-import { archiveSource } from '../source.ts'
 import { archiveTarget } from '../target.ts'
+import { farSource, openFarBytes } from '../volumes/far-archive.ts'
 import type { S3Client } from './client.ts'
 import { type S3Place, s3Name } from './s3-url.ts'
 
@@ -13,8 +13,8 @@ export function s3Place(place: S3Place): Place {
   return {
     can: { noReplace: true, durable: true, serverCopy: true },
     target: (options) => archiveTarget(spec, options),
-    source: (options) => archiveSource(spec, options),
-    ranges: async (options) => (await import('./s3-bytes.ts')).S3Bytes.open(place, options),
+    source: (options) => farSource(place, options),
+    ranges: (options) => openFarBytes(place, options),
     stat: () => look(bucket, key),
     list: (options) => listPrefix(bucket, key.slice(0, key.lastIndexOf('/') + 1), options),
     remove: () => remove(bucket, key),

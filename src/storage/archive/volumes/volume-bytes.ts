@@ -1,29 +1,18 @@
 /** Reads an archive in any order: one file, or several volumes as if they were one. */
 
-import type { Counters } from '../../../core/counters.ts'
 import type { ArchiveBytes } from '../archive-bytes.ts'
 import { ArchiveFile } from '../archive-file.ts'
-import { isS3, parseS3 } from '../s3/s3-url.ts'
+import type { RangeOptions } from '../place.ts'
 import { parsePlace } from '../spec.ts'
-import { SshBytes } from '../ssh-bytes.ts'
+import { openFarBytes } from './far-archive.ts'
+import { VolumeLayout } from './volume-layout.ts'
 import { findVolumes } from './volume-set.ts'
 
-interface OpenOptions {
-  counters?: Counters
-  /** Aborts reads that wait for a store. */
-  signal?: AbortSignal
-  /** One line for the user that is not an error. */
-  warn?: (message: string) => void
-}
-
-/** Opens the archive at `path`, which may be the first of several volumes, s3://bucket/key or ssh://host/path. `counters` count the bytes read. */
-export async function openArchiveBytes(
-  path: string,
-  { counters, ...options }: OpenOptions = {},
-): Promise<ArchiveBytes> {
-  if (isS3(path)) return (await import('../s3/s3-bytes.ts')).S3Bytes.open(parseS3(path), { counters, ...options })
+/** Opens the archive at `path`, which may be the first of several volumes, s3://bucket/key or ssh://host/path. */
+export async function openArchiveBytes(path: string, options: RangeOptions = {}): Promise<ArchiveBytes> {
   const place = parsePlace(path)
-  if (place.kind === 'ssh') return SshBytes.open(place, { counters, ...options })
+  if (place.kind === 'ssh' || place.kind === 's3') return openFarBytes(place, options)
+  const { counters } = options
   const volumes = await findVolumes(path)
   if (volumes === null) return ArchiveFile.open(path, counters)
   const files: ArchiveFile[] = []
@@ -37,46 +26,23 @@ export async function openArchiveBytes(
 }
 
 class VolumeBytes implements ArchiveBytes {
-  readonly size: number
   readonly #files: readonly ArchiveFile[]
-  /** Where each volume begins. */
-  readonly #starts: number[] = []
+  readonly #layout: VolumeLayout
 
   constructor(files: readonly ArchiveFile[]) {
     this.#files = files
-    let size = 0
-    for (const file of files) {
-      this.#starts.push(size)
-      size += file.size
-    }
-    this.size = size
+    this.#layout = new VolumeLayout(files.map(({ size }) => size))
   }
 
-  async read(buffer: Uint8Array, offset: number): Promise<void> {
-    const parts: Promise<void>[] = []
-    for (let at = 0; at < buffer.byteLength; ) {
-      const index = this.#volumeAt(offset + at)
-      const within = offset + at - this.#starts[index]
-      const length = Math.min(buffer.byteLength - at, this.#files[index].size - within)
-      parts.push(this.#files[index].read(buffer.subarray(at, at + length), within))
-      at += length
-    }
-    await Promise.all(parts)
+  get size(): number {
+    return this.#layout.size
+  }
+
+  read(buffer: Uint8Array, offset: number): Promise<void> {
+    return this.#layout.read(buffer, offset, (index, part, within) => this.#files[index].read(part, within))
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#files.map((file) => file.close()))
-  }
-
-  /** The volume with this byte: the last one that begins at it or before. Empty volumes have none. */
-  #volumeAt(offset: number): number {
-    let low = 0
-    let high = this.#starts.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >> 1
-      if (this.#starts[middle] <= offset) low = middle
-      else high = middle - 1
-    }
-    return low
   }
 }

@@ -4,10 +4,11 @@ import { constants, type Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { pathOf } from '../../../core/byte-text.ts'
-import { VmapipeError } from '../../../core/errors.ts'
 import { openRaw } from '../../raw-file.ts'
 import { MOST_LIST_BYTES, markOf, parseList, type Volume } from './list.ts'
 import { listName, parseVolumeName, volumeName } from './names.ts'
+import { unlistedSizes } from './unlisted.ts'
+import { foreignVolume, laterVolume, missingVolume, shortVolume } from './wrong-volume.ts'
 
 export interface FoundVolume {
   path: string
@@ -25,9 +26,7 @@ export async function findVolumes(path: string): Promise<FoundVolume[] | null> {
   const list = await readList(listName(base))
   if (list === null || number >= list.length) return null
   if (number === 0) return byList(base, list)
-  throw new VmapipeError('USAGE', `'${path}' is one of several volumes`, {
-    hint: `name the first, '${volumeName(base, 0)}'`,
-  })
+  throw laterVolume(path, volumeName(base, 0))
 }
 
 /** The same, also if there is no list but a second volume, as after split(1). */
@@ -51,17 +50,8 @@ async function byList(base: string, list: readonly Volume[]): Promise<FoundVolum
 async function check(path: string, { size, mark }: Volume): Promise<void> {
   const { file, stats } = await openVolume(path)
   try {
-    if (stats.size < size) {
-      throw new VmapipeError('INCOMPLETE', `volume '${path}' is short: it has ${stats.size} bytes of ${size}`, {
-        file: path,
-      })
-    }
-    if (stats.size > size || (await markOf(file, size)) !== mark) {
-      throw new VmapipeError('DAMAGED', `volume '${path}' is not the one that was written`, {
-        file: path,
-        hint: 'it is in the place of another volume, of another archive, or damaged',
-      })
-    }
+    if (stats.size < size) throw shortVolume(path, stats.size, size)
+    if (stats.size > size || (await markOf(file, size)) !== mark) throw foreignVolume(path)
   } finally {
     await file.close()
   }
@@ -71,32 +61,19 @@ async function openVolume(path: string) {
   try {
     return await openRaw(path, constants.O_RDONLY)
   } catch (error) {
-    throw (await sizeOf(path)) === null ? missing(path) : error
+    throw (await sizeOf(path)) === null ? missingVolume(path) : error
   }
 }
 
-/** All volumes have one size but the last, which may have less, and no number is left out. */
 async function byNames(base: string): Promise<FoundVolume[]> {
   const names = await readdir(dirname(base))
-  const numbers = names.map(parseVolumeName).flatMap((name) => (name?.base === basename(base) ? [name.number] : []))
-  const found: FoundVolume[] = []
-  for (let number = 0; number <= Math.max(...numbers); number++) {
-    const path = volumeName(base, number)
-    const size = await sizeOf(path)
-    if (size === null) throw missing(path)
-    found.push({ path, size })
+  const there = new Map<number, number>()
+  for (const name of names.map(parseVolumeName)) {
+    const size = name?.base === basename(base) ? await sizeOf(volumeName(base, name.number)) : null
+    if (name !== null && size !== null) there.set(name.number, size)
   }
-  const [first, ...others] = found
-  const odd = others.find(({ size }, index) => (index < others.length - 1 ? size !== first.size : size > first.size))
-  if (odd === undefined) return found
-  throw new VmapipeError('DAMAGED', `volume '${odd.path}' has ${odd.size} bytes, the first has ${first.size}`, {
-    file: odd.path,
-    hint: 'it is short, or of another archive',
-  })
-}
-
-function missing(path: string): VmapipeError {
-  return new VmapipeError('INCOMPLETE', `volume '${path}' is missing`, { file: path })
+  const nameOf = (number: number) => volumeName(base, number)
+  return unlistedSizes(there, nameOf).map((size, number) => ({ path: nameOf(number), size }))
 }
 
 /** The list in this file, of which a bounded part is read; null if there is no such file. */

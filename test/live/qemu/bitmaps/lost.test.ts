@@ -213,6 +213,8 @@ for (const build of QEMU_BUILDS) {
         if (status === 'completed') break
         await sleep(20)
       }
+      // The other side ends a moment later; a write before that would end QEMU.
+      while ((await machine.monitor.execute<{ status: string }>('query-status')).status === 'inmigrate') await sleep(20)
       await machine.monitor.execute('cont')
       await machine.monitor.execute('stop')
       for (const drive of [0, 1]) await machine.write(drive, 9)

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import * as nbd from '../../../../src/protocol/nbd/constants.ts'
 import { PayloadBuffers } from '../../../../src/protocol/nbd/server/buffers.ts'
 import type { ChangeOptions } from '../../../../src/protocol/nbd/server/export.ts'
@@ -145,6 +145,20 @@ describe('NBD server, silent clients', { timeout }, () => {
     await Promise.all([header, payload, waste].map((stuck) => stuck.ended()))
     await until(() => server.stats.connections === 1)
     assert.equal((await client.ask(nbd.CMD_READ, 0, 512)).errno, 0)
+  })
+
+  test('one is not dropped because the server itself was held up', async (t) => {
+    const { client, server } = await start(t, { idleTimeout: 200 })
+    const request = client.request(nbd.CMD_READ, 0, 512)
+    client.send(request.subarray(0, 20))
+    // The server has begun to look, and found it in the middle of a request.
+    await sleep(75)
+    // Timers come next, before what was sent is read.
+    await turn()
+    client.send(request.subarray(20))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)
+    assert.equal((await client.reply()).errno, 0)
+    assert.equal(server.stats.connections, 1)
   })
 
   test('one that is slow is not dropped, nor one that waits for a slow disk', async (t) => {

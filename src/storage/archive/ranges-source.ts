@@ -1,10 +1,9 @@
-/** Reads an object of an S3 store from its beginning to its end. Several ranges are on the way at once. */
+/** Reads an archive that can be read in any order from its beginning to its end. Several ranges are on the way at once. */
 
-import type { Budget } from '../../../core/budget.ts'
-import { Chunk } from '../../../core/items.ts'
-import { type ArchiveSource, pieceBytes, type SourceOptions } from '../endpoint.ts'
-import { RangeReader } from './range-reader.ts'
-import type { S3Place } from './s3-url.ts'
+import type { Budget } from '../../core/budget.ts'
+import { Chunk } from '../../core/items.ts'
+import type { ArchiveBytes } from './archive-bytes.ts'
+import { type ArchiveSource, pieceBytes, type SourceOptions } from './endpoint.ts'
 
 /** Bytes of one request. A request costs a round trip, and money. */
 const LARGEST_PIECE = 4 << 20
@@ -12,35 +11,33 @@ const LARGEST_PIECE = 4 << 20
 /** Requests at once: one connection rarely gives all that the network can. */
 const IN_FLIGHT = 4
 
-export class S3Source implements ArchiveSource {
-  readonly #place: S3Place
-  readonly #options: SourceOptions
+export class RangesSource implements ArchiveSource {
+  readonly #open: () => Promise<ArchiveBytes>
   readonly #budget: Budget
-  #reader: RangeReader | null = null
+  #bytes: ArchiveBytes | null = null
   #offset = 0
   readonly #ahead: Promise<Chunk>[] = []
 
-  constructor(place: S3Place, options: SourceOptions) {
-    this.#place = place
-    this.#options = options
-    this.#budget = options.budget
+  constructor(open: () => Promise<ArchiveBytes>, { budget }: Pick<SourceOptions, 'budget'>) {
+    this.#open = open
+    this.#budget = budget
   }
 
   get size(): number | undefined {
-    return this.#reader?.size
+    return this.#bytes?.size
   }
 
   async open(): Promise<void> {
-    this.#reader = await RangeReader.open(this.#place, this.#options)
+    this.#bytes = await this.#open()
   }
 
   async read(): Promise<Chunk | null> {
-    while (this.#ahead.length < IN_FLIGHT && this.#offset < this.#reader!.size) this.#readAhead()
+    while (this.#ahead.length < IN_FLIGHT && this.#offset < this.#bytes!.size) this.#readAhead()
     return (await this.#ahead.shift()) ?? null
   }
 
   async close(): Promise<void> {
-    await this.#reader?.close()
+    await this.#bytes?.close()
     for (const piece of await Promise.allSettled(this.#ahead.splice(0))) {
       if (piece.status === 'fulfilled') piece.value.release()
     }
@@ -48,7 +45,7 @@ export class S3Source implements ArchiveSource {
 
   #readAhead(): void {
     const offset = this.#offset
-    const wanted = Math.min(pieceBytes(this.#budget, LARGEST_PIECE), this.#reader!.size - offset)
+    const wanted = Math.min(pieceBytes(this.#budget, LARGEST_PIECE), this.#bytes!.size - offset)
     this.#offset += wanted
     const piece = this.#readPiece(offset, wanted)
     // It may fail while an earlier one is still awaited.
@@ -60,7 +57,7 @@ export class S3Source implements ArchiveSource {
     const slab = await this.#budget.take(pieceBytes(this.#budget, LARGEST_PIECE))
     try {
       const buffer = slab.buffer.subarray(0, wanted)
-      await this.#reader!.read(buffer, offset)
+      await this.#bytes!.read(buffer, offset)
       return new Chunk([buffer], [slab])
     } catch (error) {
       slab.release()
