@@ -20,8 +20,8 @@ import { recognise } from '../formats/compression.ts'
 import { decodeFooter, footerEnds, footerOf, TAIL_SIZE } from '../formats/frame-map/frame-map.ts'
 import { HEADER_START } from '../formats/gzip/member.ts'
 import { isClosing } from '../formats/vma/closing.ts'
-import { decodeExtentHeader, EXTENT_HEADER_SIZE } from '../formats/vma/extent.ts'
-import { UUID } from '../formats/vma/extent-header.ts'
+import { decodeExtentHeader } from '../formats/vma/extent.ts'
+import { EXTENT_HEADER_SIZE, EXTENT_MAGIC, UUID } from '../formats/vma/extent-header.ts'
 import { decodeHeader, headerSize } from '../formats/vma/header.ts'
 import { CLOSING } from '../formats/vma/records.ts'
 import type { ArchiveBytes } from '../storage/archive/archive-bytes.ts'
@@ -183,14 +183,21 @@ function hasFooter(tail: Buffer): boolean {
   }
 }
 
-/** Whether these last frames have the closing extent, or have damage at their end, so that nobody can know. */
+/**
+ * Whether the archive may have ended in these last frames, or before them: they have its closing extent, or no extent of it at all, or
+ * damage at their end, so that nobody can know.
+ */
 async function mayEnd(frames: Buffer, uuid: Uint8Array, { buffer, threads, signal }: ReadingOptions): Promise<boolean> {
   const findings = new Findings()
+  let begun = false
   let ended = false
   let tail: Buffer = Buffer.alloc(0)
   const look = sinkOf((chunk) => {
     const bytes = Buffer.concat([tail, ...chunk.buffers])
-    ended ||= closingIn(bytes, uuid)
+    for (const header of headersIn(bytes, uuid)) {
+      begun ||= header.readUInt32BE(0) === EXTENT_MAGIC
+      ended ||= isClosing(header, uuid)
+    }
     tail = chunk.gap?.lost ? Buffer.alloc(0) : Buffer.from(bytes.subarray(1 - EXTENT_HEADER_SIZE))
     chunk.release()
   })
@@ -199,13 +206,13 @@ async function mayEnd(frames: Buffer, uuid: Uint8Array, { buffer, threads, signa
     threads,
     signal,
   })
-  return ended || findings.damage.at(-1)?.error.code === 'DAMAGED'
+  return !begun || ended || findings.damage.at(-1)?.error.code === 'DAMAGED'
 }
 
-function closingIn(bytes: Buffer, uuid: Uint8Array): boolean {
+/** What may be headers of extents of this archive: as many bytes, or what there is of them. */
+function* headersIn(bytes: Buffer, uuid: Uint8Array): Generator<Buffer> {
   for (let at = bytes.indexOf(uuid, UUID); at >= 0; at = bytes.indexOf(uuid, at + 1))
-    if (isClosing(bytes.subarray(at - UUID, at - UUID + EXTENT_HEADER_SIZE), uuid)) return true
-  return false
+    yield bytes.subarray(at - UUID, at - UUID + EXTENT_HEADER_SIZE)
 }
 
 /** Reads these bytes, or fewer if the file has fewer. */

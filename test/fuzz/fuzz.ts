@@ -56,7 +56,7 @@ export function fuzz<T>(
     // When the time is over nobody has waited for the one that is under way. On a busy machine it may be the first one: then it counts.
     const isFirst = details.interrupted && details.numRuns === 0 && runs > 0
     await (isFirst ? last : last.catch(() => {}))
-    if (details.failed && !isFirst) throw new Error(fc.defaultReportMessage(details))
+    if (details.failed && !isFirst) throw new Error(fc.defaultReportMessage(details), { cause: details.errorInstance })
     t.diagnostic(`${runs} inputs, VMAPIPE_SEED=${seed}`)
   })
 }

@@ -113,6 +113,29 @@ describe('bytes behind the end of an archive', () => {
     })
   }
 
+  for (const name of ['gzip -c', 'zstd -c', 'lz4 -c']) {
+    test(`${name}: frames of ours behind it, whole or cut, do not make it one that was cut`, {
+      ...needs(...PROGRAMS),
+      timeout,
+    }, async () => {
+      const ours = await made(name.split(' ')[0], true)
+      const large = join(dir, 'large.raw')
+      writeImage(large, 24 * MIB, { noise: 24 * MIB })
+      const to = join(dir, 'large.vma')
+      await backup({ drives: { d: large }, to, compress: 'none', force: true })
+      const [program, ...args] = MADE[name]
+      // Behind the larger one, the search for its end finds nothing but what is behind it.
+      for (const archive of [await made(name, true), piped(program, args, readFileSync(to))])
+        for (const length of [ours.length, ours.length >> 1, 2000, 100]) {
+          const from = join(dir, 'behind.vma')
+          writeFileSync(from, Buffer.concat([archive, ours.subarray(0, length)]))
+          const { error } = await outcome(from)
+          assert.equal(error, null, `${length} bytes: ${error?.line}`)
+          assert.equal((await verify({ from })).behind?.offset, archive.length)
+        }
+    })
+  }
+
   test('cost no random access either', { timeout }, async () => {
     for (const name of ['vma', 'zstd', 'lz4', 'gzip']) {
       const archive = await made(name, true)
