@@ -68,7 +68,10 @@ fuzz(
     const chunk = new Chunk([bytes])
     const items = await attempt(() => through<ClusterItem>('bytes', [chunk], [vmaDeframer()]), 'DAMAGED', 'INCOMPLETE')
     if (items instanceof VmapipeError) return
-    assert.ok(!(own instanceof VmapipeError), `sound, but its hashes are not read: ${(own as VmapipeError | null)?.line}`)
+    assert.ok(
+      !(own instanceof VmapipeError),
+      `sound, but its hashes are not read: ${(own as VmapipeError | null)?.line}`,
+    )
     const expected = dataHashes(items)
     for (const [drive, hashes] of own ?? []) assert.deepEqual(Buffer.from(hashes), Buffer.from(expected.get(drive)!))
   },
