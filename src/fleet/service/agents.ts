@@ -7,6 +7,7 @@ import type { Hello, HelloReply } from '../messages/hello.ts'
 import type { CentralJob, Inventory, InventoryReply } from '../messages/inventory.ts'
 import type { Work, WorkAsked } from '../messages/work.ts'
 import { writeInventory } from '../store/hosts.ts'
+import { askForArchives } from './archive-request.ts'
 import type { CentralJobs } from './central.ts'
 import type { Delivery } from './delivery.ts'
 import type { Due } from './due.ts'
@@ -51,17 +52,20 @@ export class Agents implements AgentSide {
 
   async inventory(name: string, all: Inventory): Promise<InventoryReply> {
     const host = this.#host(name)
-    const { ledger, changes, caps } = this.#parts
+    const { state, ledger, changes, caps } = this.#parts
     const said = caps.fit(host, all)
     const { owners, central, desk, due, tokens } = this.#rooms
     // A guest's last backup is in the table of guests; the rest changes rarely.
     const isNew = host.inventory === null || keptOf(host.inventory) !== keptOf(said)
+    const placesBefore = host.places
     // Guests that are told again are the same objects, so that their rows stay.
     host.take(isNew ? said : { ...host.inventory!, at: said.at })
     owners.report(host, tokens.patternsOf(name))
     host.hasReported = true
     due.take(host)
     if (isNew) ledger.write((session) => writeInventory(session, name, host.inventory!))
+    // Archives may have been there before the host joined, or before its jobs named their place.
+    if ([...host.places.keys()].some((place) => !placesBefore.has(place))) askForArchives(host, state, desk)
     await ledger.flush()
     host.jobsChanged = false
     due.look()

@@ -18,6 +18,7 @@ import { awayError } from '../store/away.ts'
 import { removeHost, writeHost } from '../store/hosts.ts'
 import { readWorks } from '../store/works.ts'
 import type { Rooms } from './agents.ts'
+import { askForArchives } from './archive-request.ts'
 import { Asked } from './asked.ts'
 import { withoutCopies } from './copies.ts'
 import type { Parts } from './parts.ts'
@@ -204,8 +205,7 @@ export class People implements PeopleSide, LookSide {
     for (const host of state.hosts.values()) {
       host.lists.clear()
       host.listBytes = 0
-      const isAsked = state.worksOfHost(host.name).some(({ kind, state }) => kind === 'report' && state === 'sent')
-      if (!isAsked) this.#rooms.desk.ask('report', host, { asked: { archives: true } })
+      askForArchives(host, state, this.#rooms.desk)
     }
     await ledger.flush()
     changes.tell('archives')

@@ -40,11 +40,12 @@ export class AgentOfTest {
     return agent
   }
 
-  /** As an agent begins. */
+  /** As an agent begins. It has no archives to tell of. */
   async begin(): Promise<void> {
     await this.hello()
     await this.inventory()
     await this.beat()
+    for (const work of await this.fetchOnly({ free: 0, wait: 0 })) if (work.kind === 'report') await this.end(work)
   }
 
   hello(protocol = 1) {

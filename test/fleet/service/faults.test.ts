@@ -195,7 +195,7 @@ describe('faults around the planner, on PostgreSQL', needsPostgres(), () => {
     assert.deepEqual([again.id, again.attempt], [id, 2])
     await agent.end(again)
     await agent.end(again, { outcome: 'failed', report: { reason: 'no' } })
-    const [row, ...more] = await fleet.people.works({ most: 10 })
+    const [row, ...more] = await fleet.people.works({ guest: 'a', most: 10 })
     assert.deepEqual([row.state, row.attempt, more.length], ['done', 2, 0])
     // A poll whose connection broke gets nothing that it cannot take.
     await fleet.people.start({ job: 'nightly' })
@@ -243,8 +243,8 @@ describe('faults around the planner, on PostgreSQL', needsPostgres(), () => {
     rmSync(dump)
     await using fleet = await open(other)
     assert.equal((await fleet.tokens.check(text))!.name, 'a1')
-    const [row] = await fleet.people.works({ most: 5 })
-    assert.deepEqual([row.guest, row.state], ["a'ü", 'done'])
+    const [row] = await fleet.people.works({ guest: "a'ü", most: 5 })
+    assert.deepEqual([row.kind, row.state], ['run', 'done'])
     // And it goes on: the queue of the host is there.
     const again = agent.of(fleet)
     await again.begin()
@@ -272,7 +272,7 @@ describe('faults around the planner, on PGlite', () => {
       const fleet = await openFleet({ folder: one })
       try {
         assert.equal((await fleet.tokens.check(token))!.name, 'a1')
-        const [row] = await fleet.people.works({ most: 5 })
+        const [row] = await fleet.people.works({ guest: 'a', most: 5 })
         assert.deepEqual([row.id, row.state], [id, 'running'])
       } finally {
         await fleet.close()

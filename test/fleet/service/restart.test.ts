@@ -107,7 +107,7 @@ describe('what the planner does not know yet', needsPostgres(), () => {
     again.options.guests.push('new', 'b')
     const runs = ['new', 'b', 'a', 'of-nobody'].map((guest) => endedEvent({ guest }))
     const ids = runs.map(({ id }) => id)
-    const guestsWithRows = async () => (await fleet.people.works({ most: 9 })).map(({ guest }) => guest)
+    const guestsWithRows = async () => (await fleet.people.works({ most: 9 })).flatMap(({ guest }) => guest ?? [])
     await again.hello()
     // The events come before the inventory that has these guests: the host keeps them.
     assert.deepEqual(await again.tell(...runs), [ids[2]])
@@ -125,6 +125,31 @@ describe('what the planner does not know yet', needsPostgres(), () => {
     await again.inventory()
     assert.deepEqual(await again.tell(late), [late.id])
     assert.ok((await guestsWithRows()).includes('newer'))
+  })
+
+  test('a host that joins is asked for the archives that were there before it, and for those of a place that is new', async () => {
+    const where = await options()
+    const first = await open(where)
+    const agent = new AgentOfTest(first, 'a1', { guests: ['a'] })
+    const asked = async (of: AgentOfTest) => (await of.fetchOnly({ free: 0, wait: 300 })).map(({ kind }) => kind)
+    await agent.hello()
+    await agent.inventory()
+    await agent.beat()
+    const [report] = await agent.work({ free: 0 })
+    assert.deepEqual([report.kind, report.kind === 'report' && report.archives], ['report', true])
+    await agent.end(report)
+    await agent.inventory()
+    assert.deepEqual(await asked(agent), [])
+    await first.close()
+    await using fleet = await open(where)
+    const again = agent.of(fleet)
+    await again.hello()
+    await again.inventory()
+    await again.beat()
+    assert.deepEqual(await asked(again), [])
+    again.options.jobs = [{ places: [...NAS, { place: '/srv/backup', storage: null, parallel: null }] }]
+    await again.inventory()
+    assert.deepEqual(await asked(again), ['report'])
   })
 
   test('other limits of storages count at once, and a limit that is gone keeps nothing waiting', async () => {
@@ -152,10 +177,11 @@ describe('what the planner does not know yet', needsPostgres(), () => {
     // Nothing begins before it has said what it runs.
     const [id] = await fleet.people.start({ job: 'nightly' })
     assert.deepEqual(await agent.work({ wait: 300 }), [])
-    assert.equal((await fleet.people.works({ most: 1 }))[0].reason, 'host a1 has not said yet what it runs')
+    assert.equal((await fleet.people.works({ guest: 'a', most: 1 }))[0].reason, 'host a1 has not said yet what it runs')
     await until(async () => (await state()) === 'gone')
     await agent.beat()
     assert.equal(await state(), 'up')
+    await agent.end((await agent.work({ free: 0 }))[0])
     assert.deepEqual(
       (await agent.work()).map((work) => work.id),
       [id],
@@ -187,9 +213,9 @@ describe('what the planner does not know yet', needsPostgres(), () => {
     await sleep(2500)
     const ended = agent.ended(work, { outcome: 'failed', report: { reason: 'no' } })
     await agent.beat()
-    assert.equal((await fleet.people.works({ most: 1 }))[0].state, 'running')
+    assert.equal((await fleet.people.works({ guest: 'a', most: 1 }))[0].state, 'running')
     await agent.tell(ended)
-    const [row] = await fleet.people.works({ most: 1 })
+    const [row] = await fleet.people.works({ guest: 'a', most: 1 })
     assert.deepEqual([row.state, row.attempt], ['waiting', 1])
     assert.match(row.reason!, /is tried again at/)
   })
