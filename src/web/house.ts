@@ -167,7 +167,8 @@ export type Action =
   | { do: 'cancel'; id: string }
   | { do: 'verify' | 'boot'; host: string; archive: string }
   | { do: 'protect'; host: string; archive: string; on: boolean }
-  | { do: 'note'; host: string; archive: string; text: string }
+  /** `was`: the note that was shown. If it is another one by now, it stays. */
+  | { do: 'note'; host: string; archive: string; text: string; was?: string }
   | { do: 'prune'; host: string; job: string; guest?: string; token: string }
   | { do: 'restore'; form: RestoreForm }
   | { do: 'drain'; host: string; on: boolean }

@@ -70,7 +70,12 @@ export class Actions {
         return this.#noted(['protect', ...(action.on ? [] : ['--off']), '--', entry.place])
       }
       case 'note': {
+        await this.#state.listed.fresh()
         const { entry } = await this.#state.archive(action.archive)
+        if (action.was !== undefined && action.was !== (entry.notes ?? ''))
+          throw new VmapipeError('USAGE', 'somebody has changed the note since it was shown', {
+            hint: 'look at it, and write yours again',
+          })
         const text = action.text.trimEnd()
         if (text.length > MOST_NOTE)
           throw new VmapipeError('USAGE', `the note has ${text.length} characters`, { hint: `at most ${MOST_NOTE}` })

@@ -27,7 +27,12 @@ export const ACTION = z.discriminatedUnion('do', [
   z.strictObject({ do: z.literal('cancel'), id: NAME }),
   z.strictObject({ do: z.enum(['verify', 'boot']), host: NAME, archive: PATH }),
   z.strictObject({ do: z.literal('protect'), host: NAME, archive: PATH, on: z.boolean() }),
-  z.strictObject({ do: z.literal('note'), host: NAME, archive: PATH, text: z.string().max(10_000) }),
+  z.strictObject({
+    do: z.literal('note'),
+    ...{ host: NAME, archive: PATH },
+    text: z.string().max(10_000),
+    was: z.string().max(100_000).optional(),
+  }),
   z.strictObject({ do: z.literal('prune'), host: NAME, job: NAME, guest: NAME.optional(), token: PATH }),
   z.strictObject({ do: z.literal('restore'), form: RESTORE_FORM }),
   z.strictObject({ do: z.literal('drain'), host: NAME, on: z.boolean() }),

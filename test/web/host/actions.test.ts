@@ -82,7 +82,10 @@ describe('what the page of a host does', () => {
     assert.deepEqual([noted.protected, noted.notes], [true, '--remove <b>&\n$(id)'])
     assert.equal(noted.checks[0].kind, 'verify')
     await house.act({ do: 'protect', host: HOST, archive: web.id, on: false }, 'ann')
-    await house.act({ do: 'note', host: HOST, archive: web.id, text: '' }, 'ann')
+    const late = house.act({ do: 'note', host: HOST, archive: web.id, text: "bob's", was: '' }, 'bob')
+    await assert.rejects(late, { code: 'USAGE', message: /somebody has changed the note/ })
+    assert.equal((await house.archives({ guest: 'web' }))[0].notes, '--remove <b>&\n$(id)')
+    await house.act({ do: 'note', host: HOST, archive: web.id, text: '', was: noted.notes! }, 'ann')
     const plain = (await house.archives({ guest: 'web' }))[0]
     assert.deepEqual([plain.protected, plain.notes], [false, null])
 

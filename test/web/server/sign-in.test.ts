@@ -227,7 +227,7 @@ describe('limits', () => {
 })
 
 describe('the audit log', () => {
-  test('has a line for each action, sign-in and download: who, when, from where, what, and how it ended', () =>
+  test('has a line for each action, sign-in, look into an archive and download: who, when, from where, what, and how it ended', () =>
     withAlice(async ({ browser: make, folder, signedIn }) => {
       const browser = make()
       await browser.signIn('/api/sign-in', ALICE)
@@ -236,6 +236,8 @@ describe('the audit log', () => {
       await browser.post('/api/act', { do: 'rescan' })
       await browser.post('/api/act', { do: 'note', host: 'north', archive: '0-0-13', text: '\u202eevil\r\n{"at":"x"}' })
       await browser.get('/api/download?host=north&archive=0-0-13&drive=drive-scsi0')
+      await browser.get('/api/files?host=north&archive=0-0-13')
+      await browser.get('/api/files?host=north&archive=none')
       await browser.get('/api/audit')
       await browser.post('/api/sign-out', {})
       const administrator = await signedIn('administer')
@@ -252,6 +254,8 @@ describe('the audit log', () => {
           ['alice', 'rescan', 'refused'],
           ['alice', 'note', 'done'],
           ['alice', 'download', 'done'],
+          ['alice', 'look-into', 'done'],
+          ['alice', 'look-into', 'failed'],
           ['alice', 'GET /api/audit', 'refused'],
           ['alice', 'sign-out', 'done'],
           ['link', 'sign-in', 'done'],
@@ -260,7 +264,7 @@ describe('the audit log', () => {
         ],
       )
       const text = await readFile(join(folder, 'audit.jsonl'), 'utf8')
-      assert.equal(text.trimEnd().split('\n').length, 11, 'no name breaks a line')
+      assert.equal(text.trimEnd().split('\n').length, 13, 'no name breaks a line')
       assert.doesNotMatch(text, /[^\x20-\x7e\n]/, 'nothing moves a cursor')
       assert.match(text, /u\{202e\}evil/)
       for (const secret of [ALICE.password, password, browser.csrf!, administrator.cookie!])

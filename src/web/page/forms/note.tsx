@@ -14,7 +14,7 @@ function Note({ archive: { host, id, name, notes } }: { archive: ArchiveRow }) {
   const save = async (event: Event) => {
     event.preventDefault()
     const said = text === '' ? 'The note is removed' : 'The note is kept with the archive'
-    if (await act({ do: 'note', host, archive: id, text }, said)) closeDialog()
+    if (await act({ do: 'note', host, archive: id, text, was: notes ?? '' }, said)) closeDialog()
   }
   return (
     <Dialog title="Note" about={<span class="mono wrap">{name}</span>}>

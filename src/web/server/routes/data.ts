@@ -26,10 +26,20 @@ async function picture(c: WebContext, { house }: Web): Promise<Response> {
   })
 }
 
-async function files(c: WebContext, { house }: Web): Promise<Response> {
+async function files(c: WebContext, { house, audit }: Web): Promise<Response> {
   const { host, archive, path } = queryOf(c, QUERIES.files)
   refuseIfUnable(house.abilities)
-  return json(c, await house.files(host, archive, path))
+  const { user: who } = sessionOf(c)
+  const detail = `folder ${path || '/'} of archive ${archive} on ${host}`
+  const about = { who, from: c.get('asker').from, what: 'look-into', detail }
+  try {
+    const found = await house.files(host, archive, path)
+    await audit.add({ ...about, outcome: 'done' })
+    return json(c, found)
+  } catch (error) {
+    await audit.add({ ...about, outcome: 'failed' })
+    throw error
+  }
 }
 
 async function download(c: WebContext, web: Web): Promise<Response> {
