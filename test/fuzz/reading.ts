@@ -16,6 +16,8 @@ export interface Source {
   bytes: Buffer
   /** The archive comes through a pipe in pieces of so many bytes; else it is a file. */
   piece?: number
+  /** Whether it may be for other keys than those that are there. */
+  isSealed?: boolean
 }
 
 /** What a person may have done to the folder beforehand: names and what they lead to. */
@@ -47,8 +49,9 @@ export class Ground {
     const before = this.#outside()
     const from = () => this.#from(source)
     const options = { buffer: BUDGET, threads: 2 }
-    await attempt(() => readManifest({ from: from(), ...options }), 'DAMAGED', 'INCOMPLETE')
-    const verified = await attempt(() => verify({ from: from(), ...options }), 'DAMAGED', 'INCOMPLETE')
+    const codes = ['DAMAGED', 'INCOMPLETE', ...(source.isSealed ? (['USAGE'] as const) : [])] as const
+    await attempt(() => readManifest({ from: from(), ...options }), ...codes)
+    const verified = await attempt(() => verify({ from: from(), ...options }), ...codes)
     const { force } = target
     const restored = await attempt(
       () => restore({ from: from(), into: this.into, ...(force && { force }), ...options }),
