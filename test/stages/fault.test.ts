@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { definePipeline } from '../../src/core/pipeline.ts'
 import { fault } from '../../src/stages/fault.ts'
+import { until } from '../storage/archive/processes.ts'
 import { chunksOf, collectBytes, throughBytes } from '../support/bytes.ts'
 
 const chunks = [Buffer.from('0123456789'), Buffer.from('abcdefghij'), Buffer.from('ABCDEFGHIJ')]
 
-async function failing(options: Parameters<typeof fault>[0], error: object, run = {}): Promise<string> {
+async function failing(options: Parameters<typeof fault>[0], error: object): Promise<string> {
   const output = collectBytes()
-  await assert.rejects(definePipeline([chunksOf(chunks), fault(options), output.stage]).run(run), error)
+  await assert.rejects(definePipeline([chunksOf(chunks), fault(options), output.stage]).run(), error)
   return output.bytes().toString()
 }
 
@@ -33,8 +34,14 @@ test('a fault behind the last byte happens at the end of the input, and one furt
 })
 
 test('what hangs ends when the run is aborted', { timeout: 60_000 }, async () => {
-  const seen = await failing({ mode: 'hang', 'at-byte': 15 }, { code: 'ABORTED' }, { signal: AbortSignal.timeout(200) })
-  assert.equal(seen, '0123456789abcde')
+  const output = collectBytes()
+  const given = new AbortController()
+  const hanging = definePipeline([chunksOf(chunks), fault({ mode: 'hang', 'at-byte': 15 }), output.stage])
+  const aborted = assert.rejects(hanging.run({ signal: given.signal }), { code: 'ABORTED' })
+  await until(() => output.bytes().length === 15, 'what is before the fault has come')
+  given.abort()
+  await aborted
+  assert.equal(output.bytes().toString(), '0123456789abcde')
 })
 
 test('the place is a byte or an item, and one of them', () => {

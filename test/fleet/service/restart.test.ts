@@ -131,7 +131,7 @@ describe('what the planner does not know yet', needsPostgres(), () => {
     const where = await options()
     const first = await open(where)
     const agent = new AgentOfTest(first, 'a1', { guests: ['a'] })
-    const asked = async (of: AgentOfTest) => (await of.fetchOnly({ free: 0, wait: 300 })).map(({ kind }) => kind)
+    const asked = async (of: AgentOfTest, wait = 300) => (await of.fetchOnly({ free: 0, wait })).map(({ kind }) => kind)
     await agent.hello()
     await agent.inventory()
     await agent.beat()
@@ -149,7 +149,7 @@ describe('what the planner does not know yet', needsPostgres(), () => {
     assert.deepEqual(await asked(again), [])
     again.options.jobs = [{ places: [...NAS, { place: '/srv/backup', storage: null, parallel: null }] }]
     await again.inventory()
-    assert.deepEqual(await asked(again), ['report'])
+    assert.deepEqual(await asked(again, 20_000), ['report'])
   })
 
   test('other limits of storages count at once, and a limit that is gone keeps nothing waiting', async () => {
