@@ -92,8 +92,17 @@ export async function startLibvirt(t: { after(hook: () => Promise<void>): void }
 function firstOf(unshare: number): number {
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue
-    const stat = existsSync(`/proc/${name}/stat`) ? readFileSync(`/proc/${name}/stat`, 'utf8') : ''
+    const stat = statOf(name)
     if (Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === unshare) return Number(name)
   }
   throw new Error('libvirtd has no process')
+}
+
+/** Empty if it has ended: processes of other tests come and go. */
+function statOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8')
+  } catch {
+    return ''
+  }
 }

@@ -139,11 +139,22 @@ async function listening(sshd: ChildProcess, port: number): Promise<void> {
 }
 
 /** sshd's own descendants go by its name; the session's command does not. */
+/** While a session begins, processes of sshd come and go. */
 function killSessions(pid: number): void {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number)
-  for (const child of children) {
-    if (!readFileSync(`/proc/${child}/comm`, 'latin1').startsWith('sshd')) continue
-    killSessions(child)
-    process.kill(child, 'SIGKILL')
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number)
+    for (const child of children) killSession(child)
+  } catch {
+    // It has ended.
+  }
+}
+
+function killSession(pid: number): void {
+  try {
+    if (!readFileSync(`/proc/${pid}/comm`, 'latin1').startsWith('sshd')) return
+    killSessions(pid)
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has ended.
   }
 }

@@ -54,7 +54,7 @@ export async function partialIn(folder: string, bytes = 1): Promise<string> {
   const found = () => readdirSync(folder).find((name) => name.endsWith('.partial'))
   await until(() => {
     const name = found()
-    return name !== undefined && statSync(join(folder, name)).size >= bytes
+    return name !== undefined && (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0) >= bytes
   }, `a temporary file of ${bytes} bytes in ${folder}`)
   return found()!
 }
