@@ -21,6 +21,9 @@ import type { Tokens } from './tokens.ts'
 import type { WorkDesk } from './work-desk.ts'
 import { messageOf } from './work-message.ts'
 
+/** A host that names other places again and again is asked for its archives no more often than this, in milliseconds. */
+const LISTING_MS = 60_000
+
 export interface Rooms {
   desk: WorkDesk
   delivery: Delivery
@@ -52,7 +55,7 @@ export class Agents implements AgentSide {
 
   async inventory(name: string, all: Inventory): Promise<InventoryReply> {
     const host = this.#host(name)
-    const { state, ledger, changes, caps } = this.#parts
+    const { state, ledger, changes, caps, clock } = this.#parts
     const said = caps.fit(host, all)
     const { owners, central, desk, due, tokens } = this.#rooms
     // A guest's last backup is in the table of guests; the rest changes rarely.
@@ -65,7 +68,12 @@ export class Agents implements AgentSide {
     due.take(host)
     if (isNew) ledger.write((session) => writeInventory(session, name, host.inventory!))
     // Archives may have been there before the host joined, or before its jobs named their place.
-    if ([...host.places.keys()].some((place) => !placesBefore.has(place))) askForArchives(host, state, desk)
+    if ([...host.places.keys()].some((place) => !placesBefore.has(place))) host.hasUnlisted = true
+    if (host.hasUnlisted && clock.now() - host.listingAskedAt >= LISTING_MS) {
+      host.hasUnlisted = false
+      host.listingAskedAt = clock.now()
+      askForArchives(host, state, desk)
+    }
     await ledger.flush()
     host.jobsChanged = false
     due.look()

@@ -60,6 +60,10 @@ export class HostState {
   /** Bytes of its lists of archives in the database, by guest and place, and of all of them. */
   readonly lists = new Map<string, number>()
   listBytes = 0
+  /** It has named a place whose archives it was not asked for yet. */
+  hasUnlisted = false
+  /** When it was last asked for the archives of all its places; 0 if never. */
+  listingAskedAt = 0
   /** What its agent is to be told at its next heartbeat. */
   readonly notes = new Set<string>()
 

@@ -250,6 +250,16 @@ describe('a planner with hosts that claim too much', needsPostgres(), () => {
     assert.ok((await fleet2.people.status()).problems.some((line) => /^endless: more than 5 backups/.test(line)))
   })
 
+  test('a host that names other places again and again is asked for its archives once a minute', async () => {
+    const evil = await fleet.host('restless', { guests: ['r'] })
+    for (let at = 0; at < 5; at++) {
+      evil.options.jobs = [{ places: [{ place: `/srv/${at}`, storage: null, parallel: null }] }]
+      await evil.inventory()
+    }
+    const asked = (await fleet.people.works({ host: 'restless', most: 50 })).filter(({ kind }) => kind === 'report')
+    assert.equal(asked.length, 1)
+  })
+
   test('the same is not asked for twice, and no host gets works without end', async () => {
     const host = await fleet.host('asked', { guests: ['x', 'y'], jobs: [{}, { name: 'weekly' }] })
     const ids = await fleet.people.start({ host: 'asked', job: 'nightly' })
