@@ -38,10 +38,18 @@ async function readDrives(path: string): Promise<Map<string, Buffer | VmapipeErr
   return contents
 }
 
-/** Where verify finds nothing wrong, drives read as they are restored. `indexLies`: an index beside the archive is not its own. */
-export async function compare(path: string, { indexLies = false } = {}): Promise<void> {
+interface Comparison {
+  /** The index beside the archive may be another one's. */
+  indexLies?: boolean
+  /** Whether it may be for other keys than those that are there. */
+  isSealed?: boolean
+}
+
+/** Where verify finds nothing wrong, drives read as they are restored. */
+export async function compare(path: string, { indexLies = false, isSealed = false }: Comparison = {}): Promise<void> {
   const read = await readDrives(path)
-  const sound = await attempt(() => verify({ from: path, buffer: BUDGET }), 'DAMAGED', 'INCOMPLETE', 'USAGE')
+  const codes = ['DAMAGED', 'INCOMPLETE', ...(isSealed ? (['USAGE'] as const) : [])] as const
+  const sound = await attempt(() => verify({ from: path, buffer: BUDGET }), ...codes)
   if (sound instanceof VmapipeError) return
   // In a compressed one nothing may be found without an index, or with one that lies.
   if (read instanceof VmapipeError && (read.code === 'USAGE' || indexLies)) return

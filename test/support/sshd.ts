@@ -138,7 +138,6 @@ async function listening(sshd: ChildProcess, port: number): Promise<void> {
   throw new Error(`sshd did not start: ${log}`)
 }
 
-/** sshd's own descendants go by its name; the session's command does not. */
 /** While a session begins, processes of sshd come and go. */
 function killSessions(pid: number): void {
   try {
@@ -149,6 +148,7 @@ function killSessions(pid: number): void {
   }
 }
 
+/** sshd's own descendants go by its name; the session's command does not. */
 function killSession(pid: number): void {
   try {
     if (!readFileSync(`/proc/${pid}/comm`, 'latin1').startsWith('sshd')) return

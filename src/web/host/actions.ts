@@ -70,7 +70,7 @@ export class Actions {
         return this.#noted(['protect', ...(action.on ? [] : ['--off']), '--', entry.place])
       }
       case 'note': {
-        await this.#state.listed.fresh()
+        if (action.was !== undefined) await this.#state.listed.fresh()
         const { entry } = await this.#state.archive(action.archive)
         if (action.was !== undefined && action.was !== (entry.notes ?? ''))
           throw new VmapipeError('USAGE', 'somebody has changed the note since it was shown', {
