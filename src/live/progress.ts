@@ -8,21 +8,25 @@ export class Progress {
     this.#number = number
   }
 
-  /** Calls `alarm` once, when the number has not changed for `limit` milliseconds, or up to a quarter longer. */
+  /**
+   * Calls `alarm` once, when the number has not changed for `limit` milliseconds, or up to a quarter longer. A look that comes late
+   * counts as if it came in time: this process was held (SIGSTOP, a frozen cgroup), and nothing can have moved meanwhile.
+   */
   watch(limit: number, alarm: (milliseconds: number) => void): void {
+    const every = limit / 4
     let last = this.#number()
-    let at = performance.now()
+    let idle = 0
+    let looked = performance.now()
     this.#timer = setInterval(() => {
       const number = this.#number()
       const now = performance.now()
-      if (number !== last) {
-        last = number
-        at = now
-      } else if (now - at >= limit) {
-        this.unwatch()
-        alarm(now - at)
-      }
-    }, limit / 4)
+      idle = number === last ? idle + Math.min(now - looked, every) : 0
+      last = number
+      looked = now
+      if (idle < limit) return
+      this.unwatch()
+      alarm(idle)
+    }, every)
     this.#timer.unref()
   }
 

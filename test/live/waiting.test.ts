@@ -61,6 +61,20 @@ describe('progress', { timeout }, () => {
     assert.ok(alarms[0] >= 1000)
   })
 
+  test('not for the time in which the process was held', async (t) => {
+    const limit = 2000
+    const progress = new Progress(() => 0)
+    const alarms: number[] = []
+    progress.watch(limit, (milliseconds) => alarms.push(milliseconds))
+    // As after SIGSTOP and SIGCONT: an hour has passed, and one look comes late.
+    const clock = performance.now.bind(performance)
+    t.mock.method(performance, 'now', () => clock() + 3_600_000)
+    await sleep(limit / 4 + 50)
+    assert.deepEqual(alarms, [])
+    while (alarms.length === 0) await sleep(20)
+    assert.ok(alarms[0] >= limit && alarms[0] < 3_600_000)
+  })
+
   test('not when it is watched no more', async () => {
     const progress = new Progress(() => 0)
     let alarms = 0
