@@ -67,6 +67,10 @@ interface Collected {
   runs: GrowingRuns
   clusters: number
   total: number
+  /** The end of the last run. */
+  end: number
+  /** Whether each run so far is behind the one before. */
+  isInOrder: boolean
 }
 
 class IndexBuilder {
@@ -85,7 +89,7 @@ class IndexBuilder {
   constructor({ drives }: Manifest, start: number) {
     this.#end = start
     for (const { id, size } of drives) {
-      this.#drives.set(id, { runs: new GrowingRuns(), clusters: clusterCount(size), total: 0 })
+      this.#drives.set(id, { runs: new GrowingRuns(), clusters: clusterCount(size), total: 0, end: 0, isInOrder: true })
     }
   }
 
@@ -104,6 +108,8 @@ class IndexBuilder {
       if (first + count > drive.clusters) throw wrong(`has a cluster past the end of drive ${drives[run]}`)
       drive.total += count
       if (drive.total > drive.clusters) throw wrong(`has a cluster of drive ${drives[run]} twice`)
+      if (first < drive.end) drive.isInOrder = false
+      drive.end = first + count
       drive.runs.push(first, count, placeOf(extent, isStored[run] === 1), stored)
       clusters += count
       if (isStored[run] === 1) stored += count
@@ -126,6 +132,7 @@ class IndexBuilder {
     if (first + more > drive.clusters) throw wrong(`has a cluster past the end of drive ${drives[0]}`)
     drive.total += more
     if (drive.total > drive.clusters) throw wrong(`has a cluster of drive ${drives[0]} twice`)
+    drive.end = first + more
     const extent = this.#begin(times, length)
     const stored = isStored[0] === 1
     drive.runs.pushSeries(first, count, placeOf(extent, stored), times)
@@ -186,9 +193,9 @@ class IndexBuilder {
 }
 
 /** The runs of a drive in the order of its clusters. Throws DAMAGED unless every cluster is there once. */
-function runsOf(id: number, { runs: collected, clusters, total }: Collected, gaps: boolean): DriveRuns {
+function runsOf(id: number, { runs: collected, clusters, total, isInOrder }: Collected, gaps: boolean): DriveRuns {
   const unordered = collected.take('firsts')
-  const order = orderOf(unordered)
+  const order = isInOrder ? null : orderOf(unordered)
   // The arrays are sorted one by one, and each unsorted one is freed at once: this is when an index takes the most memory.
   const sorted = <T extends Uint32Array | Uint8Array>(numbers: T): T =>
     order === null ? numbers : (numbers.map((_, at) => numbers[order[at]]) as T)
@@ -196,24 +203,22 @@ function runsOf(id: number, { runs: collected, clusters, total }: Collected, gap
   const places = sorted(collected.take('places'))
   const runs = { firsts, places, before: sorted(collected.take('before')), clusters }
   const lengths = sorted(collected.take('counts'))
-  let end = 0
-  for (let at = 0; at < lengths.length; at++) {
-    if (runs.firsts[at] < end) throw wrong(`has cluster ${runs.firsts[at]} of drive ${id} twice`)
-    end = runs.firsts[at] + lengths[at]
-  }
+  if (!isInOrder) refuseDoubles(id, firsts, lengths)
   if (total === clusters) return runs
   if (!gaps) throw wrong(`lacks ${clusters - total} clusters of drive ${id}`)
   return withGaps(runs, lengths)
 }
 
-function isRising(numbers: Uint32Array): boolean {
-  for (let at = 1; at < numbers.length; at++) if (numbers[at] < numbers[at - 1]) return false
-  return true
+function refuseDoubles(id: number, firsts: Uint32Array, lengths: Uint8Array): void {
+  let end = 0
+  for (let at = 0; at < firsts.length; at++) {
+    if (firsts[at] < end) throw wrong(`has cluster ${firsts[at]} of drive ${id} twice`)
+    end = firsts[at] + lengths[at]
+  }
 }
 
-/** The positions of the numbers in rising order, by radix sort; null if they are in order already. */
-function orderOf(numbers: Uint32Array): Uint32Array | null {
-  if (isRising(numbers)) return null
+/** The positions of the numbers in rising order, by radix sort. */
+function orderOf(numbers: Uint32Array): Uint32Array {
   let order = new Uint32Array(numbers.length).map((_, at) => at)
   for (const shift of [0, 16]) {
     const ends = new Uint32Array(65537)
