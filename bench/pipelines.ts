@@ -6,7 +6,7 @@ import { join } from 'node:path'
 
 import { mebibytes, ratioGoals, timesTable } from './comparison.ts'
 import { MIXED_IMAGE, makeMixedImage, QUICK_IMAGE } from './images.ts'
-import { alternate, type Command } from './measure.ts'
+import { alternate, type Command, type Measured } from './measure.ts'
 import { type Section, type Settings, vmapipe } from './topic.ts'
 
 const SUFFIXES = ['vma', 'vma.zst']
@@ -14,15 +14,14 @@ const SUFFIXES = ['vma', 'vma.zst']
 export async function run({ folder, quick, runs }: Settings): Promise<Section> {
   const image = join(folder, 'disk.raw')
   makeMixedImage(image, quick ? QUICK_IMAGE : MIXED_IMAGE)
-  const measured = await alternate(
-    [
-      ...SUFFIXES.flatMap((suffix) => pair(image, suffix, folder)),
-      ...branches(image, folder),
-      ...identities(image, folder),
-    ],
-    runs,
-    folder,
-  )
+  // Each with what it is compared with: what runs before it, and leaves it memory or takes it, makes more of a difference than a config.
+  const groups = [
+    ...SUFFIXES.map((suffix) => pair(image, suffix, folder)),
+    branches(image, folder),
+    identities(image, folder),
+  ]
+  const measured: Measured[] = []
+  for (const group of groups) measured.push(...(await alternate(group, runs, folder)))
   return {
     title: 'Pipelines of your own',
     intro: [

@@ -39,17 +39,49 @@ export function render(sections: ReadonlyMap<string, string>, order: readonly st
   return [HEAD, conclusions(texts), HOW, ...marked].join('\n')
 }
 
-/** The goals of all sections in one table: what a reader can conclude, before how it was measured. */
+/** What a reader can conclude, on one page: how many goals each section meets, and which ones it does not. */
 export function conclusions(sections: ReadonlyMap<string, string>): string {
-  const rows = [...sections].flatMap(([topic, text]) => {
-    const [, body] = /^\| job \| goal \| measured \| {2}\|\n\|[- |:]+\|\n((?:\|.*\|\n)+)/m.exec(text) ?? [undefined, '']
-    const goals = body.split('\n').filter((line) => line !== '')
-    return goals.map((line) => [topic, ...line.slice(2, -2).split(' | ')])
+  const all = [...sections.values()].map((text) => ({ title: titleOf(text), goals: goalsOf(text) }))
+  const withGoals = all.filter(({ goals }) => goals.length > 0)
+  const rows = withGoals.map(({ title, goals }) => {
+    const missed = goals.filter(({ outcome }) => outcome !== 'met')
+    const texts = missed.map(({ job, goal, measured }) => `${job}: ${measured.replace(SPREAD, '')} (goal: ${goal})`)
+    return [`[${title}](#${anchorOf(title)})`, `${goals.length - missed.length} of ${goals.length}`, texts.join('; ')]
   })
   if (rows.length === 0) return ''
-  const met = rows.filter((row) => row.at(-1) === 'met').length
-  const about = `${met} of ${rows.length} goals are met. A time of 0.80 means: a fifth less than the other program needs.`
-  return `## What can be concluded\n\n${about}\n\n${renderTable({ head: ['topic', 'job', 'goal', 'measured', ''], rows })}`
+  const goals = withGoals.flatMap((section) => section.goals)
+  const met = goals.filter(({ outcome }) => outcome === 'met').length
+  const about =
+    `${met} of ${goals.length} goals are met. A time of 0.80 means: a fifth less than the other program needs. Each section begins with ` +
+    'all of its goals, and says what bounds those that are missed.'
+  return `## What can be concluded\n\n${about}\n\n${renderTable({ head: ['what was measured', 'goals met', 'goals missed'], rows })}`
+}
+
+/** Behind a ratio: the least and the greatest. */
+const SPREAD = / \([\d.]+–[\d.]+\)$/
+
+const titleOf = (section: string) => /^## (.+)$/m.exec(section)?.[1] ?? ''
+
+/** As renderers of Markdown name the place of a title. */
+const anchorOf = (title: string) =>
+  title
+    .toLowerCase()
+    .replaceAll(/[^\w -]/g, '')
+    .replaceAll(' ', '-')
+
+/** Of a section's table of goals. */
+function goalsOf(section: string) {
+  const [, body] = /^\| job \| goal \| measured \| {2}\|\n\|[- |:]+\|\n((?:\|.*\|\n)+)/m.exec(section) ?? [
+    undefined,
+    '',
+  ]
+  const lines = body.split('\n').filter((line) => line !== '')
+  return lines.map((line) => {
+    // A job may name a pipe.
+    const cells = line.slice(2, -2).split(' | ')
+    const [goal, measured, outcome] = cells.slice(-3)
+    return { job: cells.slice(0, -3).join(' | '), goal, measured, outcome }
+  })
 }
 
 const begin = (topic: string) => `<!-- ${topic} -->`
@@ -84,5 +116,9 @@ function goalsTable(goals: readonly Goal[]): Table {
 function renderTable({ head, rows }: Table): string {
   const isNumber = (text: string) => /^[\d.,–% -]*$/.test(text)
   const align = head.map((_, column) => (rows.every((row) => isNumber(row[column])) ? '---:' : '---'))
-  return `${[head, align, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')}\n`
+  const lines = [head, align, ...rows].map((cells) => `| ${cells.map(cellText).join(' | ')} |`)
+  return `${lines.join('\n')}\n`
 }
+
+/** A pipe within a cell must not end it. */
+const cellText = (text: string) => text.replaceAll(/(?<!\\)\|/g, '\\|')
