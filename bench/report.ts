@@ -24,8 +24,8 @@ ratios before seconds, and neither further than their spread. A ratio is not the
 copy, or a system call that takes longer, weighs differently for two programs.
 All is in memory (tmpfs, or a filesystem's cache), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
 the cost of making files durable, which is nothing there. Commands are measured as whole processes from start to exit. They run in turn,
-round after round, after a round that does not count; a ratio is the median of the ratios of neighbouring runs. Peak memory is that of the
-largest process, not of the files in memory. What a section does not say of its image is made up: real disks compress better or worse.
+round after round (every other one backwards, since December 2026), after a round that does not count; a ratio is the median of the ratios
+of neighbouring runs. Peak memory is that of the largest process, not of the files in memory. What a section does not say of its image is made up: real disks compress better or worse.
 `
 
 /** The file's text out of new sections, and of the others as they stood in `before`. */
