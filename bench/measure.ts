@@ -22,8 +22,6 @@ export interface Command {
   argv: string[]
   /** Files that the command makes: removed before each run, so that each allocates its memory anew. */
   makes?: string[]
-  /** They are removed behind each run as well: what follows is not to lack their memory. */
-  drops?: boolean
   /** At most so many runs, for what is slow and no goal depends on. */
   atMost?: number
 }
@@ -49,7 +47,6 @@ export async function alternate(commands: Command[], runs: number, folder: strin
       if (round > atMost || (round === 0 && atMost < runs)) continue
       const sample = await measure(command, folder)
       if (round > 0) samples.push(sample)
-      if (command.drops) remove(command.makes)
       process.stderr.write(
         `  ${round === 0 ? 'warm-up' : `run ${round}`}  ${sample.wall.toFixed(2)} s  ${command.name}\n`,
       )
@@ -60,7 +57,7 @@ export async function alternate(commands: Command[], runs: number, folder: strin
 
 /** One run. Throws, with what the command said, where it fails. */
 export async function measure({ name, argv, makes = [] }: Command, folder: string): Promise<Sample> {
-  remove(makes)
+  for (const path of makes) rmSync(path, { recursive: true, force: true })
   const report = join(folder, 'time.txt')
   const words = argv.length === 1 ? ['sh', '-c', argv[0]] : argv
   // Opened to write alone, as a shell's >/dev/null: an ignored one counts as closed.
@@ -79,8 +76,4 @@ export async function measure({ name, argv, makes = [] }: Command, folder: strin
   if (code !== 0) throw new Error(`${name} failed (${code}): ${said.trim()}`)
   const [user, system, kib] = readFileSync(report, 'utf8').trim().split('\n').at(-1)!.split(' ').map(Number)
   return { wall, cpu: user + system, memory: kib * 1024 }
-}
-
-function remove(paths: readonly string[] = []): void {
-  for (const path of paths) rmSync(path, { recursive: true, force: true })
 }

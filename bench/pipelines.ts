@@ -14,7 +14,7 @@ const SUFFIXES = ['vma', 'vma.zst']
 export async function run({ folder, quick, runs }: Settings): Promise<Section> {
   const image = join(folder, 'disk.raw')
   makeMixedImage(image, quick ? QUICK_IMAGE : MIXED_IMAGE)
-  // Each with what it is compared with: what runs before it, and leaves it memory or takes it, makes more of a difference than a config.
+  // Only what is compared runs in turn: behind a run that compresses for long the next one is slower, whichever it is.
   const groups = [
     ...SUFFIXES.map((suffix) => pair(image, suffix, folder)),
     branches(image, folder),
@@ -59,37 +59,41 @@ const [WITHOUT_STAGES, WITH_STAGES] = ['vmapipe run of a module', `vmapipe run o
 const byConfig = (suffix: string) => `vmapipe run to .${suffix}`
 const byCommand = (suffix: string) => `vmapipe backup to .${suffix}`
 
+/** All have one output, which is removed before each run: several would not leave enough memory. */
+const outputOf = (folder: string, suffix = 'vma') => join(folder, `output.${suffix}`)
+
 function pair(image: string, suffix: string, folder: string): Command[] {
-  const [one, other] = ['command', 'config'].map((name) => join(folder, `${name}.${suffix}`))
-  const backup = (to: string) => vmapipe('backup', '-d', `drive-scsi0=${image}`, '-o', to)
+  const output = outputOf(folder, suffix)
+  const backup = vmapipe('backup', '-d', `drive-scsi0=${image}`, '-o', output)
   const config = join(folder, `${suffix}.yaml`)
-  const [program, ...args] = backup(other)
+  const [program, ...args] = backup
   writeFileSync(config, execFileSync(program, [...args, '--print-pipeline']))
   return [
-    { name: byCommand(suffix), argv: backup(one), makes: [one], drops: true },
-    { name: byConfig(suffix), argv: vmapipe('run', config), makes: [other], drops: true },
+    { name: byCommand(suffix), argv: backup, makes: [output] },
+    { name: byConfig(suffix), argv: vmapipe('run', config), makes: [output] },
   ]
 }
 
 function branches(image: string, folder: string): Command[] {
-  const run = (name: string, end: object, makes: string[]): Command => {
+  const [output, second] = [outputOf(folder), join(folder, 'second.vma')]
+  const run = (name: string, end: object): Command => {
     const config = join(folder, `${name.replaceAll(/\W+/g, '-')}.json`)
     const stages = [{ 'cluster-source': { drives: { 'drive-scsi0': image } } }, 'zero-elider', 'vma-framer', end]
     // Every JSON text is a YAML text.
     writeFileSync(`${config}.yaml`, JSON.stringify({ name: 'backup', stages }))
-    return { name, argv: vmapipe('run', `${config}.yaml`), makes, drops: true }
+    return { name, argv: vmapipe('run', `${config}.yaml`), makes: [output, second] }
   }
-  const [one, two, three] = ['one', 'two', 'three'].map((name) => join(folder, `${name}.vma`))
   const sink = (to: string) => ({ sink: { to } })
-  const both = [two, three].map((to, index) => ({ name: String(index), stages: [sink(to)] }))
-  return [run(ONE_FILE, sink(one), [one]), run(TWO_FILES, { tee: { branches: both } }, [two, three])]
+  const both = [output, second].map((to, index) => ({ name: String(index), stages: [sink(to)] }))
+  return [run(ONE_FILE, sink(output)), run(TWO_FILES, { tee: { branches: both } })]
 }
 
 function identities(image: string, folder: string): Command[] {
   return [WITHOUT_STAGES, WITH_STAGES].map((name, more) => {
-    const [config, to] = ['ts', 'vma'].map((suffix) => join(folder, `module${more}.${suffix}`))
-    writeFileSync(config, moduleWith(more * IDENTITIES, image, to))
-    return { name, argv: vmapipe('run', config), makes: [to], drops: true }
+    const config = join(folder, `module${more}.ts`)
+    const output = outputOf(folder)
+    writeFileSync(config, moduleWith(more * IDENTITIES, image, output))
+    return { name, argv: vmapipe('run', config), makes: [output] }
   })
 }
 

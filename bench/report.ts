@@ -21,12 +21,13 @@ const HOW = `## How it was measured
 
 Machines with two processors, not all of them alike, and with other work on them at times: each section ends with its own. Believe
 ratios before seconds, and neither further than their spread. A ratio is not the same on all of them either: memory that costs more to
-copy, or a system call that takes longer, weighs differently for two programs. On a busy Intel machine (December 2026, commit 68f2382) a backup to
-.vma.zst took 1.14 times as long as zstd instead of 0.97, and a restore of .vma 1.97 times as long as cp instead of 1.33.
+copy, or a system call that takes longer, weighs differently for two programs. In December 2026 (commit 68f2382) a backup to .vma.zst took 1.14
+times as long as zstd on a busy Intel machine, and a restore of .vma 1.97 times as long as cp; on a quiet AMD EPYC these were 0.97 and 1.33.
 All is in memory (tmpfs, or a filesystem's cache), so a disk's or a network's speed, which usually decides, is left out on purpose; so is
 the cost of making files durable, which is nothing there. Commands are measured as whole processes from start to exit. They run in turn,
 round after round (every other one backwards, since December 2026), after a round that does not count; a ratio is the median of the ratios
-of neighbouring runs. Peak memory is that of the largest process, not of the files in memory. What a section does not say of its image is made up: real disks compress better or worse.
+of neighbouring runs. Peak memory is that of the largest process, not of the files in memory. What a section does not say of its image is
+made up: real disks compress better or worse.
 `
 
 /** The file's text out of new sections, and of the others as they stood in `before`. */
@@ -54,7 +55,7 @@ export function conclusions(sections: ReadonlyMap<string, string>): string {
   const met = goals.filter(({ outcome }) => outcome === 'met').length
   const about =
     `${met} of ${goals.length} goals are met. A time of 0.80 means: a fifth less than the other program needs. Each section begins with ` +
-    'all of its goals, and says what bounds those that are missed.'
+    'all of its goals. Most say what bounds those that are missed.'
   return `## What can be concluded\n\n${about}\n\n${renderTable({ head: ['what was measured', 'goals met', 'goals missed'], rows })}`
 }
 
@@ -78,10 +79,8 @@ function goalsOf(section: string) {
   ]
   const lines = body.split('\n').filter((line) => line !== '')
   return lines.map((line) => {
-    // A job may name a pipe.
-    const cells = line.slice(2, -2).split(' | ')
-    const [goal, measured, outcome] = cells.slice(-3)
-    return { job: cells.slice(0, -3).join(' | '), goal, measured, outcome }
+    const [job, goal, measured, outcome] = line.slice(2, -2).split(' | ')
+    return { job, goal, measured, outcome }
   })
 }
 
@@ -121,5 +120,5 @@ function renderTable({ head, rows }: Table): string {
   return `${lines.join('\n')}\n`
 }
 
-/** A pipe within a cell must not end it. */
+/** A pipe within a cell must not end it. Cells of a section that was written before have theirs escaped already. */
 const cellText = (text: string) => text.replaceAll(/(?<!\\)\|/g, '\\|')
